@@ -1,0 +1,28 @@
+"""What can go wrong, in three kinds, each with its exit code.
+
+A message says what is wrong and where; `remedy` says what to do about it. Anything
+else that is raised is a bug in tagship and keeps its traceback.
+"""
+
+
+class ReleaseError(Exception):
+    """The release failed or a gate refused: exit code 1.
+
+    `remedy` is one sentence or command that mends it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class UsageError(ReleaseError):
+    """A mistake in the options or in release.toml: exit code 2."""
+
+    exit_code = 2
+
+
+class ToolError(ReleaseError):
+    """A foreign tool or service failed; the message carries its own words: exit code 1."""

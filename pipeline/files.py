@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.progress import Advance, silent
+
+BLOCK = 4 << 20
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `target` at the end, in one rename; on an error it is removed.
+
+    What a killed run left of the same target is removed first.
+    """
+    partial = target.with_name(f".{target.name}{_PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        replaced = target.with_name(f".{target.name}.replaced")
+        if target.exists():
+            target.rename(replaced)
+        partial.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A path to write that becomes `target` at the end; on an error it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}{_PARTIAL}")
+    try:
+        yield partial
+        partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file, visible only when it is whole."""
+    with new_file(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(target: Path, document: Any) -> None:
+    """Write JSON as people read it: two spaces, keys in the given order, a newline at the end."""
+    write_text(target, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def copy_range(source: int, target: int, start: int, length: int, at: int, advance: Advance = silent) -> None:
+    """Copy bytes between open files, inside the kernel (and by reference) where it can do that.
+
+    Raises OSError when the source ends before `length` bytes.
+    """
+    copied = 0
+    while copied < length:
+        wanted = min(length - copied, 64 << 20)
+        try:
+            done = os.copy_file_range(source, target, wanted, start + copied, at + copied)
+        except OSError:  # another file system, or none that can: EXDEV, EINVAL, ENOSYS, EOPNOTSUPP
+            done = os.pwrite(target, os.pread(source, min(wanted, BLOCK), start + copied), at + copied)
+        if done == 0:
+            raise OSError(f"the file ended {length - copied} bytes before its header says")
+        copied += done
+        advance(done)
+
+
+def copy_file(source: Path, target: Path, advance: Advance = silent) -> None:
+    """Copy a file's bytes, and nothing else of it: not its mode, not its times."""
+    with source.open("rb") as reading, target.open("wb") as writing:
+        size = os.fstat(reading.fileno()).st_size
+        copy_range(reading.fileno(), writing.fileno(), 0, size, 0, advance)
+
+
+def sha256_of(path: Path, advance: Advance = silent) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            advance(len(block))
+    return digest.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file of a folder and its subfolders, by its name in POSIX form."""
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
