@@ -1,0 +1,125 @@
+"""Typed reading of a TOML table that collects every mistake with its dotted key."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Reader:
+    """One table of a TOML document.
+
+    A getter returns the value or, after noting what is wrong, the default: reading goes on, so
+    that all mistakes are reported together. `close` notes the keys that nobody asked for.
+    """
+
+    def __init__(self, table: Mapping[str, Any], where: str, problems: list[str]) -> None:
+        self._table = table
+        self._where = where
+        self.problems = problems
+        self._asked: set[str] = set()
+
+    def text(self, key: str, default: str = "") -> str:
+        return self._typed(key, str, "a string", default)
+
+    def optional_text(self, key: str) -> str | None:
+        return self._typed(key, str, "a string", None)
+
+    def flag(self, key: str, default: bool) -> bool:
+        return self._typed(key, bool, "true or false", default)
+
+    def count(self, key: str, default: int) -> int:
+        value = self._typed(key, int, "a whole number above zero", default)
+        if isinstance(value, bool) or value < 1:
+            self.note(key, f"must be a whole number above zero, not {value!r}")
+            return default
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self._get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            self.note(key, f"must be a number above zero, not {value!r}")
+            return None
+        return float(value)
+
+    def texts(self, key: str, default: Sequence[str]) -> tuple[str, ...]:
+        value = self._get(key)
+        if value is None:
+            return tuple(default)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.note(key, f"must be a list of strings, not {value!r}")
+            return tuple(default)
+        return tuple(value)
+
+    def choices(self, key: str, default: Sequence[str], allowed: Collection[str]) -> tuple[str, ...]:
+        values = self.texts(key, default)
+        for value in values:
+            if value not in allowed:
+                self.note(key, f"unknown {value!r}{hint(value, allowed)}")
+        return tuple(value for value in values if value in allowed)
+
+    def required(self, key: str, meaning: str) -> str:
+        value = self.text(key)
+        if not value and key not in self._table:
+            self.note(key, f"is missing: {meaning}")
+        return value
+
+    def parsed(self, key: str, default: str, parse: Callable[[str], T]) -> T:
+        """A string turned into something else; `parse` raises ValueError with what is wrong."""
+        try:
+            return parse(self.text(key, default))
+        except ValueError as error:
+            self.note(key, str(error))
+            return parse(default)
+
+    def table(self, key: str) -> "Reader":
+        value = self._typed(key, dict, "a table", {})
+        return Reader(value, self._dotted(key), self.problems)
+
+    def tables(self) -> Iterator[tuple[str, "Reader"]]:
+        """Every entry of this table as a table of its own, in the document's order."""
+        for key in self._table:
+            yield key, self.table(key)
+
+    def entries(self) -> dict[str, str]:
+        """This table as strings by key."""
+        return {key: self.text(key) for key in self._table}
+
+    def keys(self) -> list[str]:
+        return list(self._table)
+
+    def note(self, key: str, problem: str) -> None:
+        self.problems.append(f"{self._dotted(key)} {problem}")
+
+    def close(self) -> None:
+        for key in self._table.keys() - self._asked:
+            self.note(key, f"is unknown{hint(key, self._asked)}")
+
+    def _get(self, key: str) -> Any:
+        self._asked.add(key)
+        return self._table.get(key)
+
+    def _typed(self, key: str, kind: type, meaning: str, default: Any) -> Any:
+        value = self._get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind):
+            self.note(key, f"must be {meaning}, not {value!r}")
+            return default
+        return value
+
+    def _dotted(self, key: str) -> str:
+        # A key with a dot or a slash in it is quoted, as TOML writes it.
+        name = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
+        return f"{self._where}.{name}" if self._where else name
+
+
+def hint(word: str, known: Collection[str]) -> str:
+    """`: did you mean …?`, or the list of what is known when nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f": did you mean {near[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else ""
