@@ -1,0 +1,76 @@
+"""ggml's own encoder of quantized rows, called in the shared object that xllamacpp brings.
+
+The bytes are what `llama-quantize` writes, as it calls the same function.
+"""
+
+import ctypes
+import importlib.util
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ReleaseError
+
+# Rows encoded by one call, in float32 bytes: enough to keep a core busy, little to hold.
+_CHUNK_BYTES = 4 << 20
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("xllamacpp")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    found = [path for folder in folders for path in Path(folder).glob("xllamacpp*.so")]
+    if not found:
+        raise ReleaseError(
+            "xllamacpp, which encodes GGUF tensors, is not installed", remedy='pip install "tagship[gguf]"'
+        )
+    library = ctypes.CDLL(str(found[0]))  # CDLL, not PyDLL: calls release the interpreter lock
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    library.ggml_row_size.restype = ctypes.c_size_t
+    library.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
+    return library
+
+
+def row_size(ggml_type: int, columns: int) -> int:
+    """The bytes of one encoded row."""
+    return int(_library().ggml_row_size(ggml_type, columns))
+
+
+def encode(
+    values: np.ndarray[Any, np.dtype[np.float32]], ggml_type: int
+) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Encode rows (rows, columns) of float32; yields the encoded bytes in order, a chunk at a time.
+
+    Raises ReleaseError when ggml writes another number of bytes than the type takes.
+    """
+    library = _library()
+    rows, columns = values.shape
+    size = row_size(ggml_type, columns)
+    step = max(1, _CHUNK_BYTES // (4 * columns))
+
+    def chunk(start: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        part = np.ascontiguousarray(values[start : start + step], dtype=np.float32)
+        encoded = np.empty(len(part) * size, np.uint8)
+        written = library.ggml_quantize_chunk(
+            ggml_type, part.ctypes.data, encoded.ctypes.data, 0, len(part), columns, None
+        )
+        if written != encoded.nbytes:
+            raise ReleaseError(f"ggml encoded {written} bytes where type {ggml_type} takes {encoded.nbytes}")
+        return encoded
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(chunk, range(0, rows, step))

@@ -1,0 +1,218 @@
+"""Base + adapter into a GGUF file in one pass: no merged copy and no f16 GGUF touches the disk.
+
+llama.cpp's converter decides names, shapes, order and metadata. Its tensors are lazy, so it is
+given merged ones that are computed when they are written; each is then encoded by ggml.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ReleaseError, ToolError
+from pipeline.files import write_json
+from pipeline.progress import Advance
+from pipeline.weights import ggml
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
+
+# The converter's output type that keeps a base of this dtype as it is.
+_SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufMetadata:
+    """What the file says of itself: `general.…` keys by name, and whether the runtime is to put
+    the token that begins a text before a prompt (None: as the tokenizer's files say)."""
+
+    general: Mapping[str, Any]
+    add_bos: bool | None
+
+
+def write_gguf(
+    weights: MergedWeights, model: Path, target: Path, quant: str, metadata: GgufMetadata, advance: Advance
+) -> None:
+    """Write a GGUF of base + adapter.
+
+    `model` is a folder of ours with the configuration, the tokenizer and links to the base's
+    weights. `advance` counts bytes of the quantized tensors. Raises ToolError when llama.cpp does not know the
+    architecture or cannot convert it, ReleaseError when the GGUF would lack what the adapter
+    changes.
+    """
+    _import_converter()
+    import torch
+
+    override = model / "gguf_metadata.json"
+    write_json(override, metadata.general)
+    with torch.inference_mode():
+        try:
+            writing = _prepare(_MergedTensors(weights), model, target, override)
+            _set_metadata(writing, quant, metadata.add_bos)
+            _set_types(writing, quant)
+        except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
+            raise ToolError(
+                f"llama.cpp's converter cannot convert {model.name}: {error!r}",
+                remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
+            ) from error
+        _write(writing, advance)
+
+
+def _import_converter() -> None:
+    checkout = os.environ.get("LLAMA_CPP_DIR")
+    for folder in (checkout, os.path.join(checkout, "gguf-py")) if checkout else ():
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    try:
+        import conversion  # noqa: F401
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise ReleaseError(
+            f"llama.cpp's converter cannot be imported ({error})", remedy='pip install -e ".[gguf]"'
+        ) from None
+
+
+def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:
+    """The converter's model, with every tensor known and none computed."""
+    import conversion
+    import gguf
+    from conversion.base import ModelBase, ModelType, get_model_architecture
+
+    architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
+    known = conversion.get_model_class(architecture)
+    streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
+    source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.dtype, "ALL_F32")]
+    writing = streaming(model, source_type, target, metadata_override=override)
+    writing.prepare_tensors()
+    if left_over := merged.weights.adapter.deltas.keys() - merged.taken:
+        raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
+    return writing
+
+
+def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
+    """Where a subclass of the converter's model differs: its tensors come merged, and what will
+    be quantized comes in float32."""
+    import gguf
+
+    def filter_tensors(cls: Any, item: tuple[str, Callable[[], Any]]) -> Any:
+        name, generate = item
+        return known.filter_tensors.__func__(cls, (name, merged.generator(name) or generate))
+
+    def tensor_force_quant(self: Any, name: str, new_name: str, bid: int | None, n_dims: int) -> Any:
+        forced = known.tensor_force_quant(self, name, new_name, bid, n_dims)
+        if forced is False and may_be_quantized(new_name, (2,) * n_dims):
+            return gguf.GGMLQuantizationType.F32
+        return forced
+
+    return {
+        "model_arch": known.model_arch,
+        "filter_tensors": classmethod(filter_tensors),
+        "tensor_force_quant": tensor_force_quant,
+    }
+
+
+class _MergedTensors:
+    """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for."""
+
+    def __init__(self, weights: MergedWeights) -> None:
+        self.weights = weights
+        self.entries = weights.base.entries()
+        self.taken: set[str] = set()
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that most of the base is in, in safetensors' name."""
+        sizes: dict[str, int] = {}
+        for entry in self.entries.values():
+            sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    def generator(self, name: str) -> Callable[[], Any] | None:
+        if name not in self.weights.adapter.deltas:
+            return None
+        self.taken.add(name)
+        return lambda: self._lazy(name)
+
+    def _lazy(self, name: str) -> Any:
+        import torch
+        from conversion.base import LazyTorchTensor
+
+        entry = self.entries[name]
+        dtype = LazyTorchTensor._dtype_str_map[entry.dtype]
+
+        def compute(_: str) -> Any:
+            return torch.from_numpy(self.weights.tensor(name).view(np.uint8)).view(dtype).reshape(entry.shape)
+
+        meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, entry.shape)
+        return LazyTorchTensor(meta=meta, args=(name,), func=compute)
+
+
+def _set_metadata(writing: Any, quant: str, add_bos: bool | None) -> None:
+    import gguf
+
+    writing.ftype = gguf.LlamaFileType[QUANTS[quant].file_type]
+    writing.prepare_metadata(vocab_only=False)
+    if add_bos is not None:
+        writing.gguf_writer.kv_data[0].pop(gguf.Keys.Tokenizer.ADD_BOS, None)  # else it warns of a duplicate
+        writing.gguf_writer.add_add_bos_token(add_bos)
+
+
+def _set_types(writing: Any, quant: str) -> None:
+    """Choose each tensor's type, and give the writer its size before the first byte is written."""
+    import gguf
+
+    tensors = writing.gguf_writer.tensors[0]
+    described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors.items()]
+    types = tensor_types(quant, described, _facts(writing.gguf_writer))
+    for name, info in tensors.items():
+        if may_be_quantized(name, info.shape):
+            info.dtype = gguf.GGMLQuantizationType[types[name]]
+            info.nbytes = prod(info.shape[:-1]) * ggml.row_size(info.dtype.value, info.shape[-1])
+
+
+def _facts(writer: Any) -> ModelFacts:
+    def value(key: str, default: int) -> int:
+        found = writer.kv_data[0].get(f"{writer.arch}.{key}")
+        first = found.value[0] if found and isinstance(found.value, list) else found and found.value
+        return int(first) if first else default
+
+    heads = value("attention.head_count", 1)
+    return ModelFacts(
+        architecture=writer.arch,
+        layers=value("block_count", 0),
+        experts=value("expert_count", 0),
+        gqa=heads // value("attention.head_count_kv", heads),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A lazy float32 tensor that is encoded as it is written: what GGUFWriter needs of a tensor."""
+
+    values: Any
+    type: int
+    nbytes: int
+    advance: Advance
+
+    def tofile(self, file: Any) -> None:
+        import gguf
+
+        values = gguf.LazyNumpyTensor.to_eager(self.values)
+        for chunk in ggml.encode(values.reshape(-1, values.shape[-1]), self.type):
+            chunk.tofile(file)
+            self.advance(chunk.nbytes)
+
+
+def _write(writing: Any, advance: Advance) -> None:
+    writer = writing.gguf_writer
+    for name, info in writer.tensors[0].items():
+        if may_be_quantized(name, info.shape):
+            info.tensor = _Encoded(info.tensor, info.dtype.value, info.nbytes, advance)
+    writer.write_header_to_file(path=writing.fname_out)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file(progress=False)
+    writer.close()

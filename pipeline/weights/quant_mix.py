@@ -1,0 +1,250 @@
+"""Which type each tensor of a quantized GGUF gets: llama.cpp's own rule for its mixes.
+
+Read from `src/llama-quant.cpp` of llama.cpp at revision 0c1e57098 (2026-10-01), functions
+`tensor_allows_quantization`, `llama_tensor_get_type_impl` and `tensor_type_fallback`, for the
+file types below and without an importance matrix. Types are named as in ggml.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """A quantization type of a whole file: llama.cpp's name of it, and the type most tensors get."""
+
+    file_type: str
+    tensor_type: str
+
+
+QUANTS: Mapping[str, Quant] = {
+    "f32": Quant("ALL_F32", "F32"),
+    "f16": Quant("MOSTLY_F16", "F16"),
+    "bf16": Quant("MOSTLY_BF16", "BF16"),
+    "q8_0": Quant("MOSTLY_Q8_0", "Q8_0"),
+    "q6_k": Quant("MOSTLY_Q6_K", "Q6_K"),
+    "q5_k_m": Quant("MOSTLY_Q5_K_M", "Q5_K"),
+    "q5_k_s": Quant("MOSTLY_Q5_K_S", "Q5_K"),
+    "q4_k_m": Quant("MOSTLY_Q4_K_M", "Q4_K"),
+    "q4_k_s": Quant("MOSTLY_Q4_K_S", "Q4_K"),
+    "q4_0": Quant("MOSTLY_Q4_0", "Q4_0"),
+    "iq4_nl": Quant("MOSTLY_IQ4_NL", "IQ4_NL"),
+    "iq4_xs": Quant("MOSTLY_IQ4_XS", "IQ4_XS"),
+    "q3_k_m": Quant("MOSTLY_Q3_K_M", "Q3_K"),
+    "q2_k": Quant("MOSTLY_Q2_K", "Q2_K"),
+}
+_FLOATS = ("F32", "F16", "BF16")
+_BLOCK_32 = ("Q4_0", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
+_FALLBACKS = {
+    "IQ4_XS": "IQ4_NL",
+    "Q2_K": "Q4_0",
+    "Q3_K": "Q4_0",
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+}
+# llama.cpp calls these 70B by their number of layers.
+_LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
+
+_NEVER = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+)
+_NEVER_WHOLE = ("position_embd.weight", "token_types.weight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What the rule asks of the model; `gqa` is query heads for each key-value head."""
+
+    architecture: str
+    layers: int
+    experts: int
+    gqa: int
+
+    @property
+    def is_70b(self) -> bool:
+        layers = _LAYERS_OF_70B.get(self.architecture)
+        return layers == self.layers and (self.architecture != "llama" or self.gqa > 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufTensor:
+    """A tensor before quantization: `shape` is (rows …, columns), `type` what it has unquantized."""
+
+    name: str
+    shape: Sequence[int]
+    type: str
+
+
+class _Category(Enum):
+    TOKEN_EMBD = auto()
+    OUTPUT = auto()
+    ATTN_V = auto()
+    ATTN_K = auto()
+    ATTN_OUTPUT = auto()
+    FFN_DOWN = auto()
+    OTHER = auto()
+
+
+def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
+    """Whether llama.cpp would quantize a tensor at all, by its name and shape."""
+    # ggml does not count trailing dimensions of one, which are the first ones here.
+    dimensions = next((len(shape) - i for i, size in enumerate(shape) if size != 1), 1)
+    if dimensions < 2 or not name.endswith("weight") or name in _NEVER_WHOLE:
+        return False
+    return not any(part in name for part in _NEVER)
+
+
+def tensor_types(quant: str, tensors: Iterable[GgufTensor], model: ModelFacts) -> dict[str, str]:
+    """The ggml type of every tensor in a file of type `quant`, by name."""
+    ordered = sorted(tensors, key=lambda tensor: (_layer(tensor.name), tensor.name))
+    rule = _Rule(quant, model, [tensor.name for tensor in ordered])
+    return {tensor.name: rule.type_of(tensor) for tensor in ordered}
+
+
+class _Rule:
+    """The rule's walk over the tensors, in llama.cpp's order: it counts what it has met."""
+
+    def __init__(self, quant: str, model: ModelFacts, names: Sequence[str]) -> None:
+        self.quant = quant
+        self.default = QUANTS[quant].tensor_type
+        self.model = model
+        self.tied = "output.weight" not in names
+        self.values = sum(_category(name) is _Category.ATTN_V for name in names)
+        self.values_met = 0
+        self.downs_met = 0
+
+    def type_of(self, tensor: GgufTensor) -> str:
+        if not may_be_quantized(tensor.name, tensor.shape):
+            return tensor.type
+        if self.default in _FLOATS:
+            return self.default
+        return _fallback(self._mixed(tensor), tensor.shape[-1])
+
+    def _mixed(self, tensor: GgufTensor) -> str:
+        category = _category(tensor.name)
+        if category is _Category.OUTPUT or (self.tied and category is _Category.TOKEN_EMBD):
+            return self._output(tensor)
+        if category is _Category.ATTN_V:
+            chosen = self._attention_value()
+            self.values_met += 1
+            return chosen
+        if category is _Category.ATTN_K and self.model.experts == 8:
+            return "Q8_0"
+        if category is _Category.FFN_DOWN:
+            layer = _layer(tensor.name) if self.model.experts > 1 else self.downs_met
+            self.downs_met += 1
+            return self._ffn_down(layer)
+        if category is _Category.ATTN_OUTPUT and self.model.architecture != "falcon":
+            return self._attention_output()
+        return self.default
+
+    def _output(self, tensor: GgufTensor) -> str:
+        block = 32 if self.default in _BLOCK_32 else 256
+        if self.model.architecture == "falcon" or tensor.shape[-1] % block:
+            return "Q8_0"
+        return self.default if self.default == "Q8_0" else "Q6_K"
+
+    def _attention_value(self) -> str:
+        chosen = self.default
+        if self.quant == "q2_k":
+            chosen = "Q4_K" if self.model.gqa >= 4 else "Q3_K"
+        elif self.quant == "q3_k_m":
+            chosen = "Q5_K" if self.values_met < 2 else "Q4_K"
+        elif self.quant in ("iq4_nl", "iq4_xs") and self.model.gqa >= 4:
+            chosen = "Q5_K"
+        elif self.quant in ("q4_k_m", "q5_k_m") and _more_bits(self.values_met, self.values):
+            chosen = "Q6_K"
+        elif self.quant == "q4_k_s" and self.values_met < 4:
+            chosen = "Q5_K"
+        if self.model.is_70b and chosen in ("Q3_K", "Q4_K"):
+            chosen = "Q5_K"
+        return "Q8_0" if self.model.experts == 8 else chosen
+
+    def _ffn_down(self, layer: int) -> str:
+        layers = self.model.layers
+        falcon = self.model.architecture == "falcon"
+        if self.quant == "q2_k":
+            return "Q3_K"
+        if self.quant == "q3_k_m":
+            if layer < layers // 16:
+                return "Q5_K"
+            return "Q4_K" if not falcon or _more_bits(layer, layers) else "Q3_K"
+        if self.quant == "q4_k_m" and falcon:
+            if layer < layers // 16:
+                return "Q6_K"
+            return "Q5_K" if _more_bits(layer, layers) else "Q4_K"
+        if self.quant in ("q4_k_m", "q5_k_m") and _more_bits(layer, layers):
+            return "Q6_K"
+        first_eighth = layer < layers // 8
+        if first_eighth and (self.quant in ("iq4_nl", "iq4_xs") or (self.quant == "q4_k_s" and not falcon)):
+            return "Q5_K"
+        return self.default
+
+    def _attention_output(self) -> str:
+        if self.model.experts == 8:
+            raised = ("q2_k", "q3_k_m", "iq4_nl", "q4_k_s", "q4_k_m", "iq4_xs")
+            return "Q5_K" if self.quant in raised else self.default
+        return {"q2_k": "Q3_K", "q3_k_m": "Q4_K"}.get(self.quant, self.default)
+
+
+def _more_bits(layer: int, layers: int) -> bool:
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def _fallback(chosen: str, columns: int) -> str:
+    if columns % (32 if chosen in _BLOCK_32 else 256) == 0:
+        return chosen
+    smaller = _FALLBACKS.get(chosen, chosen)
+    return smaller if columns % 32 == 0 else "F16"
+
+
+def _category(name: str) -> _Category:
+    if name == "output.weight":
+        return _Category.OUTPUT
+    if name in ("token_embd.weight", "per_layer_token_embd.weight"):
+        return _Category.TOKEN_EMBD
+    for part, category in (
+        ("attn_qkv.weight", _Category.ATTN_V),
+        ("attn_kv_b.weight", _Category.ATTN_V),
+        ("attn_v.weight", _Category.ATTN_V),
+        ("attn_k.weight", _Category.ATTN_K),
+        ("attn_output.weight", _Category.ATTN_OUTPUT),
+        ("ffn_down", _Category.FFN_DOWN),
+    ):
+        if part in name:
+            return category
+    return _Category.OTHER
+
+
+def _layer(name: str) -> int:
+    match = re.match(r"blk\.(\d+)\.", name)
+    return int(match[1]) if match else -1
