@@ -1,0 +1,107 @@
+"""Worker: answers by llama.cpp, which is what runs GGUFs in Ollama.
+
+Run as `python -m pipeline.verify.llama_worker QUESTIONS ANSWERS`. Beside the questions the file
+names `model` (a GGUF) and `rendered`, the prompts as the Modelfile's template makes them, without
+the token that begins a text: whether there is one is the GGUF's to say.
+"""
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xllamacpp
+
+from pipeline.verify.answers import Answer, write_answers
+
+# Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
+# large one.
+_TOP = 2048
+_Distribution = dict[int, float]
+
+
+def main(asked: str, answered: str) -> None:
+    """Answer the questions of the first file into the second."""
+    request = json.loads(Path(asked).read_text(encoding="utf-8"))
+    prompts = json.loads(request["rendered"])
+    longest = max(len(prompt.encode()) for prompt in prompts)  # a token is at least a byte
+    server = _Server(Path(request["model"]), context=longest + 2 * request["max_tokens"] + 16)
+    answers = tuple(
+        _answer(server, prompt, forced, request["max_tokens"])
+        for prompt, forced in zip(prompts, request["forced"], strict=True)
+    )
+    write_answers(Path(answered), answers)
+
+
+class _Server:
+    """llama.cpp's own server, in this process, on a free port of the loopback interface."""
+
+    def __init__(self, model: Path, context: int) -> None:
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(model)
+        parameters.n_ctx = context
+        parameters.n_parallel = 1
+        parameters.n_gpu_layers = 0
+        parameters.warmup = False
+        parameters.cpuparams.n_threads = os.cpu_count() or 1
+        self._server = xllamacpp.Server(parameters)
+
+    def post(self, path: str, document: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self._server.listening_address + path,
+            data=json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def tokens(self, text: str) -> list[int]:
+        """A text's tokens, with the one that begins a text where the GGUF asks for it."""
+        content = {"content": text, "add_special": True, "parse_special": True}
+        return list(self.post("/tokenize", content)["tokens"])
+
+    def generate(self, ids: list[int], most: int) -> tuple[str, list[int], list[_Distribution]]:
+        """The greedy continuation: its text, its tokens with the one that ended it, and the
+        log-probabilities at each."""
+        answer = self.post(
+            "/completion",
+            {
+                "prompt": ids,
+                "n_predict": most,
+                "temperature": 0,
+                "n_probs": _TOP,
+                "return_tokens": True,
+                "cache_prompt": True,
+            },
+        )
+        steps = answer["completion_probabilities"]
+        distributions = [{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps]
+        return answer["content"], [step["id"] for step in steps], distributions
+
+
+def _answer(server: _Server, prompt: str, forced: list[int], most: int) -> Answer:
+    prompt_ids = server.tokens(prompt)
+    text, ids, distributions = server.generate(prompt_ids, most)
+    along = [
+        # As long as the own answer is the forced one, its distributions are those wanted.
+        distributions[position]
+        if ids[:position] == forced[:position] and position < len(ids)
+        else server.generate(prompt_ids + forced[:position], 1)[2][0]
+        for position in range(len(forced))
+    ]
+    return Answer(prompt=prompt, prompt_ids=tuple(prompt_ids), ids=tuple(ids), text=text, logprobs=_table(along))
+
+
+def _table(distributions: list[_Distribution]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    columns = 1 + max((token for known in distributions for token in known), default=0)
+    table = np.full((len(distributions), columns), -np.inf, np.float32)
+    for row, known in enumerate(distributions):
+        table[row, list(known)] = list(known.values())
+    return table
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
