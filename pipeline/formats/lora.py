@@ -1,0 +1,73 @@
+"""lora: the adapter as PEFT saved it, pointing at its base model on the Hub."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.files import copy_file, write_json
+from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.progress import Advance
+from pipeline.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
+from pipeline.toml_reader import Reader
+from pipeline.verify.answers import Answers, Questions
+from pipeline.verify.compare import Limits
+from pipeline.verify.runtime import ask_transformers
+from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.weights.safetensors import read_header
+
+_MEMORY = 100 << 20
+
+
+class _Lora:
+    name = "lora"
+    modules: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
+
+    def configure(self, table: Reader) -> None:
+        """This format has no settings of its own."""
+
+    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return (Variant(quant=None, kind="lora", prefix="lora", label="lora"),)
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        size = read_header(job.run.path / WEIGHTS_FILE).size
+        return Footprint(disk=size, memory=_MEMORY, work=size)
+
+    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
+        config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
+        # Trainers record the path that they loaded; users have the Hub.
+        config |= {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
+        write_json(folder / CONFIG_FILE, config)
+        for name, source in model_files(job.base, job.run.path).items():
+            if name in matching_files(source.parent, TOKENIZER_FILES):
+                copy_file(source, folder / name)
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
+        return ask_transformers(questions, "the lora export", model=job.base.path, adapter=folder, tokenizer=folder)
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        return Limits(kl=1e-6, same_tokens=True)
+
+    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
+        load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
+        serve = (
+            f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.rank)} "
+            f"--lora-modules {job.run.name}={job.repo_id}"
+        )
+        return (
+            Usage(title="PEFT", language="python", code=load),
+            Usage(title="vLLM", language="shell", code=serve),
+        )
+
+    def use_line(self, job: ExportJob) -> str:
+        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
+
+
+def _vllm_rank(rank: int) -> int:
+    """The smallest rank that vLLM can be told which holds this one (vllm/config/lora.py)."""
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
+
+
+FORMAT = _Lora()

@@ -1,0 +1,196 @@
+"""ollama: one GGUF, with the Modelfile, template and parameters that Ollama runs it by.
+
+`template` and `params` beside the GGUF are what `ollama run hf.co/…` reads; the Modelfile says
+the same for `ollama create`. All of it comes from the model's own chat template and generation
+config.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ReleaseError
+from pipeline.files import write_json, write_text
+from pipeline.formats.chat import Chat, load_chat
+from pipeline.formats.model_folder import copy_model_files, open_weights
+from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.progress import Advance
+from pipeline.toml_reader import Reader
+from pipeline.verify.answers import Answers, Questions
+from pipeline.verify.compare import Limits
+from pipeline.verify.runtime import ask
+from pipeline.weights.checkpoint import INDEX_FILE
+from pipeline.weights.gguf import GgufMetadata, write_gguf
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.quant_mix import QUANTS
+
+# Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
+# Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
+_BITS = {
+    "f32": 32.0,
+    "f16": 16.0,
+    "bf16": 16.0,
+    "q8_0": 8.5,
+    "q6_k": 6.6,
+    "q5_k_m": 5.7,
+    "q5_k_s": 5.6,
+    "q4_k_m": 4.9,
+    "q4_k_s": 4.7,
+    "q4_0": 4.7,
+    "iq4_nl": 4.7,
+    "iq4_xs": 4.5,
+    "q3_k_m": 4.0,
+    "q2_k": 3.2,
+}
+# Mean KL in nats that a quantization type may cost. llama.cpp's own tables for 7B and 8B models
+# are three to ten times below these; small models lose more.
+_KL = {
+    "f32": 0.01,
+    "f16": 0.01,
+    "bf16": 0.01,
+    "q8_0": 0.02,
+    "q6_k": 0.05,
+    "q5_k_m": 0.1,
+    "q5_k_s": 0.1,
+    "q4_k_m": 0.2,
+    "q4_k_s": 0.2,
+    "q4_0": 0.3,
+    "iq4_nl": 0.2,
+    "iq4_xs": 0.2,
+    "q3_k_m": 0.5,
+    "q2_k": 1.5,
+}
+# torch and transformers, which llama.cpp's converter imports.
+_CONVERTER_MEMORY = 900 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OllamaSettings:
+    """`[formats.ollama]`: the quantization types; and where no template can be derived from the
+    model's own, the name of one in templates/ that is written in Go's language."""
+
+    quants: tuple[str, ...]
+    template: str | None
+
+
+class _Ollama:
+    name = "ollama"
+    modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
+    quants = tuple(QUANTS)
+    card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
+
+    def configure(self, table: Reader) -> OllamaSettings:
+        return OllamaSettings(
+            quants=table.choices("quants", ("q4_k_m",), self.quants), template=table.optional_text("template")
+        )
+
+    def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return tuple(
+            Variant(
+                quant=quant,
+                # Quantization types must not share an export folder; the policy's first has the plain name.
+                kind="ollama" if quant == settings.quants[0] else f"ollama_{quant}",
+                prefix=f"ollama-{quant}",
+                label=f"{quant}-gguf",
+            )
+            for quant in quants or settings.quants
+        )
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        entries = open_weights(job.run, job.base).base.entries().values()
+        size = int(sum(entry.nbytes // entry.numpy_dtype.itemsize for entry in entries) * _BITS[_quant(job)] / 8 * 1.1)
+        largest = max(entry.nbytes // entry.numpy_dtype.itemsize for entry in entries)
+        # The largest tensor is held in the base's 16 bits and twice in float32.
+        return Footprint(disk=size, memory=_CONVERTER_MEMORY + largest * 10, work=size)
+
+    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        weights = open_weights(job.run, job.base)
+        with tempfile.TemporaryDirectory(prefix="tagship-gguf-", dir=folder.parent) as staging:
+            model = Path(staging)
+            copy_model_files(job.run, job.base, model)
+            chat = _chat(job, model)
+            for shard in weights.base.shards:
+                (model / shard.path.name).symlink_to(shard.path.resolve())
+            _link_index(weights, model)
+            write_gguf(weights, model, folder / _file_name(job), _quant(job), _metadata(job, chat), advance)
+        _write_ollama_files(job, chat, folder)
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
+        with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
+            copy_model_files(job.run, job.base, Path(staging))
+            chat = _chat(job, Path(staging))
+        if chat.go != (folder / "template").read_text(encoding="utf-8"):
+            raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
+        rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
+        return ask("llama_worker", questions, "the GGUF", model=folder / _file_name(job), rendered=json.dumps(rendered))
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        assert variant.quant is not None
+        return Limits(kl=kl.get(variant.quant) or _KL[variant.quant], same_tokens=False)
+
+    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
+        return (
+            Usage(title="Ollama", language="shell", code=self.use_line(job)),
+            Usage(
+                title="Ollama, in the downloaded folder",
+                language="shell",
+                code=f"ollama create {job.title.lower()} -f Modelfile\nollama run {job.title.lower()}",
+            ),
+            Usage(
+                title="llama.cpp",
+                language="shell",
+                code=f"llama-cli --hf-repo {job.repo_id} --hf-file {_file_name(job)}",
+            ),
+        )
+
+    def use_line(self, job: ExportJob) -> str:
+        return f"ollama run hf.co/{job.repo_id}:{_quant(job).upper()}"
+
+
+FORMAT = _Ollama()
+
+
+def _quant(job: ExportJob) -> str:
+    assert job.variant.quant is not None
+    return job.variant.quant
+
+
+def _file_name(job: ExportJob) -> str:
+    """`…-Q4_K_M.gguf`: the Hub and Ollama find a quantization type by the last label in the name."""
+    return f"{job.title}-{_quant(job).upper()}.gguf"
+
+
+def _chat(job: ExportJob, model: Path) -> Chat:
+    by_hand = job.settings.template
+    return load_chat(model, job.templates.source(by_hand) if by_hand else None)
+
+
+def _link_index(weights: MergedWeights, model: Path) -> None:
+    if weights.base.index is not None:
+        (model / INDEX_FILE).symlink_to((weights.base.folder / INDEX_FILE).resolve())
+
+
+def _metadata(job: ExportJob, chat: Chat) -> GgufMetadata:
+    organization, _, name = job.base.id.rpartition("/")
+    base = {"name": name, "organization": organization, "repo_url": f"https://huggingface.co/{job.base.id}"}
+    general = {
+        "general.name": job.title,
+        "general.version": job.version,
+        "general.license": job.base.license,
+        "general.quantized_by": job.namespace,
+        "general.base_models": [base],
+    }
+    return GgufMetadata(
+        general={key: value for key, value in general.items() if value is not None}, add_bos=chat.add_bos
+    )
+
+
+def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
+    write_text(folder / "template", chat.go)
+    write_json(folder / "params", chat.parameters)
+    modelfile = job.templates.render(
+        "ollama/Modelfile.j2", gguf=_file_name(job), template=chat.go, parameters=chat.parameters
+    )
+    write_text(folder / "Modelfile", modelfile)

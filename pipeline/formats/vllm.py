@@ -1,0 +1,61 @@
+"""vllm: merged safetensors as transformers and vLLM load them, with a compose file that serves them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.formats.model_folder import copy_model_files, open_weights
+from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.progress import Advance
+from pipeline.toml_reader import Reader
+from pipeline.verify.answers import Answers, Questions
+from pipeline.verify.compare import Limits
+from pipeline.verify.runtime import ask_transformers
+from pipeline.weights.merge import write_merged
+
+# Merging holds a few blocks of rows for each core, whatever the model's size.
+_MEMORY = 400 << 20
+# Rounding to 16 bits is all that may differ.
+_KL = 0.01
+
+
+class _Vllm:
+    name = "vllm"
+    modules: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
+
+    def configure(self, table: Reader) -> None:
+        """This format has no settings of its own."""
+
+    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return (Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),)
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        size = open_weights(job.run, job.base).base.nbytes
+        return Footprint(disk=size, memory=_MEMORY, work=size)
+
+    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        copy_model_files(job.run, job.base, folder)
+        write_merged(open_weights(job.run, job.base), folder, advance)
+        compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
+        (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
+        return ask_transformers(questions, "the vllm export", model=folder)
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        return Limits(kl=_KL, same_tokens=True)
+
+    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
+        load = job.templates.render("vllm/usage.py.j2", repo_id=job.repo_id)
+        return (
+            Usage(title="vLLM", language="shell", code=self.use_line(job)),
+            Usage(title="Docker Compose, in the downloaded folder", language="shell", code="docker compose up"),
+            Usage(title="transformers", language="python", code=load),
+        )
+
+    def use_line(self, job: ExportJob) -> str:
+        return f"vllm serve {job.repo_id}"
+
+
+FORMAT = _Vllm()
