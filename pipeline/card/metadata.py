@@ -1,0 +1,32 @@
+"""The front matter of a model card, by huggingface_hub's own ModelCardData."""
+
+from typing import Any
+
+from pipeline.config import CardPolicy
+from pipeline.formats.protocol import CardFacts
+from pipeline.runs.base_folder import BaseFolder
+
+
+def front_matter(title: str, base: BaseFolder, facts: CardFacts, policy: CardPolicy, version: str | None) -> str:
+    """The YAML between the `---` lines: nothing in it can break or inject YAML.
+
+    Field names: https://huggingface.co/docs/hub/model-cards.
+    """
+    from huggingface_hub import ModelCardData
+
+    more: dict[str, Any] = {"base_model_relation": facts.relation}
+    if base.license == "other":
+        more |= {"license_name": base.license_name, "license_link": base.license_link}
+    if version is not None:
+        more["version"] = version
+    data = ModelCardData(
+        base_model=base.id,
+        language=list(policy.language) or None,
+        library_name=facts.library_name,
+        license=base.license,
+        model_name=title,
+        pipeline_tag="text-generation",
+        tags=[*facts.tags, *policy.tags],
+        **more,
+    )
+    return str(data.to_yaml())

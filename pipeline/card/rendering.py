@@ -1,0 +1,44 @@
+"""A model card: front matter, and a body from `templates/cards/<format>.md.j2`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pipeline.artifacts.manifest import CARD_FILE, Manifest
+from pipeline.card.metadata import front_matter
+from pipeline.config import Config
+from pipeline.formats.protocol import ExportJob, Format
+
+
+def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config) -> str:
+    """The README.md of an export. Raises ReleaseError when a template asks for what is not known."""
+    body = job.templates.render(
+        f"cards/{form.name}.md.j2",
+        title=job.title,
+        namespace=job.namespace,
+        manifest=manifest,
+        base=job.base,
+        adapter=job.run.adapter,
+        recorded=flatten(job.run.recorded),
+        usages=form.usages(job),
+        files=[entry for entry in manifest.files if entry.path != CARD_FILE],
+        limits=form.limits(job.variant, config.verify.kl),
+        prompts=len(config.verify.prompts),
+    )
+    front = front_matter(job.title, job.base, form.card, config.card, job.version)
+    return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
+
+
+def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """What a run recorded, as rows of a table: nested keys joined by a dot."""
+    rows: dict[str, str] = {}
+    for key, value in recorded.items():
+        if isinstance(value, Mapping):
+            rows |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, datetime):
+            rows[prefix + key] = value.isoformat()
+        elif isinstance(value, list):
+            rows[prefix + key] = ", ".join(map(str, value))
+        elif value is not None:
+            rows[prefix + key] = str(value)
+    return rows
