@@ -1,0 +1,55 @@
+"""Who asks, and what they may do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from starlette.requests import Request
+
+from pipeline.hub.server.problem import HubProblem, repo_not_found
+from pipeline.hub.server.repos import Repo
+
+
+class Role(Enum):
+    """What a token allows."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """The Hub's tokens; None lets everybody read and write, which is safe on loopback only."""
+
+    tokens: Mapping[str, Role] | None
+
+    def role(self, request: Request) -> Role | None:
+        """What the request's token allows, None without one. Raises HubProblem (401) if it is unknown."""
+        if self.tokens is None:
+            return Role.WRITE
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if token not in self.tokens:
+            raise HubProblem(401, "Invalid credentials in Authorization header")
+        return self.tokens[token]
+
+    def require(self, request: Request) -> Role:
+        """What the request's token allows. Raises HubProblem (401) without a known token."""
+        role = self.role(request)
+        if role is None:
+            raise HubProblem(401, "Invalid username or password.")
+        return role
+
+    def require_write(self, request: Request) -> None:
+        """Raises HubProblem: 401 without a known token, 403 for one that only reads."""
+        if self.require(request) is not Role.WRITE:
+            raise HubProblem(403, "Forbidden: you must use a write token to do this")
+
+    def require_read(self, request: Request, repo: Repo) -> None:
+        """Raises HubProblem: 401 for an unknown token, 404 for a private repository without a token.
+
+        The Hub hides what one may not see: the answer is that of a repository that doesn't exist.
+        """
+        if self.role(request) is None and repo.private:
+            raise repo_not_found(repo.id)

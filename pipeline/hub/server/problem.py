@@ -1,0 +1,47 @@
+"""What the Hub refuses, in the words and headers that `huggingface_hub` turns into exceptions."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+
+class HubProblem(Exception):
+    """An answer other than success.
+
+    `code` is the Hub's X-Error-Code (`RepoNotFound`, `RevisionNotFound`, `EntryNotFound`) or None;
+    `headers` are sent along, for example the X-Repo-Commit in which an entry was not found.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = headers or {}
+
+
+def repo_not_found(repo_id: str) -> HubProblem:
+    """The 404 that becomes a RepositoryNotFoundError."""
+    return HubProblem(404, f"Repository {repo_id!r} not found", code="RepoNotFound")
+
+
+def revision_not_found(revision: str) -> HubProblem:
+    """The 404 that becomes a RevisionNotFoundError."""
+    return HubProblem(404, f"Invalid rev id: {revision}", code="RevisionNotFound")
+
+
+def entry_not_found(path: str, commit: str) -> HubProblem:
+    """The 404 that becomes an EntryNotFoundError; the client caches it under `commit`."""
+    return HubProblem(404, f"Entry not found: {path}", code="EntryNotFound", headers={"X-Repo-Commit": commit})
+
+
+def respond(request: Request, problem: Exception) -> Response:
+    """The one place that turns a HubProblem into a response."""
+    assert isinstance(problem, HubProblem)
+    # A header holds one line of Latin-1; the body holds the message as it is.
+    header = problem.message.splitlines()[0].encode("ascii", "replace").decode() if problem.message else ""
+    headers = {"X-Error-Message": header, **problem.headers}
+    if problem.code:
+        headers["X-Error-Code"] = problem.code
+    return JSONResponse({"error": problem.message}, status_code=problem.status, headers=headers)
