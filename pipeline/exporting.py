@@ -1,0 +1,110 @@
+"""One export: made beside its final name, renamed when whole, and kept when nothing changed."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts.manifest import (
+    Manifest,
+    check_files,
+    list_files,
+    read_manifest,
+    tool_version,
+    write_manifest,
+)
+from pipeline.errors import ReleaseError
+from pipeline.files import new_folder, sha256_of, write_json
+from pipeline.formats.protocol import ExportJob
+from pipeline.plan import Plan, Target
+from pipeline.progress import Advance
+from pipeline.runs.base_folder import BaseFolder
+from pipeline.templating import Templates
+from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
+
+
+def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
+    """What a format needs to know to make an export."""
+    return ExportJob(
+        run=plan.run,
+        base=base,
+        variant=target.variant,
+        settings=target.policy.settings,
+        title=target.title,
+        repo_id=target.repo_id,
+        version=plan.version,
+        namespace=plan.config.namespace,
+        templates=templates,
+    )
+
+
+def export_target(plan: Plan, target: Target, job: ExportJob, advance: Advance) -> tuple[Manifest, bool]:
+    """Make an export under its final name; returns its manifest and whether it was made now.
+
+    An export that an earlier run of the same command finished, from the same inputs, is kept.
+    Raises ReleaseError when it cannot be made; then there is nothing under the name that was not
+    there before.
+    """
+    state = plan.config.state / "exports" / f"{target.export_dir.name}.json"
+    inputs = _fingerprint(plan, job)
+    if (manifest := _finished(target.export_dir, state, inputs)) is not None:
+        return manifest, False
+    try:
+        with new_folder(target.export_dir) as folder:
+            target.policy.format.export(job, folder, advance)
+            manifest = _manifest(plan, target, job, folder)
+            write_manifest(folder, manifest)
+    except OSError as error:
+        raise ReleaseError(f"the {target.name} export could not be written: {error}") from error
+    write_json(state, {"inputs": inputs})
+    return manifest, True
+
+
+def _finished(folder: Path, state: Path, inputs: str) -> Manifest | None:
+    try:
+        if json.loads(state.read_text(encoding="utf-8"))["inputs"] != inputs:
+            return None
+        manifest = read_manifest(folder)
+        check_files(folder, manifest, hashes=False)
+    except (OSError, ValueError, KeyError, TypeError, ReleaseError):
+        return None  # there is none, or it is of other inputs, or was changed: it is made again
+    return manifest
+
+
+def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manifest:
+    return Manifest(
+        tagship=tool_version(),
+        format=target.policy.name,
+        quant=target.variant.quant,
+        repo_id=target.repo_id,
+        version=plan.version,
+        tag=plan.tag.name if plan.tag else None,
+        commit=plan.commit.sha,
+        exported=plan.moment,
+        run=plan.run.name,
+        fields=dict(sorted(plan.run.fields.items())),
+        base_model=job.base.id,
+        base_revision=job.base.revision,
+        license=job.base.license,
+        files=list_files(folder),
+    )
+
+
+def _fingerprint(plan: Plan, job: ExportJob) -> str:
+    """A digest of all that an export is made from; big files of the base by size and time."""
+    base = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(job.base.path.iterdir())
+        if path.is_file()
+    ]
+    inputs: dict[str, Any] = {
+        "tagship": tool_version(),
+        "commit": plan.commit.sha,
+        "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
+        "base": [job.base.id, job.base.revision, job.base.license, base],
+        "variant": asdict(job.variant),
+        "settings": repr(job.settings),
+        "names": [job.title, job.repo_id, job.version, job.namespace, plan.moment.isoformat()],
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,97 @@
+"""Gates: read-only checks that come before the first byte is written, and refuse."""
+
+import importlib.util
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.errors import ReleaseError
+from pipeline.formats.protocol import Footprint
+from pipeline.git import Repository
+from pipeline.machine import available_memory, device_of, free_disk
+from pipeline.plan import Plan, Target
+from pipeline.templating import human_size
+from pipeline.weights.checkpoint import open_checkpoint
+
+# Loading PEFT or llama.cpp beside the weights themselves.
+_RUNTIME_MEMORY = 1 << 30
+VERIFY_MODULES = ("torch", "transformers", "peft")
+
+
+def check_modules(targets: Iterable[Target], more: tuple[str, ...] = ()) -> None:
+    """Raise ReleaseError when an optional dependency that the release needs is not installed."""
+    wanted = [*more, *(module for target in targets for module in target.policy.format.modules)]
+    missing = [module for module in dict.fromkeys(wanted) if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ReleaseError(
+            f"not installed: {', '.join(missing)}, which exporting and verifying need",
+            remedy='pip install -e ".[gguf]" in a clone of tagship, or pip install "tagship[gguf]" elsewhere',
+        )
+
+
+def check_tag(plan: Plan, repository: Repository) -> None:
+    """Raise ReleaseError when the tag is not what is checked out, or triggers nothing."""
+    if plan.tag is None or plan.version_tag is None:
+        return
+    name = plan.tag.name
+    if plan.version_tag.stream is None:
+        patterns = ", ".join(stream.pattern.text for stream in plan.config.streams)
+        raise ReleaseError(
+            f"the tag {name} is of no stream, so it triggers nothing",
+            remedy=f"tag the commit by one of {patterns}, with a version such as 1.0.0",
+        )
+    if plan.tag.commit.sha != plan.commit.sha:
+        raise ReleaseError(
+            f"the tag {name} is on {plan.tag.commit.sha[:10]}, and {plan.commit.sha[:10]} is checked out",
+            remedy=f"git checkout {name}",
+        )
+    changed = repository.changed_paths(plan.config.own_folders)
+    if changed:
+        listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise ReleaseError(
+            f"the working tree is not what {name} tags: {listed}",
+            remedy="git stash --include-untracked, or commit and tag that",
+        )
+
+
+def check_download(size: int) -> None:
+    """Raise ReleaseError when the Hub's cache has no room for the base model."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    _check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
+
+
+def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> None:
+    """Raise ReleaseError when a disk has less room than the exports and archives will take."""
+    needed: dict[int, int] = defaultdict(int)
+    folders: dict[int, Path] = {}
+    for target, footprint in footprints:
+        for folder in (target.export_dir, target.artifact, *((plan.config.state,) if plan.embedded else ())):
+            device = device_of(folder)
+            needed[device] += footprint.disk
+            folders.setdefault(device, folder.parent)
+    for device, size in needed.items():
+        _check_room(folders[device], size, "the release")
+
+
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], base: Path) -> None:
+    """Raise ReleaseError when an export, or running the model to verify it, needs more memory than
+    there is."""
+    free = available_memory()
+    needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
+    needs.append(("running base + adapter", open_checkpoint(base).nbytes + _RUNTIME_MEMORY))
+    for what, size in needs:
+        if size > free:
+            raise ReleaseError(
+                f"{what} needs {human_size(size)} of memory, and {human_size(free)} is available",
+                remedy="close other programs, raise the limit, or use a larger machine",
+            )
+
+
+def _check_room(folder: Path, size: int, what: str) -> None:
+    free = free_disk(folder)
+    if size > free:
+        raise ReleaseError(
+            f"{what} needs {human_size(size)} on the disk of {folder}, which has {human_size(free)} free",
+            remedy="free some, or point [project] exports and artifacts, or HF_HOME, at another disk",
+        )

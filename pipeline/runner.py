@@ -1,0 +1,75 @@
+"""Runs steps in order: it owns titles, timing and skipping, so that a step only does its work."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from pipeline.console import Console
+from pipeline.git import Repository
+from pipeline.hub.connection import Hub
+from pipeline.plan import Plan, Target
+from pipeline.results import Results
+from pipeline.templating import Templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The effects that steps use, given from outside."""
+
+    repository: Repository
+    hub: Hub
+    console: Console
+    templates: Templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a release: `once` runs for the whole plan, `each` for every target.
+
+    Both take what earlier steps returned and give what later ones select from. `skip` gives the
+    reason why a plan does not need the step, or None.
+    """
+
+    name: str
+    title: str
+    once: Callable[[Plan, Results, Tools], Iterable[object]] | None = None
+    each: Callable[[Plan, Target, Results, Tools], Iterable[object]] | None = None
+    skip: Callable[[Plan], str | None] = lambda plan: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What a run of steps made.
+
+    `seconds` is by step, `target_seconds` by target's name and step; `skipped` holds the reasons.
+    """
+
+    results: Results
+    seconds: dict[str, float]
+    target_seconds: dict[str, dict[str, float]]
+    skipped: dict[str, str]
+
+
+def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools) -> Finished:
+    """Run the steps over a plan. What a step raises ends the run; nothing after it is done."""
+    done = Results()
+    seconds: dict[str, float] = {}
+    target_seconds: dict[str, dict[str, float]] = defaultdict(dict)
+    skipped: dict[str, str] = {}
+    for step in steps:
+        if reason := step.skip(plan):
+            skipped[step.name] = reason
+            tools.console.step(step.title, f"skipped: {reason}")
+            continue
+        tools.console.step(step.title)
+        began = monotonic()
+        if step.once:
+            done = done.plus(step.once(plan, done, tools))
+        if step.each:
+            for target in plan.targets:
+                began_target = monotonic()
+                done = done.plus(step.each(plan, target, done, tools))
+                target_seconds[target.name][step.name] = round(monotonic() - began_target, 3)
+        seconds[step.name] = round(monotonic() - began, 3)
+    return Finished(results=done, seconds=seconds, target_seconds=dict(target_seconds), skipped=skipped)

@@ -1,0 +1,207 @@
+"""A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline import gates
+from pipeline.artifacts.archive import record_checksum, write_archive
+from pipeline.artifacts.manifest import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    check_files,
+    file_entry,
+    read_manifest,
+    with_file,
+    write_manifest,
+)
+from pipeline.card.rendering import render_card
+from pipeline.exporting import export_target, job_of
+from pipeline.files import write_text
+from pipeline.formats.protocol import ExportJob
+from pipeline.hub.access import check_access
+from pipeline.hub.fetch import fetch_base, locate_base
+from pipeline.hub.publish import Upload, check_published, publish, publish_base, tag_published
+from pipeline.plan import Plan, Target
+from pipeline.results import Answered, Committed, Exported, Fetched, Packaged, Published, Results, Verified
+from pipeline.runner import Step, Tools
+from pipeline.templating import human_size
+from pipeline.verify.answers import Questions
+from pipeline.verify.compare import compare
+from pipeline.verify.runtime import ask_transformers
+
+
+def _gates(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    if plan.version_tag and plan.version_tag.stream:
+        tools.console.note(f"Tagged release detected: {plan.version_tag.name}")
+    gates.check_modules(plan.targets, gates.VERIFY_MODULES)
+    gates.check_tag(plan, tools.repository)
+    if plan.publishes:
+        check_access(tools.hub, plan.config.namespace)
+    return iter(())
+
+
+def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    located = locate_base(plan.base, tools.hub)
+    gates.check_download(located.size)
+    with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
+        base = fetch_base(located)
+    tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
+    yield Fetched(base=base)
+
+
+def _fit(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    base = done.one(Fetched).base
+    footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
+    gates.check_disk(plan, footprints)
+    gates.check_memory(footprints, base.path)
+    return iter(())
+
+
+def _export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    job = _job(plan, target, done, tools)
+    with tools.console.bytes(target.name, target.policy.format.footprint(job).work) as advance:
+        manifest, new = export_target(plan, target, job, advance)
+    size = human_size(sum(entry.size for entry in manifest.files))
+    tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")
+    yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+
+
+def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    manifest = read_manifest(target.export_dir)
+    check_files(target.export_dir, manifest)
+    tools.console.note(f"{target.name}: {target.export_dir}")
+    yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+
+
+def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    policy = plan.config.verify
+    questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens)
+    base = done.one(Fetched).base
+    with tools.console.working("base + adapter answers"):
+        answers = ask_transformers(questions, "base + adapter", model=base.path, adapter=plan.run.path)
+    forced = tuple(answer.ids for answer in answers)
+    yield Answered(questions=replace(questions, forced=forced), answers=answers)
+
+
+def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    reference = done.one(Answered)
+    form = target.policy.format
+    exported = done.for_target(Exported, target)
+    with tools.console.working(f"{target.name} answers"):
+        answers = form.answer(_job(plan, target, done, tools), exported.folder, reference.questions)
+    limits = form.limits(target.variant, plan.config.verify.kl)
+    evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
+    tools.console.note(f"{target.name}: {evidence.summary}")
+    yield Verified(target=target, evidence=evidence)
+
+
+def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    exported = done.for_target(Exported, target)
+    folder = exported.folder
+    card = render_card(target.policy.format, _job(plan, target, done, tools), exported.manifest, plan.config)
+    write_text(folder / CARD_FILE, card)
+    manifest = with_file(exported.manifest, folder, CARD_FILE)
+    write_manifest(folder, manifest)
+    tools.console.note(f"{target.name}: {folder / CARD_FILE}")
+    yield replace(exported, manifest=manifest)
+
+
+def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    exported = done.for_target(Exported, target)
+    size = sum(entry.size for entry in exported.manifest.files)
+    with tools.console.bytes(target.name, size) as advance:
+        archive = write_archive(exported.folder, target.artifact, plan.moment, advance)
+    record_checksum(archive)
+    tools.console.note(f"{target.name}: {archive.path} ({human_size(archive.size)})")
+    yield Packaged(target=target, archive=archive)
+
+
+def _publish_base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    base = done.one(Fetched).base
+    put = publish_base(tools.hub, base, private=plan.private)
+    tools.console.note(f"{base.id}{'' if put else ': there already'}")
+    return iter(())
+
+
+def _publish(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
+    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
+        commit = publish(tools.hub, upload, advance)
+    tools.console.note(f"{target.name}: {target.repo_id} at {commit[:10]}")
+    yield Committed(target=target, upload=upload, commit=commit)
+
+
+def _check(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    committed = done.for_target(Committed, target)
+    files = check_published(tools.hub, committed.upload, committed.commit)
+    tag_published(tools.hub, committed.upload, committed.commit)
+    tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
+    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
+    url = f"{tools.hub.url}/{target.repo_id}"
+    yield Published(target=target, url=url, commit=committed.commit, files=files)
+
+
+def _job(plan: Plan, target: Target, done: Results, tools: Tools) -> ExportJob:
+    return job_of(plan, target, done.one(Fetched).base, tools.templates)
+
+
+def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
+    described = (
+        plan.tag.message.strip() if plan.tag and plan.tag.message else "",
+        f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
+        f"Verified: {verified.evidence.summary}.",
+    )
+    return Upload(
+        repo_id=exported.target.repo_id,
+        folder=exported.folder,
+        files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
+        private=plan.private,
+        message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
+        description="\n\n".join(filter(None, described)),
+        tag=plan.tag.name if plan.tag else None,
+    )
+
+
+def _unless_published(plan: Plan) -> str | None:
+    return None if plan.publishes else "tags of this stream do not publish"
+
+
+def _unless_base_is_published(plan: Plan) -> str | None:
+    return _unless_published(plan) or (None if plan.base.publish else "the policy leaves the base model alone")
+
+
+GATES = Step(name="gates", title="Gates", once=_gates)
+BASE = Step(name="base", title="Base model", once=_base)
+FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
+EXPORT = Step(name="export", title="Export", each=_export)
+LOAD = Step(name="load", title="Exports", each=_load)
+REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
+VERIFY = Step(name="verify", title="Verify", each=_verify)
+CARD = Step(name="card", title="Model cards", each=_card)
+PACKAGE = Step(name="package", title="Package", each=_package)
+PUBLISH_BASE = Step(
+    name="publish_base", title="Publish the base model", once=_publish_base, skip=_unless_base_is_published
+)
+PUBLISH = Step(name="publish", title="Publish", each=_publish, skip=_unless_published)
+CHECK = Step(name="check", title="Check what was published", each=_check, skip=_unless_published)
+
+RELEASE = (
+    GATES,  # tools, tag, tree, token: refuses before anything is written
+    BASE,  # the base model on this disk, whole
+    FIT,  # adapter and base fit each other; the release fits memory and disk
+    EXPORT,  # every format, under its final name when it is whole
+    REFERENCE,  # what the trained model answers
+    VERIFY,  # each export answers the same, or nothing goes on
+    CARD,  # README.md, and the manifest of the finished folder
+    PACKAGE,  # that folder as a reproducible archive
+    PUBLISH_BASE,  # the base model, where the policy says so and it is not there
+    PUBLISH,  # that folder as one commit on the Hub
+    CHECK,  # every checksum on the Hub, then the version's tag
+)
+# The tasks that do a part of it.
+EXPORT_ONLY = (GATES, BASE, FIT, EXPORT)
+VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
+CARD_ONLY = (BASE, LOAD, CARD)
+PACKAGE_ONLY = (LOAD, PACKAGE)
+# Nothing is published that was not verified.
+PUBLISH_ONLY = (GATES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK)
