@@ -98,9 +98,12 @@ def serve_hub(session: Session, port: int, root: str | None) -> None:
     from pipeline.hub.server.app import serve
 
     folder = Path(root).absolute() if root else hub_root(session.config)
-    session.console.step("Embedded Hub", f"http://127.0.0.1:{port}  ({folder})")
-    session.console.note(f"use it with HF_ENDPOINT=http://127.0.0.1:{port}; Ctrl-C stops it")
-    serve(root=folder, namespace=session.config.namespace, port=port)
+
+    def announce(url: str) -> None:
+        session.console.step("Embedded Hub", f"{url}  ({folder})")
+        session.console.note(f"any client finds it with HF_ENDPOINT={url}; Ctrl-C stops it")
+
+    serve(root=folder, namespace=session.config.namespace, port=port, announce=announce)
 
 
 def hub_root(config: Config) -> Path:

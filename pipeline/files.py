@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ReleaseError
 from pipeline.progress import Advance, silent
 
 BLOCK = 4 << 20
@@ -19,21 +21,51 @@ _PARTIAL = ".partial"
 def new_folder(target: Path) -> Iterator[Path]:
     """A folder to fill that becomes `target` at the end, in one rename; on an error it is removed.
 
-    What a killed run left of the same target is removed first.
+    What killed runs left beside it is removed first. Raises ReleaseError when another process is
+    filling the same one.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".*{_PARTIAL}"):
+        _remove_unless_locked(left)
     partial = target.with_name(f".{target.name}{_PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        yield partial
-        replaced = target.with_name(f".{target.name}.replaced")
-        if target.exists():
-            target.rename(replaced)
-        partial.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        partial.mkdir()
+    except FileExistsError:
+        raise ReleaseError(f"another process is writing {target}", remedy="wait until it has finished") from None
+    with _locked(partial):
+        try:
+            yield partial
+            replaced = target.with_name(f".{target.name}.replaced{_PARTIAL}")
+            if target.exists():
+                target.rename(replaced)
+            partial.rename(target)
+            shutil.rmtree(replaced, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; the kernel lets go of it however this process ends.
+
+    Raises BlockingIOError when another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    try:
+        if path.is_dir():
+            with _locked(path):
+                shutil.rmtree(path)
+    except (BlockingIOError, FileNotFoundError):
+        return  # another process is at work on it, or has just finished
 
 
 @contextmanager

@@ -108,7 +108,9 @@ class _Ollama:
     def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
         weights = open_weights(job.run, job.base)
         with tempfile.TemporaryDirectory(prefix="tagship-gguf-", dir=folder.parent) as staging:
-            model = Path(staging)
+            # The converter reads names into the folder's own: a random one would not give the same bytes twice.
+            model = Path(staging, "model")
+            model.mkdir()
             copy_model_files(job.run, job.base, model)
             chat = _chat(job, model)
             for shard in weights.base.shards:

@@ -3,6 +3,7 @@
 A worker is a module of this package that is run with a questions file and an answers file.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pipeline.verify.answers import Answers, Questions, read_answers
 from pipeline.weights.checkpoint import open_checkpoint
 
 _TAIL_LINES = 12
+# All that a worker loads is on this disk; what it prints is only read when it fails.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 def ask(worker: str, questions: Questions, what: str, **more: Any) -> Answers:
@@ -33,6 +36,7 @@ def ask(worker: str, questions: Questions, what: str, **more: Any) -> Answers:
             text=True,
             errors="replace",
             cwd=Path(__file__).parents[2],
+            env=os.environ | _ENVIRONMENT,
             check=False,
         )
         if done.returncode != 0 or not answered.is_file():
