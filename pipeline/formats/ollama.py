@@ -180,12 +180,13 @@ def _metadata(job: ExportJob, chat: Chat) -> GgufMetadata:
     general = {
         "general.name": job.title,
         "general.version": job.version,
-        "general.license": job.base.license,
         "general.quantized_by": job.namespace,
         "general.base_models": [base],
     }
     return GgufMetadata(
-        general={key: value for key, value in general.items() if value is not None}, add_bos=chat.add_bos
+        general={key: value for key, value in general.items() if value is not None},
+        license=job.base.license_name or job.base.license,
+        add_bos=chat.add_bos,
     )
 
 

@@ -27,10 +27,11 @@ _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufMetadata:
-    """What the file says of itself: `general.…` keys by name, and whether the runtime is to put
-    the token that begins a text before a prompt (None: as the tokenizer's files say)."""
+    """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
+    is to put the token that begins a text before a prompt (None: as the tokenizer's files say)."""
 
     general: Mapping[str, Any]
+    license: str
     add_bos: bool | None
 
 
@@ -52,7 +53,7 @@ def write_gguf(
     with torch.inference_mode():
         try:
             writing = _prepare(_MergedTensors(weights), model, target, override)
-            _set_metadata(writing, quant, metadata.add_bos)
+            _set_metadata(writing, quant, metadata)
             _set_types(writing, quant)
         except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
             raise ToolError(
@@ -151,14 +152,18 @@ class _MergedTensors:
         return LazyTorchTensor(meta=meta, args=(name,), func=compute)
 
 
-def _set_metadata(writing: Any, quant: str, add_bos: bool | None) -> None:
+def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata) -> None:
     import gguf
 
     writing.ftype = gguf.LlamaFileType[QUANTS[quant].file_type]
     writing.prepare_metadata(vocab_only=False)
-    if add_bos is not None:
-        writing.gguf_writer.kv_data[0].pop(gguf.Keys.Tokenizer.ADD_BOS, None)  # else it warns of a duplicate
-        writing.gguf_writer.add_add_bos_token(add_bos)
+    writer = writing.gguf_writer
+    known = writer.kv_data[0]  # the writer warns of a key that is set twice
+    known.pop(gguf.Keys.General.LICENSE, None)
+    writer.add_license(metadata.license)  # the converter takes no license from the metadata file
+    if metadata.add_bos is not None:
+        known.pop(gguf.Keys.Tokenizer.ADD_BOS, None)
+        writer.add_add_bos_token(metadata.add_bos)
 
 
 def _set_types(writing: Any, quant: str) -> None:
