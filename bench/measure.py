@@ -1,0 +1,52 @@
+"""Runs a command and measures it from outside: wall time and peak memory."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Seconds of wall time, and the peak resident memory of the process in bytes."""
+
+    seconds: float
+    memory: int
+
+
+def measure(command: Sequence[str], *, cwd: str | None = None) -> Measured:
+    """Run a command to its end. Raises RuntimeError when it fails."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    printed = process.stderr.read()
+    process.stderr.close()
+    # wait4 gives the usage of this one child; getrusage would give the highest of all so far.
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{printed.decode(errors='replace')[-2000:]}")
+    return Measured(seconds=time.monotonic() - began, memory=usage.ru_maxrss * 1024)
+
+
+def best(command: Sequence[str], times: int, *, cwd: str | None = None) -> Measured:
+    """The quickest of several runs: what the machine's other work disturbed least."""
+    return min((measure(command, cwd=cwd) for _ in range(times)), key=lambda run: run.seconds)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """A command that runs a module of ours."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def table(title: str, rows: Sequence[tuple[str, Measured]]) -> None:
+    """Print the rows as Markdown, each with its ratio to the first."""
+    first = rows[0][1]
+    print(f"\n### {title}\n\n| | seconds | of ours | peak memory | of ours |\n|---|---:|---:|---:|---:|")
+    for name, run in rows:
+        print(
+            f"| {name} | {run.seconds:.2f} | {run.seconds / first.seconds:.2f} "
+            f"| {run.memory / 1e6:.0f} MB | {run.memory / first.memory:.2f} |"
+        )
