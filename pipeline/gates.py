@@ -11,17 +11,20 @@ from pipeline.git import Repository
 from pipeline.machine import available_memory, device_of, free_disk
 from pipeline.plan import Plan, Target
 from pipeline.templating import human_size
-from pipeline.weights.checkpoint import open_checkpoint
 
 # Loading PEFT or llama.cpp beside the weights themselves.
 _RUNTIME_MEMORY = 1 << 30
-VERIFY_MODULES = ("torch", "transformers", "peft")
+_VERIFY_MODULES = ("torch", "transformers", "peft")
 
 
-def check_modules(targets: Iterable[Target], more: tuple[str, ...] = ()) -> None:
+def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
     """Raise ReleaseError when an optional dependency that the release needs is not installed."""
-    wanted = [*more, *(module for target in targets for module in target.policy.format.modules)]
-    missing = [module for module in dict.fromkeys(wanted) if importlib.util.find_spec(module) is None]
+    wanted = [module for target in targets for module in target.policy.format.modules]
+    missing = [
+        module
+        for module in dict.fromkeys([*(_VERIFY_MODULES if verifies else ()), *wanted])
+        if importlib.util.find_spec(module) is None
+    ]
     if missing:
         raise ReleaseError(
             f"not installed: {', '.join(missing)}, which exporting and verifying need",
@@ -74,12 +77,13 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> No
         _check_room(folders[device], size, "the release")
 
 
-def check_memory(footprints: Iterable[tuple[Target, Footprint]], base: Path) -> None:
-    """Raise ReleaseError when an export, or running the model to verify it, needs more memory than
-    there is."""
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], runs: int) -> None:
+    """Raise ReleaseError when an export needs more memory than there is, or running a model of
+    `runs` bytes to verify it (0: nothing is run)."""
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
-    needs.append(("running base + adapter", open_checkpoint(base).nbytes + _RUNTIME_MEMORY))
+    if runs:
+        needs.append(("running base + adapter", runs + _RUNTIME_MEMORY))
     for what, size in needs:
         if size > free:
             raise ReleaseError(

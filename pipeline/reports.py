@@ -36,7 +36,8 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
 
 def release_table(plan: Plan, finished: Finished, use_lines: dict[str, str]) -> Table:
     """A row for each format; under its repo the line that uses it, by the target's name."""
-    table = _table("format", "size", "seconds", "repo, and the line that uses it")
+    where = "repo, and the line that uses it" if finished.results.of(Published) else "folder"
+    table = _table("format", "size", "seconds", where)
     for target in plan.targets:
         exported = finished.results.for_target(Exported, target)
         published = finished.results.find(Published, target)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from pipeline import gates
 from pipeline.artifacts.archive import record_checksum, write_archive
@@ -28,12 +29,13 @@ from pipeline.templating import human_size
 from pipeline.verify.answers import Questions
 from pipeline.verify.compare import compare
 from pipeline.verify.runtime import ask_transformers
+from pipeline.weights.checkpoint import open_checkpoint
 
 
-def _gates(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
     if plan.version_tag and plan.version_tag.stream:
         tools.console.note(f"Tagged release detected: {plan.version_tag.name}")
-    gates.check_modules(plan.targets, gates.VERIFY_MODULES)
+    gates.check_modules(plan.targets, verifies=verifies)
     gates.check_tag(plan, tools.repository)
     if plan.publishes:
         check_access(tools.hub, plan.config.namespace)
@@ -49,11 +51,11 @@ def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     yield Fetched(base=base)
 
 
-def _fit(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
     base = done.one(Fetched).base
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
-    gates.check_memory(footprints, base.path)
+    gates.check_memory(footprints, open_checkpoint(base.path).nbytes if verifies else 0)
     return iter(())
 
 
@@ -198,8 +200,13 @@ RELEASE = (
     PUBLISH,  # that folder as one commit on the Hub
     CHECK,  # every checksum on the Hub, then the version's tag
 )
-# The tasks that do a part of it.
-EXPORT_ONLY = (GATES, BASE, FIT, EXPORT)
+# The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
+EXPORT_ONLY = (
+    replace(GATES, once=partial(_gates, verifies=False)),
+    BASE,
+    replace(FIT, once=partial(_fit, verifies=False)),
+    EXPORT,
+)
 VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
 CARD_ONLY = (BASE, LOAD, CARD)
 PACKAGE_ONLY = (LOAD, PACKAGE)

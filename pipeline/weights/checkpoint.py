@@ -41,11 +41,11 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises ReleaseError when there are none, when the index names a shard that is missing or lies
     elsewhere, or when index and shards disagree.
     """
-    if (folder / INDEX_FILE).is_file():
-        return _sharded(folder)
-    if not (folder / SINGLE_FILE).is_file():
+    if (folder / SINGLE_FILE).is_file():  # before the index, as transformers does
+        return Checkpoint(folder=folder, shards=(read_header(folder / SINGLE_FILE),), index=None)
+    if not (folder / INDEX_FILE).is_file():
         raise _no_weights(folder)
-    return Checkpoint(folder=folder, shards=(read_header(folder / SINGLE_FILE),), index=None)
+    return _sharded(folder)
 
 
 def _sharded(folder: Path) -> Checkpoint:
@@ -62,9 +62,8 @@ def _sharded(folder: Path) -> Checkpoint:
             remedy="fetch the model again, whole",
         )
     shards = tuple(read_header(folder / name) for name in names)
-    held = {tensor: shard.path.name for shard in shards for tensor in shard.tensors}
-    if held != weight_map:
-        differing = sorted(set(held.items()) ^ set(weight_map.items()))
+    held = {(tensor, shard.path.name) for shard in shards for tensor in shard.tensors}
+    if differing := sorted(held ^ set(weight_map.items())):
         raise ReleaseError(
             f"{folder / INDEX_FILE} and its shards disagree, first about {differing[0][0]}",
             remedy="fetch the model again, whole",
@@ -78,7 +77,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         weight_map = index["weight_map"]
         if not all(isinstance(text, str) for pair in weight_map.items() for text in pair):
             raise TypeError("weight_map must map tensors to files")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{path} is not a valid index of shards: {error!r}") from None
     return dict(index)
 

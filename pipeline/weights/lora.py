@@ -8,21 +8,37 @@ dropped: every tensor of the adapter is consumed exactly once, or the export fai
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import ReleaseError
 from pipeline.weights.checkpoint import Checkpoint
 from pipeline.weights.safetensors import Header, TensorEntry, read_header
+
+T = TypeVar("T")
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 # Initialisations that change the base weights, so that the adapter does not fit the original base.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# What PEFT can add to plain LoRA, by its key in the configuration.
+_VARIANTS = {
+    "use_dora": "DoRA",
+    "modules_to_save": "whole trained modules",
+    "trainable_token_indices": "trained token rows",
+    "target_parameters": "adapted parameters",
+    "lora_bias": "biases in the adapter",
+    "layer_replication": "repeated layers",
+    "alora_invocation_tokens": "activated LoRA",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "kasa_config": "KaSA",
+    "arrow_config": "Arrow routing",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +57,13 @@ class AdapterConfig:
     target_modules: tuple[str, ...]
     unsupported: tuple[str, ...]
 
+    def rank_of(self, module: str) -> int:
+        """The rank of a module's A and B."""
+        return int(_by_pattern(self.rank_pattern, module, self.rank))
+
     def scale_of(self, module: str) -> float:
         """The factor of `B @ A` for a module (PEFT, LoraLayer.update_layer)."""
-        rank = _by_pattern(self.rank_pattern, module, self.rank)
+        rank = self.rank_of(module)
         alpha = _by_pattern(self.alpha_pattern, module, self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
@@ -90,7 +110,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             f"{folder} has no {CONFIG_FILE}, so it is no finished training run",
             remedy="finish the training, save the adapter there with save_pretrained(…), or choose another --run",
         ) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, re.error) as error:
         raise ReleaseError(f"{path} is not a PEFT adapter's configuration: {error!r}") from None
 
 
@@ -148,12 +168,12 @@ def _config(document: dict[str, Any]) -> AdapterConfig:
     return AdapterConfig(
         base_model=document.get("base_model_name_or_path") or "",
         revision=document.get("revision"),
-        rank=int(document["r"]),
+        rank=_rank(document["r"]),
         alpha=float(document["lora_alpha"]),
         dropout=float(document.get("lora_dropout") or 0.0),
         rank_stabilised=bool(document.get("use_rslora")),
-        rank_pattern=dict(document.get("rank_pattern") or {}),
-        alpha_pattern=dict(document.get("alpha_pattern") or {}),
+        rank_pattern=_patterns(document.get("rank_pattern"), _rank),
+        alpha_pattern=_patterns(document.get("alpha_pattern"), float),
         transposed=bool(document.get("fan_in_fan_out")),
         target_modules=_target_modules(document.get("target_modules")),
         unsupported=tuple(_unsupported(document)),
@@ -164,6 +184,20 @@ def _target_modules(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(sorted(value or ()))
 
 
+def _rank(value: Any) -> int:
+    rank = int(value)
+    if rank < 1:
+        raise ValueError(f"{value!r} is no rank")
+    return rank
+
+
+def _patterns(value: Any, number: Callable[[Any], T]) -> dict[str, T]:
+    patterns = dict(value or {})
+    for pattern in patterns:
+        re.compile(pattern)
+    return {pattern: number(given) for pattern, given in patterns.items()}
+
+
 def _unsupported(document: dict[str, Any]) -> list[str]:
     problems = []
     if document.get("peft_type") != "LORA":
@@ -171,21 +205,21 @@ def _unsupported(document: dict[str, Any]) -> list[str]:
     initialised = str(document.get("init_lora_weights") or "").lower()
     if initialised.startswith(_CHANGES_BASE):
         problems.append(f"it was initialised by {initialised}, which changes the base weights")
-    for key, meaning in {
-        "use_dora": "DoRA",
-        "modules_to_save": "whole trained modules",
-        "trainable_token_indices": "trained token rows",
-        "target_parameters": "adapted parameters",
-        "lora_bias": "biases in the adapter",
-    }.items():
+    for key, meaning in _VARIANTS.items():
         if document.get(key):
             problems.append(f"{key} ({meaning}) is not merged yet")
-    if document.get("bias", "none") != "none":
+    if (document.get("bias") or "none") != "none":
         problems.append(f"bias = {document['bias']!r} is not merged yet")
     return problems
 
 
 def _delta(config: AdapterConfig, module: str, sides: Mapping[str, TensorEntry]) -> LoraDelta:
+    rank, ranks = config.rank_of(module), (sides["A"].shape[0], sides["B"].shape[1])
+    if ranks != (rank, rank):
+        raise ReleaseError(
+            f"{module} has the rank {rank} by {CONFIG_FILE}, but {ranks[0]} in its lora_A and {ranks[1]} in its lora_B",
+            remedy="the adapter's configuration and weights are of different runs: save it again",
+        )
     return LoraDelta(
         tensor=f"{module}.weight",
         a=sides["A"],
