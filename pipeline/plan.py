@@ -163,11 +163,11 @@ def _targets(config: Config, options: Options, values: Mapping[str, FieldValue |
         _check_quants(policy, quants)
         for variant in policy.format.variants(policy.settings, quants):
             targets.append(_target(config, options, policy, variant, values))
-    _check_distinct(targets)
     if options.quants and not any(target.variant.quant for target in targets):
         raise UsageError("--quant is given, but none of the formats has quantization types")
     if options.repo_name and len(targets) > 1:
         raise UsageError("--repo-name names one repo, and there are several exports", remedy="add --format")
+    _check_distinct(targets)
     return tuple(targets)
 
 

@@ -1,8 +1,8 @@
 """The Hub that a release talks to: the real one, another server, or the embedded one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,35 +14,44 @@ if TYPE_CHECKING:
 HUGGING_FACE = "https://huggingface.co"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """A client of one Hub. `root` is where the embedded Hub keeps its files, else None."""
+    """A client of one Hub, made when it is first asked for: until then nothing is started, and no
+    file is written."""
 
-    api: "HfApi"
-    url: str
-    root: Path | None = None
+    def __init__(self, connect: "Callable[[], HfApi]", *, embedded: bool) -> None:
+        self._connect = connect
+        self.embedded = embedded
+
+    @cached_property
+    def api(self) -> "HfApi":
+        """The client."""
+        return self._connect()
 
     @property
-    def embedded(self) -> bool:
-        return self.root is not None
+    def url(self) -> str:
+        """The Hub's address, without a slash at the end."""
+        return str(self.api.endpoint)
 
 
 @contextmanager
 def open_hub(endpoint: str, namespace: str, root: Path) -> Iterator[Hub]:
-    """A client for an endpoint; the embedded Hub starts with it, on a free port, and stops with it.
+    """The Hub of an endpoint. The embedded one keeps its files in `root`, takes a free port, and
+    stops when the block ends.
 
-    Reads the token that `hf auth login` stored or HF_TOKEN has. No network is used yet.
+    The token is the one that `hf auth login` stored, or HF_TOKEN; the embedded Hub gets none.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    with ExitStack() as stack:
 
-    disable_progress_bars()  # ours is the one that people see
-    if endpoint != EMBEDDED:
-        yield Hub(api=HfApi(endpoint=endpoint, library_name="tagship"), url=endpoint)
-        return
-    from pipeline.hub.server.app import EmbeddedHub
+        def connect() -> "HfApi":
+            from huggingface_hub import HfApi
+            from huggingface_hub.utils import disable_progress_bars
 
-    with EmbeddedHub(root=root, namespace=namespace) as server:
-        # The embedded Hub lets everyone in; a token of the real one has no business there.
-        api = HfApi(endpoint=server.url, token=False, library_name="tagship")
-        yield Hub(api=api, url=server.url, root=root)
+            disable_progress_bars()  # ours is the one that people see
+            if endpoint != EMBEDDED:
+                return HfApi(endpoint=endpoint, library_name="tagship")
+            from pipeline.hub.server.app import EmbeddedHub
+
+            server = stack.enter_context(EmbeddedHub(root=root, namespace=namespace))
+            return HfApi(endpoint=server.url, token=False, library_name="tagship")
+
+        yield Hub(connect, embedded=endpoint == EMBEDDED)

@@ -42,11 +42,19 @@ def _library() -> ctypes.CDLL:
     ]
     library.ggml_row_size.restype = ctypes.c_size_t
     library.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
+    library.ggml_blck_size.restype = ctypes.c_int64
+    library.ggml_blck_size.argtypes = [ctypes.c_int]
     return library
 
 
 def row_size(ggml_type: int, columns: int) -> int:
-    """The bytes of one encoded row."""
+    """The bytes of one encoded row. Raises ReleaseError when the type's blocks do not fill it.
+
+    ggml itself takes any row, and then writes less than it says or ends the process.
+    """
+    block = _library().ggml_blck_size(ggml_type)
+    if columns < 1 or columns % block:
+        raise ReleaseError(f"ggml's type {ggml_type} takes rows of {block} numbers or a multiple, not {columns}")
     return int(_library().ggml_row_size(ggml_type, columns))
 
 
@@ -55,7 +63,7 @@ def encode(
 ) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
     """Encode rows (rows, columns) of float32; yields the encoded bytes in order, a chunk at a time.
 
-    Raises ReleaseError when ggml writes another number of bytes than the type takes.
+    Raises ReleaseError as `row_size`, and when ggml writes another number of bytes than the type takes.
     """
     library = _library()
     rows, columns = values.shape

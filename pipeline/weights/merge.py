@@ -57,8 +57,9 @@ class RowMerge:
     def __init__(self, adapter: Adapter, delta: LoraDelta, entry: TensorEntry) -> None:
         self.entry = entry
         work = np.dtype(np.float64 if entry.dtype == "F64" else np.float32)
-        a = _finite(adapter, delta.a.name).astype(work)
-        b = _finite(adapter, delta.b.name).astype(work) * work.type(delta.scale)
+        with _overflow_is_found_later():
+            a = _finite(adapter, delta.a.name).astype(work)
+            b = _finite(adapter, delta.b.name).astype(work) * work.type(delta.scale)
         self._left: Array = a.T if delta.transposed else b
         self._right: Array = b.T if delta.transposed else a
 
@@ -70,10 +71,9 @@ class RowMerge:
         if len(data) != length:
             raise ReleaseError(f"the base ended while {entry.name} was read", remedy="fetch the base again, whole")
         base = np.frombuffer(data, entry.numpy_dtype).reshape(stop - start, *entry.shape[1:])
-        total = self._left[start:stop] @ self._right
-        total += base
-        # An overflow is found below, and reported with the tensor's name.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with _overflow_is_found_later():
+            total = self._left[start:stop] @ self._right
+            total += base
             merged: Array = total.astype(entry.numpy_dtype)
         if not np.isfinite(merged).all():
             raise ReleaseError(f"{entry.name} is not finite in {entry.dtype} after the merge")
@@ -132,6 +132,11 @@ def _finite(adapter: Adapter, name: str) -> Array:
             remedy="its training diverged: release another run",
         )
     return tensor
+
+
+def _overflow_is_found_later() -> np.errstate:
+    """No warning of numpy: what is not finite in the end is reported with the tensor's name."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 @contextmanager
