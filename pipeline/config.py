@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomli
 
 from pipeline.errors import UsageError
 from pipeline.formats import registry
 from pipeline.formats.protocol import Format
+from pipeline.naming.names import repo_name_problem
 from pipeline.naming.pattern import Pattern
 from pipeline.naming.tag import ACTIONS, EXPORT, PUBLISH, Stream
 from pipeline.runs.base import BaseModel
@@ -122,6 +124,8 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
             f"no {path.name} in {path.parent}",
             remedy="run the task in the folder that has one, or name it with --config FILE",
         ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not valid TOML: {error}") from None
     problems: list[str] = []
@@ -147,11 +151,11 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
     config = Config(
         root=root,
         file=path,
-        namespace=project.required("namespace", "your user or organisation on the Hub"),
-        runs=root / project.text("runs", "adapters"),
-        exports=root / project.text("exports", "exports"),
-        artifacts=root / project.text("artifacts", "dist"),
-        endpoint=environment.get("HF_ENDPOINT") or hub.parsed("endpoint", EMBEDDED, _endpoint),
+        namespace=_namespace(project),
+        runs=_folder(root, project.text("runs", "adapters")),
+        exports=_folder(root, project.text("exports", "exports")),
+        artifacts=_folder(root, project.text("artifacts", "dist")),
+        endpoint=_overridden(hub.parsed("endpoint", EMBEDDED, parse_endpoint), environment),
         private=hub.flag("private", False),
         streams=_streams(reader),
         run_pattern=naming.parsed("run", _RUN, Pattern),
@@ -166,10 +170,31 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
     return config
 
 
-def _endpoint(text: str) -> str:
-    if text == EMBEDDED or text.startswith(("http://", "https://")):
+def parse_endpoint(text: str) -> str:
+    """The Hub that `text` names. Raises ValueError for what is neither `embedded` nor a URL."""
+    url = urlsplit(text)
+    if text == EMBEDDED or (url.scheme in ("http", "https") and url.hostname):
         return text.rstrip("/")
     raise ValueError(f"must be {EMBEDDED!r} or a URL such as https://huggingface.co, not {text!r}")
+
+
+def _overridden(said: str, environment: Mapping[str, str]) -> str:
+    try:
+        return parse_endpoint(environment.get("HF_ENDPOINT") or said)
+    except ValueError as error:
+        raise UsageError(f"HF_ENDPOINT {error}") from None
+
+
+def _namespace(project: Reader) -> str:
+    namespace = project.required("namespace", "your user or organisation on the Hub")
+    if namespace and (problem := repo_name_problem(namespace)):
+        project.note("namespace", problem)
+    return namespace
+
+
+def _folder(root: Path, text: str) -> Path:
+    # Not resolved: git knows a link in the tree by its own name.
+    return Path(os.path.normpath(root / text))
 
 
 def _streams(reader: Reader) -> tuple[Stream, ...]:
@@ -188,6 +213,8 @@ def _stream(name: str, table: Reader) -> Stream:
         pattern=table.parsed("pattern", default, Pattern),
         does=table.choices("does", does, ACTIONS),
     )
+    if name not in _STREAMS and "pattern" not in table.keys():
+        table.note("pattern", f'is missing: the tags of this stream, such as "{name}-v{{version}}"')
     if stream.pattern.fields != {"version"}:
         table.note("pattern", "must have {version} and no other field")
     table.close()
@@ -195,7 +222,12 @@ def _stream(name: str, table: Reader) -> Stream:
 
 
 def _short_names(naming: Reader) -> dict[str, str]:
-    return naming.table("bases").entries()
+    table = naming.table("bases")
+    names = table.entries()
+    for base, name in names.items():
+        if name and not Pattern("{base}").parse(name):
+            table.note(base, f"may only have letters, digits, '.' and '_', not {name!r}: '-' separates fields")
+    return names
 
 
 def _formats(reader: Reader, naming: Reader) -> tuple[FormatPolicy, ...]:

@@ -12,8 +12,10 @@ from pipeline.machine import available_memory, device_of, free_disk
 from pipeline.plan import Plan, Target
 from pipeline.templating import human_size
 
-# Loading PEFT or llama.cpp beside the weights themselves.
-_RUNTIME_MEMORY = 1 << 30
+# torch, transformers and PEFT, or llama.cpp, with what a prompt takes. The weights themselves are
+# mapped from their files, whose pages the kernel can drop: a model larger than the memory is slow
+# to run, and runs.
+_RUNTIME_MEMORY = 3 << 29
 _VERIFY_MODULES = ("torch", "transformers", "peft")
 
 
@@ -77,13 +79,13 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> No
         _check_room(folders[device], size, "the release")
 
 
-def check_memory(footprints: Iterable[tuple[Target, Footprint]], runs: int) -> None:
-    """Raise ReleaseError when an export needs more memory than there is, or running a model of
-    `runs` bytes to verify it (0: nothing is run)."""
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bool) -> None:
+    """Raise ReleaseError when an export, or running the model to verify it, needs more memory than
+    there is."""
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
-    if runs:
-        needs.append(("running base + adapter", runs + _RUNTIME_MEMORY))
+    if verifies:
+        needs.append(("running base + adapter", _RUNTIME_MEMORY))
     for what, size in needs:
         if size > free:
             raise ReleaseError(

@@ -29,7 +29,6 @@ from pipeline.templating import human_size
 from pipeline.verify.answers import Questions
 from pipeline.verify.compare import compare
 from pipeline.verify.runtime import ask_transformers
-from pipeline.weights.checkpoint import open_checkpoint
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -55,7 +54,7 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     base = done.one(Fetched).base
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
-    gates.check_memory(footprints, open_checkpoint(base.path).nbytes if verifies else 0)
+    gates.check_memory(footprints, verifies=verifies)
     return iter(())
 
 

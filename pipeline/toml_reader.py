@@ -1,6 +1,7 @@
 """Typed reading of a TOML table that collects every mistake with its dotted key."""
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ class Reader:
         value = self._get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             self.note(key, f"must be a number above zero, not {value!r}")
             return None
         return float(value)
@@ -63,8 +64,8 @@ class Reader:
 
     def required(self, key: str, meaning: str) -> str:
         value = self.text(key)
-        if not value and key not in self._table:
-            self.note(key, f"is missing: {meaning}")
+        if self._table.get(key, "") == "":
+            self.note(key, f"is {'empty' if key in self._table else 'missing'}: {meaning}")
         return value
 
     def parsed(self, key: str, default: str, parse: Callable[[str], T]) -> T:
@@ -95,8 +96,9 @@ class Reader:
         self.problems.append(f"{self._dotted(key)} {problem}")
 
     def close(self) -> None:
-        for key in self._table.keys() - self._asked:
-            self.note(key, f"is unknown{hint(key, self._asked)}")
+        for key in self._table:
+            if key not in self._asked:
+                self.note(key, f"is unknown{hint(key, self._asked)}")
 
     def _get(self, key: str) -> Any:
         self._asked.add(key)
@@ -119,7 +121,8 @@ class Reader:
 
 def hint(word: str, known: Collection[str]) -> str:
     """`: did you mean …?`, or the list of what is known when nothing is near."""
-    near = difflib.get_close_matches(word, known, n=1)
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
     if near:
-        return f": did you mean {near[0]!r}?"
+        return f": did you mean {by_lower[near[0]]!r}?"
     return f"; known: {', '.join(sorted(known))}" if known else ""

@@ -72,5 +72,6 @@ def ask_transformers(
 
 
 def _dtype(model: Path) -> str:
-    # float32 takes twice the bytes of a 16-bit checkpoint, and some room to load and to work.
+    # A checkpoint in its own dtype is mapped from its files and takes next to no memory; float32
+    # is a copy of twice the bytes of a 16-bit one, and needs some room to load and to work.
     return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else "auto"
