@@ -7,6 +7,7 @@ Only Invoke is imported here, so that `invoke --list` is quick.
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -72,23 +73,26 @@ def verb(*names: str) -> Callable[[Callable[..., Any]], Task[Any]]:
 
 
 def _guarded(body: Callable[..., Any], given: dict[str, Any]) -> None:
-    from pipeline.commands import open_session
     from pipeline.console import Console
     from pipeline.errors import ReleaseError
 
     console = Console()
     try:
+        from pipeline.commands import open_session
+
         with open_session(given.get("config"), _planned(given), console) as session:
             document = body(session, **given)
         if given.get("json") and document is not None:
-            json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-            sys.stdout.write("\n")
+            print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
     except ReleaseError as error:
         console.fail(str(error), error.remedy)
         raise Exit(code=error.exit_code) from None
     except KeyboardInterrupt:
         console.fail("interrupted", "the same command goes on where this one stopped")
         raise Exit(code=130) from None
+    except BrokenPipeError:  # nobody reads the output any more, as in `invoke plan --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=1) from None
 
 
 def _planned(given: dict[str, Any]) -> Any:

@@ -213,7 +213,9 @@ def _stream(name: str, table: Reader) -> Stream:
         pattern=table.parsed("pattern", default, Pattern),
         does=table.choices("does", does, ACTIONS),
     )
-    if name not in _STREAMS and "pattern" not in table.keys():
+    if EXPORT not in stream.does:
+        table.note("does", f"must name {EXPORT!r}: there is nothing to publish without it")
+    if name not in _STREAMS and not table.has("pattern"):
         table.note("pattern", f'is missing: the tags of this stream, such as "{name}-v{{version}}"')
     if stream.pattern.fields != {"version"}:
         table.note("pattern", "must have {version} and no other field")

@@ -1,13 +1,20 @@
 """The repository that a release is made from: the only module that imports GitPython."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import git
+from pipeline.errors import ReleaseError, ToolError
 
-from pipeline.errors import ReleaseError
+try:
+    import git
+except ImportError as error:  # GitPython looks for the git program when it is imported
+    raise ReleaseError("git is not installed", remedy="apt-get install git") from error
+
+# Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
+_SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +39,8 @@ class Tag:
 
 
 class Repository:
-    """The git repository that holds `folder`. Raises ReleaseError where there is none."""
+    """The git repository that holds `folder`. Raises ReleaseError where there is none, and
+    ToolError with git's own words where git refuses to read it."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -65,22 +73,23 @@ class Repository:
         reference = next((tag for tag in self._repo.tags if tag.name == name), None)
         if reference is None:
             raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
-        return Tag(
-            name=name,
-            commit=_commit(reference.commit),
-            message=_text(reference.tag.message) if reference.tag else None,
-        )
+        try:
+            commit = _commit(reference.commit)
+        except ValueError:
+            raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag") from None
+        return Tag(name=name, commit=commit, message=_text(reference.tag.message) if reference.tag else None)
 
     def tags_at(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit."""
-        listed = self._repo.git.for_each_ref(f"--points-at={commit.sha}", "--format=%(refname:strip=2)", "refs/tags")
+        listed = self._git("for-each-ref", f"--points-at={commit.sha}", "--format=%(refname:strip=2)", "refs/tags")
         return tuple(listed.splitlines())
 
     def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
         """What is modified, staged or untracked, but for what lies in the folders left out."""
         inside = [path for path in leaving_out if path.is_relative_to(self.folder)]
-        excluded = [f":(top,exclude){path.relative_to(self.folder).as_posix()}" for path in inside]
-        listed = self._repo.git.status("--porcelain=v1", "-z", "--untracked-files=normal", "--", ":/", *excluded)
+        excluded = [f":(top,literal,exclude){path.relative_to(self.folder).as_posix()}" for path in inside]
+        options = ("--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
+        listed = self._git("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
 
     def remote_url(self) -> str | None:
@@ -88,10 +97,18 @@ class Repository:
         remote = next((remote for remote in self._repo.remotes if remote.name == "origin"), None)
         return None if remote is None else remote.url
 
+    def _git(self, command: str, *arguments: str) -> str:
+        try:
+            return str(getattr(self._repo.git, command.replace("-", "_"))(*arguments))
+        except git.GitCommandError as error:
+            said = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
+            raise ToolError(f"git {command}: {said}") from None
+
 
 def _commit(commit: git.Commit) -> Commit:
     return Commit(sha=commit.hexsha, time=datetime.fromtimestamp(commit.committed_date, UTC))
 
 
 def _text(message: str | bytes) -> str:
-    return message if isinstance(message, str) else message.decode(errors="replace")
+    text = message if isinstance(message, str) else message.decode(errors="replace")
+    return text[: found.start()] if (found := _SIGNATURE.search(text)) else text

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import EMBEDDED, Config, FormatPolicy
+from pipeline.config import EMBEDDED, Config, FormatPolicy, parse_endpoint
 from pipeline.errors import ReleaseError, UsageError
 from pipeline.formats.protocol import Variant
 from pipeline.git import Commit, Repository, Tag
@@ -159,7 +159,8 @@ def _choose_tag(
 def _targets(config: Config, options: Options, values: Mapping[str, FieldValue | None]) -> tuple[Target, ...]:
     targets = []
     for policy in _policies(config, options.formats):
-        quants = tuple(quant.lower() for quant in options.quants) if policy.format.quants else ()
+        wanted = options.quants if policy.format.quants else ()
+        quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
         _check_quants(policy, quants)
         for variant in policy.format.variants(policy.settings, quants):
             targets.append(_target(config, options, policy, variant, values))
@@ -178,7 +179,7 @@ def _check_distinct(targets: Sequence[Target]) -> None:
         ("repo", [target.repo_id for target in targets]),
     ):
         if shared := next((name for name in names if names.count(name) > 1), None):
-            raise ReleaseError(
+            raise UsageError(
                 f"two exports would have the same {meaning}, {shared}",
                 remedy="put {kind}, {prefix} or {label} into that pattern of [naming]",
             )
@@ -222,12 +223,7 @@ def _target(
             remedy="name the run as [naming] run says, record it in experiment_metadata.json, or change [naming]",
         ) from None
     repo_id = repo if "/" in repo else f"{config.namespace}/{repo}"
-    if problem := repo_name_problem(repo_id.split("/", 1)[1]):
-        name = repo_id.split("/", 1)[1]
-        raise ReleaseError(
-            f"the Hub would refuse the repo name {name!r}: it {problem}",
-            remedy=f"nearest valid name: {nearest_repo_name(name)!r}; change [naming] repo or --repo-name",
-        )
+    _check_repo_id(repo_id)
     title = str(values["run"]) if tagged is None else f"{values['run']}-v{tagged}"
     return Target(
         policy=policy,
@@ -239,7 +235,17 @@ def _target(
     )
 
 
+def _check_repo_id(repo_id: str) -> None:
+    for part in repo_id.split("/", 1):
+        if problem := repo_name_problem(part):
+            raise UsageError(
+                f"the Hub would refuse the repo name {part!r}: it {problem}",
+                remedy=f"nearest valid name: {nearest_repo_name(part)!r}; change [naming] repo or --repo-name",
+            )
+
+
 def _endpoint(text: str | None) -> str | None:
-    if text is None or text == EMBEDDED or text.startswith(("http://", "https://")):
-        return text and text.rstrip("/")
-    raise UsageError(f"--hub must be {EMBEDDED!r} or a URL, not {text!r}")
+    try:
+        return None if text is None else parse_endpoint(text)
+    except ValueError as error:
+        raise UsageError(f"--hub {error}") from None

@@ -28,7 +28,6 @@ from pipeline.runner import Step, Tools
 from pipeline.templating import human_size
 from pipeline.verify.answers import Questions
 from pipeline.verify.compare import compare
-from pipeline.verify.runtime import ask_transformers
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -37,7 +36,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     gates.check_modules(plan.targets, verifies=verifies)
     gates.check_tag(plan, tools.repository)
     if plan.publishes:
-        check_access(tools.hub, plan.config.namespace)
+        for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
+            check_access(tools.hub, namespace)
     return iter(())
 
 
@@ -51,7 +51,6 @@ def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
-    base = done.one(Fetched).base
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
@@ -79,7 +78,7 @@ def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens)
     base = done.one(Fetched).base
     with tools.console.working("base + adapter answers"):
-        answers = ask_transformers(questions, "base + adapter", model=base.path, adapter=plan.run.path)
+        answers = tools.runtimes.transformers(questions, "base + adapter", model=base.path, adapter=plan.run.path)
     forced = tuple(answer.ids for answer in answers)
     yield Answered(questions=replace(questions, forced=forced), answers=answers)
 
@@ -89,7 +88,7 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
     form = target.policy.format
     exported = done.for_target(Exported, target)
     with tools.console.working(f"{target.name} answers"):
-        answers = form.answer(_job(plan, target, done, tools), exported.folder, reference.questions)
+        answers = form.answer(_job(plan, target, done, tools), exported.folder, reference.questions, tools.runtimes)
     limits = form.limits(target.variant, plan.config.verify.kl)
     evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
     tools.console.note(f"{target.name}: {evidence.summary}")

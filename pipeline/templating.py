@@ -36,18 +36,22 @@ class Templates:
         self._environment.filters["quoted"] = quoted
 
     def source(self, name: str) -> str:
-        """The text of a file in templates/ as it is. Raises ReleaseError when there is none."""
+        """The text of a file in templates/ as it is. Raises ReleaseError when there is none or it is no text."""
         try:
             return self._loader.get_source(self._environment, name)[0]
         except jinja2.TemplateNotFound as error:
             raise _missing(error) from None
+        except UnicodeDecodeError as error:
+            raise ReleaseError(f"the template {name} is not UTF-8: {error}") from None
 
-    def render(self, name: str, **values: Any) -> str:
+    def render(self, name: str, /, **values: Any) -> str:
         """The text of a template. Raises ReleaseError that names the template and the problem."""
         try:
             return self._environment.get_template(name).render(values)
         except jinja2.TemplateNotFound as error:
             raise _missing(error) from None
+        except UnicodeDecodeError as error:
+            raise ReleaseError(f"the template {name} is not UTF-8: {error}") from None
         except jinja2.TemplateError as error:
             line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
             raise ReleaseError(f"the template {name}{line} cannot be rendered: {error}") from None
@@ -61,7 +65,7 @@ def human_size(size: int) -> str:
     """Bytes as people read them: 1.5 GB (powers of ten, as the Hub shows them)."""
     amount = float(size)
     for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
+        if round(amount, 1) < 1000:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"

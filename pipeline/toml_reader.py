@@ -92,6 +92,10 @@ class Reader:
     def keys(self) -> list[str]:
         return list(self._table)
 
+    def has(self, key: str) -> bool:
+        """Whether the table says anything of a key."""
+        return key in self._table
+
     def note(self, key: str, problem: str) -> None:
         self.problems.append(f"{self._dotted(key)} {problem}")
 

@@ -40,7 +40,7 @@ def load_chat(model: Path, by_hand: str | None) -> Chat:
     """Read how a model is talked to from its tokenizer and generation config.
 
     `by_hand` is the text of a Go template that replaces the derived one. Raises ReleaseError when
-    the chat template cannot be put into Ollama's language.
+    the chat template cannot be put into Ollama's language, or does not render at all.
     """
     from transformers import AutoTokenizer
 
@@ -48,8 +48,8 @@ def load_chat(model: Path, by_hand: str | None) -> Chat:
     parameters = _parameters(tokenizer, _generation_config(model))
     if not tokenizer.chat_template:
         return Chat(go=by_hand or _PLAIN, parameters=parameters, add_bos=None, prompt=lambda text: text)
-    beginning = tokenizer.bos_token or ""
-    add_bos = bool(beginning) and _jinja(tokenizer, [_message("a")]).startswith(beginning)
+    beginning, first = tokenizer.bos_token or "", _first_prompt(tokenizer)
+    add_bos = bool(beginning) and first.startswith(beginning)
 
     def render(messages: Sequence[Message]) -> str:
         text = _jinja(tokenizer, messages)
@@ -78,14 +78,24 @@ def _jinja(tokenizer: Any, messages: Sequence[Message]) -> str:
         raise ValueError(str(error)) from error
 
 
+def _first_prompt(tokenizer: Any) -> str:
+    try:
+        return _jinja(tokenizer, [_message("a")])
+    except ValueError as error:
+        raise ReleaseError(f"the model's chat template does not render a user's message: {error}") from None
+
+
 def _generation_config(model: Path) -> dict[str, Any]:
     path = model / "generation_config.json"
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ReleaseError(f"the base's generation_config.json is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ReleaseError("the base's generation_config.json is not a JSON object")
+    return document
 
 
 def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:

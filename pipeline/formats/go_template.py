@@ -8,7 +8,8 @@ conversations to the very same text.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from pipeline.errors import ReleaseError
 
@@ -18,18 +19,22 @@ Message = dict[str, str]
 Render = Callable[[Sequence[Message]], str]
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+# Found again in a rendered text; no template has it.
+_MARK = "\u2042"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTemplate:
     """What stands around messages.
 
+    `asked` begins the answer that is asked for, as `before` begins one that was given.
     `default_system` is said when no system message is given. With `system_in_user`, a system
     message stands inside the first user message, before `after_system`.
     """
 
     before: dict[str, str]
     after: dict[str, str]
+    asked: str
     default_system: str = ""
     system_in_user: bool = False
     after_system: str = ""
@@ -45,7 +50,7 @@ class ChatTemplate:
             elif role in self.before:
                 text += self.before[role] + pending + content + self.after[role]
                 pending = ""
-        return text + self.before[ASSISTANT]
+        return text + self.asked
 
     def go(self) -> str:
         """The template in Go's language, over Ollama's `.Messages` and `.System`."""
@@ -56,7 +61,7 @@ class ChatTemplate:
             + "{{ range $i, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $i)) 1 }}"
             + roles
             + "{{ end }}"
-            + f'{{{{ if and $last (ne .Role "{ASSISTANT}") }}}}{_go(self.before[ASSISTANT])}{{{{ end }}}}'
+            + f'{{{{ if and $last (ne .Role "{ASSISTANT}") }}}}{_go(self.asked)}{{{{ end }}}}'
             + "{{ end }}"
         )
 
@@ -83,50 +88,56 @@ def derive(render: Render, special_tokens: Sequence[str]) -> ChatTemplate:
     split = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or r"(?!)")
     try:
         template = _derive(render, lambda text: _pieces(split, text))
+        for messages in _conversations(template):
+            expected, got = render(messages), template.render(messages)
+            if expected != got:
+                raise ValueError(f"{expected!r} would become {got!r}")
     except ValueError as error:
         raise _refused(str(error)) from None
-    for messages in _conversations(template):
-        expected, got = render(messages), template.render(messages)
-        if expected != got:
-            raise _refused(f"{expected!r} would become {got!r}")
     return template
 
 
 def _derive(render: Render, pieces: Callable[[str], list[str]]) -> ChatTemplate:
     head, between, again, tail = _around(render, (USER, ASSISTANT, USER))
     # Both `between` and `tail` are what follows a user's message, then what begins an answer.
-    if between != tail:
-        raise ValueError(f"an answer begins with {tail!r} at the end and with {between!r} in a conversation")
-    after_user, before_assistant = _cut(pieces(between))
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(pieces(between), pieces(tail), strict=False))
+    after_user = _cut([piece for piece, _ in shared])
+    before_assistant, asked = between.removeprefix(after_user), tail.removeprefix(after_user)
     before_user = _common_end(pieces(head), pieces(again))
     default_system = head.removesuffix(before_user)
     after_assistant = again.removesuffix(before_user)
     before = {USER: before_user, ASSISTANT: before_assistant}
     after = {USER: after_user, ASSISTANT: after_assistant}
-    try:
-        system_head, system_tail, _ = _around(render, (SYSTEM, USER))
-    except ValueError:  # the template has no place for a system message, as Gemma's
-        return ChatTemplate(before=before, after=after, default_system=default_system)
+    plain = ChatTemplate(before=before, after=after, asked=asked, default_system=default_system)
+    if not _has_place_for_system(render):
+        return plain
+    system_head, system_tail, _ = _around(render, (SYSTEM, USER))
     if system_tail.endswith(before_user) and (system_head != head or not before_user):
-        before |= {SYSTEM: system_head}
-        after |= {SYSTEM: system_tail.removesuffix(before_user)}
-        return ChatTemplate(before=before, after=after, default_system=default_system)
+        before = before | {SYSTEM: system_head}
+        after = after | {SYSTEM: system_tail.removesuffix(before_user)}
+        return replace(plain, before=before, after=after)
     if system_head == head:
-        return ChatTemplate(
-            before=before, after=after, default_system=default_system, system_in_user=True, after_system=system_tail
-        )
+        return replace(plain, system_in_user=True, after_system=system_tail)
     raise ValueError(f"a system message stands between {system_head!r} and {system_tail!r}")
+
+
+def _has_place_for_system(render: Render) -> bool:
+    """Whether a system message is said anywhere; Gemma's template refuses it, others leave it out."""
+    try:
+        return _MARK in render([{"role": SYSTEM, "content": _MARK}, {"role": USER, "content": ""}])
+    except ValueError:
+        return False
 
 
 def _around(render: Render, roles: Sequence[str]) -> list[str]:
     """The text before, between and after messages of these roles."""
-    marks = [f"\u2042{number}{role}\u2042" for number, role in enumerate(roles)]
+    marks = [f"{_MARK}{number}{role}{_MARK}" for number, role in enumerate(roles)]
     text = render([{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)])
     found = []
     for mark in marks:
         before, present, text = text.partition(mark)
         if not present:
-            raise ValueError(f"the template leaves out a message of the {mark.strip(chr(0x2042))[1:]}")
+            raise ValueError(f"the template leaves out a message of the {mark.strip(_MARK)[1:]}")
         found.append(before)
     return [*found, text]
 
@@ -137,8 +148,8 @@ def _pieces(special: re.Pattern[str], text: str) -> list[str]:
     return [piece for piece in separators.split(text) if piece]
 
 
-def _cut(pieces: list[str]) -> tuple[str, str]:
-    """Cut what follows a user's message from what begins an answer.
+def _cut(pieces: Sequence[str]) -> str:
+    """What follows a user's message, cut from what begins an answer.
 
     Wherever the cut is, both always stand together, so that any cut renders the same; after the
     first special token (the end of the turn) and its line end is where people would cut.
@@ -146,7 +157,7 @@ def _cut(pieces: list[str]) -> tuple[str, str]:
     end = 1 if len(pieces) > 1 else 0
     while end < len(pieces) - 1 and pieces[end] == "\n":
         end += 1
-    return "".join(pieces[:end]), "".join(pieces[end:])
+    return "".join(pieces[:end])
 
 
 def _common_end(first: list[str], second: list[str]) -> str:
@@ -167,8 +178,8 @@ def _conversations(template: ChatTemplate) -> list[list[Message]]:
 
 
 def _go(text: str) -> str:
-    """Literal text in a Go template: `{{` must be quoted."""
-    return text.replace("{{", '{{ "{{" }}')
+    """Literal text in a Go template: a brace before another, or before an action, must be quoted."""
+    return re.sub(r"\{(?=\{|\Z)", '{{ "{" }}', text)
 
 
 def _refused(why: str) -> ReleaseError:

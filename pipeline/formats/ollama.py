@@ -5,7 +5,6 @@ the same for `ollama create`. All of it comes from the model's own chat template
 config.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
 from pipeline.verify.compare import Limits
-from pipeline.verify.runtime import ask
+from pipeline.verify.runtime import Runtimes
 from pipeline.weights.checkpoint import INDEX_FILE
 from pipeline.weights.gguf import GgufMetadata, write_gguf
 from pipeline.weights.merge import MergedWeights
@@ -62,6 +61,7 @@ _KL = {
     "q3_k_m": 0.5,
     "q2_k": 1.5,
 }
+_DEFAULT = ("q4_k_m",)
 # torch and transformers, which llama.cpp's converter imports.
 _CONVERTER_MEMORY = 900 << 20
 
@@ -82,9 +82,10 @@ class _Ollama:
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
 
     def configure(self, table: Reader) -> OllamaSettings:
-        return OllamaSettings(
-            quants=table.choices("quants", ("q4_k_m",), self.quants), template=table.optional_text("template")
-        )
+        quants = table.choices("quants", _DEFAULT, self.quants)
+        if not table.texts("quants", _DEFAULT):
+            table.note("quants", "is empty: name at least one, or leave the format out")
+        return OllamaSettings(quants=quants or _DEFAULT, template=table.optional_text("template"))
 
     def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
@@ -119,14 +120,14 @@ class _Ollama:
             write_gguf(weights, model, folder / _file_name(job), _quant(job), _metadata(job, chat), advance)
         _write_ollama_files(job, chat, folder)
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
             copy_model_files(job.run, job.base, Path(staging))
             chat = _chat(job, Path(staging))
         if chat.go != (folder / "template").read_text(encoding="utf-8"):
             raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
-        return ask("llama_worker", questions, "the GGUF", model=folder / _file_name(job), rendered=json.dumps(rendered))
+        return runtimes.llama(questions, "the GGUF", model=folder / _file_name(job), rendered=rendered)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         assert variant.quant is not None

@@ -44,5 +44,5 @@ def repo_name_problem(name: str) -> str | None:
 def nearest_repo_name(name: str) -> str:
     """The valid repo name that is nearest to `name`."""
     near = re.sub(r"[^A-Za-z0-9._-]", "-", name)[:REPO_NAME_LENGTH]
-    near = re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", ".", near)).removesuffix(".git")
-    return near.strip("-.") or "model"
+    near = re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", ".", near)).lstrip("-.")
+    return re.sub(r"(\.git|[-.])+\Z", "", near) or "model"

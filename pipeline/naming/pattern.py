@@ -14,7 +14,7 @@ FieldValue = str | int | datetime
 
 # A word has no hyphen: the hyphen separates fields.
 _WORD = r"[A-Za-z0-9._]+"
-_NUMBER = r"\d+"
+_NUMBER = r"[0-9]+"
 _NAME = r"[A-Za-z0-9._-]+"
 # SemVer 2.0, or any tag name: "Other tags: uses full tag name as version" (the guide).
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
@@ -35,12 +35,12 @@ FIELDS: Mapping[str, str] = {
 }
 _DATES = {name for name, allowed in FIELDS.items() if not allowed}
 _DATE_DIRECTIVES = {
-    "%Y": r"\d{4}",
-    "%m": r"\d{2}",
-    "%d": r"\d{2}",
-    "%H": r"\d{2}",
-    "%M": r"\d{2}",
-    "%S": r"\d{2}",
+    "%Y": r"[0-9]{4}",
+    "%m": r"[0-9]{2}",
+    "%d": r"[0-9]{2}",
+    "%H": r"[0-9]{2}",
+    "%M": r"[0-9]{2}",
+    "%S": r"[0-9]{2}",
 }
 _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 
@@ -62,11 +62,12 @@ class _Field:
         return "".join(_DATE_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces)
 
     def format(self, value: FieldValue) -> str:
-        if isinstance(value, datetime):
+        if self.date_format and isinstance(value, datetime):
             return value.astimezone(UTC).strftime(self.date_format)
         text = str(value)
-        if not re.fullmatch(self.regex, text):
-            raise PatternError(f"{{{self.name}}} cannot be {text!r}: it must match {self.regex}")
+        if self.date_format or not re.fullmatch(self.regex, text):
+            must = "be a date" if self.date_format else f"match {self.regex}"
+            raise PatternError(f"{{{self.name}}} cannot be {text!r}: it must {must}")
         return text
 
     def parse(self, text: str) -> FieldValue:
@@ -137,13 +138,16 @@ class Pattern:
 def _field(name: str, date_format: str | None) -> _Field:
     if name not in FIELDS:
         raise PatternError(f"unknown field {{{name}}}; known are {', '.join(FIELDS)}")
-    if name in _DATES and not date_format:
+    directives = re.findall(r"%.?", date_format or "")
+    if name in _DATES and not directives:
         raise PatternError(f"{{{name}}} is a date: write it as {{{name}:%Y%m%d-%H%M%S}}")
     if name not in _DATES and date_format:
         raise PatternError(f"{{{name}}} is no date and takes no format")
-    for directive in re.findall(r"%.?", date_format or ""):
+    for directive in directives:
         if directive not in _DATE_DIRECTIVES:
             raise PatternError(f"unknown {directive!r} in {{{name}}}; known are {' '.join(_DATE_DIRECTIVES)}")
+        if directives.count(directive) > 1:
+            raise PatternError(f"{directive!r} stands twice in {{{name}}}")
     return _Field(name, date_format or "")
 
 

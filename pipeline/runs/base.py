@@ -1,13 +1,11 @@
 """The base model of a run: which one it is by its Hub id, and the folder that has its weights."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import ReleaseError
-
-_HUB_ID = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
+from pipeline.naming.names import repo_name_problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,7 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
     Raises ReleaseError for a folder whose Hub id nobody told, as the card, the names and the
     adapter all need it, and for what is neither a folder nor a Hub id.
     """
-    folder = next((path for path in (root / reference, Path(reference)) if path.is_dir()), None)
+    folder = next((path for path in (root / reference, Path(reference)) if reference and path.is_dir()), None)
     if folder is not None:
         known = next((base for base in bases.values() if base.path == folder.resolve()), None)
         if known is None:
@@ -42,7 +40,8 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
         return known
     if reference in bases:
         return replace(bases[reference], revision=bases[reference].revision or revision)
-    if not reference or not _HUB_ID.fullmatch(reference):
+    parts = reference.split("/")
+    if len(parts) > 2 or any(map(repo_name_problem, parts)):
         raise ReleaseError(
             f"the base model {reference!r} is neither a folder here nor a model's id on the Hub",
             remedy="name it with --base, as organisation/name or as a folder",

@@ -79,14 +79,20 @@ def model_files(base: BaseFolder, run: Path) -> dict[str, Path]:
     chat template from the run where it brings its own, for those it was trained with."""
     tokenizer_home = run if any(next(run.glob(pattern), None) for pattern in _VOCABULARIES) else base.path
     files = matching_files(base.path, MODEL_FILES)
-    files |= matching_files(base.path, ("chat_template.jinja",))
+    # Beside a template inside tokenizer_config.json, this file would win.
+    if not _read_object(tokenizer_home / "tokenizer_config.json").get("chat_template"):
+        files |= matching_files(base.path, ("chat_template.jinja",))
     return dict(sorted((files | matching_files(tokenizer_home, TOKENIZER_FILES)).items()))
 
 
 def vocabulary_rows(folder: Path) -> int | None:
-    """The rows of the embedding that config.json declares, or None where it does not say."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    value = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
+    """The rows of the embedding that config.json declares, or None where it does not say.
+
+    Raises ReleaseError when it is no JSON object.
+    """
+    config = _read_object(folder / "config.json")
+    inner = config.get("text_config")
+    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
     return value if isinstance(value, int) else None
 
 
@@ -104,6 +110,22 @@ def _card_data(folder: Path) -> dict[str, Any]:
     readme = folder / "README.md"
     if not readme.is_file():
         return {}
+    import yaml  # type: ignore[import-untyped]
     from huggingface_hub import ModelCard
 
-    return dict(ModelCard.load(readme).data.to_dict())
+    try:
+        return dict(ModelCard.load(readme).data.to_dict())
+    except (ValueError, yaml.YAMLError):  # front matter that is none tells no license
+        return {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReleaseError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ReleaseError(f"{path} is not a JSON object")
+    return document

@@ -1,6 +1,7 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ def find_runs(folder: Path, pattern: Pattern) -> list[Path]:
 
     A run is a folder that has an adapter, or that is named as one: an unfinished run is listed
     too, so that it is refused by name and never silently passed over for an older one. The date
-    in the name decides, then the recorded one; a clone has no file times to go by.
+    in the name decides, then the recorded one. Runs without either come after all others, by
+    their folders' times: a clone has made those anew.
     """
     if not folder.is_dir():
         return []
@@ -44,7 +46,7 @@ def find_runs(folder: Path, pattern: Pattern) -> list[Path]:
         for path in folder.iterdir()
         if path.is_dir() and ((path / CONFIG_FILE).is_file() or pattern.parse(path.name) is not None)
     ]
-    return sorted(found, key=lambda path: (_trained(path, pattern), path.name), reverse=True)
+    return sorted(found, key=lambda path: _age(path, pattern), reverse=True)
 
 
 def choose_run(folder: Path, pattern: Pattern, wanted: str | None) -> Path:
@@ -75,10 +77,10 @@ def read_run(path: Path, pattern: Pattern) -> Run:
     adapter = read_adapter_config(path)
     recorded = _read_json(path / METADATA_FILE) or _from_trainer(_read_json(path / TRAINER_FILE))
     named = pattern.parse(path.name) or {}
-    for field, value in (("rank", adapter.rank), ("alpha", int(adapter.alpha))):
+    for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
             raise ReleaseError(
-                f"the run's name {path.name} says {field} {named[field]}, its {CONFIG_FILE} says {value}",
+                f"the run's name {path.name} says {field} {named[field]}, its {CONFIG_FILE} says {value:g}",
                 remedy="rename the folder: every name of the release is made from it",
             )
     fields: dict[str, FieldValue] = {"rank": adapter.rank, "alpha": int(adapter.alpha)}
@@ -86,15 +88,23 @@ def read_run(path: Path, pattern: Pattern) -> Run:
     return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
 
 
-def _trained(path: Path, pattern: Pattern) -> datetime:
+def _age(path: Path, pattern: Pattern) -> tuple[datetime, float, str]:
+    """What runs are sorted by, oldest first."""
+    trained = _trained(path, pattern)
+    if trained is None:
+        return datetime.min.replace(tzinfo=UTC), path.stat().st_mtime, path.name
+    return trained, 0.0, path.name
+
+
+def _trained(path: Path, pattern: Pattern) -> datetime | None:
     named = (pattern.parse(path.name) or {}).get("trained")
     if isinstance(named, datetime):
         return named
     try:
         recorded = _recorded_fields(_read_json(path / METADATA_FILE)).get("trained")
     except ReleaseError:  # told when the run is read
-        recorded = None
-    return recorded if isinstance(recorded, datetime) else datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return None
+    return recorded if isinstance(recorded, datetime) else None
 
 
 def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
@@ -104,8 +114,9 @@ def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
         dataset = dataset.get("name")
     if isinstance(dataset, str):
         fields["dataset"] = dataset
-    if isinstance(recorded.get("epochs"), int | float):
-        fields["epochs"] = int(recorded["epochs"])
+    epochs = recorded.get("epochs")
+    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and math.isfinite(epochs):
+        fields["epochs"] = int(epochs)
     try:
         trained = datetime.fromisoformat(str(recorded.get("trained")))
     except ValueError:

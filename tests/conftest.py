@@ -1,0 +1,100 @@
+"""Real git repositories and training runs in temporary folders."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+PHI3 = "microsoft/Phi-3-mini-4k-instruct"
+RUN = "phi3mini4k-minimal-r32-a64-e20-20250914-132416"
+COMMITTED = "2025-09-15T14:40:51+02:00"
+POLICY = """\
+[project]
+namespace = "acme"
+
+[formats.vllm]
+[formats.ollama]
+[formats.lora]
+repo = { untagged = "{run}-lora" }
+"""
+
+WriteRun = Callable[..., Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitFolder:
+    """A git repository on disk, changed by git itself."""
+
+    folder: Path
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def write(self, name: str, text: str = "text\n") -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def commit(self, message: str = "Change") -> str:
+        """Commit all that there is; returns the commit's hash."""
+        self.git("add", "--all")
+        self.git("commit", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def tag(self, name: str, message: str | None = None) -> None:
+        """Tag HEAD: annotated with a message, lightweight without."""
+        self.git("tag", name, *(("--message", message) if message else ()))
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitFolder:
+    """A git repository without a commit, which knows no configuration but its own."""
+    environment = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {
+            f"GIT_{role}_NAME": "Ada",
+            f"GIT_{role}_EMAIL": "ada@example.org",
+            f"GIT_{role}_DATE": COMMITTED,
+        }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = GitFolder(folder=tmp_path / "repository")
+    made.folder.mkdir()
+    made.git("init", "--quiet", "--initial-branch=main")
+    return made
+
+
+@pytest.fixture
+def write_run() -> WriteRun:
+    """A function that writes a training run: a folder with a tiny LoRA adapter."""
+
+    def write(folder: Path, *, base: str = PHI3, rank: int = 32, alpha: float = 64, **more: Any) -> Path:
+        folder.mkdir(parents=True)
+        config = {"peft_type": "LORA", "base_model_name_or_path": base, "r": rank, "lora_alpha": alpha}
+        (folder / "adapter_config.json").write_text(json.dumps(config | more), encoding="utf-8")
+        layer = "base_model.model.layer.proj"
+        tensors = {
+            f"{layer}.lora_A.weight": np.ones((rank, 4), np.float32),
+            f"{layer}.lora_B.weight": np.ones((4, rank), np.float32),
+        }
+        save_file(tensors, folder / "adapter_model.safetensors")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def project(repository: GitFolder, write_run: WriteRun) -> GitFolder:
+    """A committed project with a policy for all three formats and one training run."""
+    repository.write("release.toml", POLICY)
+    write_run(repository.folder / "adapters" / RUN)
+    repository.commit("Train")
+    return repository
