@@ -23,6 +23,7 @@ from pipeline.results import Fetched, Published
 from pipeline.runner import Finished, Step, Tools, run_steps
 from pipeline.runs.run import find_runs, read_run
 from pipeline.templating import Templates
+from pipeline.verify.runtime import Runtimes
 
 Document = dict[str, Any]
 
@@ -114,8 +115,14 @@ def hub_root(config: Config) -> Path:
 def _run(session: Session, made: Plan, chosen: Sequence[Step]) -> Document:
     console, config = session.console, session.config
     _show_plan(console, made)
-    with open_hub(made.endpoint, config.namespace, hub_root(config)) as hub:
-        tools = Tools(repository=session.repository, hub=hub, console=console, templates=Templates(config.root))
+    with open_hub(made.endpoint, config.namespace, hub_root(config)) as hub, Runtimes() as runtimes:
+        tools = Tools(
+            repository=session.repository,
+            hub=hub,
+            runtimes=runtimes,
+            console=console,
+            templates=Templates(config.root),
+        )
         finished = run_steps(chosen, made, tools)
     if finished.results.of(Fetched):
         _show_result(console, made, finished, tools.templates)

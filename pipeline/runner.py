@@ -11,6 +11,7 @@ from pipeline.hub.connection import Hub
 from pipeline.plan import Plan, Target
 from pipeline.results import Results
 from pipeline.templating import Templates
+from pipeline.verify.runtime import Runtimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Tools:
 
     repository: Repository
     hub: Hub
+    runtimes: Runtimes
     console: Console
     templates: Templates
 

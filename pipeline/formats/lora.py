@@ -11,7 +11,7 @@ from pipeline.runs.base_folder import TOKENIZER_FILES, matching_files, model_fil
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
 from pipeline.verify.compare import Limits
-from pipeline.verify.runtime import ask_transformers
+from pipeline.verify.runtime import Runtimes
 from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
 from pipeline.weights.safetensors import read_header
 
@@ -44,8 +44,10 @@ class _Lora:
             if name in matching_files(source.parent, TOKENIZER_FILES):
                 copy_file(source, folder / name)
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
-        return ask_transformers(questions, "the lora export", model=job.base.path, adapter=folder, tokenizer=folder)
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+        return runtimes.transformers(
+            questions, "the lora export", model=job.base.path, adapter=folder, tokenizer=folder
+        )
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=1e-6, same_tokens=True)

@@ -16,6 +16,7 @@ from pipeline.templating import Templates
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
 from pipeline.verify.compare import Limits
+from pipeline.verify.runtime import Runtimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class Format(Protocol):
     def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
         """Fill an empty folder with the export. Raises ReleaseError when it cannot be made."""
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         """Run the export in `folder` and let it answer. Raises ToolError when it does not run."""
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:

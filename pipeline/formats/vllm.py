@@ -9,7 +9,7 @@ from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
 from pipeline.verify.compare import Limits
-from pipeline.verify.runtime import ask_transformers
+from pipeline.verify.runtime import Runtimes
 from pipeline.weights.merge import write_merged
 
 # Merging holds a few blocks of rows for each core, whatever the model's size.
@@ -40,8 +40,8 @@ class _Vllm:
         compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
         (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions) -> Answers:
-        return ask_transformers(questions, "the vllm export", model=folder)
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+        return runtimes.transformers(questions, "the vllm export", model=folder)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=_KL, same_tokens=True)

@@ -1,6 +1,7 @@
 """Questions to a model and what it answers: the common tongue of all runtimes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ class Questions:
     max_tokens: int
     forced: tuple[tuple[int, ...], ...] = ()
 
-    def write(self, path: Path, **more: Any) -> None:
-        path.write_text(json.dumps(asdict(self) | more), encoding="utf-8")
+    def write(self, path: Path, request: Mapping[str, Any]) -> None:
+        """Write a request for a worker: the questions, and what to run."""
+        path.write_text(json.dumps(asdict(self) | dict(request), default=str), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,10 +52,12 @@ def compare(reference: Answers, answers: Answers, limits: Limits, what: str) -> 
         same += expected.ids == given.ids
         if limits.same_tokens:
             _check_tokens(expected, given, what)
+        _check_rows(expected, given, what)
         divergences = kl_divergence(expected.logprobs, given.logprobs)
         total += float(divergences.sum())
         tokens += len(divergences)
-    evidence = Evidence(prompts=len(reference), tokens=tokens, same=same, kl=total / max(tokens, 1), limits=limits)
+    mean = total / tokens if tokens else float("nan")
+    evidence = Evidence(prompts=len(reference), tokens=tokens, same=same, kl=mean, limits=limits)
     if not evidence.kl <= limits.kl:  # also when it is not a number
         raise _different(what, f"mean KL {evidence.kl:.3g} nats over {tokens} tokens; the limit is {limits.kl:g}")
     return evidence
@@ -65,7 +67,8 @@ def kl_divergence(reference: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) 
     """KL(reference ‖ other) of each row of log-probabilities, in nats.
 
     Tokens that `other` does not report (-inf) are taken together as one event, which can only
-    make the divergence smaller, and by little where they are improbable.
+    make the divergence smaller, and by little where they are improbable. A row that holds a NaN or
+    an infinity, or reports nothing, is NaN: it must not pass for agreement.
     """
     p, log_p = np.exp(reference.astype(np.float64)), reference.astype(np.float64)
     log_q = _widened(other, reference.shape[1]).astype(np.float64)
@@ -76,7 +79,8 @@ def kl_divergence(reference: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) 
     rest_p = np.clip(np.where(known, 0.0, p).sum(axis=1), 0.0, 1.0)
     rest_q = np.clip(1.0 - np.where(known, np.exp(log_q), 0.0).sum(axis=1), 1e-12, 1.0)
     rest = np.where(rest_p > 1e-12, rest_p * np.log(np.maximum(rest_p, 1e-12) / rest_q), 0.0)
-    divergences: np.ndarray[Any, Any] = np.maximum(terms.sum(axis=1) + rest, 0.0)
+    told = (log_p < np.inf).all(axis=1) & (log_q < np.inf).all(axis=1) & known.any(axis=1)
+    divergences: np.ndarray[Any, Any] = np.where(told, np.maximum(terms.sum(axis=1) + rest, 0.0), np.nan)
     return divergences
 
 
@@ -101,7 +105,8 @@ def _check_tokens(expected: Answer, given: Answer, what: str) -> None:
     for position, (wanted, got) in enumerate(zip(expected.ids, given.ids, strict=False)):
         if wanted == got:
             continue
-        gap = float(expected.logprobs[position, wanted] - expected.logprobs[position, got])
+        known = expected.logprobs[position]
+        gap = float(known[wanted] - known[got]) if got < len(known) else float("inf")
         if gap <= TIE:
             return
         raise _different(
@@ -111,6 +116,12 @@ def _check_tokens(expected: Answer, given: Answer, what: str) -> None:
         )
     if len(expected.ids) != len(given.ids):
         raise _different(what, f"to {expected.prompt!r} it stops elsewhere:\n  {expected.text!r}\n  {given.text!r}")
+
+
+def _check_rows(expected: Answer, given: Answer, what: str) -> None:
+    rows, wanted = len(given.logprobs), len(expected.logprobs)
+    if rows != wanted:
+        raise _different(what, f"to {expected.prompt!r} it gave {rows} distributions instead of {wanted}")
 
 
 def _some(ids: tuple[int, ...]) -> str:

@@ -1,13 +1,12 @@
 """Worker: answers by llama.cpp, which is what runs GGUFs in Ollama.
 
-Run as `python -m pipeline.verify.llama_worker QUESTIONS ANSWERS`. Beside the questions the file
-names `model` (a GGUF) and `rendered`, the prompts as the Modelfile's template makes them, without
-the token that begins a text: whether there is one is the GGUF's to say.
+Beside the questions a request names `model` (a GGUF) and `rendered`, the prompts as the
+Modelfile's template makes them, without the token that begins a text: whether there is one is the
+GGUF's to say.
 """
 
 import json
 import os
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 import xllamacpp
 
-from pipeline.verify.answers import Answer, write_answers
+from pipeline.verify.answers import Answer, Answers
+from pipeline.verify.worker import serve
 
 # Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
 # large one.
@@ -23,17 +23,15 @@ _TOP = 2048
 _Distribution = dict[int, float]
 
 
-def main(asked: str, answered: str) -> None:
-    """Answer the questions of the first file into the second."""
-    request = json.loads(Path(asked).read_text(encoding="utf-8"))
-    prompts = json.loads(request["rendered"])
+def answer_all(request: dict[str, Any]) -> Answers:
+    """Load a GGUF, let it answer, and let go of it."""
+    prompts = request["rendered"]
     longest = max(len(prompt.encode()) for prompt in prompts)  # a token is at least a byte
     server = _Server(Path(request["model"]), context=longest + 2 * request["max_tokens"] + 16)
-    answers = tuple(
+    return tuple(
         _answer(server, prompt, forced, request["max_tokens"])
         for prompt, forced in zip(prompts, request["forced"], strict=True)
     )
-    write_answers(Path(answered), answers)
 
 
 class _Server:
@@ -104,4 +102,4 @@ def _table(distributions: list[_Distribution]) -> np.ndarray[Any, np.dtype[np.fl
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(answer_all)

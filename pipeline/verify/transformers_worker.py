@@ -1,37 +1,35 @@
 """Worker: answers by transformers on the CPU, with or without a PEFT adapter on the base.
 
-Run as `python -m pipeline.verify.transformers_worker QUESTIONS ANSWERS`. Beside the questions the
-file names `model` (a folder), `tokenizer` (a folder), `dtype`, and for base + adapter `adapter`.
+Beside the questions a request names `model` (a folder), `tokenizer` (a folder), `dtype`, and
+`adapter`, which is null for a model of its own.
 """
 
-import json
-import sys
-from pathlib import Path
+import gc
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.verify.answers import Answer, write_answers
+from pipeline.verify.answers import Answer, Answers
+from pipeline.verify.worker import serve
 
 
-def main(asked: str, answered: str) -> None:
-    """Answer the questions of the first file into the second."""
-    request = json.loads(Path(asked).read_text(encoding="utf-8"))
+def answer_all(request: dict[str, Any]) -> Answers:
+    """Load a model, let it answer, and let go of it."""
+    gc.collect()  # the one before, whose modules refer to each other
     tokenizer = AutoTokenizer.from_pretrained(request["tokenizer"])
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=request["dtype"])
-    if "adapter" in request:
+    model: Any = AutoModelForCausalLM.from_pretrained(request["model"], dtype=request["dtype"])
+    if request["adapter"]:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, request["adapter"])
     model.eval()
     forced = request["forced"] or [None] * len(request["prompts"])
     with torch.inference_mode():
-        answers = tuple(
+        return tuple(
             _answer(model, tokenizer, prompt, ids, request["max_tokens"])
             for prompt, ids in zip(request["prompts"], forced, strict=True)
         )
-    write_answers(Path(answered), answers)
 
 
 def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, max_tokens: int) -> Answer:
@@ -79,4 +77,4 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(answer_all)
