@@ -179,7 +179,8 @@ def _metadata(job: ExportJob, chat: Chat) -> GgufMetadata:
     organization, _, name = job.base.id.rpartition("/")
     base = {"name": name, "organization": organization, "repo_url": f"https://huggingface.co/{job.base.id}"}
     general = {
-        "general.name": job.title,
+        # With the base's name: llama.cpp knows by "phi-3" in it that special tokens swallow white space.
+        "general.name": f"{job.title} ({name})",
         "general.version": job.version,
         "general.quantized_by": job.namespace,
         "general.base_models": [base],

@@ -22,7 +22,12 @@ from pipeline.weights.checkpoint import open_checkpoint
 # Enough for a Python traceback and the lines of llama.cpp before it, which say why.
 _TAIL_LINES = 25
 # All that a worker loads is on this disk; what it prints is only read when it fails.
-_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow each other down on a busy machine
+}
 
 
 class Runtimes:
