@@ -102,7 +102,12 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
         wanted = min(length - copied, 64 << 20)
         try:
             done = os.copy_file_range(source, target, wanted, start + copied, at + copied)
-        except OSError:  # another file system, or none that can: EXDEV, EINVAL, ENOSYS, EOPNOTSUPP
+        except (
+            OSError,
+            AttributeError,
+        ):  # not Linux, another file system, or none that can: EXDEV, EINVAL, ENOSYS, EOPNOTSUPP
+            done = 0
+        if done == 0:  # also where a kernel copies nothing from a file that it knows no length of
             done = os.pwrite(target, os.pread(source, min(wanted, BLOCK), start + copied), at + copied)
         if done == 0:
             raise OSError(f"the file ended {length - copied} bytes before its header says")

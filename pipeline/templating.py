@@ -1,5 +1,6 @@
 """The project's Jinja templates: its own `templates/` first, then those that tagship ships."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["human_size"] = human_size
-        self._environment.filters["cell"] = table_cell
+        self._environment.filters["plain"] = plain
         self._environment.filters["quoted"] = quoted
 
     def source(self, name: str) -> str:
@@ -76,6 +77,7 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def table_cell(value: Any) -> str:
-    """A value as one cell of a Markdown table."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+def plain(value: Any) -> str:
+    """A value as Markdown shows it letter by letter: on one line, and neither HTML nor a table's cell begins in it."""
+    text = html.escape(" ".join(str(value).split()).replace("\\", "\\\\"), quote=False)
+    return text.replace("|", "\\|").replace("`", "\\`")

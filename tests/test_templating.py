@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ReleaseError
-from pipeline.templating import Templates, human_size, quoted, shipped_folder, table_cell
+from pipeline.templating import Templates, human_size, plain, quoted, shipped_folder
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_template_that_is_no_text(tmp_path: Path, templates: Templates) -> None:
 
 def test_filters(tmp_path: Path, templates: Templates) -> None:
     """Templates have filters for sizes, for cells of tables and for quoted text."""
-    write(tmp_path, "x.j2", "{{ size | human_size }} | {{ text | cell }} | {{ text | quoted }}")
+    write(tmp_path, "x.j2", "{{ size | human_size }} | {{ text | plain }} | {{ text | quoted }}")
     assert templates.render("x.j2", size=1_500_000, text='a|b\n"c"') == '1.5 MB | a\\|b "c" | "a|b\\n\\"c\\""'
 
 
@@ -129,7 +129,7 @@ def test_quoted() -> None:
     assert quoted('ü "x" \\ \n') == '"ü \\"x\\" \\\\ \\n"'
 
 
-def test_table_cell() -> None:
+def test_plain() -> None:
     """A cell is on one line, and a bar in it ends no cell."""
-    assert table_cell(" a |\n b ") == "a \\| b"
-    assert table_cell(3) == "3"
+    assert plain(" a |\n b ") == "a \\| b"
+    assert plain(3) == "3"

@@ -1,7 +1,8 @@
-"""Reproducible .tar.gz archives: the same files give the same bytes, on any machine.
+"""Reproducible .tar.gz archives: the same files give the same bytes, whoever packs them.
 
-Names are sorted; owner, mode and time are fixed; nothing of this machine is in it. The checksum
-is taken in the same pass.
+Names are sorted; owner, mode and time are fixed; nothing of this machine is in it. ISA-L chooses its
+code by the processor: the uncompressed tar is the same everywhere, the compressed bytes on
+processors of one kind. The checksum is taken in the same pass.
 """
 
 import hashlib
@@ -57,8 +58,9 @@ def record_checksum(archive: Archive) -> Path:
     """
     path = archive.path.with_name(SUMS_FILE)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    sums = {name: digest for name, digest in sums.items() if path.with_name(name).is_file()}
+    # A line is the digest, a space, a space or an asterisk, and the name.
+    sums = {name[1:]: digest for digest, _, name in (line.partition(" ") for line in lines)}
+    sums = {name: digest for name, digest in sums.items() if (path.parent / name).is_file()}
     sums[archive.path.name] = archive.sha256
     write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
     return path

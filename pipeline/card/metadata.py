@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.config import CardPolicy
+from pipeline.errors import ReleaseError
 from pipeline.formats.protocol import CardFacts
 from pipeline.runs.base_folder import BaseFolder
 
@@ -10,10 +11,19 @@ from pipeline.runs.base_folder import BaseFolder
 def front_matter(title: str, base: BaseFolder, facts: CardFacts, policy: CardPolicy, version: str | None) -> str:
     """The YAML between the `---` lines: nothing in it can break or inject YAML.
 
-    Field names: https://huggingface.co/docs/hub/model-cards.
+    Field names: https://huggingface.co/docs/hub/model-cards. Raises ReleaseError when the base
+    model's id is none, such as a path, which the Hub would refuse.
     """
     from huggingface_hub import ModelCardData
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+    try:
+        validate_repo_id(base.id)
+    except HFValidationError:
+        raise ReleaseError(
+            f"a card cannot name the base model {base.id!r}: it is no model's id on the Hub",
+            remedy='name it in release.toml as it is on the Hub: [bases."organisation/name"] path = "…"',
+        ) from None
     more: dict[str, Any] = {"base_model_relation": facts.relation}
     if base.license == "other":
         more |= {"license_name": base.license_name, "license_link": base.license_link}

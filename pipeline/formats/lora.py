@@ -55,7 +55,7 @@ class _Lora:
     def usages(self, job: ExportJob) -> tuple[Usage, ...]:
         load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
         serve = (
-            f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.rank)} "
+            f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
             f"--lora-modules {job.run.name}={job.repo_id}"
         )
         return (

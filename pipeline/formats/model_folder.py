@@ -9,16 +9,13 @@ from pipeline.files import copy_file
 from pipeline.runs.base_folder import BaseFolder, model_files, vocabulary_rows
 from pipeline.runs.run import Run
 from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.lora import check_fit, read_adapter
+from pipeline.weights.lora import read_adapter
 from pipeline.weights.merge import MergedWeights
 
 
 def open_weights(run: Run, base: BaseFolder) -> MergedWeights:
     """Base and adapter, checked to fit. Raises ReleaseError, tensor by tensor, when they don't."""
-    checkpoint = open_checkpoint(base.path)
-    adapter = read_adapter(run.path)
-    check_fit(adapter, checkpoint)
-    return MergedWeights(checkpoint, adapter)
+    return MergedWeights(open_checkpoint(base.path), read_adapter(run.path))
 
 
 def copy_model_files(run: Run, base: BaseFolder, folder: Path) -> None:

@@ -50,9 +50,10 @@ def write_gguf(
 
     override = model / "gguf_metadata.json"
     write_json(override, metadata.general)
+    merged = _MergedTensors(weights)
     with torch.inference_mode():
         try:
-            writing = _prepare(_MergedTensors(weights), model, target, override)
+            writing = _prepare(merged, model, target, override)
             _set_metadata(writing, quant, metadata)
             _set_types(writing, quant)
         except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
@@ -61,6 +62,7 @@ def write_gguf(
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
         _write(writing, advance)
+    merged.check(merged.computed)
 
 
 def _import_converter() -> None:
@@ -89,8 +91,7 @@ def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path
     source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.dtype, "ALL_F32")]
     writing = streaming(model, source_type, target, metadata_override=override)
     writing.prepare_tensors()
-    if left_over := merged.weights.adapter.deltas.keys() - merged.taken:
-        raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
+    merged.check(merged.taken)
     return writing
 
 
@@ -117,12 +118,19 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
 
 
 class _MergedTensors:
-    """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for."""
+    """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for,
+    `computed` those that it wrote."""
 
     def __init__(self, weights: MergedWeights) -> None:
         self.weights = weights
         self.entries = weights.base.entries()
         self.taken: set[str] = set()
+        self.computed: set[str] = set()
+
+    def check(self, held: set[str]) -> None:
+        """Raise ReleaseError when the converter left out what the adapter changes."""
+        if left_over := self.weights.adapter.deltas.keys() - held:
+            raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
 
     @property
     def dtype(self) -> str:
@@ -133,19 +141,18 @@ class _MergedTensors:
         return max(sizes, key=lambda dtype: sizes[dtype])
 
     def generator(self, name: str) -> Callable[[], Any] | None:
-        if name not in self.weights.adapter.deltas:
-            return None
-        self.taken.add(name)
-        return lambda: self._lazy(name)
+        return (lambda: self._lazy(name)) if name in self.weights.adapter.deltas else None
 
     def _lazy(self, name: str) -> Any:
         import torch
         from conversion.base import LazyTorchTensor
 
+        self.taken.add(name)
         entry = self.entries[name]
         dtype = LazyTorchTensor._dtype_str_map[entry.dtype]
 
         def compute(_: str) -> Any:
+            self.computed.add(name)
             return torch.from_numpy(self.weights.tensor(name).view(np.uint8)).view(dtype).reshape(entry.shape)
 
         meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, entry.shape)
@@ -217,7 +224,9 @@ def _write(writing: Any, advance: Advance) -> None:
     for name, info in writer.tensors[0].items():
         if may_be_quantized(name, info.shape):
             info.tensor = _Encoded(info.tensor, info.dtype.value, info.nbytes, advance)
-    writer.write_header_to_file(path=writing.fname_out)
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file(progress=False)
-    writer.close()
+    try:
+        writer.write_header_to_file(path=writing.fname_out)
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file(progress=False)
+    finally:
+        writer.close()

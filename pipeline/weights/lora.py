@@ -61,6 +61,11 @@ class AdapterConfig:
         """The rank of a module's A and B."""
         return int(_by_pattern(self.rank_pattern, module, self.rank))
 
+    @property
+    def largest_rank(self) -> int:
+        """The highest rank of any module: what a server must make room for."""
+        return max([self.rank, *self.rank_pattern.values()])
+
     def scale_of(self, module: str) -> float:
         """The factor of `B @ A` for a module (PEFT, LoraLayer.update_layer)."""
         rank = self.rank_of(module)

@@ -19,7 +19,7 @@ from pipeline.errors import ReleaseError
 from pipeline.files import copy_file, copy_range
 from pipeline.progress import Advance, silent
 from pipeline.weights.checkpoint import INDEX_FILE, Checkpoint
-from pipeline.weights.lora import Adapter, LoraDelta
+from pipeline.weights.lora import Adapter, LoraDelta, check_fit
 from pipeline.weights.safetensors import Header, TensorEntry
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,9 +29,13 @@ _BLOCK_BYTES = 4 << 20
 
 
 class MergedWeights:
-    """The tensors of base + adapter, computed when asked for."""
+    """The tensors of base + adapter, computed when asked for.
+
+    Raises ReleaseError, tensor by tensor, when the adapter was not made for the base.
+    """
 
     def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+        check_fit(adapter, base)
         self.base = base
         self.adapter = adapter
 

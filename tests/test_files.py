@@ -1,0 +1,253 @@
+"""Files and folders that appear whole or not at all."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ReleaseError
+from pipeline.files import (
+    BLOCK,
+    copy_file,
+    copy_range,
+    files_below,
+    new_file,
+    new_folder,
+    sha256_of,
+    write_json,
+    write_text,
+)
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt: no Exception."""
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+# Folders
+
+
+def test_new_folder_appears_at_the_end(tmp_path: Path) -> None:
+    """While it is filled there is nothing under the final name; then it is there with all of its files."""
+    target = tmp_path / "deep" / "export"
+    with new_folder(target) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("1")
+        assert not target.exists()
+    assert everything(tmp_path) == ["deep", "deep/export", "deep/export/sub", "deep/export/sub/a"]
+
+
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+def test_new_folder_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    """On any error, an interruption among them, nothing is left."""
+    with pytest.raises(error), new_folder(tmp_path / "export") as folder:
+        (folder / "a").write_text("1")
+        raise error
+    assert everything(tmp_path) == []
+
+
+def test_new_folder_replaces(tmp_path: Path) -> None:
+    """What was there under the name is gone with all of its files."""
+    target = tmp_path / "export"
+    for name in ("old", "new"):
+        with new_folder(target) as folder:
+            (folder / name).write_text(name)
+    assert everything(tmp_path) == ["export", "export/new"]
+
+
+def test_new_folder_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
+    """A failure leaves what was there before as it was."""
+    target = tmp_path / "export"
+    with new_folder(target) as folder:
+        (folder / "old").write_text("old")
+    with pytest.raises(ValueError, match="no"), new_folder(target) as folder:
+        (folder / "new").write_text("new")
+        raise ValueError("no")
+    assert everything(tmp_path) == ["export", "export/old"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from pipeline.files import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("name", ["export", "other"])
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, name: str) -> None:
+    """What a killed process left of this or of another folder beside it is gone after the next run."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=False)
+    assert killed.returncode == -9
+    assert not (tmp_path / name).exists()
+    assert any("half" in left for left in everything(tmp_path))
+    with new_folder(tmp_path / "export") as folder:
+        assert everything(folder) == []
+        (folder / "whole").write_text("whole")
+    assert everything(tmp_path) == ["export", "export/whole"]
+
+
+def test_killed_between_the_two_renames(tmp_path: Path) -> None:
+    """A run that was killed with the old folder moved away and the new one not yet there is no obstacle."""
+    for left in (".export.partial", ".export.replaced.partial"):
+        (tmp_path / left / "sub").mkdir(parents=True)
+        (tmp_path / left / "sub" / "a").write_text("1")
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "export") as folder:
+            (folder / content).write_text(content)
+    assert everything(tmp_path) == ["export", "export/second"]
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """A second process that fills the same folder is refused, and does the first one no harm."""
+    target = tmp_path / "export"
+    with new_folder(target) as folder:
+        (folder / "a").write_text("1")
+        second = subprocess.run(
+            [sys.executable, "-c", KILLED, str(target)], capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 1
+        assert f"another process is writing {target}" in second.stderr
+    assert everything(tmp_path) == ["export", "export/a"]
+
+
+def test_two_beside_each_other(tmp_path: Path) -> None:
+    """Filling one folder leaves another alone that is being filled beside it."""
+    with new_folder(tmp_path / "one") as first:
+        (first / "a").write_text("1")
+        with new_folder(tmp_path / "two") as second:
+            (second / "b").write_text("2")
+        with pytest.raises(ReleaseError), new_folder(tmp_path / "one"):
+            pass
+    assert everything(tmp_path) == ["one", "one/a", "two", "two/b"]
+
+
+# Files
+
+
+def test_new_file_appears_at_the_end(tmp_path: Path) -> None:
+    """While it is written there is nothing under the final name; then it replaces what was there."""
+    target = tmp_path / "deep" / "a.txt"
+    write_text(target, "old")
+    with new_file(target) as partial:
+        partial.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert everything(tmp_path) == ["deep", "deep/a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+def test_new_file_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    """On any error nothing is left, and what was there stays, also when nothing was written yet."""
+    write_text(tmp_path / "there", "old")
+    for name in ("there", "new"):
+        with pytest.raises(error), new_file(tmp_path / name) as partial:
+            partial.write_text("half")
+            raise error
+    with pytest.raises(error), new_file(tmp_path / "new"):
+        raise error
+    assert everything(tmp_path) == ["there"]
+    assert (tmp_path / "there").read_text() == "old"
+
+
+def test_text_and_json(tmp_path: Path) -> None:
+    """Text is UTF-8 with its newlines as they are; JSON has two spaces, its keys in order and a newline at the end."""
+    write_text(tmp_path / "a", "é\r\n\n")
+    assert (tmp_path / "a").read_bytes() == "é\r\n\n".encode()
+    write_json(tmp_path / "b", {"z": ["é"], "a": None})
+    assert (tmp_path / "b").read_bytes() == '{\n  "z": [\n    "é"\n  ],\n  "a": null\n}\n'.encode()
+
+
+def test_json_that_cannot_be_written(tmp_path: Path) -> None:
+    """What is no JSON leaves no file."""
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a", {"a": object()})
+    assert everything(tmp_path) == []
+
+
+# Copies and hashes
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+def test_copies_of_any_size(tmp_path: Path, size: int) -> None:
+    """A copy has the bytes of its source, whatever was there before, and all of them are counted."""
+    data = os.urandom(size)
+    (tmp_path / "source").write_bytes(data)
+    (tmp_path / "target").write_bytes(bytes(size + 10))
+    counted: list[int] = []
+    copy_file(tmp_path / "source", tmp_path / "target", counted.append)
+    assert (tmp_path / "target").read_bytes() == data
+    assert sum(counted) == size
+    assert sha256_of(tmp_path / "target") == hashlib.sha256(data).hexdigest()
+
+
+def test_copies_have_a_mode_of_their_own(tmp_path: Path) -> None:
+    """A copy takes neither mode nor times from its source."""
+    (tmp_path / "source").write_text("a")
+    (tmp_path / "source").chmod(0o755)
+    os.utime(tmp_path / "source", (0, 0))
+    copy_file(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").stat().st_mode & 0o111 == 0
+    assert (tmp_path / "target").stat().st_mtime > 0
+
+
+@pytest.mark.parametrize(("start", "length", "at"), [(0, 10, 0), (3, 4, 0), (0, 10, 5), (9, 1, 20), (5, 0, 3)])
+def test_ranges(tmp_path: Path, start: int, length: int, at: int) -> None:
+    """A range of one file goes to any place of another, and the bytes around it stay."""
+    (tmp_path / "source").write_bytes(b"0123456789")
+    (tmp_path / "target").write_bytes(b"." * 30)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
+        copy_range(source.fileno(), target.fileno(), start, length, at)
+    expected = b"." * at + b"0123456789"[start : start + length] + b"." * (30 - at - length)
+    assert (tmp_path / "target").read_bytes() == expected
+
+
+@pytest.mark.parametrize(("start", "length", "missing"), [(0, 11, 1), (8, 5, 3), (20, 4, 4), (0, 100 << 20, None)])
+def test_source_that_ends_too_early(tmp_path: Path, start: int, length: int, missing: int | None) -> None:
+    """A source that is shorter than the range is an OSError that counts what is missing, never a short copy."""
+    (tmp_path / "source").write_bytes(b"0123456789")
+    with (
+        (tmp_path / "source").open("rb") as source,
+        (tmp_path / "target").open("wb") as target,
+        pytest.raises(OSError, match=f"ended {missing if missing is not None else length - 10} bytes before"),
+    ):
+        copy_range(source.fileno(), target.fileno(), start, length, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="there is no /proc")
+def test_copy_without_the_kernel(tmp_path: Path) -> None:
+    """From a file system that the kernel cannot copy from, as /proc, the bytes are read and written."""
+    expected = Path("/proc/version").read_bytes()
+    with Path("/proc/version").open("rb") as source, (tmp_path / "target").open("wb") as target:
+        copy_range(source.fileno(), target.fileno(), 0, len(expected), 0)
+    assert (tmp_path / "target").read_bytes() == expected
+
+
+def test_hash_is_counted(tmp_path: Path) -> None:
+    """Hashing counts every byte once."""
+    (tmp_path / "a").write_bytes(bytes(BLOCK + 7))
+    counted: list[int] = []
+    sha256_of(tmp_path / "a", counted.append)
+    assert sum(counted) == BLOCK + 7
+
+
+# Listing
+
+
+def test_files_below_are_in_one_order(tmp_path: Path) -> None:
+    """Files of all subfolders are sorted by their names in POSIX form, character by character; folders are no files."""
+    names = ["b", "a/z", "a-b", "a.b", "a/sub/x", "Z", "é", "a b"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "empty").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)]
+    assert found == ["Z", "a b", "a-b", "a.b", "a/sub/x", "a/z", "b", "é"]

@@ -1,0 +1,362 @@
+"""Base + adapter into a GGUF in one pass: what is in the file, byte by byte."""
+
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ReleaseError, ToolError
+from pipeline.weights import ggml
+from pipeline.weights.checkpoint import open_checkpoint
+from pipeline.weights.gguf import GgufMetadata, write_gguf
+from pipeline.weights.lora import check_fit, read_adapter
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, tensor_types
+from tests import tiny
+
+gguf = pytest.importorskip("gguf")
+pytest.importorskip("conversion")
+pytest.importorskip("xllamacpp")
+
+METADATA = GgufMetadata(
+    general={
+        "general.name": "Tiny: a «test»",
+        "general.version": "1.2.3",
+        "general.quantized_by": "acme",
+        "general.base_models": [
+            {"name": "Base", "organization": "Org", "repo_url": "https://huggingface.co/org/base"},
+        ],
+    },
+    license="mit",
+    add_bos=False,
+)
+HIDDEN, LAYERS = 256, 2
+PHI3_NAMES = {
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """The converter logs each tensor."""
+    caplog.set_level(logging.ERROR)
+
+
+def opened(base: Path, adapter: Path) -> MergedWeights:
+    weights = MergedWeights(open_checkpoint(base), read_adapter(adapter))
+    check_fit(weights.adapter, weights.base)
+    return weights
+
+
+def written(weights: MergedWeights, target: Path, quant: str, metadata: GgufMetadata = METADATA) -> Any:
+    counted: list[int] = []
+    write_gguf(weights, weights.base.folder, target, quant, metadata, counted.append)
+    reader = gguf.GGUFReader(target)
+    matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
+    assert sum(counted) == sum(tensor.n_bytes for tensor in matrices)
+    return reader
+
+
+def tensors_of(reader: Any) -> dict[str, Any]:
+    return {tensor.name: tensor for tensor in reader.tensors}
+
+
+def value(reader: Any, key: str) -> Any:
+    return reader.fields[key].contents()
+
+
+# A real Phi-3
+
+
+@pytest.fixture(scope="module")
+def phi3(tmp_path_factory: pytest.TempPathFactory) -> MergedWeights:
+    """A sharded Phi-3 in bfloat16 with its tokenizer, and a LoRA adapter for all of its projections."""
+    folder = tmp_path_factory.mktemp("phi3")
+    base = tiny.phi3(folder / "base", hidden=HIDDEN, layers=2, shard="1MB")
+    tiny.tokenizer(base)
+    return opened(base, tiny.adapter(base, folder / "adapter"))
+
+
+def merged(weights: MergedWeights) -> dict[str, Array]:
+    """What a GGUF of a Phi-3 should hold, in float32, under GGUF's names."""
+    names = {"model.embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight"}
+    for layer in range(LAYERS):
+        for theirs, ours in PHI3_NAMES.items():
+            names[f"model.layers.{layer}.{theirs}.weight"] = f"blk.{layer}.{ours}.weight"
+    found = {}
+    for name in weights.base.entries().keys() & names.keys():
+        owner = weights.base.owner(name)
+        assert owner is not None
+        array = weights.tensor(name) if name in weights.adapter.deltas else owner.read(name)
+        found[names[name]] = array.astype(np.float32)
+    return found
+
+
+@pytest.mark.parametrize("quant", ["f32", "f16", "bf16", "q8_0", "q4_k_m", "iq4_xs", "q2_k"])
+def test_tensors_are_the_merged_ones_encoded(phi3: MergedWeights, tmp_path: Path, quant: str) -> None:
+    """Each matrix has the type that llama.cpp's mix gives it and the bytes that ggml makes of the merged one."""
+    expected = merged(phi3)
+    reader = written(phi3, tmp_path / "model.gguf", quant)
+    assert value(reader, "general.file_type") == gguf.LlamaFileType[QUANTS[quant].file_type].value
+    held = tensors_of(reader)
+    described = [GgufTensor(name=name, shape=array.shape, type="BF16") for name, array in expected.items()]
+    types = tensor_types(quant, described, ModelFacts(architecture="phi3", layers=2, experts=0, gqa=2))
+    assert len(expected) == 2 + 2 * 4
+    for name, array in expected.items():
+        kind = gguf.GGMLQuantizationType[types[name]]
+        assert held[name].tensor_type == kind
+        assert tuple(held[name].shape) == array.shape[::-1]
+        assert held[name].data.tobytes() == b"".join(chunk.tobytes() for chunk in ggml.encode(array, kind.value))
+    norms = held.keys() - expected.keys()
+    assert {held[name].tensor_type.name for name in norms} == {"F32"}
+    assert len(norms) == 2 * 2 + 1
+
+
+def test_the_adapter_is_in_the_file(phi3: MergedWeights, tmp_path: Path) -> None:
+    """In an f32 GGUF the adapted matrices are the merged ones, number by number, and not the base's."""
+    held = tensors_of(written(phi3, tmp_path / "model.gguf", "f32"))
+    for layer in range(2):
+        for theirs, ours in PHI3_NAMES.items():
+            name = f"model.layers.{layer}.{theirs}.weight"
+            data = held[f"blk.{layer}.{ours}.weight"].data
+            assert np.array_equal(data, phi3.tensor(name).astype(np.float32))
+            owner = phi3.base.owner(name)
+            assert owner is not None
+            assert (data != owner.read(name).astype(np.float32)).mean() > 0.5
+
+
+def test_metadata(phi3: MergedWeights, tmp_path: Path) -> None:
+    """The file tells its name, license, version, maker, base model, chat template and tokenizer."""
+    reader = written(phi3, tmp_path / "model.gguf", "q4_k_m")
+    assert value(reader, "general.architecture") == "phi3"
+    assert value(reader, "general.name") == "Tiny: a «test»"
+    assert value(reader, "general.license") == "mit"
+    assert value(reader, "general.version") == "1.2.3"
+    assert value(reader, "general.quantized_by") == "acme"
+    assert value(reader, "general.base_model.count") == 1
+    assert value(reader, "general.base_model.0.name") == "Base"
+    assert value(reader, "general.base_model.0.organization") == "Org"
+    assert value(reader, "general.base_model.0.repo_url") == "https://huggingface.co/org/base"
+    assert value(reader, "tokenizer.chat_template") == tiny.CHAT_TEMPLATE
+    assert value(reader, "phi3.block_count") == 2
+    tokens = value(reader, "tokenizer.ggml.tokens")
+    assert len(tokens) == tiny.VOCABULARY
+    assert tokens[3] == tiny.END_OF_TURN
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_add_bos(phi3: MergedWeights, tmp_path: Path, add_bos: bool) -> None:
+    """Whether the runtime begins a text with <s> is what the metadata says, whatever the tokenizer's files say."""
+    metadata = GgufMetadata(general={}, license="mit", add_bos=add_bos)
+    reader = written(phi3, tmp_path / "model.gguf", "q8_0", metadata)
+    assert bool(value(reader, "tokenizer.ggml.add_bos_token")) is add_bos
+
+
+def test_two_writes_give_equal_bytes(phi3: MergedWeights, tmp_path: Path) -> None:
+    """The same base, adapter and metadata give the same file."""
+    files = [tmp_path / name for name in ("one.gguf", "two.gguf")]
+    for file in files:
+        written(phi3, file, "q4_k_m")
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+# Other models
+
+
+def test_llama_rows_are_permuted_after_the_merge(tmp_path: Path) -> None:
+    """A Llama's queries and keys are the merged ones in llama.cpp's order of rows."""
+    base = tiny.llama(tmp_path / "base", hidden=HIDDEN)
+    tiny.tokenizer(base)
+    weights = opened(base, tiny.adapter(base, tmp_path / "adapter"))
+    held = tensors_of(written(weights, tmp_path / "model.gguf", "f32"))
+    for theirs, ours, heads in (("q_proj", "attn_q", 4), ("k_proj", "attn_k", 2), ("v_proj", "attn_v", 0)):
+        expected = weights.tensor(f"model.layers.1.self_attn.{theirs}.weight").astype(np.float32)
+        if heads:
+            pairs = expected.reshape(heads, 2, expected.shape[0] // heads // 2, expected.shape[1])
+            expected = pairs.swapaxes(1, 2).reshape(expected.shape)
+        assert np.array_equal(held[f"blk.1.{ours}.weight"].data, expected)
+
+
+@pytest.mark.parametrize("dtype", [tiny.FLOAT16, tiny.FLOAT32])
+def test_bases_of_other_dtypes(tmp_path: Path, dtype: str) -> None:
+    """A base in float16 or float32 is merged in its own dtype before it is encoded."""
+    base = tiny.phi3(tmp_path / "base", hidden=HIDDEN, layers=1, dtype=dtype)
+    tiny.tokenizer(base)
+    weights = opened(base, tiny.adapter(base, tmp_path / "adapter"))
+    held = tensors_of(written(weights, tmp_path / "model.gguf", "q8_0"))
+    for name, array in merged(weights).items():
+        assert held[name].data.tobytes() == b"".join(chunk.tobytes() for chunk in ggml.encode(array, 8))
+
+
+def test_rows_that_no_k_quant_takes(tmp_path: Path) -> None:
+    """A model whose rows are no multiple of 256 falls back, tensor by tensor, to smaller blocks."""
+    base = tiny.phi3(tmp_path / "base", hidden=96, layers=1)
+    tiny.tokenizer(base)
+    weights = opened(base, tiny.adapter(base, tmp_path / "adapter"))
+    held = tensors_of(written(weights, tmp_path / "model.gguf", "q4_k_m"))
+    assert held["output.weight"].tensor_type.name == "Q8_0"
+    assert held["token_embd.weight"].tensor_type.name == "Q5_0"
+    array = merged(weights)["blk.0.attn_output.weight"]
+    kind = gguf.GGMLQuantizationType.Q5_0
+    assert held["blk.0.attn_output.weight"].tensor_type == kind
+    assert held["blk.0.attn_output.weight"].data.tobytes() == gguf.quants.quantize(array, kind).tobytes()
+
+
+# Refused
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A Llama with its tokenizer and an adapter beside it."""
+    base = tiny.llama(tmp_path / "base", layers=1)
+    tiny.tokenizer(base)
+    tiny.adapter(base, tmp_path / "adapter")
+    return base
+
+
+def refused(base: Path, kind: type[ReleaseError]) -> ReleaseError:
+    weights = opened(base, base.parent / "adapter")
+    with pytest.raises(kind) as caught:
+        write_gguf(weights, base, base.parent / "model.gguf", "q8_0", METADATA, lambda _: None)
+    return caught.value
+
+
+def test_unknown_architecture(small: Path) -> None:
+    """An architecture that llama.cpp does not know is its own failure, with a remedy."""
+    tiny.edit_json(small / "config.json", architectures=["NoSuchForCausalLM"])
+    error = refused(small, ToolError)
+    assert "NoSuchForCausalLM" in str(error)
+    assert error.remedy
+    assert "LLAMA_CPP_DIR" in error.remedy
+
+
+def test_tokenizer_that_cannot_be_converted(small: Path) -> None:
+    """A model without a tokenizer is the converter's failure, not ours."""
+    for path in small.glob("tokenizer*"):
+        path.unlink()
+    assert refused(small, ToolError).remedy
+
+
+def test_adapter_that_is_not_finite(small: Path) -> None:
+    """An adapter with a NaN is refused by its tensor, also when it is met while the file is written."""
+    path = small.parent / "adapter" / "adapter_model.safetensors"
+    header = read_adapter(small.parent / "adapter").weights
+    tensors = {name: header.read(name) for name in header.tensors}
+    broken = next(name for name in tensors if "down_proj.lora_B" in name)
+    tensors[broken][0, 0] = np.nan
+    tiny.write_tensors(path, tensors)
+    assert broken in str(refused(small, ReleaseError))
+
+
+def test_adapted_tensor_that_the_converter_leaves_out(small: Path) -> None:
+    """Where the converter drops a tensor that the adapter changes, as those of images, the export is refused."""
+    (shard,) = open_checkpoint(small).shards
+    tensors = {name: shard.read(name) for name in shard.tensors}
+    tensors["visual.proj.weight"] = tensors["model.layers.0.self_attn.q_proj.weight"]
+    tiny.write_tensors(shard.path, tensors)
+    path = small.parent / "adapter" / "adapter_model.safetensors"
+    header = read_adapter(small.parent / "adapter").weights
+    lora = {name: header.read(name) for name in header.tensors}
+    for side in "AB":
+        like = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight"
+        lora[f"base_model.model.visual.proj.lora_{side}.weight"] = lora[like]
+    tiny.write_tensors(path, lora)
+    assert str(refused(small, ReleaseError)).endswith("what the adapter changes: visual.proj.weight")
+
+
+# Goldens
+
+
+def formula_phi3(folder: Path) -> MergedWeights:
+    """A Phi-3 whose every number comes from a formula, and an adapter whose merge is exact in float32.
+
+    Neither random numbers nor the order of a sum decide a byte of it.
+    """
+    from ml_dtypes import bfloat16
+    from transformers import Phi3Config
+
+    base = folder / "base"
+    inner, rank = HIDDEN, 4
+    Phi3Config(
+        architectures=["Phi3ForCausalLM"],
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=inner,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        original_max_position_embeddings=128,
+        bos_token_id=1,
+        eos_token_id=3,
+        pad_token_id=3,
+    ).save_pretrained(base)
+    tiny.tokenizer(base)
+    shapes = {"model.embed_tokens": (tiny.VOCABULARY, HIDDEN), "lm_head": (tiny.VOCABULARY, HIDDEN)}
+    norms, adapted = ["model.norm"], {}
+    for layer in range(LAYERS):
+        prefix = f"model.layers.{layer}"
+        adapted |= {
+            f"{prefix}.self_attn.qkv_proj": (2 * HIDDEN, HIDDEN),
+            f"{prefix}.self_attn.o_proj": (HIDDEN, HIDDEN),
+            f"{prefix}.mlp.gate_up_proj": (2 * inner, HIDDEN),
+            f"{prefix}.mlp.down_proj": (HIDDEN, inner),
+        }
+        norms += [f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"]
+    tensors = {
+        f"{name}.weight": tiny.formula(shape, number) / 4096
+        for number, (name, shape) in enumerate((shapes | adapted).items())
+    }
+    tensors |= {f"{name}.weight": 1 + tiny.formula((HIDDEN,), 500 + i, bits=5) / 128 for i, name in enumerate(norms)}
+    tiny.write_tensors(base / "model.safetensors", {name: array.astype(bfloat16) for name, array in tensors.items()})
+    return opened(base, tiny.exact_lora(folder / "adapter", adapted, rank=rank))
+
+
+def digest(reader: Any) -> str:
+    """The SHA-256 of all tensors by their names: name, type and bytes of each."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors_of(reader).items()):
+        total.update(f"{name} {tensor.tensor_type.name}\n".encode())
+        total.update(tensor.data.tobytes())
+    return total.hexdigest()
+
+
+# Made with llama.cpp at revision 0c1e57098: `formula_phi3` merged into safetensors, converted by
+# `convert_hf_to_gguf.py --outtype bf16`, and that GGUF quantized by `llama-quantize`, type by type.
+GOLDEN: Mapping[str, str] = {
+    "f32": "1ba6cee50b850caedffee58f937a268cb76f5ea8857cf1dcec65e86debc3282e",
+    "f16": "656f26622a69a04b16b5459f283bcaa3aa3ce8e63be80b414502c627b1907833",
+    "bf16": "aa157ae16e1775266cbe3efd2153c40ddab3e1ae3993d109acf0da8a1cc6a8ba",
+    "q8_0": "087c24cd379354db9440a8e80a89ddff5665eec422bdb79d2373a4075169f1fb",
+    "q6_k": "2d76dcd656f14382ec8be4c9a532546ec3a464e6c62fa5bf2126a17788fa190c",
+    "q5_k_m": "b535fd414a89785e08c432bd7b9bd99e9fefa53ccd9b786d1027dc9fe1406e2f",
+    "q5_k_s": "9f339bb9885e5e6175a638056c311721160714ab178296dec38ec7cdbb2cb29c",
+    "q4_k_m": "543aa98cb4dcd0ecfd8ebde4bc547b01d671bc7908ad695f3dfc5c629cd0f1ca",
+    "q4_k_s": "b15e5d9af1646e40bfd6651e1e76ee232808c9a9fb44c2d481fd6820abb8c6fe",
+    "q4_0": "59b40b0244f0fefc302a7c877590304a83b19b99920ac222c1b2b916b8fa47fb",
+    "iq4_nl": "91d24c7f8cc92b8e3b7894b4f3311ba89fac71580cfe770add89da8f20eaa4c0",
+    "iq4_xs": "eb580eab31aeadd9ce33c740d95ea4028ccb5a27b2ff3d32e7c7b82f30fb7c79",
+    "q3_k_m": "bd3add10358275037b9728aba39eb105e9bcd1c4bb2ce9090a9e2652b682d62d",
+    "q2_k": "949a5b4f94d13a6e8fb0c71736d3727bc866a4caccf6c7b6f708ae61db6a7906",
+}
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="ggml's encoders round otherwise where multiply-add is fused"
+)
+def test_bytes_of_llama_quantize(tmp_path: Path) -> None:
+    """Every quantization type has the tensors that llama.cpp's own converter and llama-quantize write, bit by bit."""
+    weights = formula_phi3(tmp_path)
+    found = {quant: digest(written(weights, tmp_path / f"{quant}.gguf", quant)) for quant in QUANTS}
+    assert found == GOLDEN, json.dumps(found, indent=4)
