@@ -1,0 +1,112 @@
+"""A project as a user has one: a git repository with the example's base and runs, and the tasks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+NEWEST_RUN = "phi3avro-minimal-r16-a32-e6-20250914-132416"
+AT = "20250915-124051"
+
+_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "A. Tester",
+    "GIT_AUTHOR_EMAIL": "tester@example.com",
+    "GIT_COMMITTER_NAME": "A. Tester",
+    "GIT_COMMITTER_EMAIL": "tester@example.com",
+    "GIT_AUTHOR_DATE": "2025-09-14T12:00:00Z",
+    "GIT_COMMITTER_DATE": "2025-09-14T12:00:00Z",
+    "CI": "true",
+}
+_LEFT_OUT = ("HF_TOKEN", "HF_ENDPOINT", "SOURCE_DATE_EPOCH", "HF_HUB_OFFLINE")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A scratch project; everything of it is below `folder`."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def git(self, *arguments: str) -> str:
+        return self._run(["git", *arguments], check=True).stdout.strip()
+
+    def invoke(self, *arguments: str, **environment: str) -> Finished:
+        done = self._run(self.command(*arguments), check=False, **environment)
+        return Finished(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "invoke", *arguments]
+
+    def _run(self, command: list[str], *, check: bool, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            check=check,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Change a text file, which must hold `old`."""
+        text = (self.folder / name).read_text()
+        assert old in text
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def files(self) -> set[str]:
+        """Every file but git's."""
+        return {
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file() and ".git/" not in path.relative_to(self.folder).as_posix()
+        }
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+    """Make another project with the example committed."""
+    environment = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | _ENVIRONMENT
+
+    def make() -> Project:
+        folder = tmp_path_factory.mktemp("project")
+        for name in ("tasks.py", "release.toml", ".gitignore"):
+            shutil.copy(REPOSITORY / name, folder / name)
+        for part in ("base", "adapters"):
+            shutil.copytree(REPOSITORY / "examples/avro" / part, folder / "examples/avro" / part)
+        project = Project(folder, {**environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
+        project.git("init", "--quiet", "--initial-branch=main")
+        project.git("add", ".")
+        project.git("commit", "--quiet", "--message=feat: train on minimal schemas")
+        return project
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[[], Project]) -> Project:
+    """A project of one's own."""
+    return make_project()

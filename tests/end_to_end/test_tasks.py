@@ -1,0 +1,108 @@
+"""The single verbs, each as a user calls it."""
+
+import json
+from pathlib import Path
+
+from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
+
+
+def test_plan_does_nothing(project: Project) -> None:
+    """`plan` and `release --dry-run` print the same, and write nothing."""
+    before = project.files()
+    plan = project.invoke("plan", "--json", "--at", AT)
+    dry = project.invoke("release", "--dry-run", "--json", "--at", AT)
+    assert plan.code == dry.code == 0
+    assert plan.document == dry.document
+    assert {"tag", "version", "run", "base_model", "formats"} <= plan.document.keys()
+    assert {name for name in project.files() - before if "__pycache__" not in name} == set()
+
+
+def test_json_is_all_that_is_on_standard_output(project: Project) -> None:
+    """People's output goes to standard error."""
+    done = project.invoke("plan", "--json")
+    assert json.loads(done.stdout)["run"] == NEWEST_RUN
+    assert "Plan" in done.stderr
+
+
+def test_an_older_run(project: Project) -> None:
+    """--run takes a name below the runs folder, or a path."""
+    oldest = project.invoke("runs", "--json").document[-1]["run"]
+    assert oldest != NEWEST_RUN
+    for given in (oldest, f"examples/avro/adapters/{oldest}"):
+        assert project.invoke("plan", "--json", "--run", given).document["run"] == oldest
+
+
+def test_version_follows_the_guide_s_priority(project: Project) -> None:
+    """`version --tag` prints the version that a tag carries, existing or not."""
+    printed = {
+        tag: project.invoke("version", "--tag", tag).stdout.strip()
+        for tag in ("v2.0.0", "model-v1.5.0", "export-v1.0.0", "v1.2")
+    }
+    assert printed == {"v2.0.0": "2.0.0", "model-v1.5.0": "1.5.0", "export-v1.0.0": "1.0.0", "v1.2": "v1.2"}
+
+
+def test_export_then_the_other_verbs_one_by_one(project: Project) -> None:
+    """`export`, `verify`, `card`, `package` and `publish` work on the newest export without being told its time."""
+    exported = project.invoke("export", "--format", "lora", "--json")
+    assert exported.code == 0, exported.stderr
+    (entry,) = exported.document["formats"]
+    folder = project.folder / entry["export_dir"]
+    assert not (folder / "README.md").exists()
+    for verb in ("verify", "card", "package", "publish"):
+        done = project.invoke(verb, "--format", "lora", "--json")
+        assert done.code == 0, done.stderr
+        assert done.document["formats"][0]["export_dir"] == entry["export_dir"]
+    assert (folder / "README.md").is_file()
+    assert (project.folder / entry["artifact"]).is_file()
+    assert done.document["formats"][0]["url"].endswith(f"acme/{NEWEST_RUN}-lora")
+
+
+def test_publish_by_path_under_another_name(project: Project) -> None:
+    """`publish --path` publishes that folder; --repo-name and --private override the policy."""
+    (entry,) = project.invoke("export", "--format", "lora", "--output", "elsewhere", "--json").document["formats"]
+    assert entry["export_dir"].startswith("elsewhere/")
+    options = ("--path", entry["export_dir"], "--repo-name", "my-adapter", "--private", "--json")
+    done = project.invoke("publish", *options)
+    assert done.code == 0, done.stderr
+    assert done.document["formats"][0]["repo_id"] == "acme/my-adapter"
+    assert done.document["private"] is True
+
+
+def test_changed_export_is_not_published(project: Project) -> None:
+    """An export that was changed by hand is refused by the name of the file."""
+    (entry,) = project.invoke("export", "--format", "lora", "--json").document["formats"]
+    (project.folder / entry["export_dir"] / "adapter_config.json").write_text("{}")
+    done = project.invoke("publish", "--format", "lora")
+    assert done.code == 1
+    assert "adapter_config.json was changed" in done.stderr
+
+
+def test_export_tag_does_not_publish(project: Project) -> None:
+    """An `export-v` tag exports and packages, and publishes nothing (the guide's export stream)."""
+    project.git("tag", "export-v1.0.0", "--message", "Export v1.0.0")
+    done = project.invoke("release", "--format", "lora", "--json")
+    assert done.code == 0, done.stderr
+    (entry,) = done.document["formats"]
+    assert entry["export_dir"].endswith("-lora-v1.0.0")
+    assert "url" not in entry and "publish" in done.document["skipped"]
+    assert (project.folder / entry["artifact"]).is_file()
+    assert not list(Path(project.folder, ".tagship").rglob("*.git"))
+
+
+def test_base_by_folder(project: Project) -> None:
+    """--base overrides the base that the run recorded."""
+    done = project.invoke("plan", "--json", "--base", "examples/avro/base")
+    assert done.document["base_model"] == "acme/phi3avro"
+    assert project.invoke("plan", "--json", "--base", "org/other").document["base_model"] == "org/other"
+
+
+def test_base_from_the_hub_is_pinned(project: Project) -> None:
+    """A base that is on the Hub is fetched at the commit it resolved to, which the manifest records."""
+    assert project.invoke("release", "--format", "lora").code == 0  # puts the base on the embedded Hub
+    project.replace("release.toml", 'path    = "examples/avro/base"\n', "")
+    done = project.invoke("release", "--format", "lora", "--base", "acme/phi3avro", "--json")
+    assert done.code == 0, done.stderr
+    folder = project.folder / done.document["formats"][0]["export_dir"]
+    manifest = json.loads((folder / "release.json").read_text())
+    assert len(manifest["base_revision"]) == 40
+    assert json.loads((folder / "adapter_config.json").read_text())["revision"] == manifest["base_revision"]
