@@ -150,7 +150,7 @@ def test_tag_of_no_stream(project: Project) -> None:
 def test_repo_name_that_the_hub_refuses(project: Project) -> None:
     """A name is checked before anything runs, and the nearest valid one is told."""
     options = ("--format", "lora", "--repo-name", "my--model")
-    _refused(project, 1, "'my--model'", "nearest valid name: 'my-model'", options=options)
+    _refused(project, 2, "'my--model'", "nearest valid name: 'my-model'", options=options)
 
 
 def test_extra_that_is_not_installed(project: Project, tmp_path: Path) -> None:

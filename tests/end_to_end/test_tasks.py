@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from huggingface_hub import HfApi
+
+from pipeline.hub.server.app import EmbeddedHub, Role
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
 
@@ -87,6 +90,19 @@ def test_export_tag_does_not_publish(project: Project) -> None:
     assert "url" not in entry and "publish" in done.document["skipped"]
     assert (project.folder / entry["artifact"]).is_file()
     assert not list(Path(project.folder, ".tagship").rglob("*.git"))
+
+
+def test_release_to_a_hub_that_asks_for_a_token(project: Project, tmp_path: Path) -> None:
+    """With a token that may write, a Hub by its address gets the release, tag included."""
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    with EmbeddedHub(root=tmp_path, namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        options = ("--hub", hub.url, "--format", "lora", "--json")
+        done = project.invoke("release", *options, HF_TOKEN="hf_writer")
+        assert done.code == 0, done.stderr
+        (entry,) = done.document["formats"]
+        assert entry["url"] == f"{hub.url}/acme/phi3avro-minimal-lora-v1.0.0"
+        tags = HfApi(endpoint=hub.url, token="hf_writer").list_repo_refs(entry["repo_id"]).tags
+        assert [(tag.name, tag.target_commit) for tag in tags] == [("v1.0.0", entry["commit"])]
 
 
 def test_base_by_folder(project: Project) -> None:
