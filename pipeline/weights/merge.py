@@ -9,11 +9,12 @@ import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import ReleaseError
 from pipeline.files import copy_file, copy_range
@@ -49,7 +50,7 @@ class MergedWeights:
             raise KeyError(name)
         merge = RowMerge(self.adapter, self.adapter.deltas[name], shard.tensors[name])
         merged = np.empty(merge.entry.shape, merge.entry.numpy_dtype)
-        with _opened(shard.path, os.O_RDONLY) as source:
+        with _opened(shard.path, os.O_RDONLY) as source, _one_blas_thread():
             for start, stop in _blocks(merge.entry):
                 merged[start:stop] = merge.rows(source, start, stop)
         return merged
@@ -89,11 +90,17 @@ def write_merged(weights: MergedWeights, folder: Path, advance: Advance = silent
 
     `advance` counts the bytes of weights written. Raises ReleaseError as `MergedWeights.tensor`.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, _one_blas_thread():
         for shard in weights.base.shards:
             _write_shard(weights.adapter, shard, folder / shard.path.name, pool, advance)
     if weights.base.index is not None:
         copy_file(weights.base.folder / INDEX_FILE, folder / INDEX_FILE)
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """The workers are threads already; BLAS threads of their own would only get in their way (a third
+    of the time), and the sum could depend on their number."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def _write_shard(adapter: Adapter, shard: Header, target: Path, pool: ThreadPoolExecutor, advance: Advance) -> None:
