@@ -134,12 +134,9 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
     reader.close()
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
-        raise UsageError(f"{path.name} has {_counted(len(problems), 'mistake')}:\n{listed}")
+        mistakes = "mistake" if len(problems) == 1 else "mistakes"
+        raise UsageError(f"{path.name} has {len(problems)} {mistakes}:\n{listed}")
     return config
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Config:

@@ -92,11 +92,6 @@ class Repository:
         listed = self._git("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
 
-    def remote_url(self) -> str | None:
-        """Where `origin` is, or None."""
-        remote = next((remote for remote in self._repo.remotes if remote.name == "origin"), None)
-        return None if remote is None else remote.url
-
     def _git(self, command: str, *arguments: str) -> str:
         try:
             return str(getattr(self._repo.git, command.replace("-", "_"))(*arguments))

@@ -209,15 +209,6 @@ def test_worktree(repository: GitFolder, opened: Repository, tmp_path: Path) -> 
         assert linked.changed_paths() == ("new.txt",)
 
 
-def test_remote(repository: GitFolder, opened: Repository) -> None:
-    """The URL of `origin` is told, and nothing where there is none."""
-    assert opened.remote_url() is None
-    repository.git("remote", "add", "upstream", "https://example.org/up.git")
-    assert opened.remote_url() is None
-    repository.git("remote", "add", "origin", "https://example.org/acme.git")
-    assert opened.remote_url() == "https://example.org/acme.git"
-
-
 def test_git_that_fails(repository: GitFolder, opened: Repository) -> None:
     """What git itself refuses is told in its own words."""
     head = opened.head()
