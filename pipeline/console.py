@@ -37,10 +37,6 @@ class Console:
         width = Measurement.get(self._rich, self._rich.options.update(max_width=10_000), padded).maximum
         RichConsole(stderr=True, highlight=False, width=width).print(padded, soft_wrap=True)
 
-    def warn(self, text: str) -> None:
-        """A line under the step that someone should read."""
-        self._rich.print(f"  [yellow]warning:[/yellow] {escape(text)}")
-
     def fail(self, text: str, remedy: str | None) -> None:
         """The end of a release that failed."""
         self._rich.print(f"[bold red]error:[/bold red] {escape(text)}")

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pipeline.artifacts.archive import Archive
 from pipeline.artifacts.manifest import FileEntry, Manifest
+from pipeline.formats.protocol import Footprint
 from pipeline.hub.publish import Upload
 from pipeline.plan import Target
 from pipeline.runs.base_folder import BaseFolder
@@ -21,6 +22,14 @@ class Fetched:
     """The base model, on this disk and whole."""
 
     base: BaseFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """An export that can be made here, and what it will take."""
+
+    target: Target
+    footprint: Footprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from pipeline.hub.access import check_access
 from pipeline.hub.fetch import fetch_base, locate_base
 from pipeline.hub.publish import Upload, check_published, publish, publish_base, tag_published
 from pipeline.plan import Plan, Target
-from pipeline.results import Answered, Committed, Exported, Fetched, Packaged, Published, Results, Verified
+from pipeline.results import Answered, Committed, Exported, Fetched, Fitting, Packaged, Published, Results, Verified
 from pipeline.runner import Step, Tools
 from pipeline.templating import human_size
 from pipeline.verify.answers import Questions
@@ -54,12 +54,14 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
-    return iter(())
+    for target, footprint in footprints:
+        yield Fitting(target=target, footprint=footprint)
 
 
 def _export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     job = _job(plan, target, done, tools)
-    with tools.console.bytes(target.name, target.policy.format.footprint(job).work) as advance:
+    work = done.for_target(Fitting, target).footprint.work
+    with tools.console.bytes(target.name, work) as advance:
         manifest, new = export_target(plan, target, job, advance)
     size = human_size(sum(entry.size for entry in manifest.files))
     tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")

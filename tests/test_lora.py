@@ -84,7 +84,6 @@ def test_configuration(tmp_path: Path) -> None:
         revision="abc",
         rank=2,
         alpha=6.0,
-        dropout=0.25,
         rank_stabilised=True,
         rank_pattern={"a": 8},
         alpha_pattern={"v": 1},

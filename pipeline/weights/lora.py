@@ -49,7 +49,6 @@ class AdapterConfig:
     revision: str | None
     rank: int
     alpha: float
-    dropout: float
     rank_stabilised: bool
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
@@ -175,7 +174,6 @@ def _config(document: dict[str, Any]) -> AdapterConfig:
         revision=document.get("revision"),
         rank=_rank(document["r"]),
         alpha=float(document["lora_alpha"]),
-        dropout=float(document.get("lora_dropout") or 0.0),
         rank_stabilised=bool(document.get("use_rslora")),
         rank_pattern=_patterns(document.get("rank_pattern"), _rank),
         alpha_pattern=_patterns(document.get("alpha_pattern"), float),
