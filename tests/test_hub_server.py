@@ -169,7 +169,7 @@ class TestRepositories:
             api.move_repo(REPO, "acme/taken")
         api.move_repo(REPO, "other/renamed")
         assert api.model_info("other/renamed").sha == head
-        assert not api.repo_exists(REPO)
+        assert [model.id for model in api.list_models()] == ["acme/taken", "other/renamed"]
 
     def test_list(self, api: HfApi) -> None:
         """Models are found by author and by a part of their name."""

@@ -1,6 +1,9 @@
 """Who asks, and what they may do."""
 
+import base64
+import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,6 +20,17 @@ class Role(Enum):
     WRITE = "write"
 
 
+def _token(request: Request) -> str | None:
+    """The token of an Authorization header: the client's Bearer, or git's password with any user."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value
+    if scheme.lower() == "basic":
+        with suppress(binascii.Error, UnicodeDecodeError):
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
     """The Hub's tokens; None lets everybody read and write, which is safe on loopback only."""
@@ -27,8 +41,8 @@ class Access:
         """What the request's token allows, None without one. Raises HubProblem (401) if it is unknown."""
         if self.tokens is None:
             return Role.WRITE
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+        token = _token(request)
+        if token is None:
             return None
         if token not in self.tokens:
             raise HubProblem(401, "Invalid credentials in Authorization header")
@@ -46,10 +60,11 @@ class Access:
         if self.require(request) is not Role.WRITE:
             raise HubProblem(403, "Forbidden: you must use a write token to do this")
 
-    def require_read(self, request: Request, repo: Repo) -> None:
+    def require_read(self, request: Request, repo: Repo, *, asked: str) -> None:
         """Raises HubProblem: 401 for an unknown token, 404 for a private repository without a token.
 
-        The Hub hides what one may not see: the answer is that of a repository that doesn't exist.
+        The Hub hides what one may not see: the answer is that of a repository that doesn't exist,
+        by the name that was `asked` for.
         """
         if self.role(request) is None and repo.private:
-            raise repo_not_found(repo.id)
+            raise repo_not_found(asked)

@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.errors import ReleaseError, UsageError
-from pipeline.hub.server import routes_lfs, routes_reading, routes_writing, routes_xet
+from pipeline.hub.server import routes_git, routes_lfs, routes_listing, routes_reading, routes_writing, routes_xet
 from pipeline.hub.server.access import Role
-from pipeline.hub.server.backend import Backend
+from pipeline.hub.server.backend import Backend, backend
+from pipeline.hub.server.git import GitFailed
 from pipeline.hub.server.guard import LOOPBACK_HOSTS, Guard
 from pipeline.hub.server.problem import HubProblem, respond
 
@@ -36,6 +37,16 @@ def _no_such_route(request: Request, problem: Exception) -> Response:
     return respond(request, HubProblem(status, message))
 
 
+def _git_failed(request: Request, problem: Exception) -> Response:
+    """The answer if a repository was moved or deleted while the request worked on it: as if it were gone before."""
+    if "namespace" in request.path_params:
+        try:
+            backend(request).readable(request)
+        except HubProblem as gone:
+            return respond(request, gone)
+    raise problem
+
+
 def create_app(root: Path, *, namespace: str, tokens: Mapping[str, Role] | None) -> Starlette:
     """The Hub under the folder `root` as an ASGI application.
 
@@ -43,10 +54,17 @@ def create_app(root: Path, *, namespace: str, tokens: Mapping[str, Role] | None)
     `tokens` says what each token allows, None lets everybody read and write.
     """
     app = Starlette(
-        # LFS goes first: in `/{namespace}/{name}`, a name may not end in .git but would match.
-        routes=[*routes_lfs.routes, *routes_xet.routes, *routes_writing.routes, *routes_reading.routes],
+        # LFS and git go first: in `/{namespace}/{name}`, a name may not end in .git but would match.
+        routes=[
+            *routes_lfs.routes,
+            *routes_git.routes,
+            *routes_xet.routes,
+            *routes_writing.routes,
+            *routes_listing.routes,
+            *routes_reading.routes,
+        ],
         middleware=[Middleware(Guard)],
-        exception_handlers={HubProblem: respond, HTTPException: _no_such_route},
+        exception_handlers={HubProblem: respond, GitFailed: _git_failed, HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False
     app.state.backend = Backend.of_root(root.absolute(), namespace=namespace, tokens=tokens)

@@ -11,6 +11,7 @@ from pipeline.hub.server.access import Access, Role
 from pipeline.hub.server.blobs import BlobStore, sweep
 from pipeline.hub.server.content import LargeFiles
 from pipeline.hub.server.history import resolve
+from pipeline.hub.server.problem import HubProblem
 from pipeline.hub.server.repos import Repo, RepoStore
 from pipeline.hub.server.signing import Signer
 from pipeline.hub.server.xet import XetStore
@@ -47,15 +48,22 @@ class Backend:
         )
 
     def readable(self, request: Request) -> Repo:
-        """The repository in the request's path, if this request may see it. Raises HubProblem."""
-        repo = self.repos.find(param(request, "namespace"), param(request, "name"))
-        self.access.require_read(request, repo)
+        """The repository in the request's path, if this request may see it.
+
+        Raises HubProblem: 307 if the repository has another name now, 401, 404 as `require_read`.
+        """
+        asked = param(request, "namespace"), param(request, "name")
+        repo = self.repos.follow(*asked)
+        # One who may not see it isn't told the new name either.
+        self.access.require_read(request, repo, asked="/".join(asked))
+        if asked != (repo.namespace, repo.name):
+            raise moved(request, repo.id)
         return repo
 
     def writable(self, request: Request) -> Repo:
         """The repository in the request's path, if this request may change it. Raises HubProblem."""
         self.access.require_write(request)
-        return self.repos.find(param(request, "namespace"), param(request, "name"))
+        return self.readable(request)
 
     def revision(self, request: Request, repo: Repo) -> str:
         """The commit of the `{revision}` in the request's path. Raises HubProblem (404)."""
@@ -75,6 +83,18 @@ def backend(request: Request) -> Backend:
     found = request.app.state.backend
     assert isinstance(found, Backend)
     return found
+
+
+def moved(request: Request, repo_id: str) -> HubProblem:
+    """The 307 to the same address with the repository's new name; relative, as the client expects.
+
+    It leaves nothing out: `huggingface_hub`, git and git-lfs repeat their request there as it was.
+    """
+    path, query = request.url.path, request.url.query
+    old = f"{request.path_params['namespace']}/{request.path_params['name']}"
+    prefix = next(prefix for prefix in ("/api/models/", "/") if path.startswith(f"{prefix}{old}"))
+    location = f"{prefix}{repo_id}{path.removeprefix(f'{prefix}{old}')}{f'?{query}' if query else ''}"
+    return HubProblem(307, f"Temporary Redirect. Redirecting to {location}", headers={"Location": location})
 
 
 def param(request: Request, name: str) -> str:

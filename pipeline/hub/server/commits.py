@@ -134,7 +134,7 @@ def commit(repo: Repo, branch: str, request: CommitRequest, *, scratch: Path) ->
         tree = _write_tree(repo, files, large, scratch)
         oid = repo.git.line("commit-tree", tree, "-p", head, "-F", "-", feed=request.message.encode())
         try:
-            repo.git.run("update-ref", ref, oid, head)
+            repo.git.change("update-ref", ref, oid, head)
         except GitFailed:
             time.sleep(0.01 * attempt)
         else:
@@ -187,4 +187,6 @@ def _add_to_index(repo: Repo, files: Tree, index: Path) -> None:
     try:
         repo.git.run("update-index", "-z", "--index-info", feed=feed, index=index)
     except GitFailed as error:
+        if not repo.exists:
+            raise
         raise HubProblem(400, f"git refuses a path of this commit: {error}") from error

@@ -1,13 +1,18 @@
 """Git plumbing on one bare repository, deaf to the user's configuration and environment."""
 
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 IDENTITY = "tagship hub"
 EMAIL = "hub@localhost"
 ZERO_OID = "0" * 40
+
+_NO_REPOSITORY = 128
 
 
 class GitFailed(Exception):
@@ -50,19 +55,51 @@ class Git:
     def run(self, *arguments: str, feed: bytes = b"", index: Path | None = None) -> bytes:
         """Git's standard output for `arguments`, with `feed` as its input and `index` as its index file.
 
+        Files in `arguments` and `feed` are absolute, or relative to the repository.
         Raises GitFailed if git exits with anything but 0.
         """
-        done = subprocess.run(
-            ["git", f"--git-dir={self.git_dir}", *arguments],
-            input=feed,
-            capture_output=True,
-            env=_environment(index),
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                # By its place, not by its path: so git keeps to a repository that is moved meanwhile.
+                ["git", "--git-dir=.", *arguments],
+                cwd=self.git_dir,
+                input=feed,
+                capture_output=True,
+                env=_environment(index),
+                check=False,
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if self.git_dir.is_dir():
+                raise  # git itself is missing
+            raise GitFailed(f"not a git repository: {self.git_dir}", _NO_REPOSITORY) from error
         if done.returncode:
             message = done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed"
             raise GitFailed(message, done.returncode)
         return done.stdout
+
+    @contextmanager
+    def held(self, operation: int) -> Iterator[None]:
+        """Hold the repository's folder, by LOCK_SH to change files in it, by LOCK_EX to move it.
+
+        Git removes its lock files by their paths: one that was moved on the way would stay for ever.
+        Raises GitFailed if the repository is not at its place any longer.
+        """
+        try:
+            descriptor = os.open(self.git_dir, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise GitFailed(f"not a git repository: {self.git_dir}", _NO_REPOSITORY) from error
+        try:
+            fcntl.flock(descriptor, operation)
+            if not (self.git_dir.exists() and os.path.samestat(os.fstat(descriptor), self.git_dir.stat())):
+                raise GitFailed(f"not a git repository any longer: {self.git_dir}", _NO_REPOSITORY)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def change(self, *arguments: str) -> None:
+        """Run a command that locks a ref or the configuration to change it. Raises GitFailed as `run` does."""
+        with self.held(fcntl.LOCK_SH):
+            self.run(*arguments)
 
     def asks(self, *arguments: str, feed: bytes = b"") -> bytes | None:
         """The same for a command that answers "none" by exit status 1: None then."""
@@ -81,8 +118,10 @@ class Git:
         """The commit that each revision expression peels to, None where there is none."""
         feed = "".join(f"{expression}^{{commit}}\n" for expression in expressions).encode()
         answers = self.run("cat-file", "--batch-check=%(objecttype) %(objectname)", feed=feed).decode()
+        # Not splitlines(): a name may hold what Python takes for the end of a line, such as U+2028.
         return [
-            answer.removeprefix("commit ") if answer.startswith("commit ") else None for answer in answers.splitlines()
+            answer.removeprefix("commit ") if answer.startswith("commit ") else None
+            for answer in answers.removesuffix("\n").split("\n")
         ]
 
     def contents(self, oids: list[str]) -> list[bytes]:

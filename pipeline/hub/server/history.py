@@ -74,6 +74,8 @@ def tree(repo: Repo, commit: str, folder: str = "", *, recursive: bool = False) 
     try:
         listing = repo.git.run("ls-tree", "-z", "-l", *flags, f"{commit}:{folder}")
     except GitFailed as error:
+        if not repo.exists:
+            raise
         raise entry_not_found(folder, commit) from error
     prefix, rows = f"{folder}/" if folder else "", []
     for record in listing.decode(errors="replace").split("\0"):
@@ -136,9 +138,9 @@ def creation_time(repo: Repo) -> int:
 def refs(repo: Repo, kind: str) -> list[Ref]:
     """All branches (`heads`) or tags (`tags`), sorted; an annotated tag leads to its commit."""
     form = "%(refname)%00%(objectname)%00%(*objectname)"
-    lines = repo.git.run("for-each-ref", f"--format={form}", f"refs/{kind}/").decode().splitlines()
+    lines = repo.git.run("for-each-ref", f"--format={form}", f"refs/{kind}/").decode().split("\n")
     found = []
-    for line in lines:
+    for line in filter(None, lines):
         name, oid, peeled = line.split("\0")
         found.append(Ref(name=name.removeprefix(f"refs/{kind}/"), ref=name, commit=peeled or oid))
     return found

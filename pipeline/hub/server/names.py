@@ -5,7 +5,11 @@ import re
 from pipeline.hub.server.problem import HubProblem
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,96}", re.ASCII)
-_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+# What git forbids, and half a surrogate pair, which JSON can hold but UTF-8 cannot.
+_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
+
+# As for a file; git has no limit of its own, but makes a folder for every slash before it finds the path too long.
+_MAX_REF_BYTES = 255
 
 
 def check_repo_id(namespace: str, name: str) -> str:
@@ -42,6 +46,7 @@ def is_ref_name(name: str) -> bool:
         and name != "@"
         and not name.startswith(("-", "/", "refs/"))
         and not name.endswith(("/", "."))
+        and len(name.encode()) <= _MAX_REF_BYTES
         and not any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
     )
 

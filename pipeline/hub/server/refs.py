@@ -10,7 +10,7 @@ from pipeline.hub.server.repos import DEFAULT_BRANCH, Repo
 
 def _create(git: Git, ref: str, oid: str, what: str) -> None:
     try:
-        git.run("update-ref", ref, oid, ZERO_OID)
+        git.change("update-ref", ref, oid, ZERO_OID)
     except GitFailed as error:
         if _exists(git, ref):
             raise HubProblem(409, f"{what} already exists") from error
@@ -24,7 +24,7 @@ def _exists(git: Git, ref: str) -> bool:
 def _delete(git: Git, ref: str, name: str) -> None:
     if not _exists(git, ref):
         raise revision_not_found(name)
-    git.run("update-ref", "-d", ref)
+    git.change("update-ref", "-d", ref)
 
 
 def create_tag(repo: Repo, name: object, commit: str, message: str) -> None:

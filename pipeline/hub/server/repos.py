@@ -1,13 +1,16 @@
 """The bare git repositories of the Hub: made, found, listed, moved, deleted."""
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.hub.server import former_names
 from pipeline.hub.server.attributes import DEFAULT_GITATTRIBUTES
 from pipeline.hub.server.git import Git
 from pipeline.hub.server.names import check_repo_id, split_repo_id
@@ -36,7 +39,15 @@ class Repo:
 
     def set(self, key: str, value: str) -> None:
         """Keep a setting."""
-        self.git.run("config", "--local", f"tagship.{key}", value)
+        self.git.change("config", "--local", f"tagship.{key}", value)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there: others may move or delete it at any time.
+
+        Not just a folder: a git that ran while the repository was moved may leave an empty one.
+        """
+        return (self.git.git_dir / "HEAD").is_file()
 
     @property
     def private(self) -> bool:
@@ -55,18 +66,42 @@ class RepoStore:
         check_repo_id(namespace, name)
         return self.folder / namespace / f"{name}.git"
 
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """While this is held, no server on this folder moves a repository; a killed one lets go of it."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _paths(self) -> Iterator[Path]:
+        return (head.parent for head in self.folder.glob("*/*.git/HEAD"))
+
     def find(self, namespace: str, name: str) -> Repo:
         """The repository of that name. Raises HubProblem: 404 if there is none, 400 for a bad name."""
-        path = self._path(namespace, name)
-        if not path.is_dir():
-            raise repo_not_found(f"{namespace}/{name}")
-        return Repo(namespace=namespace, name=name, git=Git(git_dir=path))
+        repo = _repo_at(self._path(namespace, name))
+        if not repo.exists:
+            raise repo_not_found(repo.id)
+        return repo
 
-    def all(self) -> Iterator[Repo]:
-        """Every repository, sorted by name."""
-        for path in sorted(self.folder.glob("*/*.git")):
-            name = path.name.removesuffix(".git")
-            yield Repo(namespace=path.parent.name, name=name, git=Git(git_dir=path))
+    def follow(self, namespace: str, name: str) -> Repo:
+        """The repository that has this name or, before it was moved, had it. Raises as `find` does."""
+        repo = _repo_at(self._path(namespace, name))
+        if repo.exists:
+            return repo
+        with self._still():
+            path = repo.git.git_dir if repo.exists else former_names.owner(self._paths(), namespace, name)
+        if path is None:
+            raise repo_not_found(repo.id)
+        return _repo_at(path)
+
+    def all(self) -> list[Repo]:
+        """Every repository, sorted by namespace and name."""
+        with self._still():
+            repos = [_repo_at(path) for path in self._paths()]
+        return sorted(repos, key=lambda repo: (repo.namespace, repo.name))
 
     def create(self, namespace: str, name: str, *, private: bool) -> Repo:
         """A new repository with the Hub's initial commit, visible only when complete.
@@ -77,18 +112,34 @@ class RepoStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             draft = Repo(namespace=namespace, name=name, git=Git(git_dir=Path(folder, "new.git")))
+            draft.git.git_dir.mkdir()
             draft.git.run("init", "--bare", "--quiet", f"--initial-branch={DEFAULT_BRANCH}", "--template=")
             if private:
                 draft.set("private", "true")
             _initial_commit(draft.git, Path(folder, "index"))
-            _rename_new(draft.git.git_dir, path, f"{namespace}/{name}")
-        return Repo(namespace=namespace, name=name, git=Git(git_dir=path))
+            with self._still():
+                _rename_new(draft.git.git_dir, path)
+                former_names.forget(self._paths(), namespace, name)
+        return _repo_at(path)
 
     def move(self, repo: Repo, to_id: str) -> None:
-        """Rename a repository. Raises HubProblem: 409 if the new name is taken, 400 if it is bad."""
-        target = self._path(*split_repo_id(to_id))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _rename_new(repo.git.git_dir, target, to_id)
+        """Rename a repository; the old name leads to the new one until another repository takes it.
+
+        The rename does both at once (former_names.py). Raises HubProblem: 409 if the new name is
+        taken, 400 if it is bad, 404 if somebody else has just moved or deleted the repository.
+        """
+        namespace, name = split_repo_id(to_id)
+        target = self._path(namespace, name)
+        with self._still():
+            if not repo.exists:
+                raise repo_not_found(repo.id)
+            if _repo_at(target).exists:
+                raise _taken(to_id)
+            with repo.git.held(fcntl.LOCK_EX):
+                target.parent.mkdir(exist_ok=True)
+                former_names.remember(repo.git.git_dir, repo.namespace, repo.name)
+                _rename_new(repo.git.git_dir, target)
+            former_names.forget(self._paths(), namespace, name)
 
     def delete(self, repo: Repo) -> None:
         """Remove a repository; it disappears at once, then its files do."""
@@ -100,13 +151,21 @@ class RepoStore:
             shutil.rmtree(Path(folder, "old.git"))
 
 
-def _rename_new(source: Path, target: Path, repo_id: str) -> None:
+def _repo_at(path: Path) -> Repo:
+    return Repo(namespace=path.parent.name, name=path.name.removesuffix(".git"), git=Git(git_dir=path))
+
+
+def _taken(repo_id: str) -> HubProblem:
+    return HubProblem(409, f"You already created this model repo: {repo_id}")
+
+
+def _rename_new(source: Path, target: Path) -> None:
     """Rename a folder, never onto another repository. Raises HubProblem (409)."""
     try:
         os.rename(source, target)  # a folder that is not empty is never replaced, so this is atomic
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise HubProblem(409, f"You already created this model repo: {repo_id}") from error
+            raise _taken(_repo_at(target).id) from error
         raise
 
 
@@ -115,4 +174,4 @@ def _initial_commit(git: Git, index: Path) -> None:
     git.run("update-index", "--index-info", feed=f"100644 {blob}\t.gitattributes\n".encode(), index=index)
     tree = git.line("write-tree", index=index)
     commit = git.line("commit-tree", tree, "-F", "-", feed=b"initial commit\n")
-    git.run("update-ref", f"refs/heads/{DEFAULT_BRANCH}", commit)
+    git.change("update-ref", f"refs/heads/{DEFAULT_BRANCH}", commit)

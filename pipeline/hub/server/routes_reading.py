@@ -1,4 +1,4 @@
-"""The routes that only look: who am I, models, trees, commits, files, pages."""
+"""The routes that only look: who am I, a model, trees, commits, files, pages."""
 
 from urllib.parse import parse_qs
 
@@ -25,11 +25,17 @@ from pipeline.hub.server.problem import HubProblem, entry_not_found
 from pipeline.hub.server.receiving import with_body
 from pipeline.hub.server.repos import DEFAULT_BRANCH, Repo
 from pipeline.hub.server.sending import Body, send
-from pipeline.hub.server.shapes import commit_json, entry_json, model_json, readme_of, ref_json, timestamp
-
-
-def _flag(value: str | None) -> bool:
-    return (value or "").lower() in ("1", "true")
+from pipeline.hub.server.shapes import (
+    commit_json,
+    entry_json,
+    flag,
+    model_json,
+    only,
+    readme_of,
+    ref_json,
+    timestamp,
+    wanted_fields,
+)
 
 
 def _revision(request: Request) -> str:
@@ -62,26 +68,12 @@ def auth_check(request: Request) -> Response:
     return JSONResponse({"ok": True})
 
 
-def list_models(request: Request) -> Response:
-    """GET /api/models?author=&search=&limit=."""
-    hub, query = backend(request), request.query_params
-    hidden = hub.access.role(request) is None
-    author, search = query.get("author"), query.get("search", "").lower()
-    found = [
-        model_json(repo, resolve(repo, DEFAULT_BRANCH), blobs=False)
-        for repo in hub.repos.all()
-        if author in (None, repo.namespace) and search in repo.id.lower() and not (hidden and repo.private)
-    ]
-    limit = query.get("limit", "")
-    return JSONResponse(found[: int(limit)] if limit.isdecimal() else found)
-
-
 def model(request: Request) -> Response:
-    """GET /api/models/{id} and /revision/{revision}."""
-    hub = backend(request)
-    repo = hub.readable(request)
-    commit = resolve(repo, _revision(request))
-    return JSONResponse(model_json(repo, commit, blobs=_flag(request.query_params.get("blobs"))))
+    """GET /api/models/{id} and /revision/{revision}; with `expand`, those fields only."""
+    repo, query = backend(request).readable(request), request.query_params
+    shape = model_json(repo, resolve(repo, _revision(request)), blobs=flag(query.get("blobs")))
+    fields = wanted_fields(query)
+    return JSONResponse(only(shape, fields) if fields else shape)
 
 
 def _entries_response(hub: Backend, repo: Repo, commit: str, entries: list[Entry], expand: bool) -> Response:
@@ -100,8 +92,8 @@ def list_tree(request: Request) -> Response:
     folder = param(request, "path").strip("/") if "path" in request.path_params else ""
     if folder:
         check_path(folder)
-    entries = tree(repo, commit, folder, recursive=_flag(query.get("recursive")))
-    return _entries_response(hub, repo, commit, entries, _flag(query.get("expand")))
+    entries = tree(repo, commit, folder, recursive=flag(query.get("recursive")))
+    return _entries_response(hub, repo, commit, entries, flag(query.get("expand")))
 
 
 def paths_info(request: Request, body: bytes) -> Response:
@@ -111,7 +103,7 @@ def paths_info(request: Request, body: bytes) -> Response:
     commit = hub.revision(request, repo)
     form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
     paths = [check_path(path.rstrip("/")) for path in form.get("paths", []) if path.rstrip("/")]
-    expand = _flag(form.get("expand", [""])[0])
+    expand = flag(form.get("expand", [""])[0])
     return _entries_response(hub, repo, commit, entries_at(repo, commit, paths), expand)
 
 
@@ -186,7 +178,6 @@ _WEB = "/{namespace}/{name}"
 
 routes = [
     Route("/api/whoami-v2", whoami),
-    Route("/api/models", list_models),
     Route(_API, model),
     Route(_API + "/revision/{revision}", model),
     Route(_API + "/auth-check", auth_check),

@@ -60,7 +60,7 @@ def delete_repo(request: Request, data: dict[str, Any]) -> Response:
 
 
 def move_repo(request: Request, data: dict[str, Any]) -> Response:
-    """POST /api/repos/move. Unlike on huggingface.co, the old name does not redirect."""
+    """POST /api/repos/move; from then on the old name redirects to the new one."""
     hub = backend(request)
     hub.access.require_write(request)
     _models_only(data)

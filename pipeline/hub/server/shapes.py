@@ -1,8 +1,10 @@
 """Repositories, files and commits in the JSON that the client's dataclasses are made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
+
+from starlette.datastructures import QueryParams
 
 from pipeline.hub.server.cards import BadCard, metadata, tags
 from pipeline.hub.server.content import LargeFile
@@ -93,6 +95,22 @@ def model_json(repo: Repo, commit: str, *, blobs: bool) -> dict[str, Any]:
         "spaces": [],
         "usedStorage": sum(entry.size for entry in entries),
     }
+
+
+def flag(value: str | None) -> bool:
+    """Whether a parameter of a query or form is set."""
+    return (value or "").lower() in ("1", "true")
+
+
+def wanted_fields(query: QueryParams) -> list[str]:
+    """The fields that a query names in `expand`, in either of its two spellings."""
+    return query.getlist("expand") + query.getlist("expand[]")
+
+
+def only(shape: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """Of a model, its name and these fields; as on the Hub, what there is nothing to say about is left out."""
+    kept = {"_id", "id", "modelId", *fields}
+    return {key: value for key, value in shape.items() if key in kept and value is not None}
 
 
 def _sibling(entry: Entry, *, blobs: bool) -> dict[str, Any]:
