@@ -11,56 +11,34 @@ import tomli
 
 from pipeline.errors import UsageError
 from pipeline.formats import registry
-from pipeline.formats.protocol import Format
-from pipeline.naming.names import repo_name_problem
-from pipeline.naming.pattern import Pattern
-from pipeline.naming.tag import ACTIONS, EXPORT, PUBLISH, Stream
+from pipeline.formats.protocol import Format, Variant
+from pipeline.history.policy import CheckPolicy, VersionPolicy, read_checks, read_versions
+from pipeline.naming.places import HUB
+from pipeline.naming.policy import Names, NamingPolicy, check_general, read_names, read_naming
+from pipeline.naming.tag import Stream, read_format_stream, read_streams
 from pipeline.runs.base import BaseModel
 from pipeline.toml_reader import Reader, hint
 
 EMBEDDED = "embedded"
 
-_RUN = "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
-_NAMES = {
-    "export": ("{run}-{kind}-v{version}", "{run}-{kind}-{exported:%Y%m%d-%H%M%S}"),
-    "artifact": ("{prefix}-{run}-v{version}", "{prefix}-{run}"),
-    "repo": ("{base}-{dataset}-{label}-v{version}", "{run}-{label}-{exported:%Y%m%d-%H%M%S}"),
-}
-_STREAMS = {
-    "semantic": ("v{version}", (EXPORT, PUBLISH)),
-    "model": ("model-v{version}", (EXPORT, PUBLISH)),
-    "export": ("export-v{version}", (EXPORT,)),
-}
 _PROMPTS = ("Hello! Who are you?", "Write one sentence about the sea.", "Count from one to five.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NamePair:
-    """How one kind of name is made: with a version tag, and without."""
-
-    tagged: Pattern
-    untagged: Pattern
-
-    def at(self, version: str | None) -> Pattern:
-        return self.untagged if version is None else self.tagged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """The names that one format's releases get."""
-
-    export: NamePair
-    artifact: NamePair
-    repo: NamePair
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FormatPolicy:
-    """A `[formats.X]` table: the format, its own settings, and its names."""
+    """A `[formats.X]` table: the format, its own settings, and its names.
+
+    `variants` are all that the format could export. `stream` is its own version tags, if it has
+    any; of those, `paths` limits which changes count, and `changelog` is their file.
+    """
 
     format: Format
     settings: Any
     names: Names
+    variants: tuple[Variant, ...]
+    stream: Stream | None
+    paths: tuple[str, ...]
+    changelog: str
 
     @property
     def name(self) -> str:
@@ -78,10 +56,11 @@ class VerifyPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardPolicy:
-    """What the model card says beyond what the run and the base tell."""
+    """What the model card says beyond what the run and the base tell; `notes` are its version's release notes."""
 
     language: tuple[str, ...]
     tags: tuple[str, ...]
+    notes: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +76,10 @@ class Config:
     endpoint: str
     private: bool
     streams: tuple[Stream, ...]
-    run_pattern: Pattern
-    short_names: Mapping[str, str]
+    naming: NamingPolicy
+    versions: VersionPolicy
+    checks: CheckPolicy
+    migrate: Mapping[str, str]
     bases: Mapping[str, BaseModel]
     formats: tuple[FormatPolicy, ...]
     verify: VerifyPolicy
@@ -113,6 +94,14 @@ class Config:
     def own_folders(self) -> tuple[Path, ...]:
         """What a release itself writes: it makes no tree dirty."""
         return (self.exports, self.artifacts, self.state)
+
+    def released_by(self, stream: Stream | None) -> tuple[FormatPolicy, ...]:
+        """The formats that a tag of a stream releases: the stream's own, else all that have no stream
+        of their own; without a stream it is all."""
+        if stream is None:
+            return self.formats
+        own = stream if stream.format else None
+        return tuple(policy for policy in self.formats if policy.stream == own)
 
 
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -144,7 +133,9 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
     project = reader.table("project")
     hub = reader.table("hub")
     naming = reader.table("naming")
-    formats = _formats(reader, naming)
+    names = read_naming(naming)
+    formats = _formats(reader, names)
+    check_general(naming, names, {policy.name: policy.variants for policy in formats})
     config = Config(
         root=root,
         file=path,
@@ -154,15 +145,17 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
         artifacts=_folder(root, project.text("artifacts", "dist")),
         endpoint=_overridden(hub.parsed("endpoint", EMBEDDED, parse_endpoint), environment),
         private=hub.flag("private", False),
-        streams=_streams(reader),
-        run_pattern=naming.parsed("run", _RUN, Pattern),
-        short_names=_short_names(naming),
+        streams=_streams(reader, formats),
+        naming=names,
+        versions=read_versions(reader.table("versions")),
+        checks=read_checks(reader.table("checks")),
+        migrate=reader.table("migrate").entries(),
         formats=formats,
         bases=_bases(reader, root),
         verify=_verify(reader, formats),
         card=_card(reader),
     )
-    for table in (project, hub, naming):
+    for table in (project, hub):
         table.close()
     return config
 
@@ -184,7 +177,7 @@ def _overridden(said: str, environment: Mapping[str, str]) -> str:
 
 def _namespace(project: Reader) -> str:
     namespace = project.required("namespace", "your user or organisation on the Hub")
-    if namespace and (problem := repo_name_problem(namespace)):
+    if namespace and (problem := HUB.problem(namespace)):
         project.note("namespace", problem)
     return namespace
 
@@ -194,43 +187,23 @@ def _folder(root: Path, text: str) -> Path:
     return Path(os.path.normpath(root / text))
 
 
-def _streams(reader: Reader) -> tuple[Stream, ...]:
-    tags = reader.table("tags")
-    if not tags.keys():
-        return tuple(
-            Stream(name=name, pattern=Pattern(pattern), does=does) for name, (pattern, does) in _STREAMS.items()
-        )
-    return tuple(_stream(name, table) for name, table in tags.tables())
+def _streams(reader: Reader, formats: Sequence[FormatPolicy]) -> tuple[Stream, ...]:
+    shared = read_streams(reader.table("tags"))
+    streams = (*shared, *(policy.stream for policy in formats if policy.stream))
+    for policy in formats:
+        if policy.stream is None:
+            continue
+        table = reader.table("formats").table(policy.name)
+        tag = policy.stream.tag_of("1.0.0")
+        for earlier in streams[: streams.index(policy.stream)]:
+            if earlier.name == policy.name:
+                table.note("stream", f"has the name of another stream, {earlier.name!r}: rename that in [tags]")
+            elif earlier.version_of(tag):
+                table.note("stream", f"has tags of the stream {earlier.name!r}, {earlier.pattern.text}: {tag} is one")
+    return streams
 
 
-def _stream(name: str, table: Reader) -> Stream:
-    default, does = _STREAMS.get(name, ("v{version}", (EXPORT, PUBLISH)))
-    stream = Stream(
-        name=name,
-        pattern=table.parsed("pattern", default, Pattern),
-        does=table.choices("does", does, ACTIONS),
-    )
-    if EXPORT not in stream.does:
-        table.note("does", f"must name {EXPORT!r}: there is nothing to publish without it")
-    if name not in _STREAMS and not table.has("pattern"):
-        table.note("pattern", f'is missing: the tags of this stream, such as "{name}-v{{version}}"')
-    if stream.pattern.fields != {"version"}:
-        table.note("pattern", "must have {version} and no other field")
-    table.close()
-    return stream
-
-
-def _short_names(naming: Reader) -> dict[str, str]:
-    table = naming.table("bases")
-    names = table.entries()
-    for base, name in names.items():
-        if name and not Pattern("{base}").parse(name):
-            table.note(base, f"may only have letters, digits, '.' and '_', not {name!r}: '-' separates fields")
-    return names
-
-
-def _formats(reader: Reader, naming: Reader) -> tuple[FormatPolicy, ...]:
-    general = {kind: _pair(naming.table(kind), tagged, untagged) for kind, (tagged, untagged) in _NAMES.items()}
+def _formats(reader: Reader, naming: NamingPolicy) -> tuple[FormatPolicy, ...]:
     policies = []
     known = registry.format_names()
     tables = reader.table("formats")
@@ -238,26 +211,31 @@ def _formats(reader: Reader, naming: Reader) -> tuple[FormatPolicy, ...]:
         if name not in known:
             tables.note(name, f"is no format{hint(name, known)}")
             continue
-        found = registry.find_format(name)
-        names = Names(**{kind: _override(table, kind, pair) for kind, pair in general.items()})
-        policies.append(FormatPolicy(format=found, settings=found.configure(table), names=names))
+        policies.append(_format(name, table, naming))
         table.close()
     if not tables.keys():
         reader.note("formats", f"is missing: add [formats.X] for each format to release ({', '.join(known)})")
     return tuple(policies)
 
 
-def _override(table: Reader, kind: str, general: NamePair) -> NamePair:
-    return _pair(table.table(kind), general.tagged.text, general.untagged.text)
-
-
-def _pair(table: Reader, tagged: str, untagged: str) -> NamePair:
-    pair = NamePair(
-        tagged=table.parsed("tagged", tagged, Pattern),
-        untagged=table.parsed("untagged", untagged, Pattern),
+def _format(name: str, table: Reader, naming: NamingPolicy) -> FormatPolicy:
+    found = registry.find_format(name)
+    settings = found.configure(table)
+    variants = tuple(dict.fromkeys((*found.variants(settings, ()), *found.variants(settings, found.quants))))
+    stream = read_format_stream(table, name)
+    policy = FormatPolicy(
+        format=found,
+        settings=settings,
+        names=read_names(table, naming, name, variants),
+        variants=variants,
+        stream=stream,
+        paths=table.texts("paths", ()),
+        changelog=table.text("changelog", f"CHANGELOG-{name}.md"),
     )
-    table.close()
-    return pair
+    for key in ("paths", "changelog"):
+        if stream is None and table.has(key):
+            table.note(key, f'needs versions of the format\'s own: add stream = "{name}-v{{version}}"')
+    return policy
 
 
 def _bases(reader: Reader, root: Path) -> dict[str, BaseModel]:
@@ -293,6 +271,10 @@ def _verify(reader: Reader, formats: Sequence[FormatPolicy]) -> VerifyPolicy:
 
 def _card(reader: Reader) -> CardPolicy:
     card = reader.table("card")
-    policy = CardPolicy(language=card.texts("language", ()), tags=card.texts("tags", ()))
+    policy = CardPolicy(
+        language=card.texts("language", ()),
+        tags=card.texts("tags", ()),
+        notes=card.flag("notes", True),
+    )
     card.close()
     return policy

@@ -9,12 +9,19 @@ from pipeline.artifacts.archive import Archive
 from pipeline.artifacts.manifest import FileEntry, Manifest
 from pipeline.formats.protocol import Footprint
 from pipeline.hub.publish import Upload
-from pipeline.plan import Target
 from pipeline.runs.base_folder import BaseFolder
+from pipeline.targets import Target
 from pipeline.verify.answers import Answers, Questions
 from pipeline.verify.compare import Evidence
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """The version's release notes, in Markdown."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from time import monotonic
 from pipeline.console import Console
 from pipeline.git import Repository
 from pipeline.hub.connection import Hub
-from pipeline.plan import Plan, Target
+from pipeline.plan import Plan
 from pipeline.results import Results
+from pipeline.targets import Target
 from pipeline.templating import Templates
 from pipeline.verify.runtime import Runtimes
 

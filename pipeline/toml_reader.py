@@ -62,6 +62,12 @@ class Reader:
                 self.note(key, f"unknown {value!r}{hint(value, allowed)}")
         return tuple(value for value in values if value in allowed)
 
+    def choice(self, key: str, default: str, allowed: Collection[str]) -> str:
+        value = self.text(key, default)
+        if value not in allowed:
+            self.note(key, f"unknown {value!r}{hint(value, allowed)}")
+        return value
+
     def required(self, key: str, meaning: str) -> str:
         value = self.text(key)
         if self._table.get(key, "") == "":
@@ -85,6 +91,16 @@ class Reader:
         for key in self._table:
             yield key, self.table(key)
 
+    def list_of_tables(self, key: str) -> list["Reader"]:
+        """An array of tables; each is called by its number, from 1 on."""
+        value = self._get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self.note(key, f"must be a list of tables, not {value!r}")
+            return []
+        return [Reader(item, f"{self._dotted(key)}[{n}]", self.problems) for n, item in enumerate(value, 1)]
+
     def entries(self) -> dict[str, str]:
         """This table as strings by key."""
         return {key: self.text(key) for key in self._table}
@@ -97,7 +113,9 @@ class Reader:
         return key in self._table
 
     def note(self, key: str, problem: str) -> None:
-        self.problems.append(f"{self._dotted(key)} {problem}")
+        """Keep a mistake, once: a table may be read more than once."""
+        if (noted := f"{self._dotted(key)} {problem}") not in self.problems:
+            self.problems.append(noted)
 
     def close(self) -> None:
         for key in self._table:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import EMBEDDED, Config, load_config
 from pipeline.errors import UsageError
+from pipeline.history.policy import CHECKS
 
 MINIMAL = '[project]\nnamespace = "acme"\n[formats.vllm]\n'
 
@@ -44,14 +45,25 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.verify.max_tokens == 64
     assert config.verify.kl == {}
     assert (config.card.language, config.card.tags) == ((), ())
-    assert (config.bases, config.short_names) == ({}, {})
+    assert (config.bases, config.naming.short_names, config.naming.own_fields) == ({}, {}, {})
+    versions = config.versions
+    assert (versions.first, versions.branch, versions.remote, versions.changelog) == (
+        "0.1.0",
+        None,
+        "origin",
+        "CHANGELOG.md",
+    )
+    assert config.checks.said == {}
+    assert config.migrate == {}
+    (vllm,) = config.formats
+    assert (vllm.stream, vllm.paths) == (None, ())
 
 
 def test_default_names(tmp_path: Path) -> None:
     """Without [naming] every name is made as the guide makes it."""
     config = load(tmp_path, MINIMAL)
     names = config.formats[0].names
-    assert config.run_pattern.text == "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
+    assert config.naming.run.text == "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
     assert [pair.tagged.text for pair in (names.export, names.artifact, names.repo)] == [
         "{run}-{kind}-v{version}",
         "{prefix}-{run}-v{version}",
@@ -83,6 +95,18 @@ def test_everything_said(tmp_path: Path) -> None:
         run = "{base}-{dataset}"
         [naming.bases]
         "org/Big-Model" = "big"
+        [naming.fields]
+        size = "word"
+        [versions]
+        first = "1.0.0-rc.1"
+        branch = "trunk"
+        remote = "upstream"
+        changelog = "docs/CHANGES.md"
+        [checks]
+        clean = "warn"
+        pushed = "off"
+        [migrate]
+        "acme/old-name" = "new-name"
         [bases."org/Big-Model"]
         path = "models/big"
         revision = "abc"
@@ -90,6 +114,9 @@ def test_everything_said(tmp_path: Path) -> None:
         publish = true
         [formats.ollama]
         quants = ["q8_0", "q4_k_m"]
+        stream = "gguf-v{version}"
+        paths = ["templates/ollama"]
+        changelog = "docs/GGUF.md"
         [verify]
         prompts = ["Hi"]
         max_tokens = 8
@@ -102,9 +129,23 @@ def test_everything_said(tmp_path: Path) -> None:
     assert config.runs == tmp_path / "trained"
     assert (config.exports, config.artifacts) == (Path("/big/exports"), tmp_path / "out" / "dist")
     assert (config.endpoint, config.private) == ("https://hub.example.org", True)
-    assert [(stream.name, stream.does) for stream in config.streams] == [("nightly", ("export",))]
-    assert config.run_pattern.text == "{base}-{dataset}"
-    assert config.short_names == {"org/Big-Model": "big"}
+    assert [(stream.name, stream.does, stream.format) for stream in config.streams] == [
+        ("nightly", ("export",), None),
+        ("ollama", ("export", "publish"), "ollama"),
+    ]
+    (ollama,) = config.formats
+    assert (ollama.stream, ollama.paths, ollama.changelog) == (
+        config.streams[1],
+        ("templates/ollama",),
+        "docs/GGUF.md",
+    )
+    assert config.naming.own_fields == {"size": "word"}
+    assert (config.versions.first, config.versions.branch) == ("1.0.0-rc.1", "trunk")
+    assert (config.versions.remote, config.versions.changelog) == ("upstream", "docs/CHANGES.md")
+    assert config.checks.said == {"clean": "warn", "pushed": "off"}
+    assert config.migrate == {"acme/old-name": "new-name"}
+    assert config.naming.run.text == "{base}-{dataset}"
+    assert config.naming.short_names == {"org/Big-Model": "big"}
     base = config.bases["org/Big-Model"]
     assert (base.path, base.revision, base.license, base.publish) == (tmp_path / "models" / "big", "abc", "mit", True)
     assert config.formats[0].settings.quants == ("q8_0", "q4_k_m")
@@ -141,6 +182,78 @@ def test_formats_keep_their_order(tmp_path: Path) -> None:
     """Formats are released in the order of release.toml."""
     config = load(tmp_path, '[project]\nnamespace = "acme"\n[formats.vllm]\n[formats.lora]\n[formats.ollama]\n')
     assert [policy.name for policy in config.formats] == ["vllm", "lora", "ollama"]
+
+
+def test_streams_of_formats(tmp_path: Path) -> None:
+    """A format's own stream comes after those of all formats, versions that format, and exports and publishes."""
+    config = load(
+        tmp_path,
+        """
+        [project]
+        namespace = "acme"
+        [formats.vllm]
+        [formats.ollama]
+        stream = "ollama-v{version}"
+        paths = ["templates", "models/gguf"]
+        [formats.lora]
+        stream = "adapter/{version}"
+        changelog = "adapters.md"
+        """,
+    )
+    assert [(stream.name, stream.format) for stream in config.streams] == [
+        ("semantic", None),
+        ("model", None),
+        ("export", None),
+        ("ollama", "ollama"),
+        ("lora", "lora"),
+    ]
+    vllm, ollama, lora = config.formats
+    assert (vllm.stream, ollama.stream, lora.stream) == (None, *config.streams[3:])
+    assert ollama.stream is not None
+    assert ollama.stream.does == ("export", "publish")
+    assert (ollama.paths, ollama.changelog) == (("templates", "models/gguf"), "CHANGELOG-ollama.md")
+    assert (lora.paths, lora.changelog) == ((), "adapters.md")
+    assert lora.stream is not None
+    assert lora.stream.version_of("adapter/1.2.3") == "1.2.3"
+
+
+def test_what_streams_release(tmp_path: Path) -> None:
+    """A format's own stream releases that format alone; a shared one those that have none; no stream, all."""
+    own = 'stream = "{}-v{{version}}"\n'
+    config = load(tmp_path, MINIMAL + own.format("vllm") + "[formats.ollama]\n[formats.lora]\n" + own.format("lora"))
+    released = {
+        stream.name if stream else None: [policy.name for policy in config.released_by(stream)]
+        for stream in (None, *config.streams)
+    }
+    assert released == {
+        None: ["vllm", "ollama", "lora"],
+        "semantic": ["ollama"],
+        "model": ["ollama"],
+        "export": ["ollama"],
+        "vllm": ["vllm"],
+        "lora": ["lora"],
+    }
+
+
+def test_checks_by_default(tmp_path: Path) -> None:
+    """Before tagging, what the guide asks is required; on a tag that is there, only that the tree is clean."""
+    checks = load(tmp_path, MINIMAL).checks
+    assert {name: (checks.when_tagging(name), checks.when_releasing(name)) for name in CHECKS} == {
+        "clean": ("required", "required"),
+        "branch": ("required", "warn"),
+        "changelog": ("required", "warn"),
+        "order": ("required", "warn"),
+        "annotated": ("warn", "warn"),
+        "pushed": ("warn", "warn"),
+    }
+
+
+@pytest.mark.parametrize("level", ["required", "warn", "off"])
+@pytest.mark.parametrize("name", ["clean", "order", "pushed"])
+def test_checks_as_the_policy_says(tmp_path: Path, name: str, level: str) -> None:
+    """What the policy says of a check counts before tagging and when releasing."""
+    checks = load(tmp_path, f'{MINIMAL}[checks]\n{name} = "{level}"').checks
+    assert (checks.when_tagging(name), checks.when_releasing(name)) == (level, level)
 
 
 def test_folders_outside_are_normal_paths(tmp_path: Path) -> None:
@@ -232,7 +345,70 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ('[project]\nnamespace = "acme"', "formats is missing: add [formats.X]"),
         (f'{MINIMAL}[tags.nightly]\ndoes = ["export"]', "tags.nightly.pattern is missing"),
         (f'{MINIMAL}[tags]\nmodel = {{ pattern = "model" }}', "tags.model.pattern must have {version}"),
-        (f'{MINIMAL}[tags]\nmodel = {{ pattern = "{{run}}-v{{version}}" }}', "tags.model.pattern must have {version}"),
+        (f'{MINIMAL}[tags]\nmodel = {{ pattern = "{{run}}-v{{version}}" }}', "tags.model.pattern unknown field {run}"),
+        (f'{MINIMAL}[tags]\nmodel = {{ pattern = "{{base}}-v{{version}}" }}', "tags.model.pattern must have {version}"),
+        (f'{MINIMAL}[tags]\nmodel = {{ pattern = "m v{{version}}" }}', "tags.model.pattern makes no tags: git would"),
+        (
+            f'{MINIMAL}[tags]\nmodel = {{ pattern = "v{{version}}.lock" }}',
+            "tags.model.pattern makes no tags: git would",
+        ),
+        (f'{MINIMAL}[tags]\nmodel = {{ does = ["publish"] }}', "tags.model.does must name 'export'"),
+        (f"{MINIMAL}[tags]\nmodel = {{ does = [] }}", "tags.model.does must name 'export'"),
+        (f'{MINIMAL}[tags]\nmodel = {{ prefix = "m" }}', "tags.model.prefix is unknown"),
+        (f"{MINIMAL}[tags]\nmodel = 3", "tags.model must be a table, not 3"),
+        (f'{MINIMAL}stream = "vllm"', "formats.vllm.stream must have {version} and no other field"),
+        (f'{MINIMAL}stream = "{{kind}}-v{{version}}"', "formats.vllm.stream unknown field {kind}"),
+        (f'{MINIMAL}stream = "{{version}}-r{{rank}}"', "formats.vllm.stream must have {version} and no other field"),
+        (f'{MINIMAL}stream = "-v{{version}}"', "formats.vllm.stream makes no tags: git would refuse the tag '-v1.0.0'"),
+        (f"{MINIMAL}stream = 3", "formats.vllm.stream must be a string, not 3"),
+        (f'{MINIMAL}stream = "v{{version}}"', "formats.vllm.stream has tags of the stream 'semantic', v{version}: "),
+        (
+            f'{MINIMAL}stream = "v{{version}}-vllm"',
+            "formats.vllm.stream has tags of the stream 'semantic', v{version}: v1.0.0-vllm is one",
+        ),
+        (
+            f'{MINIMAL}stream = "x-v{{version}}"\n[formats.lora]\nstream = "x-v{{version}}"',
+            "formats.lora.stream has tags of the stream 'vllm', x-v{version}: x-v1.0.0 is one",
+        ),
+        (
+            f'{MINIMAL}stream = "x-v{{version}}"\n[tags]\nvllm = {{ pattern = "v{{version}}" }}',
+            "formats.vllm.stream has the name of another stream, 'vllm': rename that in [tags]",
+        ),
+        (
+            f'{MINIMAL}paths = ["a"]',
+            'formats.vllm.paths needs versions of the format\'s own: add stream = "vllm-v{version}"',
+        ),
+        (f'{MINIMAL}changelog = "a"', "formats.vllm.changelog needs versions of the format's own"),
+        (f'{MINIMAL}stream = "x-v{{version}}"\npaths = "a"', "formats.vllm.paths must be a list of strings, not 'a'"),
+        (f'{MINIMAL}[versions]\nfirst = "1.0"', "versions.first must be a SemVer version such as 0.1.0, not '1.0'"),
+        (f'{MINIMAL}[versions]\nfirst = "v1.0.0"', "versions.first must be a SemVer version"),
+        (
+            f'{MINIMAL}[naming]\nrepo = {{ tagged = "{{base}}{{dataset}}" }}',
+            "naming.repo.tagged '{base}{dataset}' makes",
+        ),
+        (
+            f'{MINIMAL}repo = {{ untagged = "{{run}}" }}\n[naming]\nrepo = {{ tagged = "{{base}}{{dataset}}" }}',
+            "naming.repo.tagged '{base}{dataset}' makes names that cannot be read back: ",
+        ),
+        (f"{MINIMAL}[versions]\nfirst = 1", "versions.first must be a string, not 1"),
+        (f"{MINIMAL}[versions]\nbranch = true", "versions.branch must be a string, not True"),
+        (f"{MINIMAL}[versions]\nremote = []", "versions.remote must be a string, not []"),
+        (f'{MINIMAL}[versions]\nchangelogs = "x"', "versions.changelogs is unknown: did you mean 'changelog'?"),
+        (f'{MINIMAL}[checks]\nclean = "require"', "checks.clean unknown 'require': did you mean 'required'?"),
+        (f"{MINIMAL}[checks]\norder = false", "checks.order must be a string, not False"),
+        (f'{MINIMAL}[checks]\nanotated = "off"', "checks.anotated is unknown: did you mean 'annotated'?"),
+        (f'{MINIMAL}[migrate]\n"acme/old" = 3', 'migrate."acme/old" must be a string, not 3'),
+        (f"migrate = 3\n{MINIMAL}", "migrate must be a table, not 3"),
+        (f'{MINIMAL}[naming.fields]\nrank = "number"', "naming.fields.rank cannot be the name of a field"),
+        (
+            f'{MINIMAL}[naming]\nrun = "{{base}}_{{dataset}}"',
+            "naming.run '{base}_{dataset}' makes names that cannot be read",
+        ),
+        (f'{MINIMAL}[naming]\nolder = {{ repo = [{{ tagged = "x" }}] }}', "naming.older.repo[1].untagged is missing: "),
+        (
+            f'{MINIMAL}repo = {{ tagged = "{{base}}{{label}}" }}\n[formats.lora]\nrepo = "x"',
+            "formats.lora.repo must be a table",
+        ),
         (f"{MINIMAL}[verify]\nkl = {{ q4_k_m = 0.1 }}", "verify.kl.q4_k_m is unknown"),
         (f'{MINIMAL}[naming.bases]\n"org/phi-3" = "phi-3"', 'naming.bases."org/phi-3" '),
         (f'{MINIMAL}[hub]\nendpoint = "http://"', "hub.endpoint must be 'embedded' or a URL"),

@@ -1,5 +1,6 @@
 """The plan of a release: which tag, which run, and every name, before a byte is written."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from pipeline.config import EMBEDDED, load_config
 from pipeline.errors import ReleaseError, UsageError
 from pipeline.git import Repository
-from pipeline.plan import Options, Plan, make_plan
+from pipeline.naming.places import HUB
+from pipeline.options import Options
+from pipeline.plan import Plan, make_plan
 from tests.conftest import PHI3, POLICY, RUN, GitFolder, WriteRun
 
 NOW = datetime(2025, 9, 15, 12, 40, 51, 999, tzinfo=UTC)
@@ -96,26 +99,101 @@ def test_titles(project: GitFolder, plan: MakePlan) -> None:
     assert {target.title for target in plan().targets} == {f"{RUN}-v2.0.0"}
 
 
-def test_short_name_where_the_run_has_none(project: GitFolder, plan: MakePlan, write_run: WriteRun) -> None:
-    """A run of another name takes {base} from its base model and the rest from what was recorded."""
-    run = write_run(project.folder / "adapters" / "mine")
-    (run / "experiment_metadata.json").write_text('{"dataset": "minimal"}')
-    project.commit()
+# Runs in folders of other names
+
+
+RECORDED = {"dataset": "minimal", "epochs": 3, "trained": "2025-09-13T13:24:16Z"}
+RECORDED_RUN = f"{SHORT}-r16-a32-e3-20250913-132416"
+
+
+@pytest.fixture
+def mine(project: GitFolder, write_run: WriteRun) -> Callable[..., Path]:
+    """A function that puts a run in a folder that is not named by the policy, with what its trainer recorded."""
+
+    def written(name: str = "mine", **recorded: Any) -> Path:
+        run = write_run(project.folder / "adapters" / name, rank=16, alpha=32)
+        (run / "experiment_metadata.json").write_text(json.dumps(recorded))
+        return run
+
+    return written
+
+
+def test_run_that_is_named_by_what_it_recorded(project: GitFolder, plan: MakePlan, mine: Callable[..., Path]) -> None:
+    """A run in a folder of another name is named as the policy says: the base by its model, the rest as recorded."""
+    path = mine(**RECORDED)
+    made = plan(run="mine")
+    assert (made.run.name, made.run.path) == (RECORDED_RUN, path)
+    assert made.run.fields["base"] == "phi3mini4k"
+    assert made.document()["run"] == RECORDED_RUN
     project.tag("v2.0.0")
     assert named(plan(run="mine"))["vllm"] == (
-        "exports/mine-vllm-v2.0.0",
-        "dist/vllm-mine-v2.0.0.tar.gz",
+        f"exports/{RECORDED_RUN}-vllm-v2.0.0",
+        f"dist/vllm-{RECORDED_RUN}-v2.0.0.tar.gz",
         f"acme/{SHORT}-vllm-v2.0.0",
     )
 
 
-def test_run_that_a_name_cannot_be_made_of(project: GitFolder, plan: MakePlan, write_run: WriteRun) -> None:
-    """A run that nothing tells the dataset of is refused with the name, the pattern and the field."""
-    write_run(project.folder / "adapters" / "mine")
+def test_run_by_the_name_that_it_gets(plan: MakePlan, mine: Callable[..., Path]) -> None:
+    """--run also takes the name that a run gets, though its folder has another; other broken runs are no hindrance."""
+    mine("a-first")
+    path = mine("mine", **RECORDED)
+    assert plan(run=RECORDED_RUN).run.path == path
+    with pytest.raises(ReleaseError, match="there is no training run 'typo'"):
+        plan(run="typo")
+
+
+def test_name_by_another_base(plan: MakePlan, mine: Callable[..., Path]) -> None:
+    """A run is named by the base model that it is released with, unless its folder's name says another."""
+    mine(**RECORDED)
+    assert plan(run="mine", base="acme/Other-Model").run.name == RECORDED_RUN.replace("phi3mini4k", "othermodel")
+    assert plan(run=RUN, base="acme/Other-Model").run.name == RUN
+
+
+@pytest.mark.parametrize("missing", ["dataset", "epochs", "trained"])
+def test_run_that_a_name_cannot_be_made_of(
+    project: GitFolder, plan: MakePlan, mine: Callable[..., Path], missing: str
+) -> None:
+    """A run that nothing tells a field of is refused with its folder, the pattern and the field."""
+    path = mine(**{key: value for key, value in RECORDED.items() if key != missing})
+    with pytest.raises(ReleaseError) as caught:
+        plan(run="mine")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: its folder is not named as [naming] run says, and what it recorded gives ")
+    assert message.endswith(f"{{{missing}}} is not known")
+    assert "experiment_metadata.json" in str(caught.value.remedy)
+
+
+def test_recorded_word_that_no_name_can_have(plan: MakePlan, mine: Callable[..., Path]) -> None:
+    """What was recorded goes into a name only if it can be read back."""
+    mine(**RECORDED | {"dataset": "avro-v2"})
+    with pytest.raises(ReleaseError, match=r"\{dataset\} cannot be 'avro-v2'"):
+        plan(run="mine")
+
+
+def test_own_fields(project: GitFolder, plan: MakePlan, mine: Callable[..., Path]) -> None:
+    """The policy's own fields come from what the run recorded, and from its name where that has them."""
+    project.write(
+        "release.toml",
+        POLICY + '[naming]\nrun = "{base}-{size}-s{seed}"\nrepo = { tagged = "{base}-{size}-{label}-v{version}" }\n'
+        '[naming.fields]\nsize = "word"\nseed = "number"\n',
+    )
+    mine("unnamed", size="3.8b", seed=7)
+    mine("qwen-0.5b-s08", size="9b")
+    project.tag("v1.0.0")
+    made = plan(run="unnamed", formats=("vllm",))
+    assert made.run.name == "phi3mini4k-3.8b-s7"
+    assert made.targets[0].repo_id == "acme/phi3mini4k-3.8b-vllm-v1.0.0"
+    assert plan(run="qwen-0.5b-s08", formats=("vllm",)).targets[0].repo_id == "acme/qwen-0.5b-vllm-v1.0.0"
+
+
+def test_name_that_asks_more_than_the_run_has(project: GitFolder, plan: MakePlan, write_run: WriteRun) -> None:
+    """A name with a field that nothing tells is refused with the format, the name and the field."""
+    project.write("release.toml", POLICY + '[naming]\nrun = "{base}-r{rank}"\n')
+    write_run(project.folder / "adapters" / "phi-r32")
     project.commit()
     project.tag("v2.0.0")
     with pytest.raises(ReleaseError, match=r"vllm: no name for the repo by '.*': \{dataset\} is not known") as caught:
-        plan(run="mine")
+        plan(run="phi-r32")
     assert "experiment_metadata.json" in str(caught.value.remedy)
 
 
@@ -192,10 +270,100 @@ def test_tag_that_no_name_can_have(project: GitFolder, plan: MakePlan) -> None:
         plan(tag="release/1")
 
 
-def test_prerelease(project: GitFolder, plan: MakePlan) -> None:
-    """A prerelease is a version like others."""
-    project.tag("v2.0.0-rc.1")
-    assert named(plan())["lora"][2] == f"acme/{SHORT}-lora-v2.0.0-rc.1"
+def test_priority_of_tags(project: GitFolder, plan: MakePlan) -> None:
+    """Of several version tags on one commit the first by priority decides, and the others are passed over."""
+    for tag in ("export-v9.0.0", "model-v1.5.0", "v1.0.0", "v1.0.1", "nightly"):
+        project.tag(tag)
+    made = plan()
+    assert (made.version, made.tag and made.tag.name) == ("1.0.1", "v1.0.1")
+    assert [tag.name for tag in made.passed_over] == ["v1.0.0", "model-v1.5.0", "export-v9.0.0"]
+    assert plan(tag="model-v1.5.0").passed_over == ()
+
+
+# Versions of one format
+
+
+@pytest.fixture
+def streams(project: GitFolder) -> GitFolder:
+    """The project, whose ollama exports have versions of their own."""
+    own = '[formats.ollama]\nstream = "ollama-v{version}"\n'
+    project.write("release.toml", POLICY.replace("[formats.ollama]\n", own))
+    project.commit()
+    return project
+
+
+def of(made: Plan) -> list[str]:
+    return [target.name for target in made.targets]
+
+
+def test_tag_of_one_format(streams: GitFolder, plan: MakePlan) -> None:
+    """A tag of a format's own stream releases that format alone, with that version."""
+    streams.tag("ollama-v3.1.0")
+    made = plan()
+    assert (of(made), made.version, made.does) == (["ollama q4_k_m"], "3.1.0", ("export", "publish"))
+    assert made.stream is not None
+    assert (made.stream.format, made.document()["stream"]) == ("ollama", "ollama")
+    assert named(made)["ollama q4_k_m"][2] == f"acme/{SHORT}-q4_k_m-gguf-v3.1.0"
+
+
+def test_shared_tag(streams: GitFolder, plan: MakePlan) -> None:
+    """A tag of all formats leaves out those with versions of their own; without a tag all are released."""
+    assert of(plan()) == ["vllm", "ollama q4_k_m", "lora"]
+    streams.tag("v2.0.0")
+    assert of(plan()) == ["vllm", "lora"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "form", "problem", "remedy"),
+    [
+        (
+            "v2.0.0",
+            "ollama",
+            "does not release ollama: ollama has versions of its own",
+            "tag ollama by ollama-v{version}",
+        ),
+        ("ollama-v3.0.0", "lora", "does not release lora: it is of ollama alone", "leave --format lora out"),
+    ],
+)
+def test_format_that_the_tag_does_not_release(
+    streams: GitFolder, plan: MakePlan, tag: str, form: str, problem: str, remedy: str
+) -> None:
+    """--format with a tag that is not of that format is a mistake in the options."""
+    streams.tag(tag)
+    with pytest.raises(UsageError) as caught:
+        plan(tag=tag, formats=(form,))
+    assert (str(caught.value), caught.value.remedy) == (f"the tag {tag} {problem}", remedy)
+
+
+def test_tags_of_two_streams(streams: GitFolder, plan: MakePlan) -> None:
+    """Of a shared tag and a format's own on one commit the shared one decides; --format takes that of the format."""
+    streams.tag("ollama-v3.0.0")
+    streams.tag("v2.0.0")
+    made = plan()
+    assert (made.version, of(made)) == ("2.0.0", ["vllm", "lora"])
+    assert [tag.name for tag in made.passed_over] == ["ollama-v3.0.0"]
+    made = plan(formats=("ollama",))
+    assert (made.version, of(made)) == ("3.0.0", ["ollama q4_k_m"])
+    assert [tag.name for tag in made.passed_over] == ["v2.0.0"]
+    assert plan(formats=("lora",)).version == "2.0.0"
+
+
+def test_tag_of_another_format(streams: GitFolder, plan: MakePlan) -> None:
+    """Where no tag at HEAD is of the formats that were asked for, they are released without one, and it is told."""
+    streams.tag("ollama-v3.0.0")
+    made = plan(formats=("vllm",))
+    assert (made.tag, made.version) == (None, None)
+    assert [tag.name for tag in made.passed_over] == ["ollama-v3.0.0"]
+    assert named(made)["vllm"][2] == f"acme/{RUN}-vllm-20250915-124051"
+
+
+def test_shared_tag_where_each_format_has_its_own(project: GitFolder, plan: MakePlan) -> None:
+    """A shared tag in a project without shared versions releases nothing, which is told."""
+    project.write("release.toml", POLICY.split("[formats.vllm]")[0] + '[formats.vllm]\nstream = "vllm-v{version}"\n')
+    project.commit()
+    project.tag("v1.0.0")
+    with pytest.raises(UsageError, match=r"the tag v1\.0\.0 releases nothing: each format has versions of its own"):
+        plan(tag="v1.0.0")
 
 
 # Options
@@ -287,12 +455,96 @@ def test_repo_name_that_the_hub_refuses(plan: MakePlan, name: str, problem: str)
     assert "nearest valid name: " in str(caught.value.remedy)
 
 
-def test_version_that_the_hub_refuses(project: GitFolder, plan: MakePlan) -> None:
-    """A version with build metadata makes a repo name that the Hub refuses, and the error names a valid one."""
-    project.tag("v2.0.0+build.7")
-    with pytest.raises(ReleaseError, match="the Hub would refuse the repo name") as caught:
+@pytest.mark.parametrize("version", ["1.2.3+cu124", "1.2.3-rc.1", "1.2.3-rc.1+cu124.7"])
+def test_version_in_all_names(project: GitFolder, plan: MakePlan, version: str) -> None:
+    """A version is in all names as it is, but that a repo's name and a model's title have `_` for its `+`."""
+    project.tag(f"v{version}")
+    mapped = version.replace("+", "_")
+    made = plan()
+    assert made.version == version
+    assert named(made)["ollama q4_k_m"] == (
+        f"exports/{RUN}-ollama-v{version}",
+        f"dist/ollama-q4_k_m-{RUN}-v{version}.tar.gz",
+        f"acme/{SHORT}-q4_k_m-gguf-v{mapped}",
+    )
+    for target in made.targets:
+        assert target.title == f"{RUN}-v{mapped}"
+        repo = target.policy.names.repo.tagged.parse(target.repo_id.removeprefix("acme/"))
+        assert repo is not None
+        assert repo["version"] == version
+
+
+def test_version_that_no_repo_can_tell(project: GitFolder, plan: MakePlan) -> None:
+    """Another tag with a `+` is no SemVer version, so that its repo's name could not be read back."""
+    project.tag("build+7")
+    with pytest.raises(ReleaseError, match=r"no name for the repo by .*: \{version\} cannot be 'build\+7' where"):
+        plan(tag="build+7")
+
+
+def long_run(project: GitFolder, write_run: WriteRun, letters: int) -> str:
+    """A run whose dataset's name has so many letters; its name."""
+    run = RUN.replace("minimal", "x" * letters)
+    write_run(project.folder / "adapters" / run)
+    return run
+
+
+def test_name_too_long_for_the_hub(project: GitFolder, plan: MakePlan, write_run: WriteRun) -> None:
+    """A repo name of more than 96 characters is refused, with the nearest that the Hub takes."""
+    run = long_run(project, write_run, 80)
+    project.tag("v2.0.0")
+    with pytest.raises(UsageError, match=r"^the Hub would refuse the repo name '.*': it has 103 characters") as caught:
+        plan(run=run, formats=("vllm",))
+    nearest = f"phi3mini4k-{'x' * 80}-vllm"
+    assert str(caught.value.remedy).startswith(f"nearest valid name: '{nearest}'; change [naming] repo or --repo-name")
+    assert HUB.problem(nearest) is None
+    assert plan(run=run, formats=("vllm",), repo_name=nearest).targets[0].repo_id == f"acme/{nearest}"
+
+
+def test_model_name_too_long_for_ollama(project: GitFolder, plan: MakePlan, write_run: WriteRun) -> None:
+    """A model name of more than 80 characters is refused where Ollama is to run it, and nowhere else."""
+    run = long_run(project, write_run, 41)
+    project.tag("v2.0.0")
+    assert plan(run=run, formats=("vllm", "lora")).targets[0].title == f"{run}-v2.0.0"
+    with pytest.raises(
+        UsageError, match=r"^Ollama would refuse the model name '.*': it has 87 characters; .* 80"
+    ) as caught:
+        plan(run=run)
+    assert str(caught.value.remedy).startswith(f"nearest valid name: '{f'{run}-v2.0.0'[:80]}'; change [naming] run")
+
+
+def test_repo_name_too_long_for_ollama(plan: MakePlan) -> None:
+    """A repo that Ollama is to fetch from has no more than 80 characters in its name."""
+    assert plan(formats=("vllm",), repo_name="x" * 81).targets[0].repo_id == "acme/" + "x" * 81
+    assert plan(formats=("ollama",), repo_name="x" * 80).targets[0].repo_id == "acme/" + "x" * 80
+    with pytest.raises(UsageError, match=r"^Ollama would refuse the repo name 'x{81}': it has 81 characters") as caught:
+        plan(formats=("ollama",), repo_name="x" * 81)
+    assert f"'{'x' * 80}'" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(("letters", "what", "suffix"), [(195, "export folder", ""), (190, "artifact", ".tar.gz")])
+def test_name_too_long_for_the_file_system(
+    project: GitFolder, plan: MakePlan, write_run: WriteRun, letters: int, what: str, suffix: str
+) -> None:
+    """A folder or archive whose name is longer than file systems allow is refused before anything is written."""
+    kind = "export" if what == "export folder" else "artifact"
+    other = 'untagged = "{prefix}-{run}-and-{exported:%Y%m%d-%H%M%S}"'
+    project.write("release.toml", POLICY + f"[naming]\n{kind} = {{ {other} }}\n")
+    run = long_run(project, write_run, letters)
+    name = f"vllm-{run}-and-20250915-124051{suffix}"
+    with pytest.raises(UsageError) as caught:
+        plan(run=run, formats=("vllm",), repo_name="short")
+    assert str(caught.value) == (
+        f"the file system would refuse the {what} {name!r}: it has {len(name)} bytes; file systems allow 255"
+    )
+    assert str(caught.value.remedy) == f"nearest valid name: '{name[:255]}'; change [naming] {kind}"
+
+
+def test_name_that_no_folder_can_have(project: GitFolder, plan: MakePlan) -> None:
+    """A pattern may not put exports into folders of their own."""
+    project.write("release.toml", POLICY + '[naming]\nexport = { untagged = "{kind}/{run}" }\n')
+    with pytest.raises(UsageError, match=f"refuse the export folder 'vllm/{RUN}': it must not have '/'") as caught:
         plan()
-    assert f"'{SHORT}-vllm-v2.0.0-build.7'" in str(caught.value.remedy)
+    assert f"'vllm-{RUN}'" in str(caught.value.remedy)
 
 
 def test_output(plan: MakePlan, tmp_path: Path) -> None:

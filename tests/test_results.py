@@ -7,8 +7,10 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.git import Repository
-from pipeline.plan import Options, Target, make_plan
+from pipeline.options import Options
+from pipeline.plan import make_plan
 from pipeline.results import Results
+from pipeline.targets import Target
 from tests.conftest import GitFolder
 
 

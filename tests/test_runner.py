@@ -12,9 +12,11 @@ from pipeline.console import Console
 from pipeline.errors import ReleaseError
 from pipeline.git import Repository
 from pipeline.hub.connection import open_hub
-from pipeline.plan import Options, Plan, Target, make_plan
+from pipeline.options import Options
+from pipeline.plan import Plan, make_plan
 from pipeline.results import Results
 from pipeline.runner import Finished, Step, Tools, run_steps
+from pipeline.targets import Target
 from pipeline.templating import Templates
 from pipeline.verify.runtime import Runtimes
 from tests.conftest import GitFolder

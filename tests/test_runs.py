@@ -9,11 +9,21 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ReleaseError
-from pipeline.naming.pattern import Pattern
+from pipeline.naming.policy import NamingPolicy, read_naming
 from pipeline.runs.run import choose_run, find_runs, read_run
+from pipeline.toml_reader import Reader
 from tests.conftest import PHI3, RUN, WriteRun
 
-PATTERN = Pattern("{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}")
+
+def policy(**naming: Any) -> NamingPolicy:
+    """The naming policy of a release.toml whose `[naming]` says so much."""
+    problems: list[str] = []
+    made = read_naming(Reader(naming, "naming", problems))
+    assert problems == []
+    return made
+
+
+NAMING = policy()
 
 
 def record(run: Path, name: str = "experiment_metadata.json", **recorded: Any) -> Path:
@@ -22,7 +32,7 @@ def record(run: Path, name: str = "experiment_metadata.json", **recorded: Any) -
 
 
 def names(folder: Path) -> list[str]:
-    return [path.name for path in find_runs(folder, PATTERN)]
+    return [path.name for path in find_runs(folder, NAMING)]
 
 
 def test_newest_by_the_date_in_the_name(tmp_path: Path, write_run: WriteRun) -> None:
@@ -33,7 +43,7 @@ def test_newest_by_the_date_in_the_name(tmp_path: Path, write_run: WriteRun) -> 
     newest = tmp_path / f"a-minimal-r32-a64-e20-{dates[1]}"
     os.utime(newest, (0, 0))
     assert [name[-15:] for name in names(tmp_path)] == [dates[1], dates[2], dates[0]]
-    assert choose_run(tmp_path, PATTERN, None) == newest
+    assert choose_run(tmp_path, NAMING, None) == newest
 
 
 def test_newest_by_the_recorded_date(tmp_path: Path, write_run: WriteRun) -> None:
@@ -65,19 +75,19 @@ def test_unfinished_newest_run_is_refused(tmp_path: Path, write_run: WriteRun) -
     write_run(tmp_path / RUN)
     unfinished = tmp_path / RUN.replace("20250914", "20250915")
     unfinished.mkdir()
-    chosen = choose_run(tmp_path, PATTERN, None)
+    chosen = choose_run(tmp_path, NAMING, None)
     assert chosen == unfinished
     with pytest.raises(ReleaseError, match=r"20250915-132416 has no adapter_config\.json") as caught:
-        read_run(chosen, PATTERN)
+        read_run(chosen, NAMING)
     assert "finish the training" in str(caught.value.remedy)
 
 
 def test_no_runs(tmp_path: Path) -> None:
     """Where there is no run, or not even the folder, the error says where runs were looked for."""
     for folder in (tmp_path, tmp_path / "missing"):
-        assert find_runs(folder, PATTERN) == []
+        assert find_runs(folder, NAMING) == []
         with pytest.raises(ReleaseError, match=f"no training run found in {folder}$") as caught:
-            choose_run(folder, PATTERN, None)
+            choose_run(folder, NAMING, None)
         assert "--run" in str(caught.value.remedy)
 
 
@@ -85,7 +95,7 @@ def test_run_by_name(tmp_path: Path, write_run: WriteRun) -> None:
     """--run chooses an older run by its name."""
     older = write_run(tmp_path / "adapters" / RUN)
     write_run(tmp_path / "adapters" / RUN.replace("20250914", "20250915"))
-    assert choose_run(tmp_path / "adapters", PATTERN, RUN) == older
+    assert choose_run(tmp_path / "adapters", NAMING, RUN) == older
 
 
 def test_run_by_path(tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,27 +103,27 @@ def test_run_by_path(tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.Mo
     elsewhere = write_run(tmp_path / "elsewhere" / "mine")
     monkeypatch.chdir(tmp_path)
     for wanted in (str(elsewhere), "elsewhere/mine", "elsewhere/mine/"):
-        assert choose_run(tmp_path / "adapters", PATTERN, wanted) == elsewhere
+        assert choose_run(tmp_path / "adapters", NAMING, wanted) == elsewhere
 
 
 def test_run_by_link(tmp_path: Path, write_run: WriteRun) -> None:
     """A link to a run, such as `latest`, is the run under its own name."""
     run = write_run(tmp_path / "adapters" / RUN)
     (tmp_path / "adapters" / "latest").symlink_to(RUN)
-    assert choose_run(tmp_path / "adapters", PATTERN, "latest") == run
+    assert choose_run(tmp_path / "adapters", NAMING, "latest") == run
 
 
 def test_no_such_run(tmp_path: Path, write_run: WriteRun) -> None:
     """A run that is not there is told, with those that are."""
     write_run(tmp_path / RUN)
     with pytest.raises(ReleaseError, match="there is no training run 'typo'") as caught:
-        choose_run(tmp_path, PATTERN, "typo")
+        choose_run(tmp_path, NAMING, "typo")
     assert RUN in str(caught.value.remedy)
 
 
 def test_fields_of_the_name(tmp_path: Path, write_run: WriteRun) -> None:
     """A run that is named by the policy has its fields from its name."""
-    run = read_run(write_run(tmp_path / RUN), PATTERN)
+    run = read_run(write_run(tmp_path / RUN), NAMING)
     assert run.name == RUN
     assert run.adapter.base_model == PHI3
     assert run.fields == {
@@ -129,7 +139,7 @@ def test_fields_of_the_name(tmp_path: Path, write_run: WriteRun) -> None:
 def test_fields_of_the_record(tmp_path: Path, write_run: WriteRun) -> None:
     """A run of another name has its fields from the adapter and from what was recorded."""
     path = record(write_run(tmp_path / "mine"), dataset={"name": "minimal"}, epochs=3.0, trained="2025-09-14T13:24:16")
-    run = read_run(path, PATTERN)
+    run = read_run(path, NAMING)
     assert run.fields == {
         "dataset": "minimal",
         "rank": 32,
@@ -143,8 +153,8 @@ def test_fields_of_the_record(tmp_path: Path, write_run: WriteRun) -> None:
 def test_name_goes_before_the_record(tmp_path: Path, write_run: WriteRun) -> None:
     """Where name and record differ, the name has it, as everything else is named after it."""
     path = record(write_run(tmp_path / RUN), dataset="other", epochs=1)
-    assert read_run(path, PATTERN).fields["dataset"] == "minimal"
-    assert read_run(path, PATTERN).fields["epochs"] == 20
+    assert read_run(path, NAMING).fields["dataset"] == "minimal"
+    assert read_run(path, NAMING).fields["epochs"] == 20
 
 
 def test_record_of_the_trainer(tmp_path: Path, write_run: WriteRun) -> None:
@@ -157,14 +167,14 @@ def test_record_of_the_trainer(tmp_path: Path, write_run: WriteRun) -> None:
         global_step=160,
         log_history=[{"loss": 2.0}, {"loss": 0.5}, {"train_runtime": 9}],
     )
-    run = read_run(path, PATTERN)
+    run = read_run(path, NAMING)
     assert run.recorded == {"epochs": 20, "batch_size": 4, "steps": 160, "train_loss": 0.5}
     assert run.fields["epochs"] == 20
 
 
 def test_nothing_recorded(tmp_path: Path, write_run: WriteRun) -> None:
     """A run without any record is a run."""
-    run = read_run(write_run(tmp_path / "mine"), PATTERN)
+    run = read_run(write_run(tmp_path / "mine"), NAMING)
     assert (run.recorded, run.fields) == ({}, {"rank": 32, "alpha": 64})
 
 
@@ -179,7 +189,7 @@ def test_nothing_recorded(tmp_path: Path, write_run: WriteRun) -> None:
 def test_name_and_adapter_disagree(tmp_path: Path, write_run: WriteRun, adapter: Any, problem: str) -> None:
     """A run whose name tells another rank or alpha than its adapter has is refused."""
     with pytest.raises(ReleaseError) as caught:
-        read_run(write_run(tmp_path / RUN, **adapter), PATTERN)
+        read_run(write_run(tmp_path / RUN, **adapter), NAMING)
     assert problem in str(caught.value)
     assert "rename" in str(caught.value.remedy)
 
@@ -191,7 +201,7 @@ def test_broken_json(tmp_path: Path, write_run: WriteRun, file: str, text: str) 
     run = write_run(tmp_path / RUN)
     (run / file).write_bytes(text.encode("latin-1"))
     with pytest.raises(ReleaseError, match=file):
-        read_run(run, PATTERN)
+        read_run(run, NAMING)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +210,14 @@ def test_broken_json(tmp_path: Path, write_run: WriteRun, file: str, text: str) 
 )
 def test_record_that_says_nothing(tmp_path: Path, write_run: WriteRun, recorded: dict[str, Any]) -> None:
     """What a record says in another form than ours gives no field."""
-    run = read_run(record(write_run(tmp_path / "mine"), **recorded), PATTERN)
+    run = read_run(record(write_run(tmp_path / "mine"), **recorded), NAMING)
     assert run.fields == {"rank": 32, "alpha": 64}
 
 
 @pytest.mark.parametrize("epochs", [float("nan"), float("inf"), True])
 def test_epochs_that_are_no_number(tmp_path: Path, write_run: WriteRun, epochs: Any) -> None:
     """Epochs that no name could tell are no field."""
-    run = read_run(record(write_run(tmp_path / "mine"), epochs=epochs), PATTERN)
+    run = read_run(record(write_run(tmp_path / "mine"), epochs=epochs), NAMING)
     assert "epochs" not in run.fields
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.files import copy_file, write_json
 from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.naming.places import Place
 from pipeline.progress import Advance
 from pipeline.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
 from pipeline.toml_reader import Reader
@@ -22,6 +23,7 @@ class _Lora:
     name = "lora"
     modules: tuple[str, ...] = ()
     quants: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
     card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
 
     def configure(self, table: Reader) -> None:

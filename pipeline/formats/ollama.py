@@ -15,6 +15,7 @@ from pipeline.files import write_json, write_text
 from pipeline.formats.chat import Chat, load_chat
 from pipeline.formats.model_folder import copy_model_files, open_weights
 from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.naming.places import OLLAMA
 from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
@@ -79,6 +80,7 @@ class _Ollama:
     name = "ollama"
     modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
     quants = tuple(QUANTS)
+    places = (OLLAMA,)
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
 
     def configure(self, table: Reader) -> OllamaSettings:

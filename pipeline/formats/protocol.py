@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.naming.places import Place
 from pipeline.progress import Advance
 from pipeline.runs.base_folder import BaseFolder
 from pipeline.runs.run import Run
@@ -77,11 +78,12 @@ class CardFacts:
 class Format(Protocol):
     """A way to ship a model. `name` is what `--format` and `[formats.X]` say; `modules` are the
     importable packages of the optional dependencies that exporting needs, `quants` its
-    quantization types."""
+    quantization types, `places` those beside the Hub that its model names and repo names go to."""
 
     name: str
     modules: tuple[str, ...]
     quants: tuple[str, ...]
+    places: tuple[Place, ...]
     card: CardFacts
 
     def configure(self, table: Reader) -> Any:

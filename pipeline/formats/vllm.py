@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.formats.model_folder import copy_model_files, open_weights
 from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from pipeline.naming.places import Place
 from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Questions
@@ -22,6 +23,7 @@ class _Vllm:
     name = "vllm"
     modules: tuple[str, ...] = ()
     quants: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
     card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
 
     def configure(self, table: Reader) -> None:

@@ -1,108 +1,60 @@
 """One pattern, both ways: fields into a name, a name into fields.
 
 A pattern is text with `{field}` or `{field:date format}` in it, as in
-`{base}-{dataset}-r{rank}-{trained:%Y%m%d-%H%M%S}` (the guide, "Recommended Naming
-Conventions"). What a field may hold is fixed by its name, so that a name can be read back.
+`{base}-{dataset}-r{rank}-{trained:%Y%m%d-%H%M%S}` (the guide, "Recommended Naming Conventions").
+A pattern whose names could be read in two ways is refused.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-FieldValue = str | int | datetime
+from pipeline.naming.fields import Field, FieldValue, PatternError, Vocabulary
+from pipeline.naming.language import text as literal
+from pipeline.naming.language import two_readings
 
-# A word has no hyphen: the hyphen separates fields.
-_WORD = r"[A-Za-z0-9._]+"
-_NUMBER = r"[0-9]+"
-_NAME = r"[A-Za-z0-9._-]+"
-# SemVer 2.0, or any tag name: "Other tags: uses full tag name as version" (the guide).
-_VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-
-FIELDS: Mapping[str, str] = {
-    "base": _WORD,
-    "dataset": _WORD,
-    "rank": _NUMBER,
-    "alpha": _NUMBER,
-    "epochs": _NUMBER,
-    "run": _NAME,
-    "kind": _WORD,
-    "prefix": _NAME,
-    "label": _NAME,
-    "version": _VERSION,
-    "trained": "",
-    "exported": "",
-}
-_DATES = {name for name, allowed in FIELDS.items() if not allowed}
-_DATE_DIRECTIVES = {
-    "%Y": r"[0-9]{4}",
-    "%m": r"[0-9]{2}",
-    "%d": r"[0-9]{2}",
-    "%H": r"[0-9]{2}",
-    "%M": r"[0-9]{2}",
-    "%S": r"[0-9]{2}",
-}
+RUN = "run"
 _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
+_INSIDE = "run__"  # before the groups of a run's own fields: a pattern may name the same field beside {run}
 
 
-class PatternError(ValueError):
-    """The pattern itself is wrong, or a value does not fit its field."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """A field in its place; `group` is its group in the regular expression."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Field:
     name: str
-    date_format: str
-
-    @property
-    def regex(self) -> str:
-        if not self.date_format:
-            return FIELDS[self.name]
-        pieces = re.split(r"(%.)", self.date_format)
-        return "".join(_DATE_DIRECTIVES.get(piece) or re.escape(piece) for piece in pieces)
-
-    def format(self, value: FieldValue) -> str:
-        if self.date_format and isinstance(value, datetime):
-            return value.astimezone(UTC).strftime(self.date_format)
-        text = str(value)
-        if self.date_format or not re.fullmatch(self.regex, text):
-            must = "be a date" if self.date_format else f"match {self.regex}"
-            raise PatternError(f"{{{self.name}}} cannot be {text!r}: it must {must}")
-        return text
-
-    def parse(self, text: str) -> FieldValue:
-        if self.date_format:
-            return datetime.strptime(text, self.date_format).replace(tzinfo=UTC)
-        return int(text) if FIELDS[self.name] is _NUMBER else text
+    group: str
+    field: Field
+    date_format: str | None
 
 
 class Pattern:
     """A naming pattern of release.toml.
 
-    Raises PatternError when the text names an unknown field, a field twice, or gives a date
-    field no date format.
+    `{run}` stands for a whole name by the pattern `run`. Raises PatternError when the text names
+    an unknown field, or a field twice, gives a date no format or another one than the run inside
+    gives it, or makes names that can be read in two ways.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, vocabulary: Vocabulary | None = None, *, run: "Pattern | None" = None) -> None:
         self.text = text
-        self._parts: list[str | _Field] = []
-        end = 0
-        for match in _PLACEHOLDER.finditer(text):
-            self._parts += [text[end : match.start()], _field(match[1], match[2])]
-            end = match.end()
-        self._parts.append(text[end:])
-        if stray := [part for part in self._parts if isinstance(part, str) and re.search(r"[{}]", part)]:
-            raise PatternError(f"unbalanced brace in {stray[0]!r}")
-        names = [part.name for part in self._parts if isinstance(part, _Field)]
+        self._run = run
+        self._parts = tuple(_parts(text, vocabulary or Vocabulary(), run))
+        names = [_name(part) for part in self._parts if not isinstance(part, str)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise PatternError(f"{{{repeated[0]}}} stands twice in {text!r}")
         self.fields = frozenset(names)
+        self._flat = tuple(_flat(self._parts))
+        self._beside = tuple(part for part in self._placed() if RUN in names and run and part.name in run.fields)
+        self._check_dates()
+        self._check_one_reading()
+        self._regex = re.compile(_regex(self._parts))
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pattern) and other.text == self.text
+        return isinstance(other, Pattern) and (other.text, other._run) == (self.text, self._run)
 
     def __hash__(self) -> int:
         return hash(self.text)
@@ -110,49 +62,124 @@ class Pattern:
     def format(self, values: Mapping[str, FieldValue | None]) -> str:
         """The name for `values`; values that the pattern does not use are ignored.
 
-        Raises PatternError when a field has no value or one that could not be read back.
+        A date keeps the precision of its format. Raises PatternError when a field has no value,
+        or one that could not be read back.
         """
-        return "".join(
-            part if isinstance(part, str) else part.format(_present(values, part.name)) for part in self._parts
-        )
+        name = "".join(part if isinstance(part, str) else _written(part, values) for part in self._parts)
+        inside = self._run.parse(str(values[RUN])) if self._run and self._beside else None
+        for part in self._beside:
+            written, says = _written(part, values), part.field.write((inside or {})[part.name])
+            if written != says:
+                raise PatternError(f"{{{part.name}}} cannot be {written!r}: the run {values[RUN]!r} says {says!r}")
+        return name
 
     def parse(self, name: str) -> dict[str, FieldValue] | None:
-        """The fields of `name`, or None when the name does not follow this pattern."""
-        match = re.fullmatch(self.regex, name)
+        """The fields of `name`, those of the run inside it too, or None when it does not follow this pattern."""
+        match = self._regex.fullmatch(name)
         if match is None:
             return None
-        fields = [part for part in self._parts if isinstance(part, _Field)]
-        try:
-            return {field.name: field.parse(match[field.name]) for field in fields}
-        except ValueError:  # digits that are no date, such as a month 13
-            return None
+        fields: dict[str, FieldValue] = {RUN: match[RUN]} if RUN in self.fields else {}
+        for part in self._flat:
+            if isinstance(part, str):
+                continue
+            try:
+                value = part.field.read(match[part.group])
+            except ValueError:  # digits that are no date, such as a month 13
+                return None
+            if fields.setdefault(part.name, value) != value:  # the run inside says otherwise
+                return None
+        return fields
 
-    @property
-    def regex(self) -> str:
-        """The regular expression that names of this pattern match, a group for each field."""
-        return "".join(
-            re.escape(part) if isinstance(part, str) else f"(?P<{part.name}>{part.regex})" for part in self._parts
+    def _placed(self) -> Iterator[_Placed]:
+        return (part for part in self._parts if isinstance(part, _Placed))
+
+    def _check_dates(self) -> None:
+        inside = {
+            part.name: part.date_format for part in self._flat if isinstance(part, _Placed) and part.group != part.name
+        }
+        for part in self._beside:
+            if part.date_format != inside[part.name]:
+                raise PatternError(
+                    f"{{{part.name}}} is {inside[part.name]!r} in {{run}}, not {part.date_format!r}: "
+                    "the same date cannot be written in two ways"
+                )
+
+    def _check_one_reading(self) -> None:
+        found = two_readings([literal(part) if isinstance(part, str) else part.field.language for part in self._flat])
+        if found is None:
+            return
+        one, other = (
+            ", ".join(
+                f"{part.name}={spelt!r}"
+                for part, spelt in zip(self._flat, reading, strict=True)
+                if not isinstance(part, str)
+            )
+            for reading in found
+        )
+        raise PatternError(
+            f"{self.text!r} makes names that cannot be read back: {''.join(found[0])!r} is {one}, or {other}; "
+            "put text between the fields that none of them may hold"
         )
 
 
-def _field(name: str, date_format: str | None) -> _Field:
-    if name not in FIELDS:
-        raise PatternError(f"unknown field {{{name}}}; known are {', '.join(FIELDS)}")
-    directives = re.findall(r"%.?", date_format or "")
-    if name in _DATES and not directives:
-        raise PatternError(f"{{{name}}} is a date: write it as {{{name}:%Y%m%d-%H%M%S}}")
-    if name not in _DATES and date_format:
-        raise PatternError(f"{{{name}}} is no date and takes no format")
-    for directive in directives:
-        if directive not in _DATE_DIRECTIVES:
-            raise PatternError(f"unknown {directive!r} in {{{name}}}; known are {' '.join(_DATE_DIRECTIVES)}")
-        if directives.count(directive) > 1:
-            raise PatternError(f"{directive!r} stands twice in {{{name}}}")
-    return _Field(name, date_format or "")
+_Part = str | _Placed | Pattern
 
 
-def _present(values: Mapping[str, FieldValue | None], name: str) -> FieldValue:
+def _name(part: "_Placed | Pattern") -> str:
+    return RUN if isinstance(part, Pattern) else part.name
+
+
+def _parts(text: str, vocabulary: Vocabulary, run: Pattern | None) -> Iterator[_Part]:
+    end = 0
+    for match in _PLACEHOLDER.finditer(text):
+        yield from _literal(text[end : match.start()])
+        name, date_format = match[1], match[2]
+        if name == RUN and run is not None:
+            if date_format:
+                raise PatternError("{run} is no date and takes no format")
+            yield run
+        else:
+            field = vocabulary.find(name, date_format)
+            yield _Placed(name=name, group=name, field=field, date_format=date_format)
+        end = match.end()
+    yield from _literal(text[end:])
+
+
+def _literal(text: str) -> Iterator[str]:
+    if re.search(r"[{}]", text):
+        raise PatternError(f"unbalanced brace in {text!r}")
+    if text:
+        yield text
+
+
+def _flat(parts: tuple[_Part, ...]) -> Iterator[str | _Placed]:
+    for part in parts:
+        if not isinstance(part, Pattern):
+            yield part
+            continue
+        for inner in part._flat:
+            yield inner if isinstance(inner, str) else replace(inner, group=_INSIDE + inner.group)
+
+
+def _regex(parts: tuple[_Part, ...], inside: str = "") -> str:
+    pieces = []
+    for part in parts:
+        if isinstance(part, str):
+            pieces.append(re.escape(part))
+        elif isinstance(part, Pattern):
+            pieces.append(f"(?P<{RUN}>{_regex(part._parts, _INSIDE)})")
+        else:
+            pieces.append(f"(?P<{inside}{part.group}>{part.field.language.regex})")
+    return "".join(pieces)
+
+
+def _written(part: _Placed | Pattern, values: Mapping[str, FieldValue | None]) -> str:
+    name = _name(part)
     value = values.get(name)
     if value is None:
         raise PatternError(f"{{{name}}} is not known")
-    return value
+    if isinstance(part, _Placed):
+        return part.field.write(value)
+    if part.parse(str(value)) is None:
+        raise PatternError(f"{{run}} cannot be {value!r}: it does not follow {part.text!r}")
+    return str(value)

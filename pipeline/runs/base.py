@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import ReleaseError
-from pipeline.naming.names import repo_name_problem
+from pipeline.naming.places import HUB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
     if reference in bases:
         return replace(bases[reference], revision=bases[reference].revision or revision)
     parts = reference.split("/")
-    if len(parts) > 2 or any(map(repo_name_problem, parts)):
+    if len(parts) > 2 or any(map(HUB.problem, parts)):
         raise ReleaseError(
             f"the base model {reference!r} is neither a folder here nor a model's id on the Hub",
             remedy="name it with --base, as organisation/name or as a folder",

@@ -1,7 +1,6 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ReleaseError
-from pipeline.naming.pattern import FieldValue, Pattern
+from pipeline.naming.fields import FieldValue
+from pipeline.naming.policy import NamingPolicy
 from pipeline.weights.lora import CONFIG_FILE, AdapterConfig, read_adapter_config
 
 METADATA_FILE = "experiment_metadata.json"
 TRAINER_FILE = "trainer_state.json"
+
+
+class UnknownRun(ReleaseError):
+    """No folder is the run that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class Run:
     recorded: Mapping[str, Any]
 
 
-def find_runs(folder: Path, pattern: Pattern) -> list[Path]:
+def find_runs(folder: Path, naming: NamingPolicy) -> list[Path]:
     """The training runs in a folder, newest first.
 
     A run is a folder that has an adapter, or that is named as one: an unfinished run is listed
@@ -44,17 +48,17 @@ def find_runs(folder: Path, pattern: Pattern) -> list[Path]:
     found = [
         path
         for path in folder.iterdir()
-        if path.is_dir() and ((path / CONFIG_FILE).is_file() or pattern.parse(path.name) is not None)
+        if path.is_dir() and ((path / CONFIG_FILE).is_file() or naming.run.parse(path.name) is not None)
     ]
-    return sorted(found, key=lambda path: _age(path, pattern), reverse=True)
+    return sorted(found, key=lambda path: _age(path, naming), reverse=True)
 
 
-def choose_run(folder: Path, pattern: Pattern, wanted: str | None) -> Path:
+def choose_run(folder: Path, naming: NamingPolicy, wanted: str | None) -> Path:
     """The run of that name below `folder`, or at that path; without a name, the newest.
 
     Raises ReleaseError that lists what there is.
     """
-    runs = find_runs(folder, pattern)
+    runs = find_runs(folder, naming)
     if wanted is None:
         if not runs:
             raise ReleaseError(
@@ -66,38 +70,41 @@ def choose_run(folder: Path, pattern: Pattern, wanted: str | None) -> Path:
         if path.is_dir():
             return path.resolve()
     listed = ", ".join(path.name for path in runs[:5]) or "none"
-    raise ReleaseError(f"there is no training run {wanted!r}", remedy=f"newest in {folder}: {listed}")
+    raise UnknownRun(f"there is no training run {wanted!r}", remedy=f"newest in {folder}: {listed}")
 
 
-def read_run(path: Path, pattern: Pattern) -> Run:
+def read_run(path: Path, naming: NamingPolicy) -> Run:
     """Read what a run says of itself.
 
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
     recorded = _read_json(path / METADATA_FILE) or _from_trainer(_read_json(path / TRAINER_FILE))
-    named = pattern.parse(path.name) or {}
+    named = naming.run.parse(path.name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
             raise ReleaseError(
                 f"the run's name {path.name} says {field} {named[field]}, its {CONFIG_FILE} says {value:g}",
                 remedy="rename the folder: every name of the release is made from it",
             )
-    fields: dict[str, FieldValue] = {"rank": adapter.rank, "alpha": int(adapter.alpha)}
-    fields |= _recorded_fields(recorded) | named
+    fields: dict[str, FieldValue] = {"rank": adapter.rank}
+    # A number that is not whole has no place in names: cut, it would say what is not so.
+    if float(adapter.alpha).is_integer():
+        fields["alpha"] = int(adapter.alpha)
+    fields |= _recorded_fields(recorded) | _own_fields(recorded, naming) | named
     return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
 
 
-def _age(path: Path, pattern: Pattern) -> tuple[datetime, float, str]:
+def _age(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str]:
     """What runs are sorted by, oldest first."""
-    trained = _trained(path, pattern)
+    trained = _trained(path, naming)
     if trained is None:
         return datetime.min.replace(tzinfo=UTC), path.stat().st_mtime, path.name
     return trained, 0.0, path.name
 
 
-def _trained(path: Path, pattern: Pattern) -> datetime | None:
-    named = (pattern.parse(path.name) or {}).get("trained")
+def _trained(path: Path, naming: NamingPolicy) -> datetime | None:
+    named = (naming.run.parse(path.name) or {}).get("trained")
     if isinstance(named, datetime):
         return named
     try:
@@ -115,13 +122,23 @@ def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
     if isinstance(dataset, str):
         fields["dataset"] = dataset
     epochs = recorded.get("epochs")
-    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and math.isfinite(epochs):
+    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and float(epochs).is_integer():
         fields["epochs"] = int(epochs)
     try:
         trained = datetime.fromisoformat(str(recorded.get("trained")))
     except ValueError:
         return fields
     return fields | {"trained": trained if trained.tzinfo else trained.replace(tzinfo=UTC)}
+
+
+def _own_fields(recorded: Mapping[str, Any], naming: NamingPolicy) -> dict[str, FieldValue]:
+    """The policy's own fields (`[naming.fields]`), as far as the run recorded them."""
+    found = {name: recorded.get(name) for name in naming.own_fields}
+    return {
+        name: f"{value:g}" if isinstance(value, float) else value
+        for name, value in found.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
 
 
 def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
