@@ -1,7 +1,7 @@
 """The Invoke tasks: one short task for each verb, and the one place that turns an error into an
 exit code (0 done, 1 the release failed or a gate refused, 2 a mistake in options or release.toml).
 
-Only Invoke is imported here, so that `invoke --list` is quick.
+Only Invoke and the table of options are imported here, so that `invoke --list` is quick.
 """
 
 import functools
@@ -14,73 +14,54 @@ from typing import Any
 
 from invoke import Collection, Context, Exit, Task, task
 
-# What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
-OPTIONS: dict[str, tuple[Any, str]] = {
-    "tag": (None, "the version tag to release; default: the one at HEAD, if there is one"),
-    "run": (None, "the training run: a name below [project] runs, or a path; default: the newest"),
-    "base": (None, "the base model in place of the run's own: a Hub id or a folder"),
-    "format": ([], "a format to release; may be repeated; default: all of release.toml"),
-    "quant": ([], "a quantization type, such as q4_k_m; may be repeated"),
-    "hub": (None, "the Hub: a URL, or 'embedded'"),
-    "at": (None, "the time for names as YYYYMMDD-HHMMSS in UTC; default: SOURCE_DATE_EPOCH, else now"),
-    "config": (None, "the policy file; default: release.toml"),
-    "output": (None, "the folder that exports go to"),
-    "path": (None, "the folder of one export"),
-    "repo-name": (None, "the repo's name in place of the policy's"),
-    "private": (False, "make the repo private"),
-    "dry-run": (False, "print the plan and do nothing"),
-    "yes": (False, "do not ask"),
-    "json": (False, "print one JSON document on standard output"),
-    "port": (8765, "the port on 127.0.0.1"),
-    "root": (None, "the folder that holds the repositories"),
-}
+from pipeline.options import OPTIONS, read_options
+from pipeline.positional import PositionalName
+
 COMMON = ("config", "json")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
-# Options that become fields of pipeline.plan.Options, by the names they have there.
-PLANNED = {
-    "tag": "tag",
-    "run": "run",
-    "base": "base",
-    "format": "formats",
-    "quant": "quants",
-    "hub": "hub",
-    "repo_name": "repo_name",
-    "private": "private",
-}
 
 
-def verb(*names: str) -> Callable[[Callable[..., Any]], Task[Any]]:
-    """A task with some of OPTIONS; its body gets a session and the options, and returns a document."""
+def verb(*names: str, flags: dict[str, str] | None = None) -> Callable[[Callable[..., Any]], Task[Any]]:
+    """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
+
+    `flags` are options of this task alone, which are on or off, with their help.
+    """
+    options = {name: OPTIONS[name] for name in names} | {name: (False, text) for name, text in (flags or {}).items()}
+    planned = {name.replace("-", "_") for name in names}
 
     def decorate(body: Callable[..., Any]) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
-            _guarded(body, given)
+            _guarded(body, given, planned)
 
-        keys = [name.replace("-", "_") for name in names]
         parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        for key, name in zip(keys, names, strict=True):
-            default = OPTIONS[name][0]
-            parameters.append(
-                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None if default == [] else default)
-            )
+        for name, (default, _) in options.items():
+            key, value = name.replace("-", "_"), None if default == [] else default
+            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        repeated = [key for key, name in zip(keys, names, strict=True) if OPTIONS[name][0] == []]
-        helps = {name: OPTIONS[name][1] for name in names}
-        return task(run, name=body.__name__.replace("_", "-"), iterable=repeated, help=helps, auto_shortflags=False)
+        return task(
+            run,
+            name=body.__name__.replace("_", "-"),
+            klass=PositionalName,
+            positional=[],
+            iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
+            help={name: text for name, (_, text) in options.items()},
+            auto_shortflags=False,
+        )
 
     return decorate
 
 
-def _guarded(body: Callable[..., Any], given: dict[str, Any]) -> None:
+def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
     from pipeline.console import Console
     from pipeline.errors import ReleaseError
 
     console = Console()
     try:
-        from pipeline.commands import open_session
+        from pipeline.commands.session import open_session
 
-        with open_session(given.get("config"), _planned(given), console) as session:
+        options = read_options({key: value for key, value in given.items() if key in planned})
+        with open_session(given.get("config"), options, console) as session:
             document = body(session, **given)
         if given.get("json") and document is not None:
             print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
@@ -95,84 +76,72 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any]) -> None:
         raise Exit(code=1) from None
 
 
-def _planned(given: dict[str, Any]) -> Any:
-    from pathlib import Path
-
-    from pipeline.naming.clock import parse_moment
-    from pipeline.plan import Options
-
-    values = {field: given[key] for key, field in PLANNED.items() if given.get(key)}
-    for field in ("formats", "quants"):
-        values[field] = tuple(values.get(field, ()))
-    if given.get("at"):
-        values["at"] = parse_moment(given["at"])
-    if given.get("output"):
-        values["output"] = Path(given["output"]).absolute()
-    return Options(**values)
-
-
 @verb(*RELEASING, "repo-name", "private")
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
-    from pipeline import commands
+    from pipeline.commands import releasing
 
-    return commands.plan(session) if dry_run else commands.release(session)
+    return releasing.plan(session) if dry_run else releasing.release(session)
 
 
 @verb(*RELEASING, "output", "repo-name", "private")
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
-    from pipeline import commands
+    from pipeline.commands import releasing
 
-    return commands.plan(session)
+    return releasing.plan(session)
 
 
 @verb(*RELEASING, "output")
 def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
-    from pipeline import commands
+    from pipeline.commands import releasing
 
-    return commands.plan(session) if dry_run else commands.export(session)
+    return releasing.plan(session) if dry_run else releasing.export(session)
 
 
 @verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
-    from pipeline import commands, steps
+    from pipeline import steps
+    from pipeline.commands import releasing
 
-    return commands.on_exports(session, path, steps.VERIFY_ONLY)
+    return releasing.on_exports(session, path, steps.VERIFY_ONLY)
 
 
 @verb("tag", "run", "format", "quant", "at", "path", *COMMON)
 def package(session: Any, path: str | None, **given: Any) -> Any:
     """Make the reproducible archive of an export."""
-    from pipeline import commands, steps
+    from pipeline import steps
+    from pipeline.commands import releasing
 
-    return commands.on_exports(session, path, steps.PACKAGE_ONLY)
+    return releasing.on_exports(session, path, steps.PACKAGE_ONLY)
 
 
 @verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
 def card(session: Any, path: str | None, **given: Any) -> Any:
     """Render the model card of an export."""
-    from pipeline import commands, steps
+    from pipeline import steps
+    from pipeline.commands import releasing
 
-    return commands.on_exports(session, path, steps.CARD_ONLY)
+    return releasing.on_exports(session, path, steps.CARD_ONLY)
 
 
 @verb(*RELEASING, "path", "repo-name", "private")
 def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     """Verify an export and upload it."""
-    from pipeline import commands, steps
+    from pipeline import steps
+    from pipeline.commands import releasing
 
-    return commands.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
+    return releasing.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
 
 
 @verb("tag", *COMMON)
 def version(session: Any, json: bool, **given: Any) -> Any:
     """Print the version that a tag carries."""
-    from pipeline import commands
+    from pipeline.commands import names
 
-    document = commands.version(session)
+    document = names.version(session)
     if not json:
         print(document["version"])
     return document
@@ -181,21 +150,88 @@ def version(session: Any, json: bool, **given: Any) -> Any:
 @verb(*COMMON)
 def runs(session: Any, json: bool, **given: Any) -> Any:
     """List the training runs, newest first."""
-    from pipeline import commands
+    from pipeline.commands import names
 
-    listed = commands.runs(session)
+    listed = names.runs(session)
     if not json:
         for run in listed:
             print(run["run"] + (f"  ({run['problem']})" if "problem" in run else ""))
     return listed
 
 
+@verb("tag", "map", "hub", "yes", *COMMON)
+def migrate(session: Any, map: list[str], yes: bool, **given: Any) -> Any:
+    """Give date-based artifacts and repos versioned names; a plan first, --yes applies it."""
+    from pipeline.commands import migrating
+
+    return migrating.migrate(session, map, yes=yes)
+
+
+@verb("tag", "run", "format", "hub", *COMMON)
+def doctor(session: Any, tag: str | None, **given: Any) -> Any:
+    """Say what would stop a release here; --tag: why a tag triggers what it does."""
+    from pipeline.commands import doctoring
+
+    return doctoring.explain_tag(session, tag) if tag else doctoring.doctor(session)
+
+
+@verb("name", "new", "base", "run", "dataset", "rank", "alpha", "epochs", "field", "at", *COMMON)
+def name(session: Any, name: str, new: bool, field: list[str], json: bool, **given: Any) -> Any:
+    """Say what a name says; --new: make a training run's name."""
+    from pipeline.commands import names
+
+    document = names.new_name(session, given, field) if new else names.name(session, name)
+    if not json:
+        print(document["name"] if new else names.described(document))
+    return document
+
+
+@verb("name", "message", "push", "run", "dry-run", *COMMON)
+def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool, **given: Any) -> Any:
+    """Check what has to be true before tagging, then create an annotated tag."""
+    from pipeline.commands import versions
+
+    return versions.tag(session, name, message=message, push=push, dry_run=dry_run)
+
+
+@verb("hub", *COMMON)
+def tags(session: Any, json: bool, **given: Any) -> Any:
+    """List version tags by stream, newest version first."""
+    from pipeline.commands import listing
+
+    sys.stdout.writelines(listing.document(session) if json else listing.lines(session))
+
+
+@verb("stream", "part", "pre", "push", "run", "hub", *COMMON, flags={"tag": "create the tag"})
+def bump(session: Any, tag: bool, push: bool, json: bool, **given: Any) -> Any:
+    """Say the next version of a stream, and why; --tag creates it."""
+    from pipeline.commands import versions
+
+    document = versions.bump(session, given["stream"], given["part"], given["pre"])
+    if tag or push:
+        document |= versions.tag(session, document["tag"], message=None, push=push, dry_run=False)
+    if not json:
+        print(document["version"])
+    return document
+
+
+@verb("tag", "stream", "write", "run", "hub", *COMMON)
+def notes(session: Any, stream: str | None, write: bool, json: bool, **given: Any) -> Any:
+    """Write release notes from the commits since the stream's last tag."""
+    from pipeline.commands import versions
+
+    document = versions.notes(session, stream, write=write)
+    if not json:
+        print(document["notes"], end="")
+    return document
+
+
 @verb("port", "root", "config")
 def hub(session: Any, port: int, root: str | None, **given: Any) -> None:
     """Serve the embedded Hub in the foreground."""
-    from pipeline import commands
+    from pipeline.commands import serving
 
-    commands.serve_hub(session, port, root)
+    serving.serve_hub(session, port, root)
 
 
 @task
@@ -220,5 +256,24 @@ def bench(context: Context, name: str = "") -> None:
 
 
 namespace = Collection(
-    release, plan, export, verify, package, card, publish, version, runs, hub, test, lint_code, bench
+    release,
+    plan,
+    export,
+    verify,
+    package,
+    card,
+    publish,
+    version,
+    tags,
+    bump,
+    tag,
+    notes,
+    name,
+    migrate,
+    doctor,
+    runs,
+    hub,
+    test,
+    lint_code,
+    bench,
 )

@@ -37,6 +37,11 @@ class Console:
         width = Measurement.get(self._rich, self._rich.options.update(max_width=10_000), padded).maximum
         RichConsole(stderr=True, highlight=False, width=width).print(padded, soft_wrap=True)
 
+    def warn(self, text: str, remedy: str | None) -> None:
+        """Something that does not stop the release, and what mends it."""
+        mended = f" ({escape(remedy)})" if remedy else ""
+        self._rich.print(f"  [bold yellow]warning:[/bold yellow] {escape(text)}{mended}")
+
     def fail(self, text: str, remedy: str | None) -> None:
         """The end of a release that failed."""
         self._rich.print(f"[bold red]error:[/bold red] {escape(text)}")

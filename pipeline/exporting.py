@@ -17,9 +17,11 @@ from pipeline.artifacts.manifest import (
 from pipeline.errors import ReleaseError
 from pipeline.files import new_folder, sha256_of, write_json
 from pipeline.formats.protocol import ExportJob
-from pipeline.plan import Plan, Target
+from pipeline.history.states import disk_state
+from pipeline.plan import Plan
 from pipeline.progress import Advance
 from pipeline.runs.base_folder import BaseFolder
+from pipeline.targets import Target
 from pipeline.templating import Templates
 from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
 
@@ -88,6 +90,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         base_revision=job.base.revision,
         license=job.base.license,
         files=list_files(folder),
+        model=disk_state(plan.config, plan.run.path).document(),
     )
 
 

@@ -5,11 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipeline.checks import Outcome, Tagging, refuse, run_checks
 from pipeline.errors import ReleaseError
 from pipeline.formats.protocol import Footprint
 from pipeline.git import Repository
 from pipeline.machine import available_memory, device_of, free_disk
-from pipeline.plan import Plan, Target
+from pipeline.naming.meant import probably_meant, why_no_stream
+from pipeline.plan import Plan
+from pipeline.targets import Target
 from pipeline.templating import human_size
 
 # torch, transformers and PEFT, or llama.cpp, with what a prompt takes. The weights themselves are
@@ -34,29 +37,34 @@ def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
         )
 
 
-def check_tag(plan: Plan, repository: Repository) -> None:
-    """Raise ReleaseError when the tag is not what is checked out, or triggers nothing."""
+def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
+    """Raise ReleaseError when the tag is not what is checked out, triggers nothing, or does not pass a
+    required check. Returns what else the checks found, to be warned of."""
     if plan.tag is None or plan.version_tag is None:
-        return
+        return []
     name = plan.tag.name
-    if plan.version_tag.stream is None:
-        patterns = ", ".join(stream.pattern.text for stream in plan.config.streams)
+    streams = plan.config.streams
+    if plan.stream is None:
+        meant = probably_meant(name, streams)
         raise ReleaseError(
-            f"the tag {name} is of no stream, so it triggers nothing",
-            remedy=f"tag the commit by one of {patterns}, with a version such as 1.0.0",
+            f"the tag {name} is of no stream, so it triggers nothing: {why_no_stream(name, streams)}",
+            remedy=f"git tag {meant}, if that was meant" if meant else f"tag it as {streams[0].tag_of('1.0.0')}",
         )
     if plan.tag.commit.sha != plan.commit.sha:
         raise ReleaseError(
             f"the tag {name} is on {plan.tag.commit.sha[:10]}, and {plan.commit.sha[:10]} is checked out",
             remedy=f"git checkout {name}",
         )
-    changed = repository.changed_paths(plan.config.own_folders)
-    if changed:
-        listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        raise ReleaseError(
-            f"the working tree is not what {name} tags: {listed}",
-            remedy="git stash --include-untracked, or commit and tag that",
-        )
+    tagging = Tagging(
+        config=plan.config,
+        repository=repository,
+        version_tag=plan.version_tag,
+        commit=plan.commit,
+        tag=plan.tag,
+    )
+    outcomes = list(run_checks(tagging))
+    refuse(outcomes, name)
+    return [outcome for outcome in outcomes if outcome.problem]
 
 
 def check_download(size: int) -> None:

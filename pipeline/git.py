@@ -1,10 +1,12 @@
 """The repository that a release is made from: the only module that imports GitPython."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import ReleaseError, ToolError
 
@@ -13,6 +15,7 @@ try:
 except ImportError as error:  # GitPython looks for the git program when it is imported
     raise ReleaseError("git is not installed", remedy="apt-get install git") from error
 
+_SSH = "ssh -oBatchMode=yes"
 # Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
 _SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
 
@@ -26,6 +29,18 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedCommit:
+    """A commit in the log: who wrote it, its whole message, and the paths that it touched (POSIX,
+    below the repository's top; empty where nobody asked for them)."""
+
+    sha: str
+    author: str
+    time: datetime
+    message: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
     """A git tag: the commit it names, and its message if it is annotated."""
 
@@ -36,6 +51,17 @@ class Tag:
     @property
     def annotated(self) -> bool:
         return self.message is not None
+
+
+class ListedTag(NamedTuple):
+    """A tag in a list: the commit it names, when it was made (ISO 8601), the first line of its
+    message, or of its commit's where it is not annotated. A tuple, as there may be very many."""
+
+    name: str
+    commit: str
+    date: str
+    subject: str
+    annotated: bool
 
 
 class Repository:
@@ -58,6 +84,11 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self._repo.close()  # ends the `git cat-file` processes that GitPython keeps
 
+    def below_top(self, path: Path) -> str:
+        """A path as git writes it, below the repository's top; one that is outside stays as it is."""
+        path, top = path.resolve(), self.folder.resolve()
+        return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
+
     def head(self) -> Commit:
         """The commit that is checked out. Raises ReleaseError in a repository without commits."""
         try:
@@ -70,19 +101,127 @@ class Repository:
 
     def tag(self, name: str) -> Tag:
         """The tag of that name. Raises ReleaseError when there is none."""
-        reference = next((tag for tag in self._repo.tags if tag.name == name), None)
-        if reference is None:
+        if not self.has_tag(name):
             raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
+        reference = git.TagReference(self._repo, f"refs/tags/{name}")
         try:
             commit = _commit(reference.commit)
         except ValueError:
             raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag") from None
         return Tag(name=name, commit=commit, message=_text(reference.tag.message) if reference.tag else None)
 
+    def has_tag(self, name: str) -> bool:
+        """Whether there is a tag of that name."""
+        return bool(self._git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}") == name)
+
     def tags_at(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit."""
-        listed = self._git("for-each-ref", f"--points-at={commit.sha}", "--format=%(refname:strip=2)", "refs/tags")
-        return tuple(listed.splitlines())
+        return self._tag_names(f"--points-at={commit.sha}")
+
+    def tags_on(self, sha: str) -> tuple[str, ...]:
+        """The names of all tags on a commit, by its hash; none where this clone does not have it."""
+        if self._answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
+            return ()
+        return self._tag_names(f"--points-at={sha}")
+
+    def tags_before(self, commit: Commit) -> tuple[str, ...]:
+        """The names of all tags on a commit and on those that it was made from."""
+        return self._tag_names(f"--merged={commit.sha}")
+
+    def list_tags(self) -> Iterator[ListedTag]:
+        """Every tag but those of trees and files, as one `git for-each-ref` gives them."""
+        # %(object) is in the tag itself; %(*objectname) would read the commit of each one.
+        fields = ("%(refname:strip=2)", "%(objecttype)", "%(objectname)", "%(object)")
+        line = "%00".join((*fields, "%(creatordate:iso-strict)", "%(contents:subject)"))
+        for listed in self._lines("for-each-ref", f"--format={line}", "refs/tags"):
+            name, kind, sha, tagged, date, subject = listed.split("\0")
+            if kind in ("commit", "tag"):
+                yield ListedTag(name, tagged or sha, date, subject, kind == "tag")
+
+    def create_tag(self, name: str, message: str) -> None:
+        """An annotated tag on HEAD; its message is kept as it is, with lines that begin with '#'."""
+        self._git("tag", "--annotate", "--cleanup=whitespace", f"--message={message}", "--", name)
+
+    def log(self, since: str | None, until: str, *, with_paths: bool = False) -> list[LoggedCommit]:
+        """The commits that `until` was made from and `since` was not, newest first, without merges."""
+        revisions = ("--no-merges", until, *((f"^{since}",) if since else ()), "--")
+        paths = self._logged_paths(revisions) if with_paths else {}
+        commits = []
+        for entry in filter(None, self._git("log", "-z", "--format=%H%n%aN%n%cI%n%B", *revisions).split("\0")):
+            sha, author, time, message = entry.split("\n", 3)
+            made = datetime.fromisoformat(time).astimezone(UTC)
+            touched = tuple(paths.get(sha, ()))
+            commits.append(LoggedCommit(sha=sha, author=author, time=made, message=message.strip(), paths=touched))
+        return commits
+
+    def _logged_paths(self, revisions: Sequence[str]) -> dict[str, list[str]]:
+        # In the output, each commit's hash stands between two line feeds, before its paths.
+        touched: dict[str, list[str]] = {}
+        for piece in self._git("log", "-z", "--name-only", "--format=%n%H%n", *revisions).split("\0"):
+            if found := re.match(r"\n([0-9a-f]{40,64})\n", piece):
+                touched[found[1]] = []
+                piece = piece[found.end() :]
+            if path := piece.lstrip("\n"):
+                touched[next(reversed(touched))].append(path)
+        return touched
+
+    def missing_history(self, since: str | None, until: str) -> bool:
+        """Whether commits between the two are not in this clone, because it is shallow."""
+        file = Path(self._git("rev-parse", "--git-path", "shallow"))
+        shallow = self.folder / file
+        if not shallow.is_file():
+            return False
+        cut = set(shallow.read_text(encoding="ascii").split())
+        return not cut.isdisjoint(self._git("rev-list", until, *((f"^{since}",) if since else ())).split())
+
+    def files_at(self, revision: str, folder: Path) -> dict[str, str]:
+        """The files below a folder at a revision: the hash of their content by POSIX path below the
+        repository's top. Empty where the folder is not in the repository."""
+        below = self.below_top(folder)
+        if Path(below).is_absolute():
+            return {}
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", f"{below}/")
+        entries = (entry.split("\t", 1) for entry in listed.split("\0") if entry)
+        return {path: meta.split()[2] for meta, path in entries}
+
+    def changed_files(self, since: str, until: str) -> tuple[str, ...]:
+        """The paths that differ between two revisions (POSIX, below the repository's top)."""
+        listed = self._git("diff", "--name-only", "-z", "--no-renames", since, until, "--")
+        return tuple(filter(None, listed.split("\0")))
+
+    def read(self, content: str) -> bytes:
+        """The bytes of a file by the hash of its content."""
+        return bytes(self._repo.odb.stream(bytes.fromhex(content)).read())
+
+    def branch_of_releases(self, named: str | None, remote: str) -> str | None:
+        """The release branch: what the policy says, else the remote's default, else main or master.
+        None where there is no such branch."""
+        default = self._answer("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD") or ""
+        wanted = (named,) if named else (default.removeprefix(f"{remote}/"), "main", "master")
+        for branch in filter(None, wanted):
+            if any(self._answer("rev-parse", "--verify", "--quiet", ref) for ref in _branch_refs(branch, remote)):
+                return branch
+        return None
+
+    def is_on_branch(self, commit: Commit, branch: str, remote: str) -> bool:
+        """Whether a branch, here or on the remote as it was last fetched, has a commit."""
+        return any(
+            self._answer("merge-base", "--is-ancestor", commit.sha, ref) is not None
+            for ref in _branch_refs(branch, remote)
+        )
+
+    def remote_url(self, remote: str) -> str | None:
+        """The address of a remote, or None where there is no remote of that name."""
+        return self._answer("remote", "get-url", remote)
+
+    def remote_tags(self, remote: str) -> frozenset[str]:
+        """The names of all tags on a remote, by one request. Raises ToolError when it does not answer."""
+        listed = self._git("ls-remote", "--tags", "--refs", "--quiet", remote)
+        return frozenset(line.split("\t", 1)[1].removeprefix("refs/tags/") for line in listed.splitlines())
+
+    def push_tag(self, remote: str, name: str) -> None:
+        """Push a tag. Raises ToolError with git's words when the remote refuses it."""
+        self._git("push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
 
     def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
         """What is modified, staged or untracked, but for what lies in the folders left out."""
@@ -92,12 +231,41 @@ class Repository:
         listed = self._git("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
 
-    def _git(self, command: str, *arguments: str) -> str:
+    def _tag_names(self, *which: str) -> tuple[str, ...]:
+        return tuple(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags").splitlines())
+
+    def _answer(self, command: str, *arguments: str) -> str | None:
+        """What git prints, or None where it says no."""
         try:
-            return str(getattr(self._repo.git, command.replace("-", "_"))(*arguments))
+            return self._git(command, *arguments)
+        except ToolError:
+            return None
+
+    def _lines(self, command: str, *arguments: str) -> Iterator[str]:
+        """What git prints, line by line, while it is still at work."""
+        process = getattr(self._repo.git, command.replace("-", "_"))(*arguments, as_process=True)
+        for line in process.stdout:
+            yield line.decode(errors="replace").rstrip("\n")
+        try:
+            process.wait()
+        except git.GitCommandError as error:
+            raise ToolError(f"git {command}: {error.stderr}") from None
+
+    def _git(self, command: str, *arguments: str) -> str:
+        # A server that wants a password is told no, rather than waited for.
+        try:
+            run = self._repo.git.custom_environment
+            with run(GIT_TERMINAL_PROMPT="0", GIT_SSH_COMMAND=os.environ.get("GIT_SSH_COMMAND", _SSH)):
+                printed = str(getattr(self._repo.git, command.replace("-", "_"))(*arguments))
         except git.GitCommandError as error:
             said = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
             raise ToolError(f"git {command}: {said}") from None
+        # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
+        return printed.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _branch_refs(branch: str, remote: str) -> tuple[str, str]:
+    return f"refs/heads/{branch}", f"refs/remotes/{remote}/{branch}"
 
 
 def _commit(commit: git.Commit) -> Commit:

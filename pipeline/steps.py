@@ -19,26 +19,52 @@ from pipeline.card.rendering import render_card
 from pipeline.exporting import export_target, job_of
 from pipeline.files import write_text
 from pipeline.formats.protocol import ExportJob
+from pipeline.history.coming import gather
+from pipeline.history.line import line_of
+from pipeline.history.notes import make_notes, render_notes
 from pipeline.hub.access import check_access
 from pipeline.hub.fetch import fetch_base, locate_base
 from pipeline.hub.publish import Upload, check_published, publish, publish_base, tag_published
-from pipeline.plan import Plan, Target
-from pipeline.results import Answered, Committed, Exported, Fetched, Fitting, Packaged, Published, Results, Verified
+from pipeline.plan import Plan
+from pipeline.results import (
+    Answered,
+    Committed,
+    Exported,
+    Fetched,
+    Fitting,
+    Noted,
+    Packaged,
+    Published,
+    Results,
+    Verified,
+)
 from pipeline.runner import Step, Tools
+from pipeline.targets import Target
 from pipeline.templating import human_size
 from pipeline.verify.answers import Questions
 from pipeline.verify.compare import compare
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
-    if plan.version_tag and plan.version_tag.stream:
-        tools.console.note(f"Tagged release detected: {plan.version_tag.name}")
     gates.check_modules(plan.targets, verifies=verifies)
-    gates.check_tag(plan, tools.repository)
+    for outcome in gates.check_tag(plan, tools.repository):
+        tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     if plan.publishes:
         for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
             check_access(tools.hub, namespace)
     return iter(())
+
+
+def _notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    assert plan.stream is not None and plan.tag is not None
+    line = line_of(plan.config, plan.stream, tools.repository)
+    # Of git alone, and without links: the same tag gives the same card, wherever it is released from.
+    coming = gather(plan.config, tools.repository, line, plan.commit, run=plan.run.path, version=plan.version)
+    notes = make_notes(coming, plan.version_tag, plan.tag.commit.time)
+    since = coming.since.name if coming.since else "the beginning"
+    number = len(coming.changes)
+    tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
+    yield Noted(text=render_notes(notes, tools.templates))
 
 
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -100,7 +126,9 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
 def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     folder = exported.folder
-    card = render_card(target.policy.format, _job(plan, target, done, tools), exported.manifest, plan.config)
+    noted = done.of(Noted)
+    job = _job(plan, target, done, tools)
+    card = render_card(target.policy.format, job, exported.manifest, plan.config, noted[0].text if noted else None)
     write_text(folder / CARD_FILE, card)
     manifest = with_file(exported.manifest, folder, CARD_FILE)
     write_manifest(folder, manifest)
@@ -164,6 +192,12 @@ def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
     )
 
 
+def _unless_versioned(plan: Plan) -> str | None:
+    if plan.stream is None:
+        return "no version"
+    return None if plan.config.card.notes else "[card] notes is off"
+
+
 def _unless_published(plan: Plan) -> str | None:
     return None if plan.publishes else "tags of this stream do not publish"
 
@@ -173,6 +207,7 @@ def _unless_base_is_published(plan: Plan) -> str | None:
 
 
 GATES = Step(name="gates", title="Gates", once=_gates)
+NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
 EXPORT = Step(name="export", title="Export", each=_export)
@@ -189,6 +224,7 @@ CHECK = Step(name="check", title="Check what was published", each=_check, skip=_
 
 RELEASE = (
     GATES,  # tools, tag, tree, token: refuses before anything is written
+    NOTES,  # what the version brings, for the card
     BASE,  # the base model on this disk, whole
     FIT,  # adapter and base fit each other; the release fits memory and disk
     EXPORT,  # every format, under its final name when it is whole
@@ -208,7 +244,7 @@ EXPORT_ONLY = (
     EXPORT,
 )
 VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
-CARD_ONLY = (BASE, LOAD, CARD)
+CARD_ONLY = (NOTES, BASE, LOAD, CARD)
 PACKAGE_ONLY = (LOAD, PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (GATES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK)
+PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK)

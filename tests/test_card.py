@@ -109,12 +109,14 @@ class Bench:
         }
         (folder / CONFIG_FILE).write_text(json.dumps(adapter))
         (folder / METADATA_FILE).write_text(json.dumps(recorded))
-        return read_run(folder, self.config.run_pattern)
+        return read_run(folder, self.config.naming)
 
-    def card(self, name: str, *, manifest: Mapping[str, Any] | None = None, **changes: Any) -> str:
+    def card(
+        self, name: str, *, manifest: Mapping[str, Any] | None = None, notes: str | None = None, **changes: Any
+    ) -> str:
         job = self.job(name, **changes)
         described = replace(make_manifest(name, job), **dict(manifest or {}))
-        return render_card(self.policy(name).format, job, described, self.config)
+        return render_card(self.policy(name).format, job, described, self.config, notes)
 
 
 def make_manifest(name: str, job: ExportJob) -> Manifest:
@@ -253,7 +255,9 @@ def test_path_as_the_base_model(bench: Bench, identifier: str) -> None:
     """A base model whose id is a path is refused: the Hub would refuse the card."""
     base = BaseFolder(id=identifier, path=bench.folder, revision=None, license="mit")
     with pytest.raises(ReleaseError, match="base model") as caught:
-        front_matter("title", base, bench.policy("vllm").format.card, CardPolicy(language=(), tags=()), None)
+        front_matter(
+            "title", base, bench.policy("vllm").format.card, CardPolicy(language=(), tags=(), notes=True), None
+        )
     assert repr(identifier) in str(caught.value)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,12 +57,22 @@ def record_checksum(archive: Archive) -> Path:
 
     Lines of archives that are gone are dropped. Returns the path of SHA256SUMS.
     """
-    path = archive.path.with_name(SUMS_FILE)
+    folder = archive.path.parent
+    sums = {name: digest for name, digest in read_checksums(folder).items() if (folder / name).is_file()}
+    return write_checksums(folder, sums | {archive.path.name: archive.sha256})
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each archive by its name, as the folder's SHA256SUMS says; empty without one."""
+    path = folder / SUMS_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     # A line is the digest, a space, a space or an asterisk, and the name.
-    sums = {name[1:]: digest for digest, _, name in (line.partition(" ") for line in lines)}
-    sums = {name: digest for name, digest in sums.items() if (path.parent / name).is_file()}
-    sums[archive.path.name] = archive.sha256
+    return {name[1:]: digest for digest, _, name in (line.partition(" ") for line in lines)}
+
+
+def write_checksums(folder: Path, sums: Mapping[str, str]) -> Path:
+    """Write a folder's SHA256SUMS, in the order of the names. Returns its path."""
+    path = folder / SUMS_FILE
     write_text(path, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
     return path
 

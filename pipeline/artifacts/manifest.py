@@ -33,7 +33,8 @@ class FileEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
-    the moment in its names (UTC)."""
+    the moment in its names (UTC); `model` is what the model was made of (pipeline/history/model.py),
+    by which the next version is decided."""
 
     tagship: str
     format: str
@@ -49,6 +50,7 @@ class Manifest:
     base_revision: str | None
     license: str
     files: tuple[FileEntry, ...]
+    model: Mapping[str, Any] | None = None
 
 
 def tool_version() -> str:

@@ -10,8 +10,11 @@ from pipeline.config import Config
 from pipeline.formats.protocol import ExportJob, Format
 
 
-def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config) -> str:
-    """The README.md of an export. Raises ReleaseError when a template asks for what is not known."""
+def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config, notes: str | None) -> str:
+    """The README.md of an export; `notes` are its version's.
+
+    Raises ReleaseError when a template asks for what is not known.
+    """
     body = job.templates.render(
         f"cards/{form.name}.md.j2",
         title=job.title,
@@ -23,6 +26,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         usages=form.usages(job),
         files=[entry for entry in manifest.files if entry.path != CARD_FILE],
         limits=form.limits(job.variant, config.verify.kl),
+        notes=notes,
         prompts=len(config.verify.prompts),
     )
     front = front_matter(job.title, job.base, form.card, config.card, job.version)

@@ -18,9 +18,10 @@ class Hub:
     """A client of one Hub, made when it is first asked for: until then nothing is started, and no
     file is written."""
 
-    def __init__(self, connect: "Callable[[], HfApi]", *, embedded: bool) -> None:
+    def __init__(self, connect: "Callable[[], HfApi]", *, embedded: bool, has_repos: bool = True) -> None:
         self._connect = connect
         self.embedded = embedded
+        self.has_repos = has_repos  # False where an embedded Hub was never published to: no need to start it
 
     @cached_property
     def api(self) -> "HfApi":
@@ -54,4 +55,4 @@ def open_hub(endpoint: str, namespace: str, root: Path) -> Iterator[Hub]:
             server = stack.enter_context(EmbeddedHub(root=root, namespace=namespace))
             return HfApi(endpoint=server.url, token=False, library_name="tagship")
 
-        yield Hub(connect, embedded=endpoint == EMBEDDED)
+        yield Hub(connect, embedded=endpoint == EMBEDDED, has_repos=endpoint != EMBEDDED or root.is_dir())

@@ -45,7 +45,7 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> str:
     repo_id = upload.repo_id
     with hub_errors(f"create the repo {repo_id}"):
         hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
-    if released := _tags(hub, repo_id).get(upload.tag or ""):
+    if released := tags_of(hub, repo_id).get(upload.tag or ""):
         _check_released(hub, upload, released)
         return released
     with hub_errors(f"list {repo_id}"):
@@ -143,7 +143,7 @@ def tag_published(hub: Hub, upload: Upload, commit: str) -> None:
     """
     if upload.tag is None:
         return
-    found = _tags(hub, upload.repo_id).get(upload.tag)
+    found = tags_of(hub, upload.repo_id).get(upload.tag)
     if found is None:
         with hub_errors(f"tag {upload.repo_id}"):
             hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit)
@@ -151,7 +151,7 @@ def tag_published(hub: Hub, upload: Upload, commit: str) -> None:
         raise ReleaseError(f"the tag {upload.tag} of {upload.repo_id} is on {found[:10]}, not on {commit[:10]}")
 
 
-def _tags(hub: Hub, repo_id: str) -> dict[str, str]:
+def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
     """The commit of each tag of a repository."""
     with hub_errors(f"list the tags of {repo_id}"):
         return {ref.name: ref.target_commit for ref in hub.api.list_repo_refs(repo_id).tags}

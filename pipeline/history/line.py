@@ -1,0 +1,130 @@
+"""A release line: the versions of one stream, and which commits and files count for them.
+
+Formats that have versions of their own (`[formats.X] stream`) leave the line of all others, and
+nothing of one line leaks into another: a commit whose scope names such a format, or that only
+touches its files, counts for that format alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import semver
+
+from pipeline.config import Config, FormatPolicy
+from pipeline.errors import ReleaseError, UsageError
+from pipeline.git import Commit, LoggedCommit, Repository
+from pipeline.history.conventional import Change, read_message
+from pipeline.naming.tag import Stream, VersionTag, version_tags
+from pipeline.toml_reader import hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedChange:
+    """A commit, and what its message says of it."""
+
+    commit: LoggedCommit
+    change: Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The versions of a stream. `paths` are those that count (POSIX, below the repository's top;
+    empty for all), `foreign` those of formats that have versions of their own, by format."""
+
+    stream: Stream
+    paths: tuple[str, ...]
+    foreign: dict[str, tuple[str, ...]]
+    changelog: Path
+
+    def counts(self, path: str) -> bool:
+        """Whether a change to a file is a change of this line's versions."""
+        if self.paths:
+            return _is_below(path, self.paths)
+        return not any(_is_below(path, paths) for paths in self.foreign.values())
+
+    def has(self, logged: LoggedChange) -> bool:
+        """Whether a commit is of this line."""
+        scopes, touched = set(logged.change.scopes), logged.commit.paths
+        if self.stream.format not in scopes and scopes & self.foreign.keys():
+            return False
+        return any(map(self.counts, touched)) or not (touched or self.paths)
+
+
+def line_of(config: Config, stream: Stream, repository: Repository) -> Line:
+    """The release line of a stream."""
+    policy = next((policy for policy in config.formats if policy.name == stream.format), None)
+    foreign = [other for other in config.formats if other.stream and other != policy]
+    top = _below_top(config.root, repository)
+    project = (top,) if top else ()
+    return Line(
+        stream=stream,
+        paths=tuple(_joined(top, path) for path in policy.paths) if policy and policy.paths else project,
+        foreign={other.name: _own_paths(other, top) for other in foreign},
+        changelog=config.root / (policy.changelog if policy else config.versions.changelog),
+    )
+
+
+def choose_stream(config: Config, name: str | None) -> Stream:
+    """The stream of that name, else the first. Raises UsageError."""
+    if name is None:
+        return config.streams[0]
+    found = next((stream for stream in config.streams if stream.name == name), None)
+    if found is None:
+        raise UsageError(f"there is no stream {name!r}{hint(name, [stream.name for stream in config.streams])}")
+    return found
+
+
+def releases_before(repository: Repository, line: Line, at: Commit, version: str | None = None) -> list[VersionTag]:
+    """The line's version tags that a commit was made from, the highest version first; where a
+    version is given, those below it."""
+    tags = version_tags(repository.tags_before(at), [line.stream])
+    if version is None:
+        return tags
+    limit = semver.Version.parse(version)
+    return [tag for tag in tags if semver.Version.parse(tag.version) < limit]
+
+
+def last_release(tags: Sequence[VersionTag], *, final: bool) -> VersionTag | None:
+    """The highest version; where `final`, of those that are no prerelease."""
+    return next((tag for tag in tags if not (final and semver.Version.parse(tag.version).prerelease)), None)
+
+
+def changes_since(repository: Repository, line: Line, since: VersionTag | None, until: str) -> list[LoggedChange]:
+    """The line's commits from a release to a revision, newest first.
+
+    Raises ReleaseError when this clone does not have all of them.
+    """
+    start = f"refs/tags/{since.name}" if since else None
+    if repository.missing_history(start, until):
+        raise ReleaseError(
+            "this clone is shallow: commits since the last release are not in it, so that neither notes nor a "
+            "version can be made",
+            remedy="git fetch --unshallow --tags (in GitHub Actions: actions/checkout with fetch-depth: 0)",
+        )
+    by_path = bool(line.paths or line.foreign)
+    logged = (
+        LoggedChange(commit=commit, change=read_message(commit.message))
+        for commit in repository.log(start, until, with_paths=by_path)
+    )
+    return [change for change in logged if not by_path or line.has(change)]
+
+
+def _own_paths(policy: FormatPolicy, top: str) -> tuple[str, ...]:
+    templates = (f"templates/{policy.name}", f"templates/cards/{policy.name}.md.j2")
+    return tuple(_joined(top, path) for path in (*policy.paths, policy.changelog, *templates))
+
+
+def _below_top(root: Path, repository: Repository) -> str:
+    below = repository.below_top(root)
+    return "" if below == "." else below
+
+
+def _joined(top: str, path: str) -> str:
+    return "/".join(filter(None, (top, path.removeprefix("./").rstrip("/"))))
+
+
+def _is_below(path: str, places: Iterable[str]) -> bool:
+    """As git's pathspecs: a file, everything in a folder, or a pattern whose `*` matches `/` too."""
+    return any(path == place or path.startswith(f"{place}/") or fnmatchcase(path, place) for place in places)
