@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ReleaseError
-from pipeline.verify.answers import Answer
-from pipeline.verify.compare import TIE, Evidence, Limits, compare, kl_divergence
+from pipeline.verify.answers import Answer, Limits
+from pipeline.verify.compare import TIE, Evidence, compare, kl_divergence
 
 EXACT = Limits(kl=0.01, same_tokens=True)
 LOOSE = Limits(kl=0.5, same_tokens=False)

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from pipeline.errors import ReleaseError, ToolError
-from pipeline.verify.answers import Answers, Questions
-from pipeline.verify.compare import Limits, compare
+from pipeline.verify.answers import Answers, Limits, Questions
+from pipeline.verify.compare import compare
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.gguf import GgufMetadata, write_gguf

@@ -10,8 +10,7 @@ from pipeline.naming.places import Place
 from pipeline.progress import Advance
 from pipeline.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
 from pipeline.toml_reader import Reader
-from pipeline.verify.answers import Answers, Questions
-from pipeline.verify.compare import Limits
+from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
 from pipeline.weights.safetensors import read_header

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
 from pipeline.files import copy_file
@@ -10,11 +11,15 @@ from pipeline.runs.base_folder import BaseFolder, model_files, vocabulary_rows
 from pipeline.runs.run import Run
 from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.lora import read_adapter
-from pipeline.weights.merge import MergedWeights
+
+if TYPE_CHECKING:
+    from pipeline.weights.merge import MergedWeights
 
 
-def open_weights(run: Run, base: BaseFolder) -> MergedWeights:
+def open_weights(run: Run, base: BaseFolder) -> "MergedWeights":
     """Base and adapter, checked to fit. Raises ReleaseError, tensor by tensor, when they don't."""
+    from pipeline.weights.merge import MergedWeights
+
     return MergedWeights(open_checkpoint(base.path), read_adapter(run.path))
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseError
 from pipeline.files import write_json, write_text
@@ -18,13 +19,14 @@ from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Va
 from pipeline.naming.places import OLLAMA
 from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
-from pipeline.verify.answers import Answers, Questions
-from pipeline.verify.compare import Limits
+from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.checkpoint import INDEX_FILE
-from pipeline.weights.gguf import GgufMetadata, write_gguf
-from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS
+
+if TYPE_CHECKING:
+    from pipeline.weights.gguf import GgufMetadata
+    from pipeline.weights.merge import MergedWeights
 
 # Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
 # Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
@@ -103,12 +105,14 @@ class _Ollama:
 
     def footprint(self, job: ExportJob) -> Footprint:
         entries = open_weights(job.run, job.base).base.entries().values()
-        size = int(sum(entry.nbytes // entry.numpy_dtype.itemsize for entry in entries) * _BITS[_quant(job)] / 8 * 1.1)
-        largest = max(entry.nbytes // entry.numpy_dtype.itemsize for entry in entries)
+        size = int(sum(entry.elements for entry in entries) * _BITS[_quant(job)] / 8 * 1.1)
+        largest = max(entry.elements for entry in entries)
         # The largest tensor is held in the base's 16 bits and twice in float32.
         return Footprint(disk=size, memory=_CONVERTER_MEMORY + largest * 10, work=size)
 
     def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        from pipeline.weights.gguf import write_gguf
+
         weights = open_weights(job.run, job.base)
         with tempfile.TemporaryDirectory(prefix="tagship-gguf-", dir=folder.parent) as staging:
             # The converter reads names into the folder's own: a random one would not give the same bytes twice.
@@ -172,12 +176,14 @@ def _chat(job: ExportJob, model: Path) -> Chat:
     return load_chat(model, job.templates.source(by_hand) if by_hand else None)
 
 
-def _link_index(weights: MergedWeights, model: Path) -> None:
+def _link_index(weights: "MergedWeights", model: Path) -> None:
     if weights.base.index is not None:
         (model / INDEX_FILE).symlink_to((weights.base.folder / INDEX_FILE).resolve())
 
 
-def _metadata(job: ExportJob, chat: Chat) -> GgufMetadata:
+def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
+    from pipeline.weights.gguf import GgufMetadata
+
     organization, _, name = job.base.id.rpartition("/")
     base = {"name": name, "organization": organization, "repo_url": f"https://huggingface.co/{job.base.id}"}
     general = {

@@ -15,8 +15,7 @@ from pipeline.runs.base_folder import BaseFolder
 from pipeline.runs.run import Run
 from pipeline.templating import Templates
 from pipeline.toml_reader import Reader
-from pipeline.verify.answers import Answers, Questions
-from pipeline.verify.compare import Limits
+from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 
 

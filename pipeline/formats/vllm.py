@@ -8,10 +8,8 @@ from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Va
 from pipeline.naming.places import Place
 from pipeline.progress import Advance
 from pipeline.toml_reader import Reader
-from pipeline.verify.answers import Answers, Questions
-from pipeline.verify.compare import Limits
+from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
-from pipeline.weights.merge import write_merged
 
 # Merging holds a few blocks of rows for each core, whatever the model's size.
 _MEMORY = 400 << 20
@@ -38,6 +36,8 @@ class _Vllm:
 
     def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
         copy_model_files(job.run, job.base, folder)
+        from pipeline.weights.merge import write_merged
+
         write_merged(open_weights(job.run, job.base), folder, advance)
         compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
         (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")

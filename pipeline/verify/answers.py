@@ -1,14 +1,28 @@
-"""Questions to a model and what it answers: the common tongue of all runtimes."""
+"""Questions to a model, what it answers, and how far two answers may be apart: the common tongue of
+runtimes and formats. numpy is imported where arrays are written and read: every task reads this."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-LogProbs = np.ndarray[Any, np.dtype[np.float32]]
+    LogProbs = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far an export may be from base + adapter.
+
+    `kl` is the highest mean Kullback-Leibler divergence of the next-token distributions, in
+    nats; `same_tokens` asks for equal greedy answers, but for ties.
+    """
+
+    kl: float
+    same_tokens: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +57,7 @@ class Answer:
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
     text: str
-    logprobs: LogProbs
+    logprobs: "LogProbs"
 
 
 Answers = tuple[Answer, ...]
@@ -51,6 +65,8 @@ Answers = tuple[Answer, ...]
 
 def write_answers(path: Path, answers: Answers) -> None:
     """Write answers to a .npz file, for another process to read."""
+    import numpy as np
+
     described = [
         {"prompt": answer.prompt, "prompt_ids": answer.prompt_ids, "ids": answer.ids, "text": answer.text}
         for answer in answers
@@ -61,6 +77,8 @@ def write_answers(path: Path, answers: Answers) -> None:
 
 def read_answers(path: Path) -> Answers:
     """Read what `write_answers` wrote."""
+    import numpy as np
+
     with np.load(path, allow_pickle=False) as stored:
         return tuple(
             Answer(

@@ -6,23 +6,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ReleaseError
-from pipeline.verify.answers import Answer, Answers
+from pipeline.verify.answers import Answer, Answers, Limits
 
 # Two tokens whose log-probabilities differ by less than this are a tie: rounding the merged
 # weights to the base's 16 bits, which every merge does, may decide it either way.
 TIE = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How far an export may be from base + adapter.
-
-    `kl` is the highest mean Kullback-Leibler divergence of the next-token distributions, in
-    nats; `same_tokens` asks for equal greedy answers, but for ties.
-    """
-
-    kl: float
-    same_tokens: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The header of a safetensors file: where each tensor's bytes are.
 
 The `safetensors` library reads tensors but does not tell their byte ranges, which copying a
-file without loading it needs. Format: https://huggingface.co/docs/safetensors, "Format".
+file without loading it needs. Format: https://huggingface.co/docs/safetensors, "Format". Nothing here
+needs numpy until a tensor is read: every task reads headers.
 """
 
 import json
@@ -10,32 +11,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import ml_dtypes
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ReleaseError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The safetensors library's own limit.
 MAX_HEADER_BYTES = 100_000_000
 
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U64": np.dtype(np.uint64),
-    "U32": np.dtype(np.uint32),
-    "U16": np.dtype(np.uint16),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(np.bool_),
+# Bytes of one element, by the format's own name.
+SIZES: Mapping[str, int] = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
 }
 
 
@@ -54,8 +56,14 @@ class TensorEntry:
         return self.end - self.start
 
     @property
-    def numpy_dtype(self) -> np.dtype[Any]:
+    def numpy_dtype(self) -> "np.dtype[Any]":
+        from pipeline.weights.dtypes import DTYPES
+
         return DTYPES[self.dtype]
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
 
     @property
     def row_bytes(self) -> int:
@@ -76,8 +84,10 @@ class Header:
         """The length that the header declares for the whole file, in bytes."""
         return max((entry.end for entry in self.tensors.values()), default=self.data_start)
 
-    def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    def read(self, name: str) -> "np.ndarray[Any, np.dtype[Any]]":
         """A whole tensor, as an array of its own dtype."""
+        import numpy as np
+
         entry = self.tensors[name]
         data = np.fromfile(self.path, dtype=np.uint8, count=entry.nbytes, offset=entry.start)
         return data.view(entry.numpy_dtype).reshape(entry.shape)
@@ -133,9 +143,9 @@ def _entry(name: str, item: Any, data_start: int) -> TensorEntry:
     shape = tuple(item["shape"])
     if not all(type(number) is int and number >= 0 for number in (start, end, *shape)):
         raise ValueError(f"{name}: offsets and shape must be whole numbers")
-    if item["dtype"] not in DTYPES:
+    if item["dtype"] not in SIZES:
         raise ValueError(f"{name}: unknown dtype {item['dtype']!r}")
-    expected = math.prod(shape) * DTYPES[item["dtype"]].itemsize
+    expected = math.prod(shape) * SIZES[item["dtype"]]
     if end - start != expected:
         raise ValueError(f"{name}: {item['dtype']} {list(shape)} takes {expected} bytes, not {end - start}")
     return TensorEntry(name=name, dtype=item["dtype"], shape=shape, start=data_start + start, end=data_start + end)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ReleaseError
-from pipeline.weights.safetensors import DTYPES, Header, read_header
+from pipeline.weights.dtypes import DTYPES
+from pipeline.weights.safetensors import SIZES, Header, read_header
 from tests.tiny import write_tensors
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -88,3 +89,8 @@ def test_one_byte_changed(tmp_path: Path, tensors: dict[str, np.ndarray[Any, Any
     content = bytearray(write_tensors(tmp_path / "any.safetensors", tensors).read_bytes())
     content[position % len(content)] = byte
     survives(tmp_path / "any", bytes(content))
+
+
+def test_sizes_are_those_of_numpy() -> None:
+    """The bytes of an element that are known without numpy are numpy's."""
+    assert {name: dtype.itemsize for name, dtype in DTYPES.items()} == SIZES
