@@ -34,7 +34,8 @@ def ours(folder: Path) -> None:
     """Merge with tagship."""
     from pipeline.weights.checkpoint import open_checkpoint
     from pipeline.weights.lora import read_adapter
-    from pipeline.weights.merge import MergedWeights, write_merged
+    from pipeline.weights.merge import MergedWeights
+    from pipeline.weights.writing import write_merged
 
     (folder / "merged").mkdir()
     write_merged(MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter")), folder / "merged")

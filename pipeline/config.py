@@ -1,6 +1,7 @@
 """release.toml, parsed once into frozen values; all its mistakes are reported together."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import tomli
 
 from pipeline.errors import UsageError
 from pipeline.formats import registry
-from pipeline.formats.protocol import Format, Variant
+from pipeline.formats.protocol import DTYPES, ExportPolicy, Format, Variant
 from pipeline.history.policy import CheckPolicy, VersionPolicy, read_checks, read_versions
 from pipeline.naming.places import HUB
 from pipeline.naming.policy import Names, NamingPolicy, check_general, read_names, read_naming
@@ -82,6 +83,7 @@ class Config:
     migrate: Mapping[str, str]
     bases: Mapping[str, BaseModel]
     formats: tuple[FormatPolicy, ...]
+    export: ExportPolicy
     verify: VerifyPolicy
     card: CardPolicy
 
@@ -152,6 +154,7 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
         migrate=reader.table("migrate").entries(),
         formats=formats,
         bases=_bases(reader, root),
+        export=_export(reader.table("export")),
         verify=_verify(reader, formats),
         card=_card(reader),
     )
@@ -236,6 +239,23 @@ def _format(name: str, table: Reader, naming: NamingPolicy) -> FormatPolicy:
         if stream is None and table.has(key):
             table.note(key, f'needs versions of the format\'s own: add stream = "{name}-v{{version}}"')
     return policy
+
+
+def _export(table: Reader) -> ExportPolicy:
+    dtype = table.choice("dtype", "", ("", *DTYPES))
+    policy = ExportPolicy(dtype=DTYPES.get(dtype), max_shard=table.parsed("max_shard", "", _size))
+    table.close()
+    return policy
+
+
+def _size(text: str) -> int | None:
+    """Bytes, as people write them: 5GB, 500 MB, 2GiB."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT])(i?)B", text)
+    if found is None or not float(found[1]):
+        raise ValueError(f"must be a size such as 5GB or 500MB, not {text!r}")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** ("kMGT".index(found[2]) + 1))
 
 
 def _bases(reader: Reader, root: Path) -> dict[str, BaseModel]:

@@ -1,7 +1,9 @@
-"""One export: made beside its final name, renamed when whole, and kept when nothing changed."""
+"""Exports: made beside their final names, renamed when whole, and kept when nothing changed."""
 
 import hashlib
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from pipeline.progress import Advance
 from pipeline.runs.base_folder import BaseFolder
 from pipeline.targets import Target
 from pipeline.templating import Templates
-from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 
 def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
@@ -33,6 +35,7 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         base=base,
         variant=target.variant,
         settings=target.policy.settings,
+        policy=plan.config.export,
         title=target.title,
         repo_id=target.repo_id,
         version=plan.version,
@@ -41,34 +44,54 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
     )
 
 
-def export_target(plan: Plan, target: Target, job: ExportJob, advance: Advance) -> tuple[Manifest, bool]:
-    """Make an export under its final name; returns its manifest and whether it was made now.
+def export_together(
+    plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance
+) -> list[tuple[Manifest, bool]]:
+    """Make the exports of one format under their final names, reading the base once for all of them;
+    returns the manifest of each, and whether it was made now.
 
     An export that an earlier run of the same command finished, from the same inputs, is kept.
-    Raises ReleaseError when it cannot be made; then there is nothing under the name that was not
+    Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
     there before.
     """
-    state = plan.config.state / "exports" / f"{target.export_dir.name}.json"
-    inputs = _fingerprint(plan, job)
-    if (manifest := _finished(target.export_dir, state, inputs)) is not None:
-        return manifest, False
+    inputs = [_fingerprint(plan, job) for _, job in parts]
+    kept = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
+    missing = [part for part, manifest in zip(parts, kept, strict=True) if manifest is None]
+    made = iter(_export(plan, missing, advance) if missing else ())
+    results = [(manifest, False) if manifest else (next(made), True) for manifest in kept]
+    for (target, _), said, (_, new) in zip(parts, inputs, results, strict=True):
+        if new:
+            write_json(_state(plan, target), {"inputs": said})
+    return results
+
+
+def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance) -> list[Manifest]:
+    names = " and ".join(target.name for target, _ in parts)
     try:
-        with new_folder(target.export_dir) as folder:
-            target.policy.format.export(job, folder, advance)
-            manifest = _manifest(plan, target, job, folder)
-            write_manifest(folder, manifest)
+        with ExitStack() as stack:
+            folders = [stack.enter_context(new_folder(target.export_dir)) for target, _ in parts]
+            jobs = [job for _, job in parts]
+            parts[0][0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
+            manifests = [
+                _manifest(plan, target, job, folder) for (target, job), folder in zip(parts, folders, strict=True)
+            ]
+            for manifest, folder in zip(manifests, folders, strict=True):
+                write_manifest(folder, manifest)
     except OSError as error:
-        raise ReleaseError(f"the {target.name} export could not be written: {error}") from error
-    write_json(state, {"inputs": inputs})
-    return manifest, True
+        raise ReleaseError(f"the {names} export could not be written: {error}") from error
+    return manifests
 
 
-def _finished(folder: Path, state: Path, inputs: str) -> Manifest | None:
+def _state(plan: Plan, target: Target) -> Path:
+    return plan.config.state / "exports" / f"{target.export_dir.name}.json"
+
+
+def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | None:
     try:
-        if json.loads(state.read_text(encoding="utf-8"))["inputs"] != inputs:
+        if json.loads(_state(plan, target).read_text(encoding="utf-8"))["inputs"] != inputs:
             return None
-        manifest = read_manifest(folder)
-        check_files(folder, manifest, hashes=False)
+        manifest = read_manifest(target.export_dir)
+        check_files(target.export_dir, manifest, hashes=False)
     except (OSError, ValueError, KeyError, TypeError, ReleaseError):
         return None  # there is none, or it is of other inputs, or was changed: it is made again
     return manifest
@@ -107,7 +130,7 @@ def _fingerprint(plan: Plan, job: ExportJob) -> str:
         "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
         "base": [job.base.id, job.base.revision, job.base.license, base],
         "variant": asdict(job.variant),
-        "settings": repr(job.settings),
+        "settings": repr((job.settings, job.policy)),
         "names": [job.title, job.repo_id, job.version, job.namespace, plan.moment.isoformat()],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -2,13 +2,15 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO
 
 from pipeline.errors import ReleaseError, ToolError
+from pipeline.git_objects import Commit, ListedTag, LoggedCommit, Tag
 
 try:
     import git
@@ -18,50 +20,6 @@ except ImportError as error:  # GitPython looks for the git program when it is i
 _SSH = "ssh -oBatchMode=yes"
 # Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
 _SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """A commit of the repository: its full hash and its committer's time in UTC."""
-
-    sha: str
-    time: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedCommit:
-    """A commit in the log: who wrote it, its whole message, and the paths that it touched (POSIX,
-    below the repository's top; empty where nobody asked for them)."""
-
-    sha: str
-    author: str
-    time: datetime
-    message: str
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
-    """A git tag: the commit it names, and its message if it is annotated."""
-
-    name: str
-    commit: Commit
-    message: str | None
-
-    @property
-    def annotated(self) -> bool:
-        return self.message is not None
-
-
-class ListedTag(NamedTuple):
-    """A tag in a list: the commit it names, when it was made (ISO 8601), the first line of its
-    message, or of its commit's where it is not annotated. A tuple, as there may be very many."""
-
-    name: str
-    commit: str
-    date: str
-    subject: str
-    annotated: bool
 
 
 class Repository:
@@ -114,6 +72,10 @@ class Repository:
         """Whether there is a tag of that name."""
         return bool(self._git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}") == name)
 
+    def tag_hash(self, name: str) -> str:
+        """The hash of a tag itself: of the annotation, where it has one, else of its commit."""
+        return self._git("rev-parse", "--verify", f"refs/tags/{name}")
+
     def tags_at(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit."""
         return self._tag_names(f"--points-at={commit.sha}")
@@ -131,23 +93,30 @@ class Repository:
     def list_tags(self) -> Iterator[ListedTag]:
         """Every tag but those of trees and files, as one `git for-each-ref` gives them."""
         # %(object) is in the tag itself; %(*objectname) would read the commit of each one.
-        fields = ("%(refname:strip=2)", "%(objecttype)", "%(objectname)", "%(object)")
+        fields = ("%(refname:strip=2)", "%(objecttype)", "%(objectname)", "%(object)", "%(type)")
         line = "%00".join((*fields, "%(creatordate:iso-strict)", "%(contents:subject)"))
         for listed in self._lines("for-each-ref", f"--format={line}", "refs/tags"):
-            name, kind, sha, tagged, date, subject = listed.split("\0")
-            if kind in ("commit", "tag"):
-                yield ListedTag(name, tagged or sha, date, subject, kind == "tag")
+            name, kind, sha, tagged, of, date, subject = listed.split("\0")
+            if of == "tag":  # a tag of a tag
+                tagged = self._answer("rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}") or ""
+                of = "commit" if tagged else ""
+            if "commit" in (kind, of):
+                yield ListedTag(name, sha, tagged or sha, date, subject, kind == "tag")
 
     def create_tag(self, name: str, message: str) -> None:
         """An annotated tag on HEAD; its message is kept as it is, with lines that begin with '#'."""
-        self._git("tag", "--annotate", "--cleanup=whitespace", f"--message={message}", "--", name)
+        # Through a file: the kernel takes no argument as long as the notes of a thousand commits.
+        with tempfile.TemporaryFile() as text:
+            text.write(message.encode(errors="surrogateescape"))
+            text.seek(0)
+            self._git("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name, stdin=text)
 
     def log(self, since: str | None, until: str, *, with_paths: bool = False) -> list[LoggedCommit]:
         """The commits that `until` was made from and `since` was not, newest first, without merges."""
         revisions = ("--no-merges", until, *((f"^{since}",) if since else ()), "--")
         paths = self._logged_paths(revisions) if with_paths else {}
         commits = []
-        for entry in filter(None, self._git("log", "-z", "--format=%H%n%aN%n%cI%n%B", *revisions).split("\0")):
+        for entry in filter(None, self._log("--format=%H%n%aN%n%cI%n%B", *revisions).split("\0")):
             sha, author, time, message = entry.split("\n", 3)
             made = datetime.fromisoformat(time).astimezone(UTC)
             touched = tuple(paths.get(sha, ()))
@@ -155,15 +124,14 @@ class Repository:
         return commits
 
     def _logged_paths(self, revisions: Sequence[str]) -> dict[str, list[str]]:
-        # In the output, each commit's hash stands between two line feeds, before its paths.
-        touched: dict[str, list[str]] = {}
-        for piece in self._git("log", "-z", "--name-only", "--format=%n%H%n", *revisions).split("\0"):
-            if found := re.match(r"\n([0-9a-f]{40,64})\n", piece):
-                touched[found[1]] = []
-                piece = piece[found.end() :]
-            if path := piece.lstrip("\n"):
-                touched[next(reversed(touched))].append(path)
-        return touched
+        # No path is empty, so that two NUL in a row only come after a commit's hash.
+        printed = self._log("--name-only", "--no-renames", "--format=%x00%H%x00", *revisions)
+        commits = re.finditer(r"\0([0-9a-f]{40,64})\0\0(?:\n((?:[^\0]+\0)+))?", printed)
+        return {found[1]: (found[2] or "").split("\0")[:-1] for found in commits}
+
+    def _log(self, *arguments: str) -> str:
+        # Whatever the user's configuration says of signatures and of the log's encoding.
+        return self._git("log", "-z", "--no-show-signature", "--encoding=UTF-8", *arguments)
 
     def missing_history(self, since: str | None, until: str) -> bool:
         """Whether commits between the two are not in this clone, because it is shallow."""
@@ -183,6 +151,11 @@ class Repository:
         listed = self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", f"{below}/")
         entries = (entry.split("\t", 1) for entry in listed.split("\0") if entry)
         return {path: meta.split()[2] for meta, path in entries}
+
+    def file_at(self, revision: str, path: Path) -> bytes | None:
+        """The bytes of a file at a revision, or None where it was not there."""
+        listed = self._git("ls-tree", "-z", "--full-tree", revision, "--", self.below_top(path))
+        return self.read(listed.split("\t", 1)[0].split()[2]) if listed else None
 
     def changed_files(self, since: str, until: str) -> tuple[str, ...]:
         """The paths that differ between two revisions (POSIX, below the repository's top)."""
@@ -214,14 +187,17 @@ class Repository:
         """The address of a remote, or None where there is no remote of that name."""
         return self._answer("remote", "get-url", remote)
 
-    def remote_tags(self, remote: str) -> frozenset[str]:
-        """The names of all tags on a remote, by one request. Raises ToolError when it does not answer."""
-        listed = self._git("ls-remote", "--tags", "--refs", "--quiet", remote)
-        return frozenset(line.split("\t", 1)[1].removeprefix("refs/tags/") for line in listed.splitlines())
+    def remote_tags(self, remote: str) -> dict[str, str]:
+        """The hash of each tag on a remote, by its name and one request. Raises ToolError when it does not answer."""
+        with self._asking_nobody():
+            listed = self._git("ls-remote", "--tags", "--refs", "--quiet", remote)
+        pairs = (line.split("\t", 1) for line in _lines_of(listed))
+        return {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
 
     def push_tag(self, remote: str, name: str) -> None:
         """Push a tag. Raises ToolError with git's words when the remote refuses it."""
-        self._git("push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
+        with self._asking_nobody():
+            self._git("push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
 
     def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
         """What is modified, staged or untracked, but for what lies in the folders left out."""
@@ -232,7 +208,7 @@ class Repository:
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
 
     def _tag_names(self, *which: str) -> tuple[str, ...]:
-        return tuple(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags").splitlines())
+        return tuple(_lines_of(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags")))
 
     def _answer(self, command: str, *arguments: str) -> str | None:
         """What git prints, or None where it says no."""
@@ -251,17 +227,28 @@ class Repository:
         except git.GitCommandError as error:
             raise ToolError(f"git {command}: {error.stderr}") from None
 
-    def _git(self, command: str, *arguments: str) -> str:
-        # A server that wants a password is told no, rather than waited for.
+    @contextmanager
+    def _asking_nobody(self) -> Iterator[None]:
+        """A server that wants a password is told no, rather than waited for; a way to call ssh that the
+        user chose stays."""
+        chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys() or self._answer("config", "core.sshCommand")
+        ssh = {} if chosen else {"GIT_SSH_COMMAND": _SSH}
+        with self._repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", **ssh):
+            yield
+
+    def _git(self, command: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
         try:
-            run = self._repo.git.custom_environment
-            with run(GIT_TERMINAL_PROMPT="0", GIT_SSH_COMMAND=os.environ.get("GIT_SSH_COMMAND", _SSH)):
-                printed = str(getattr(self._repo.git, command.replace("-", "_"))(*arguments))
+            printed = str(getattr(self._repo.git, command.replace("-", "_"))(*arguments, istream=stdin))
         except git.GitCommandError as error:
             said = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
             raise ToolError(f"git {command}: {said}") from None
         # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
         return printed.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _lines_of(printed: str) -> list[str]:
+    """What git prints, by its line feeds alone: a tag's name may hold what Python takes for a line's end."""
+    return printed.split("\n") if printed else []
 
 
 def _branch_refs(branch: str, remote: str) -> tuple[str, str]:

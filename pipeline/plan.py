@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.config import EMBEDDED, Config, parse_endpoint
 from pipeline.errors import ReleaseError, UsageError
-from pipeline.git import Commit, Repository, Tag
+from pipeline.git import Repository
+from pipeline.git_objects import Commit, Tag
 from pipeline.naming.fields import FieldValue, PatternError
 from pipeline.naming.policy import make_name
 from pipeline.naming.tag import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags

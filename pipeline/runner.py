@@ -28,9 +28,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a release: `once` runs for the whole plan, `each` for every target.
+    """One step of a release: `once` runs for the whole plan, `each` for every target, `together` for all
+    targets of one format at a time.
 
-    Both take what earlier steps returned and give what later ones select from. `skip` gives the
+    All take what earlier steps returned and give what later ones select from. `skip` gives the
     reason why a plan does not need the step, or None.
     """
 
@@ -38,6 +39,7 @@ class Step:
     title: str
     once: Callable[[Plan, Results, Tools], Iterable[object]] | None = None
     each: Callable[[Plan, Target, Results, Tools], Iterable[object]] | None = None
+    together: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
     skip: Callable[[Plan], str | None] = lambda plan: None
 
 
@@ -45,7 +47,8 @@ class Step:
 class Finished:
     """What a run of steps made.
 
-    `seconds` is by step, `target_seconds` by target's name and step; `skipped` holds the reasons.
+    `seconds` is by step, `target_seconds` by target's name and step, where targets that were done
+    together have the time that it took for all of them; `skipped` holds the reasons.
     """
 
     results: Results
@@ -69,10 +72,23 @@ def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools) -> Finished:
         began = monotonic()
         if step.once:
             done = done.plus(step.once(plan, done, tools))
-        if step.each:
-            for target in plan.targets:
-                began_target = monotonic()
-                done = done.plus(step.each(plan, target, done, tools))
-                target_seconds[target.name][step.name] = round(monotonic() - began_target, 3)
+        for targets in _groups(step, plan):
+            began_group = monotonic()
+            if step.each:
+                done = done.plus(step.each(plan, targets[0], done, tools))
+            if step.together:
+                done = done.plus(step.together(plan, targets, done, tools))
+            for target in targets:
+                target_seconds[target.name][step.name] = round(monotonic() - began_group, 3)
         seconds[step.name] = round(monotonic() - began, 3)
     return Finished(results=done, seconds=seconds, target_seconds=dict(target_seconds), skipped=skipped)
+
+
+def _groups(step: Step, plan: Plan) -> list[list[Target]]:
+    """The targets that a step does at a time."""
+    if step.each:
+        return [[target] for target in plan.targets]
+    by_format: dict[str, list[Target]] = defaultdict(list)
+    for target in plan.targets if step.together else ():
+        by_format[target.policy.name].append(target)
+    return list(by_format.values())

@@ -1,6 +1,6 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from pipeline.artifacts.manifest import (
     write_manifest,
 )
 from pipeline.card.rendering import render_card
-from pipeline.exporting import export_target, job_of
+from pipeline.exporting import export_together, job_of
 from pipeline.files import write_text
 from pipeline.formats.protocol import ExportJob
 from pipeline.history.coming import gather
@@ -84,14 +84,15 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
         yield Fitting(target=target, footprint=footprint)
 
 
-def _export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    job = _job(plan, target, done, tools)
-    work = done.for_target(Fitting, target).footprint.work
-    with tools.console.bytes(target.name, work) as advance:
-        manifest, new = export_target(plan, target, job, advance)
-    size = human_size(sum(entry.size for entry in manifest.files))
-    tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")
-    yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+    parts = [(target, _job(plan, target, done, tools)) for target in targets]
+    work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
+    with tools.console.bytes(", ".join(target.name for target in targets), work) as advance:
+        exported = export_together(plan, parts, advance)
+    for target, (manifest, new) in zip(targets, exported, strict=True):
+        size = human_size(sum(entry.size for entry in manifest.files))
+        tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")
+        yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 
 def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -210,7 +211,7 @@ GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
-EXPORT = Step(name="export", title="Export", each=_export)
+EXPORT = Step(name="export", title="Export", together=_export)
 LOAD = Step(name="load", title="Exports", each=_load)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
 VERIFY = Step(name="verify", title="Verify", each=_verify)

@@ -14,10 +14,11 @@ import pytest
 from pipeline.errors import ReleaseError, ToolError
 from pipeline.weights import ggml
 from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.gguf import GgufMetadata, write_gguf
-from pipeline.weights.lora import check_fit, read_adapter
+from pipeline.weights.gguf import GgufMetadata, write_ggufs
+from pipeline.weights.lora import read_adapter
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, tensor_types
+from pipeline.weights.rows import whole_tensor
 from tests import tiny
 
 gguf = pytest.importorskip("gguf")
@@ -54,14 +55,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def opened(base: Path, adapter: Path) -> MergedWeights:
-    weights = MergedWeights(open_checkpoint(base), read_adapter(adapter))
-    check_fit(weights.adapter, weights.base)
-    return weights
+    return MergedWeights(open_checkpoint(base), read_adapter(adapter))
 
 
 def written(weights: MergedWeights, target: Path, quant: str, metadata: GgufMetadata = METADATA) -> Any:
     counted: list[int] = []
-    write_gguf(weights, weights.base.folder, target, quant, metadata, counted.append)
+    write_ggufs(weights, weights.base.folder, {quant: target}, metadata, counted.append)
     reader = gguf.GGUFReader(target)
     matrices = [tensor for tensor in reader.tensors if len(tensor.shape) > 1]
     assert sum(counted) == sum(tensor.n_bytes for tensor in matrices)
@@ -98,7 +97,7 @@ def merged(weights: MergedWeights) -> dict[str, Array]:
     for name in weights.base.entries().keys() & names.keys():
         owner = weights.base.owner(name)
         assert owner is not None
-        array = weights.tensor(name) if name in weights.adapter.deltas else owner.read(name)
+        array = whole_tensor(weights, name) if name in weights.changed else owner.read(name)
         found[names[name]] = array.astype(np.float32)
     return found
 
@@ -130,7 +129,7 @@ def test_the_adapter_is_in_the_file(phi3: MergedWeights, tmp_path: Path) -> None
         for theirs, ours in PHI3_NAMES.items():
             name = f"model.layers.{layer}.{theirs}.weight"
             data = held[f"blk.{layer}.{ours}.weight"].data
-            assert np.array_equal(data, phi3.tensor(name).astype(np.float32))
+            assert np.array_equal(data, whole_tensor(phi3, name).astype(np.float32))
             owner = phi3.base.owner(name)
             assert owner is not None
             assert (data != owner.read(name).astype(np.float32)).mean() > 0.5
@@ -181,11 +180,26 @@ def test_llama_rows_are_permuted_after_the_merge(tmp_path: Path) -> None:
     weights = opened(base, tiny.adapter(base, tmp_path / "adapter"))
     held = tensors_of(written(weights, tmp_path / "model.gguf", "f32"))
     for theirs, ours, heads in (("q_proj", "attn_q", 4), ("k_proj", "attn_k", 2), ("v_proj", "attn_v", 0)):
-        expected = weights.tensor(f"model.layers.1.self_attn.{theirs}.weight").astype(np.float32)
+        expected = whole_tensor(weights, f"model.layers.1.self_attn.{theirs}.weight").astype(np.float32)
         if heads:
             pairs = expected.reshape(heads, 2, expected.shape[0] // heads // 2, expected.shape[1])
             expected = pairs.swapaxes(1, 2).reshape(expected.shape)
         assert np.array_equal(held[f"blk.1.{ours}.weight"].data, expected)
+
+
+def test_head_that_was_tied(tmp_path: Path) -> None:
+    """Where only the head of tied embeddings was trained, the file has it beside the base's embedding."""
+    base = tiny.llama(tmp_path / "base", layers=1, hidden=HIDDEN, dtype=tiny.FLOAT32)
+    (shard,) = open_checkpoint(base).shards
+    tiny.write_tensors(shard.path, {name: shard.read(name) for name in shard.tensors if name != "lm_head.weight"})
+    tiny.edit_json(base / "config.json", tie_word_embeddings=True)
+    tiny.tokenizer(base)
+    weights = opened(base, tiny.adapter(base, tmp_path / "adapter", target_modules=["lm_head"]))
+    held = tensors_of(written(weights, tmp_path / "model.gguf", "f32"))
+    embedding = open_checkpoint(base).shards[0].read("model.embed_tokens.weight")
+    assert np.array_equal(held["token_embd.weight"].data, embedding)
+    assert np.array_equal(held["output.weight"].data, whole_tensor(weights, "lm_head.weight"))
+    assert (held["output.weight"].data != embedding).mean() > 0.5
 
 
 @pytest.mark.parametrize("dtype", [tiny.FLOAT16, tiny.FLOAT32])
@@ -228,7 +242,7 @@ def small(tmp_path: Path) -> Path:
 def refused(base: Path, kind: type[ReleaseError]) -> ReleaseError:
     weights = opened(base, base.parent / "adapter")
     with pytest.raises(kind) as caught:
-        write_gguf(weights, base, base.parent / "model.gguf", "q8_0", METADATA, lambda _: None)
+        write_ggufs(weights, base, {"q8_0": base.parent / "model.gguf"}, METADATA, lambda _: None)
     return caught.value
 
 

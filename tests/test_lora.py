@@ -1,7 +1,6 @@
-"""LoRA adapters as PEFT saves them: which deltas they hold, and which adapters are refused by name."""
+"""LoRA adapters as PEFT saves them: what they change, and which adapters are refused by name."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ReleaseError
+from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.weights.changes import LowRank, Magnitude, TokenRows
 from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.lora import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    Adapter,
-    AdapterConfig,
-    check_fit,
-    read_adapter,
-    read_adapter_config,
-)
+from pipeline.weights.lora import Adapter, read_adapter
+from pipeline.weights.merge import MergedWeights
 from tests import tiny
 
 A, B = "base_model.model.layer.proj.lora_A.weight", "base_model.model.layer.proj.lora_B.weight"
@@ -50,65 +44,36 @@ def refused(folder: Path) -> str:
 
 
 def test_plain_adapter(tmp_path: Path) -> None:
-    """A pair of A and B becomes one delta for the module's weight, scaled by alpha / rank."""
-    (delta,) = read_adapter(write_adapter(tmp_path)).deltas.values()
-    assert delta.tensor == "layer.proj.weight"
-    assert delta.shape == (3, 4)
-    assert delta.scale == 3.0
-    assert (delta.a.shape, delta.b.shape) == ((2, 4), (3, 2))
+    """A pair of A and B becomes one change of the module's weight, scaled by alpha / rank."""
+    adapter = read_adapter(write_adapter(tmp_path))
+    assert not adapter.replaced
+    assert adapter.parameters == ("layer.proj.weight",)
+    (low,) = adapter.changes["layer.proj.weight"]
+    assert isinstance(low, LowRank)
+    assert low.shape == (3, 4)
+    assert low.scale == 3.0
+    assert (low.a.shape, low.b.shape) == ((2, 4), (3, 2))
 
 
 def test_transposed_adapter(tmp_path: Path) -> None:
     """With fan_in_fan_out the base's tensor is (in, out)."""
-    (delta,) = read_adapter(write_adapter(tmp_path, fan_in_fan_out=True)).deltas.values()
-    assert delta.transposed
-    assert delta.shape == (4, 3)
+    ((low,),) = read_adapter(write_adapter(tmp_path, fan_in_fan_out=True)).changes.values()
+    assert isinstance(low, LowRank)
+    assert low.transposed
+    assert low.shape == (4, 3)
 
 
-def test_configuration(tmp_path: Path) -> None:
-    """What a release needs of adapter_config.json is read, and target_modules are sorted."""
-    config = read_adapter_config(
-        write_adapter(
-            tmp_path,
-            base_model_name_or_path="acme/base",
-            revision="abc",
-            lora_dropout=0.25,
-            use_rslora=True,
-            target_modules=["v", "a"],
-            rank_pattern={"a": 8},
-            alpha_pattern={"v": 1},
-        )
-    )
-    assert config == AdapterConfig(
-        base_model="acme/base",
-        revision="abc",
-        rank=2,
-        alpha=6.0,
-        rank_stabilised=True,
-        rank_pattern={"a": 8},
-        alpha_pattern={"v": 1},
-        transposed=False,
-        target_modules=("a", "v"),
-        unsupported=(),
-    )
-
-
-def test_target_modules_as_one_pattern(tmp_path: Path) -> None:
-    """target_modules may be one regular expression."""
-    assert read_adapter_config(write_adapter(tmp_path, target_modules="all-linear")).target_modules == ("all-linear",)
-
-
-@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "eva", None])
+@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "eva", "mica", None])
 def test_initialisations_that_leave_the_base_alone(tmp_path: Path, init: Any) -> None:
     """Initialisations that do not change the base weights are merged."""
-    assert len(read_adapter(write_adapter(tmp_path, init_lora_weights=init)).deltas) == 1
+    assert len(read_adapter(write_adapter(tmp_path, init_lora_weights=init)).changes) == 1
 
 
 def test_keys_that_say_nothing(tmp_path: Path) -> None:
     """Keys of PEFT's variants that are null, false or empty leave an adapter plain."""
     empty = dict.fromkeys(("bias", "modules_to_save", "kasa_config", "trainable_token_indices", "rank_pattern"))
     folder = write_adapter(tmp_path, **empty, use_dora=False, loftq_config={}, layer_replication=[])
-    assert len(read_adapter(folder).deltas) == 1
+    assert len(read_adapter(folder).changes) == 1
 
 
 # Scale
@@ -145,19 +110,8 @@ def test_scale_is_that_of_peft(tmp_path: Path, lora: dict[str, Any]) -> None:
     """Plain, rank-stabilised and with rank and alpha patterns, each module's factor is the one PEFT computes."""
     base = tiny.llama(tmp_path / "base")
     folder = tiny.adapter(base, tmp_path / "adapter", **lora)
-    deltas = read_adapter(folder).deltas
-    assert {name: delta.scale for name, delta in deltas.items()} == pytest.approx(peft_scales(base, folder), rel=1e-12)
-
-
-def test_scale_by_hand(tmp_path: Path) -> None:
-    """alpha / sqrt(rank) where rank-stabilised; the first pattern that fits a module's path or its end decides."""
-    config = read_adapter_config(
-        write_adapter(tmp_path, use_rslora=True, rank_pattern={"q": 16, "x.q": 4}, alpha_pattern={"k": 12})
-    )
-    assert config.scale_of("layers.0.q") == 6 / 4
-    assert config.scale_of("layers.0.x.q") == 6 / 4
-    assert config.scale_of("layers.0.k") == 12 / math.sqrt(2)
-    assert config.scale_of("layers.0.seq") == 6 / math.sqrt(2)
+    scales = {name: low.scale for name, (low,) in read_adapter(folder).changes.items() if isinstance(low, LowRank)}
+    assert scales == pytest.approx(peft_scales(base, folder), rel=1e-12)
 
 
 # Refused
@@ -166,14 +120,7 @@ def test_scale_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"use_dora": True}, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"trainable_token_indices": [5]}, "trainable_token_indices"),
-        ({"trainable_token_indices": {"embed_tokens": [5]}}, "trainable_token_indices"),
         ({"target_parameters": ["experts.gate_up_proj"]}, "target_parameters"),
-        ({"bias": "all"}, "bias = 'all'"),
-        ({"bias": "lora_only"}, "bias = 'lora_only'"),
-        ({"lora_bias": True}, "lora_bias"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"init_lora_weights": "pissa_niter_16"}, "pissa_niter_16"),
         ({"init_lora_weights": "OLoRA"}, "olora"),
@@ -184,7 +131,10 @@ def test_scale_by_hand(tmp_path: Path) -> None:
         ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
         ({"use_qalora": True}, "use_qalora"),
         ({"use_bdlora": {"nblocks": 2}}, "use_bdlora"),
-        ({"kasa_config": {"beta": 1.0}}, "kasa_config"),
+        ({"kasa_config": {"beta": 1.0}}, "KaSA"),
+        ({"velora_config": {"num_groups": 4}}, "VeLoRA"),
+        ({"monteclora_config": {"num_samples": 8}}, "MonteCLoRA"),
+        ({"init_lora_weights": "a_later_one"}, "a_later_one"),
         ({"arrow_config": {"top_k": 3}}, "arrow_config"),
         ({"peft_type": "ADALORA"}, "ADALORA"),
         ({"peft_type": "IA3"}, "IA3"),
@@ -203,21 +153,59 @@ def test_what_is_not_merged_is_refused_by_name(tmp_path: Path, config: dict[str,
 
 def test_all_reasons_are_told_at_once(tmp_path: Path) -> None:
     """Two things that cannot be merged are both in the message."""
-    message = refused(write_adapter(tmp_path, use_dora=True, bias="all"))
-    assert "DoRA" in message
-    assert "bias" in message
+    message = refused(write_adapter(tmp_path, use_qalora=True, init_lora_weights="loftq"))
+    assert "QALoRA" in message
+    assert "loftq" in message
+
+
+@pytest.mark.parametrize("method", ["pissa", "pissa_niter_4", "olora", "corda", "lora_ga"])
+def test_initialisation_that_can_be_converted(tmp_path: Path, method: str) -> None:
+    """Of an initialisation that PEFT can take back, the message tells how."""
+    assert "path_initial_model_for_weight_conversion" in refused(write_adapter(tmp_path, init_lora_weights=method))
+
+
+OTHER_METHODS = {
+    "IA3": {"feedforward_modules": ["down_proj"], "target_modules": ["k_proj"]},
+    "LOHA": {"r": 8, "alpha": 8, "module_dropout": 0.0},
+    "LOKR": {"r": 8, "alpha": 8, "decompose_both": False},
+    "VERA": {"r": 256, "projection_prng_key": 0},
+    "PROMPT_TUNING": {"num_virtual_tokens": 8, "token_dim": 64},
+    "PREFIX_TUNING": {"num_virtual_tokens": 8, "encoder_hidden_size": 64},
+    "P_TUNING": {"num_virtual_tokens": 8},
+    "ADALORA": {"r": 8, "lora_alpha": 8, "target_r": 8, "init_r": 12},
+    "TRAINABLE_TOKENS": {"token_indices": [1], "target_modules": ["embed_tokens"]},
+    "XLORA": {"adapters": {}, "hidden_size": 64},
+}
+
+
+@pytest.mark.parametrize("method", OTHER_METHODS)
+def test_other_methods_than_lora(tmp_path: Path, method: str) -> None:
+    """Another method's configuration, as PEFT writes it, without LoRA's own keys, is refused by the method's name."""
+    document = {"peft_type": method, "base_model_name_or_path": "acme/base", **OTHER_METHODS[method]}
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ReleaseError, match=f"cannot be merged: it is {method}, not LORA") as caught:
+        read_adapter(tmp_path)
+    assert caught.value.remedy
+
+
+PREFIX = "base_model.model."
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "base_model.model.layer.proj.lora_magnitude_vector",
-        "base_model.model.embed.lora_embedding_A",
-        "base_model.model.lm_head.weight",
-        "base_model.model.layer.proj.lora_B.bias",
-        "base_model.model.layer.proj.lora_A.default.weight",
-        "base_model.model.layer.proj.base_layer.weight",
+        f"{PREFIX}layer.other.lora_magnitude_vector",
+        f"{PREFIX}layer.proj.lora_magnitude_vector",
+        f"{PREFIX}embed.lora_embedding_A",
+        f"{PREFIX}layer.other.lora_B.bias",
+        f"{PREFIX}layer.proj.lora_A.default.weight",
+        f"{PREFIX}layer.proj.lora_velora_embed",
+        f"{PREFIX}layer.proj.lora_diag",
+        f"{PREFIX}layer.proj.lora_E",
+        f"{PREFIX}embed.token_adapter.trainable_tokens_original",
+        f"{PREFIX}embed.original_module.weight",
         "layer.proj.lora_A.weight",
+        "lm_head.weight",
     ],
 )
 def test_left_over_tensors_are_listed(tmp_path: Path, name: str) -> None:
@@ -257,6 +245,86 @@ def test_adapter_without_tensors(tmp_path: Path) -> None:
     assert refused(write_adapter(tmp_path, {})).endswith("it has none")
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 4, 1)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("embed.lora_embedding_A", "embed.lora_embedding_B"),
+        ("embed.token_adapter.trainable_tokens_delta",),
+        ("proj.lora_A.weight", "proj.lora_B.weight"),
+    ],
+)
+def test_parts_that_are_no_matrices(tmp_path: Path, names: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    """What should have two dimensions and has not is listed."""
+    message = refused(write_adapter(tmp_path, {f"{PREFIX}{name}": np.ones(shape, np.float32) for name in names}))
+    assert all(name in message for name in names)
+
+
+def test_saved_module(tmp_path: Path) -> None:
+    """A module that was saved whole replaces the parameter, also beside what it was before the training."""
+    head = {f"{PREFIX}lm_head.{name}weight": np.full((2, 4), 1, np.float32) for name in ("", "modules_to_save.")}
+    head[f"{PREFIX}lm_head.original_module.weight"] = np.zeros((2, 4), np.float32)
+    adapter = read_adapter(write_adapter(tmp_path, head))
+    assert {name: entry.name for name, entry in adapter.replaced.items()} == {
+        "lm_head.weight": f"{PREFIX}lm_head.weight"
+    }
+
+
+def test_two_tensors_for_one_parameter(tmp_path: Path) -> None:
+    """Two tensors that claim to be the same parameter and differ are not chosen from."""
+    tensors = {f"{PREFIX}lm_head.{name}weight": np.full((2, 4), len(name), np.float32) for name in ("", "base_layer.")}
+    assert refused(write_adapter(tmp_path, tensors)).endswith(f": {PREFIX}lm_head.base_layer.weight")
+
+
+@pytest.mark.parametrize("suffix", ["", ".weight"])
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1)])
+def test_dora_magnitude(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    """DoRA's magnitude comes after the matrices, under both of its names and in older PEFT's shapes."""
+    name = f"{PREFIX}layer.proj.lora_magnitude_vector{suffix}"
+    folder = write_adapter(tmp_path, adapter_tensors() | {name: np.ones(shape, np.float32)}, use_dora=True)
+    low, magnitude = read_adapter(folder).changes["layer.proj.weight"]
+    assert isinstance(low, LowRank)
+    assert isinstance(magnitude, Magnitude)
+    assert magnitude.shape == (3, None)
+
+
+def test_dora_magnitude_under_both_names(tmp_path: Path) -> None:
+    """Of two magnitudes for one module none is dropped."""
+    names = [f"{PREFIX}layer.proj.lora_magnitude_vector{suffix}" for suffix in ("", ".weight")]
+    tensors = adapter_tensors() | {name: np.ones(3, np.float32) for name in names}
+    assert refused(write_adapter(tmp_path, tensors, use_dora=True)).endswith(f": {names[1]}")
+
+
+def test_adapter_on_an_adapter(tmp_path: Path) -> None:
+    """Of two adapters on one module, one around the other, none is dropped."""
+    nested = {name.replace("proj.", "proj.base_layer."): array for name, array in adapter_tensors().items()}
+    message = refused(write_adapter(tmp_path, adapter_tensors() | nested))
+    assert "lora_A.weight" in message
+    assert "lora_B.weight" in message
+
+
+def test_dora_without_magnitude(tmp_path: Path) -> None:
+    """DoRA whose magnitudes are not in the file would be merged as another model."""
+    assert "layer.proj has no lora_magnitude_vector" in refused(write_adapter(tmp_path, use_dora=True))
+
+
+def test_tokens_lie_below_a_lora(tmp_path: Path) -> None:
+    """Trained tokens of a module with a LoRA are put in first, whatever the order of the file."""
+    tokens = {f"{PREFIX}layer.proj.base_layer.token_adapter.trainable_tokens_delta": np.ones((2, 4), np.float16)}
+    folder = write_adapter(tmp_path, adapter_tensors() | tokens, trainable_token_indices={"proj": [0, 2]})
+    rows, low = read_adapter(folder).changes["layer.proj.weight"]
+    assert isinstance(rows, TokenRows)
+    assert rows.indices == (0, 2)
+    assert isinstance(low, LowRank)
+
+
+def test_as_many_rows_as_tokens(tmp_path: Path) -> None:
+    """Trained rows of another number than the configuration's tokens are refused."""
+    tokens = {f"{PREFIX}embed.token_adapter.trainable_tokens_delta": np.ones((2, 4), np.float16)}
+    assert "has 2 rows" in refused(write_adapter(tmp_path, tokens, trainable_token_indices={"embed": [5]}))
+    assert "has 2 rows" in refused(write_adapter(tmp_path, tokens, trainable_token_indices={"a": [5, 6], "b": [7, 8]}))
+
+
 @pytest.mark.parametrize(("a", "b"), [((2, 4), (3, 5)), ((5, 4), (3, 5)), ((5, 4), (3, 2))])
 def test_ranks_that_disagree(tmp_path: Path, a: tuple[int, int], b: tuple[int, int]) -> None:
     """A and B of different ranks, or of another rank than the configuration's, are refused by the module."""
@@ -278,44 +346,12 @@ def test_missing_weights(tmp_path: Path) -> None:
     assert WEIGHTS_FILE in refused(tmp_path)
 
 
-def test_missing_configuration(tmp_path: Path) -> None:
-    """A folder without adapter_config.json is no finished training run."""
-    with pytest.raises(ReleaseError, match="no finished training run") as caught:
-        read_adapter_config(tmp_path)
-    assert caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "null",
-        "{}",
-        '{"peft_type": "LORA", "r": 2}',
-        '{"r": "two", "lora_alpha": 1}',
-        '{"r": 0, "lora_alpha": 1}',
-        '{"r": -2, "lora_alpha": 1}',
-        '{"r": 2, "lora_alpha": null}',
-        '{"r": 2, "lora_alpha": 1, "rank_pattern": 5}',
-        '{"r": 2, "lora_alpha": 1, "rank_pattern": {"q": 0}}',
-        '{"r": 2, "lora_alpha": 1, "alpha_pattern": {"q": "x"}}',
-        '{"r": 2, "lora_alpha": 1, "alpha_pattern": {"q(": 1}}',
-    ],
-)
-def test_broken_configuration(tmp_path: Path, text: str) -> None:
-    """A configuration that is no JSON, lacks what is needed, or holds impossible numbers is refused."""
-    (tmp_path / CONFIG_FILE).write_text(text, encoding="utf-8")
-    with pytest.raises(ReleaseError, match="is not a PEFT adapter's configuration"):
-        read_adapter_config(tmp_path)
-
-
 # Fit
 
 
 def fit_problem(adapter: Adapter, base: Path) -> str:
     with pytest.raises(ReleaseError, match="does not fit the base model") as caught:
-        check_fit(adapter, open_checkpoint(base))
+        MergedWeights(open_checkpoint(base), adapter)
     assert caught.value.remedy
     assert "--base" in caught.value.remedy
     return str(caught.value)
@@ -324,7 +360,7 @@ def fit_problem(adapter: Adapter, base: Path) -> str:
 def test_adapter_that_fits(tmp_path: Path) -> None:
     """An adapter whose every tensor is in the base with the right shape fits."""
     base = write_base(tmp_path / "base", layer__proj__weight=np.zeros((3, 4), np.float16))
-    check_fit(read_adapter(write_adapter(tmp_path)), open_checkpoint(base))
+    assert MergedWeights(open_checkpoint(base), read_adapter(write_adapter(tmp_path))).changed == {"layer.proj.weight"}
 
 
 def test_every_misfit_is_named(tmp_path: Path) -> None:
@@ -351,6 +387,67 @@ def test_adapter_of_another_model(tmp_path: Path) -> None:
     """A real adapter does not fit a model with another hidden size."""
     base = tiny.llama(tmp_path / "base")
     adapter = read_adapter(tiny.adapter(base, tmp_path / "adapter"))
-    check_fit(adapter, open_checkpoint(base))
+    assert MergedWeights(open_checkpoint(base), adapter).changed == set(adapter.changes)
     message = fit_problem(adapter, tiny.llama(tmp_path / "wider", hidden=128))
-    assert message.count("the adapter needs") == len(adapter.deltas)
+    assert message.count("the adapter needs") == len(adapter.changes)
+
+
+def test_token_beyond_the_vocabulary(tmp_path: Path) -> None:
+    """A trained token that the base has no row for is named."""
+    tokens = {f"{PREFIX}model.embed_tokens.token_adapter.trainable_tokens_delta": np.ones((2, 4), np.float16)}
+    adapter = read_adapter(write_adapter(tmp_path, tokens, trainable_token_indices=[1, 3]))
+    base = write_base(tmp_path / "base", model__embed_tokens__weight=np.zeros((3, 4), np.float16))
+    assert "model.embed_tokens.weight has 3 rows, the adapter trained token 3" in fit_problem(adapter, base)
+
+
+def test_bias_of_a_lora_without_one_in_the_base(tmp_path: Path) -> None:
+    """lora_bias needs a bias to be added to, and the message says so."""
+    bias = {f"{PREFIX}layer.proj.lora_B.bias": np.ones(3, np.float32)}
+    adapter = read_adapter(write_adapter(tmp_path, adapter_tensors() | bias, lora_bias=True))
+    base = write_base(tmp_path / "base", layer__proj__weight=np.zeros((3, 4), np.float16))
+    assert "lora_bias" in fit_problem(adapter, base)
+
+
+def test_quantized_base_under_other_names(tmp_path: Path) -> None:
+    """A base whose quantizer renamed its weights, as GPTQ and AWQ do, is told to be quantized."""
+    base = write_base(tmp_path / "base", layer__proj__qweight=np.zeros((4, 3), np.int32))
+    assert "quantized" in fit_problem(read_adapter(write_adapter(tmp_path)), base)
+
+
+def test_saved_module_of_another_shape(tmp_path: Path) -> None:
+    """A module that was saved whole must have the base's shape: only a vocabulary may have more or fewer rows."""
+    norm = {
+        f"{PREFIX}model.norm.weight": np.ones(5, np.float32),
+        f"{PREFIX}lm_head.weight": np.ones((7, 4), np.float32),
+    }
+    adapter = read_adapter(write_adapter(tmp_path, norm))
+    base = write_base(
+        tmp_path / "base",
+        model__norm__weight=np.ones(4, np.float16),
+        lm_head__weight=np.ones((6, 4), np.float16),
+    )
+    message = fit_problem(adapter, base)
+    assert "model.norm.weight is [4], the adapter has [5] in its place" in message
+    assert "lm_head" not in message
+
+
+def test_saved_module_that_the_base_has_not(tmp_path: Path) -> None:
+    """A saved module inside of the model that the base lacks is a misfit; a head beside it is new."""
+    saved = {f"{PREFIX}{name}.weight": np.ones((2, 4), np.float32) for name in ("model.adapter", "score")}
+    adapter = read_adapter(write_adapter(tmp_path, saved))
+    message = fit_problem(adapter, write_base(tmp_path / "base", model__norm__weight=np.ones(4, np.float16)))
+    assert "model.adapter.weight is not in the base" in message
+    assert "score" not in message
+
+
+def test_vocabulary_resized_on_one_side(tmp_path: Path) -> None:
+    """An embedding with more rows than the head is no model: both are named."""
+    saved = {f"{PREFIX}model.embed_tokens.weight": np.ones((7, 4), np.float32)}
+    adapter = read_adapter(write_adapter(tmp_path, saved))
+    base = write_base(
+        tmp_path / "base",
+        model__embed_tokens__weight=np.ones((6, 4), np.float16),
+        lm_head__weight=np.ones((6, 4), np.float16),
+    )
+    message = fit_problem(adapter, base)
+    assert "model.embed_tokens.weight would have 7 rows and lm_head.weight would have 6 rows" in message

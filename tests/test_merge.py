@@ -12,9 +12,12 @@ import pytest
 
 from pipeline.errors import ReleaseError
 from pipeline.files import new_folder
+from pipeline.weights.changes import LowRank
 from pipeline.weights.checkpoint import INDEX_FILE, Checkpoint, open_checkpoint
-from pipeline.weights.lora import Adapter, check_fit, read_adapter
-from pipeline.weights.merge import MergedWeights, write_merged
+from pipeline.weights.lora import Adapter, read_adapter
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.rows import whole_tensor
+from pipeline.weights.writing import write_merged
 from tests import tiny
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,7 +39,6 @@ class Case:
 
 def merge(base_folder: Path, adapter_folder: Path, merged_folder: Path) -> Case:
     base, adapter = open_checkpoint(base_folder), read_adapter(adapter_folder)
-    check_fit(adapter, base)
     merged_folder.mkdir()
     write_merged(MergedWeights(base, adapter), merged_folder)
     return Case(
@@ -78,10 +80,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def exact(base: Checkpoint, adapter: Adapter, name: str) -> tuple[Array, Array]:
     """A merged tensor in float64, and the sum of the magnitudes that were added up for each element."""
-    delta = adapter.deltas[name]
-    a, b = (adapter.weights.read(entry.name).astype(np.float64) for entry in (delta.a, delta.b))
-    added, size = delta.scale * (b @ a), abs(delta.scale) * (np.abs(b) @ np.abs(a))
-    if adapter.config.transposed:
+    (low,) = MergedWeights(base, adapter).outputs[name].changes
+    assert isinstance(low, LowRank)
+    a, b = (adapter.weights.read(entry.name).astype(np.float64) for entry in (low.a, low.b))
+    added, size = low.scale * (b @ a), abs(low.scale) * (np.abs(b) @ np.abs(a))
+    if low.transposed:
         added, size = added.T, size.T
     values = read(base, name).astype(np.float64)
     return values + added, np.abs(values) + size
@@ -100,8 +103,8 @@ def half_ulp(values: Array) -> Array:
 
 def test_merged_tensors_are_rounded_once(case: Case) -> None:
     """Each merged number is the base's nearest one to the sum in float64, but for float32's own error."""
-    assert len(case.adapter.deltas) >= 8
-    for name in case.adapter.deltas:
+    assert len(case.adapter.changes) >= 8
+    for name in case.adapter.changes:
         expected, size = exact(case.base, case.adapter, name)
         got = read(case.merged, name)
         bound = half_ulp(got) + 8 * np.finfo(np.float32).eps * size
@@ -110,13 +113,13 @@ def test_merged_tensors_are_rounded_once(case: Case) -> None:
 
 def test_merged_tensors_are_changed(case: Case) -> None:
     """The adapter is really in the merged tensors: most of their numbers are not the base's."""
-    for name in case.adapter.deltas:
+    for name in case.adapter.changes:
         assert (read(case.merged, name) != read(case.base, name)).mean() > 0.5, name
 
 
 def test_at_most_one_number_away_from_the_correctly_rounded(case: Case) -> None:
     """In 16 bits all but a few merged numbers are the correctly rounded sum, and those few are its neighbour."""
-    for name in case.adapter.deltas:
+    for name in case.adapter.changes:
         got = read(case.merged, name)
         if got.dtype == np.float32:
             continue
@@ -131,7 +134,7 @@ def test_no_less_exact_than_peft(case: Case) -> None:
     """The mean error over all adapted tensors is not above that of PEFT's merge_and_unload."""
     by_peft = tiny.merged_by_peft(case.base_folder, case.adapter_folder)
     ours, theirs = [], []
-    for name in case.adapter.deltas:
+    for name in case.adapter.changes:
         expected, _ = exact(case.base, case.adapter, name)
         ours.append(np.abs(read(case.merged, name).astype(np.float64) - expected).mean())
         theirs.append(np.abs(by_peft[name] - expected).mean())
@@ -142,7 +145,7 @@ def test_no_less_exact_than_peft(case: Case) -> None:
 
 def test_what_the_adapter_leaves_alone_is_bit_identical(case: Case) -> None:
     """Every other tensor has the base's bytes."""
-    untouched = case.base.entries().keys() - case.adapter.deltas.keys()
+    untouched = case.base.entries().keys() - case.adapter.changes.keys()
     assert untouched
     for name in untouched:
         assert read(case.merged, name).tobytes() == read(case.base, name).tobytes()
@@ -166,8 +169,8 @@ def index_of(folder: Path) -> bytes | None:
 def test_one_tensor_is_what_the_file_holds(case: Case) -> None:
     """A tensor merged on its own has the bytes that write_merged wrote."""
     weights = MergedWeights(case.base, case.adapter)
-    for name in case.adapter.deltas:
-        assert weights.tensor(name).tobytes() == read(case.merged, name).tobytes()
+    for name in case.adapter.changes:
+        assert whole_tensor(weights, name).tobytes() == read(case.merged, name).tobytes()
 
 
 def test_transformers_loads_what_was_merged(tmp_path: Path) -> None:
@@ -206,9 +209,7 @@ def write_pair(
     tiny.write_tensors(folder / "adapter" / "adapter_model.safetensors", {key.format("A"): a, key.format("B"): b})
     document = {"peft_type": "LORA", "r": a.shape[0], "lora_alpha": alpha, **config}
     (folder / "adapter" / "adapter_config.json").write_text(json.dumps(document), encoding="utf-8")
-    base, adapter = open_checkpoint(folder / "base"), read_adapter(folder / "adapter")
-    check_fit(adapter, base)
-    return base, adapter
+    return open_checkpoint(folder / "base"), read_adapter(folder / "adapter")
 
 
 def ones(*shape: int, value: float = 1.0, dtype: Any = np.float32) -> Array:
@@ -220,7 +221,7 @@ def test_by_hand(tmp_path: Path, dtype: Any) -> None:
     """W + alpha / r * B @ A, in each dtype that a base may have."""
     a, b = np.array([[1, 2], [0, 1]], np.float32), np.array([[1, 0], [0, 1], [2, 4]], np.float32)
     base, adapter = write_pair(tmp_path, ones(3, 2, dtype=dtype), a, b, alpha=1)
-    merged = MergedWeights(base, adapter).tensor("proj.weight")
+    merged = whole_tensor(MergedWeights(base, adapter), "proj.weight")
     assert merged.dtype == dtype
     assert merged.astype(np.float64).tolist() == [[1.5, 2.0], [1.0, 1.5], [2.0, 5.0]]
 
@@ -229,14 +230,14 @@ def test_transposed_by_hand(tmp_path: Path) -> None:
     """With fan_in_fan_out the transposed product is added to the (in, out) weight."""
     a, b = np.array([[1, 2]], np.float32), np.array([[1], [3], [5]], np.float32)
     base, adapter = write_pair(tmp_path, np.zeros((2, 3), np.float32), a, b, fan_in_fan_out=True)
-    assert MergedWeights(base, adapter).tensor("proj.weight").tolist() == [[1, 3, 5], [2, 6, 10]]
+    assert whole_tensor(MergedWeights(base, adapter), "proj.weight").tolist() == [[1, 3, 5], [2, 6, 10]]
 
 
 def test_float64_is_merged_in_float64(tmp_path: Path) -> None:
     """A float64 base loses nothing to float32."""
     tiny_step = 2.0**-40
     base, adapter = write_pair(tmp_path, ones(2, 2, dtype=np.float64), ones(1, 2), ones(2, 1, value=tiny_step))
-    assert (MergedWeights(base, adapter).tensor("proj.weight") == 1 + tiny_step).all()
+    assert (whole_tensor(MergedWeights(base, adapter), "proj.weight") == 1 + tiny_step).all()
 
 
 def test_small_deltas_are_not_lost_before_the_sum(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_small_deltas_are_not_lost_before_the_sum(tmp_path: Path) -> None:
     # 1 + 2**-8 + 2**-17 lies above the middle of 1 and 1 + 2**-7; the delta alone rounds to 2**-8, and the sum to 1.
     step = 2.0**-8 + 2.0**-17
     base, adapter = write_pair(tmp_path, ones(1, 1, dtype=ml_dtypes.bfloat16), ones(1, 1), ones(1, 1, value=step))
-    assert MergedWeights(base, adapter).tensor("proj.weight").item() == 1 + 2.0**-7
+    assert whole_tensor(MergedWeights(base, adapter), "proj.weight").item() == 1 + 2.0**-7
 
 
 def test_blocks_of_rows(tmp_path: Path) -> None:
@@ -266,7 +267,7 @@ def test_unknown_tensor(tmp_path: Path) -> None:
     """A tensor that the base has not is a KeyError: asking for it is a mistake of the program."""
     base, adapter = write_pair(tmp_path, ones(2, 2), ones(1, 2), ones(2, 1))
     with pytest.raises(KeyError):
-        MergedWeights(base, adapter).tensor("gone.weight")
+        whole_tensor(MergedWeights(base, adapter), "gone.weight")
 
 
 # Failures
@@ -279,7 +280,7 @@ def fails(base: Checkpoint, adapter: Adapter, tmp_path: Path) -> ReleaseError:
         write_merged(MergedWeights(base, adapter), folder)
     assert list(target.parent.iterdir()) == []
     with pytest.raises(ReleaseError, match="proj"):
-        MergedWeights(base, adapter).tensor("proj.weight")
+        whole_tensor(MergedWeights(base, adapter), "proj.weight")
     return caught.value
 
 
@@ -327,6 +328,49 @@ def test_float64_adapter_out_of_range(tmp_path: Path) -> None:
     assert "proj.weight is not finite" in str(fails(base, adapter, tmp_path))
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("proj.weight", {}),
+        ("proj.lora_magnitude_vector", {"use_dora": True}),
+        ("proj.token_adapter.trainable_tokens_delta", {"trainable_token_indices": [1]}),
+        ("proj.lora_B.bias", {}),
+        ("proj.bias", {}),
+        ("score.weight", {}),
+    ],
+)
+def test_any_part_that_is_not_finite(tmp_path: Path, name: str, config: dict[str, Any], dtype: Any, bad: float) -> None:
+    """A NaN or an infinity in whatever the adapter brings is told by its tensor, also where it would only be copied."""
+    whole = {"proj.lora_magnitude_vector": (3,), "proj.lora_B.bias": (3,), "proj.bias": (3,), "score.weight": (2, 4)}
+    shape = (1, 4) if "delta" in name else whole.get(name, (3, 4))
+    values = ones(*shape, dtype=dtype)
+    values.reshape(-1)[-1] = bad
+    base, adapter = write_pair(tmp_path, ones(3, 4, dtype=np.float16), ones(2, 4), ones(3, 2))
+    tiny.edit_json(adapter.folder / "adapter_config.json", **config)
+    tensors = {kept: adapter.weights.read(kept) for kept in adapter.weights.tensors} if config or "B." in name else {}
+    tensors |= {f"base_model.model.{name}": values}
+    bias = {"proj.bias": ones(3, dtype=np.float16)}
+    tiny.write_tensors(base.shards[0].path, {"proj.weight": ones(3, 4, dtype=np.float16)} | bias)
+    tiny.write_tensors(adapter.weights.path, tensors)
+    with pytest.raises(ReleaseError, match=f"{name} of the adapter adapter holds NaN or infinity") as caught:
+        weights = MergedWeights(open_checkpoint(base.folder), read_adapter(adapter.folder))
+        (tmp_path / "merged").mkdir()
+        write_merged(weights, tmp_path / "merged")
+    assert caught.value.remedy
+
+
+def test_copied_tensor_of_a_base_that_was_cut_off(tmp_path: Path) -> None:
+    """A base that lost its end is told, too, where its bytes are only copied."""
+    base, adapter = write_pair(tmp_path, ones(3, 4), ones(1, 4), ones(3, 1))
+    path = base.shards[0].path
+    path.write_bytes(path.read_bytes()[: base.entries()["other.weight"].start + 8])
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(ReleaseError, match=r"the base ended while other\.weight was read"):
+        write_merged(MergedWeights(base, adapter), tmp_path / "merged")
+
+
 def test_base_cut_off_after_its_header_was_read(tmp_path: Path) -> None:
     """A base that lost its end since its header was read is told by the tensor, with a remedy."""
     base, adapter = write_pair(tmp_path, ones(3, 4), ones(1, 4), ones(3, 1))
@@ -335,3 +379,75 @@ def test_base_cut_off_after_its_header_was_read(tmp_path: Path) -> None:
     error = fails(base, adapter, tmp_path)
     assert "the base ended while proj.weight was read" in str(error)
     assert error.remedy
+
+
+# Conversion
+
+
+@pytest.mark.parametrize("to", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_conversion(tmp_path: Path, dtype: Any, to: str) -> None:
+    """With a dtype all floats are converted, merged ones and others, each rounded once; integers stay."""
+    a, b = tiny.formula((2, 16), 2) / 100, tiny.formula((8, 2), 3) / 100
+    weight = (tiny.formula((8, 16), 1) / 7).astype(dtype)
+    base, adapter = write_pair(tmp_path, weight, a, b, alpha=2)
+    other = (tiny.formula((5,), 4) / 7).astype(dtype)
+    tiny.write_tensors(
+        base.shards[0].path, {"proj.weight": weight, "other.weight": other, "ids": np.arange(3, dtype=np.int64)}
+    )
+    weights = MergedWeights(open_checkpoint(base.folder), adapter, to)
+    (tmp_path / "merged").mkdir()
+    write_merged(weights, tmp_path / "merged")
+    merged = open_checkpoint(tmp_path / "merged")
+    assert {name: entry.dtype for name, entry in merged.entries().items()} == {
+        "proj.weight": to,
+        "other.weight": to,
+        "ids": "I64",
+    }
+    target = read(merged, "proj.weight").dtype
+    exact_sum = weight.astype(np.float64) + b.astype(np.float64) @ a.astype(np.float64)
+    assert (np.abs(read(merged, "proj.weight") - exact_sum) <= half_ulp(exact_sum.astype(target)) + 1e-6).all()
+    assert np.array_equal(read(merged, "other.weight"), other.astype(target))
+    assert weights.config_changes() == {"dtype": {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[to]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "to", "value"),
+    [
+        (ml_dtypes.bfloat16, "F16", 70000),
+        (np.float32, "F16", -65522),
+        (np.float32, "BF16", 3.4e38),
+        (np.float64, "F32", 1e39),
+        (np.float64, "BF16", -1e300),
+    ],
+)
+@pytest.mark.parametrize("name", ["proj.weight", "other.weight"])
+def test_conversion_that_overflows(tmp_path: Path, dtype: Any, to: str, value: float, name: str) -> None:
+    """A number that the chosen dtype cannot hold is told by its tensor and the dtype, also where nothing is merged."""
+    tensors = {"proj.weight": ones(3, 4, dtype=dtype), "other.weight": ones(4, dtype=dtype)}
+    tensors[name].reshape(-1)[1] = value
+    base, adapter = write_pair(tmp_path, tensors["proj.weight"], ones(1, 4), ones(3, 1))
+    tiny.write_tensors(base.shards[0].path, tensors)
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(ReleaseError, match=f"{name} is not finite in {to}") as caught:
+        write_merged(MergedWeights(open_checkpoint(base.folder), adapter, to), tmp_path / "merged")
+    assert caught.value.remedy
+    assert "[export] dtype" in caught.value.remedy
+
+
+def test_largest_number_that_fits(tmp_path: Path) -> None:
+    """What is rounded to the largest f16 still fits."""
+    base, adapter = write_pair(tmp_path, ones(3, 4, value=65519), ones(1, 4, value=0), ones(3, 1))
+    tiny.write_tensors(base.shards[0].path, {"proj.weight": ones(3, 4, value=65519)})
+    weights = MergedWeights(open_checkpoint(base.folder), adapter, "F16")
+    assert (whole_tensor(weights, "proj.weight") == 65504).all()
+
+
+def test_new_tensor_of_a_quantized_base(tmp_path: Path) -> None:
+    """A head that is new has the dtype of the base's floats, whatever most of its bytes are."""
+    base, adapter = write_pair(tmp_path, ones(3, 4), ones(1, 4), ones(3, 1))
+    quantized = {"proj.weight": ones(3, 4, dtype=ml_dtypes.bfloat16), "big.qweight": np.zeros((64, 64), np.uint8)}
+    tiny.write_tensors(base.shards[0].path, quantized)
+    tiny.write_tensors(adapter.weights.path, {"base_model.model.score.weight": ones(2, 4)})
+    weights = MergedWeights(open_checkpoint(base.folder), read_adapter(adapter.folder))
+    assert weights.outputs["score.weight"].dtype == "BF16"

@@ -15,9 +15,10 @@ from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.compare import compare
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.gguf import GgufMetadata, write_gguf
+from pipeline.weights.gguf import GgufMetadata, write_ggufs
 from pipeline.weights.lora import read_adapter
-from pipeline.weights.merge import MergedWeights, write_merged
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.writing import write_merged
 from tests import tiny
 
 pytest.importorskip("torch")
@@ -61,7 +62,7 @@ def gguf(models: Path) -> Path:
     weights = MergedWeights(open_checkpoint(models / "base"), read_adapter(models / "adapter"))
     # llama.cpp drops whitespace after Phi-3's special tokens only where a model's name says that it is one.
     metadata = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
-    write_gguf(weights, models / "base", models / "model.gguf", "f32", metadata, lambda _: None)
+    write_ggufs(weights, models / "base", {"f32": models / "model.gguf"}, metadata, lambda _: None)
     return models / "model.gguf"
 
 

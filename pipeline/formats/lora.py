@@ -12,7 +12,7 @@ from pipeline.runs.base_folder import TOKENIZER_FILES, matching_files, model_fil
 from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
-from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 from pipeline.weights.safetensors import read_header
 
 _MEMORY = 100 << 20
@@ -35,7 +35,8 @@ class _Lora:
         size = read_header(job.run.path / WEIGHTS_FILE).size
         return Footprint(disk=size, memory=_MEMORY, work=size)
 
-    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        ((job, folder),) = parts
         copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
         config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
         # Trainers record the path that they loaded; users have the Hub.

@@ -1,44 +1,68 @@
 """What formats share: opening base + adapter, and the files that go with the weights."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ReleaseError
-from pipeline.files import copy_file
-from pipeline.runs.base_folder import BaseFolder, model_files, vocabulary_rows
-from pipeline.runs.run import Run
+from pipeline.files import copy_file, write_json
+from pipeline.formats.protocol import ExportJob
+from pipeline.runs.base_folder import model_files, vocabulary_rows
 from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.lora import read_adapter
 
 if TYPE_CHECKING:
     from pipeline.weights.merge import MergedWeights
 
+_CONFIG_FILE = "config.json"
 
-def open_weights(run: Run, base: BaseFolder) -> "MergedWeights":
-    """Base and adapter, checked to fit. Raises ReleaseError, tensor by tensor, when they don't."""
+
+def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
+    """Base and adapter, checked to fit each other and the tokenizer.
+
+    `dtype` is what the floats are converted to, None to keep the base's. Raises ReleaseError,
+    tensor by tensor, when they don't fit.
+    """
+    from pipeline.weights.lora import read_adapter
     from pipeline.weights.merge import MergedWeights
 
-    return MergedWeights(open_checkpoint(base.path), read_adapter(run.path))
+    weights = MergedWeights(open_checkpoint(job.base.path), read_adapter(job.run.path), dtype)
+    _check_vocabulary(job, weights)
+    return weights
 
 
-def copy_model_files(run: Run, base: BaseFolder, folder: Path) -> None:
-    """Put configuration, tokenizer and chat template into an export.
-
-    Raises ReleaseError when the tokenizer has more tokens than the model has rows for.
-    """
-    files = model_files(base, run.path)
-    check_vocabulary(files, base)
-    for name, source in files.items():
+def copy_model_files(job: ExportJob, weights: "MergedWeights", folder: Path) -> None:
+    """Put configuration, tokenizer and chat template into an export; the configuration says what the
+    merge changed."""
+    for name, source in model_files(job.base, job.run.path).items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_file(source, target)
+    if changed := weights.config_changes():
+        config = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+        write_json(folder / _CONFIG_FILE, with_changes(config, changed))
 
 
-def check_vocabulary(files: Mapping[str, Path], base: BaseFolder) -> None:
+def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with other values, in the place where it has them: also inside `text_config`."""
+    if "dtype" in changes:  # torch_dtype, as transformers before 4.56 called it
+        changes = changes | {"torch_dtype": changes["dtype"]}
+    inner = config.get("text_config")
+    inner = inner if isinstance(inner, dict) else {}
+    changed = dict(config)
+    if inner:
+        # What neither says has a default, and runtimes ask either of the two about tied embeddings.
+        known = {key: value for key, value in changes.items() if key in (*inner, "tie_word_embeddings")}
+        changed["text_config"] = inner | known
+    for key, value in changes.items():
+        if key in config or (key not in inner and key != "torch_dtype"):
+            changed[key] = value
+    return changed
+
+
+def _check_vocabulary(job: ExportJob, weights: "MergedWeights") -> None:
     """Raise ReleaseError when a token of the tokenizer would have no row in the embedding."""
-    rows = vocabulary_rows(base.path)
+    files = model_files(job.base, job.run.path)
+    rows = weights.config_changes().get("vocab_size", vocabulary_rows(job.base.path))
     if rows is None or "tokenizer.json" not in files:
         return
     document = json.loads(files["tokenizer.json"].read_text(encoding="utf-8"))

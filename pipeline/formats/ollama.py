@@ -104,31 +104,34 @@ class _Ollama:
         )
 
     def footprint(self, job: ExportJob) -> Footprint:
-        entries = open_weights(job.run, job.base).base.entries().values()
-        size = int(sum(entry.elements for entry in entries) * _BITS[_quant(job)] / 8 * 1.1)
-        largest = max(entry.elements for entry in entries)
+        outputs = open_weights(job).outputs.values()
+        size = int(sum(output.source.entry.elements for output in outputs) * _BITS[_quant(job)] / 8 * 1.1)
+        largest = max(output.source.entry.elements for output in outputs)
         # The largest tensor is held in the base's 16 bits and twice in float32.
         return Footprint(disk=size, memory=_CONVERTER_MEMORY + largest * 10, work=size)
 
-    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
-        from pipeline.weights.gguf import write_gguf
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        from pipeline.weights.gguf import write_ggufs
 
-        weights = open_weights(job.run, job.base)
+        job, folder = parts[0]
+        weights = open_weights(job)
         with tempfile.TemporaryDirectory(prefix="tagship-gguf-", dir=folder.parent) as staging:
             # The converter reads names into the folder's own: a random one would not give the same bytes twice.
             model = Path(staging, "model")
             model.mkdir()
-            copy_model_files(job.run, job.base, model)
+            copy_model_files(job, weights, model)
             chat = _chat(job, model)
             for shard in weights.base.shards:
                 (model / shard.path.name).symlink_to(shard.path.resolve())
             _link_index(weights, model)
-            write_gguf(weights, model, folder / _file_name(job), _quant(job), _metadata(job, chat), advance)
-        _write_ollama_files(job, chat, folder)
+            targets = {_quant(each): into / _file_name(each) for each, into in parts}
+            write_ggufs(weights, model, targets, _metadata(job, chat), advance)
+        for each, into in parts:
+            _write_ollama_files(each, chat, into)
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
-            copy_model_files(job.run, job.base, Path(staging))
+            copy_model_files(job, open_weights(job), Path(staging))
             chat = _chat(job, Path(staging))
         if chat.go != (folder / "template").read_text(encoding="utf-8"):
             raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")

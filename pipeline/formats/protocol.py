@@ -32,6 +32,19 @@ class Variant:
     label: str
 
 
+# A safetensors dtype for each word of `[export] dtype`.
+DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportPolicy:
+    """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file
+    of theirs in bytes (None: as the base's files are)."""
+
+    dtype: str | None = None
+    max_shard: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
     """All that an export is made from. `title` names the model, `repo_id` where it will be."""
@@ -40,6 +53,7 @@ class ExportJob:
     base: BaseFolder
     variant: Variant
     settings: Any
+    policy: ExportPolicy
     title: str
     repo_id: str
     version: str | None
@@ -94,8 +108,9 @@ class Format(Protocol):
     def footprint(self, job: ExportJob) -> Footprint:
         """Predict what `export` will need. Raises ReleaseError for what cannot be exported."""
 
-    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
-        """Fill an empty folder with the export. Raises ReleaseError when it cannot be made."""
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        """Fill an empty folder with the export of each job; the jobs are of one run, and differ in their
+        variants. Raises ReleaseError when one cannot be made."""
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         """Run the export in `folder` and let it answer. Raises ToolError when it does not run."""

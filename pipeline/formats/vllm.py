@@ -31,14 +31,16 @@ class _Vllm:
         return (Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),)
 
     def footprint(self, job: ExportJob) -> Footprint:
-        size = open_weights(job.run, job.base).base.nbytes
+        size = open_weights(job, job.policy.dtype).nbytes
         return Footprint(disk=size, memory=_MEMORY, work=size)
 
-    def export(self, job: ExportJob, folder: Path, advance: Advance) -> None:
-        copy_model_files(job.run, job.base, folder)
-        from pipeline.weights.merge import write_merged
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        from pipeline.weights.writing import write_merged
 
-        write_merged(open_weights(job.run, job.base), folder, advance)
+        ((job, folder),) = parts
+        weights = open_weights(job, job.policy.dtype)
+        copy_model_files(job, weights, folder)
+        write_merged(weights, folder, advance, max_shard=job.policy.max_shard)
         compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
         (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")
 

@@ -5,6 +5,7 @@ the larger of the two decides. SemVer 2.0, item 4: before 1.0.0 anything may cha
 would be a major change raises the minor version there.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Reason:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bump:
     """The next version of a stream. `last` is the release that it follows; `reasons` are those of
-    the part that is raised, the others left out."""
+    the part that is raised, the others left out. A first version raises none."""
 
     stream: Stream
     last: VersionTag | None
@@ -63,8 +64,9 @@ def decide(
 ) -> Bump:
     """The version after `releases` (highest first) for the reasons that were found since the last final one.
 
-    `part` overrides the reasons; `prerelease` is a label such as `rc`. Raises ReleaseError when
-    nothing asks for a version.
+    `part` overrides the reasons; `prerelease` is a label such as `rc`. The version is greater than
+    all releases. Raises ReleaseError when nothing asks for a version, UsageError for a label that
+    cannot be one, or that comes before what is out.
     """
     last = next((tag for tag in releases if not semver.Version.parse(tag.version).prerelease), None)
     raised = part or max((reason.part for reason in found), default=Part.NONE)
@@ -78,7 +80,7 @@ def decide(
     if prerelease:
         version = _prerelease(version, releases, prerelease)
     deciding = tuple(reason for reason in found if reason.part == raised) if last and part is None else ()
-    return Bump(stream=stream, last=last, part=raised, version=version, reasons=deciding)
+    return Bump(stream=stream, last=last, part=raised if last else Part.NONE, version=version, reasons=deciding)
 
 
 def _next(last: VersionTag, part: Part, *, forced: bool = False) -> str:
@@ -89,23 +91,27 @@ def _next(last: VersionTag, part: Part, *, forced: bool = False) -> str:
 
 
 def _after_prereleases(version: str, releases: Sequence[VersionTag]) -> str:
-    """Where a prerelease of a higher version is out, that version is the one to be finished."""
+    """Where a prerelease of a version that is as high is out, that version is the one to be finished."""
     highest = max((semver.Version.parse(tag.version) for tag in releases), default=None)
-    if highest is None or not highest.prerelease or semver.Version.parse(version) >= highest:
+    if highest is None or semver.Version.parse(version) > highest:
         return version
     return str(highest.finalize_version())
 
 
 def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str:
+    version = str(semver.Version.parse(version).finalize_version())
+    out = [semver.Version.parse(tag.version) for tag in releases]
     numbers = [
         int(parts[1])
-        for found in (semver.Version.parse(tag.version) for tag in releases)
+        for found in out
         if str(found.finalize_version()) == version and found.prerelease
         if len(parts := found.prerelease.split(".")) == 2 and parts[0] == label and parts[1].isdecimal()
     ]
     made = f"{version}-{label}.{max(numbers, default=0) + 1}"
-    if not is_semver(made):
+    if not is_semver(made) or not re.fullmatch("[0-9A-Za-z-]+", label):
         raise UsageError(f"{label!r} cannot be the label of a prerelease", remedy="use letters, such as rc or beta")
+    if out and (highest := max(out)) >= semver.Version.parse(made):
+        raise UsageError(f"{made} is not greater than {highest}, which is out", remedy="use a later label than that")
     return made
 
 

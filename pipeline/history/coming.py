@@ -10,7 +10,8 @@ from pathlib import Path
 import semver
 
 from pipeline.config import Config
-from pipeline.git import Commit, Repository
+from pipeline.git import Repository
+from pipeline.git_objects import Commit
 from pipeline.history.line import Line, LoggedChange, changes_since, last_release, releases_before
 from pipeline.history.model import ModelChange, ModelState, changes
 from pipeline.history.states import Recorded, two_states
@@ -39,7 +40,7 @@ class Coming:
         """What changed in the model that counts for this line."""
         if self.model and self.model[0]:
             for change in changes(self.model[0], self.model[1]):
-                if self.line.counts(f"{self.run_path}/{change.file}"):
+                if not self.line.paths or self.line.counts(f"{self.run_path}/{change.file}"):
                     yield change
 
 

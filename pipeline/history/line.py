@@ -1,20 +1,23 @@
 """A release line: the versions of one stream, and which commits and files count for them.
 
 Formats that have versions of their own (`[formats.X] stream`) leave the line of all others, and
-nothing of one line leaks into another: a commit whose scope names such a format, or that only
-touches its files, counts for that format alone.
+nothing of one line leaks into another: a commit whose scopes only name formats of other lines, or
+that only touches their files, counts for those alone. The runs, their bases and the policy are of
+all lines.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from posixpath import join, normpath
 
 import semver
 
 from pipeline.config import Config, FormatPolicy
 from pipeline.errors import ReleaseError, UsageError
-from pipeline.git import Commit, LoggedCommit, Repository
+from pipeline.git import Repository
+from pipeline.git_objects import Commit, LoggedCommit
 from pipeline.history.conventional import Change, read_message
 from pipeline.naming.tag import Stream, VersionTag, version_tags
 from pipeline.toml_reader import hint
@@ -30,38 +33,47 @@ class LoggedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The versions of a stream. `paths` are those that count (POSIX, below the repository's top;
-    empty for all), `foreign` those of formats that have versions of their own, by format."""
+    """The versions of a stream. All paths are POSIX, below the repository's top.
+
+    `paths` are those that the policy says count; where it says none, all of `project` (empty for
+    the whole repository) but `foreign`. `others` are the formats of other lines.
+    """
 
     stream: Stream
+    project: str
     paths: tuple[str, ...]
-    foreign: dict[str, tuple[str, ...]]
+    others: frozenset[str]
+    foreign: tuple[str, ...]
     changelog: Path
 
     def counts(self, path: str) -> bool:
         """Whether a change to a file is a change of this line's versions."""
         if self.paths:
             return _is_below(path, self.paths)
-        return not any(_is_below(path, paths) for paths in self.foreign.values())
+        return _is_below(path, (self.project,)) and not _is_below(path, self.foreign)
 
     def has(self, logged: LoggedChange) -> bool:
         """Whether a commit is of this line."""
-        scopes, touched = set(logged.change.scopes), logged.commit.paths
-        if self.stream.format not in scopes and scopes & self.foreign.keys():
+        scopes, touched = {scope.lower() for scope in logged.change.scopes}, logged.commit.paths
+        own = {self.stream.format} if self.stream.format else scopes - self.others
+        if scopes & self.others and not scopes & own:
             return False
-        return any(map(self.counts, touched)) or not (touched or self.paths)
+        return any(map(self.counts, touched)) or not (touched or self.paths or self.project)
 
 
 def line_of(config: Config, stream: Stream, repository: Repository) -> Line:
     """The release line of a stream."""
     policy = next((policy for policy in config.formats if policy.name == stream.format), None)
-    foreign = [other for other in config.formats if other.stream and other != policy]
-    top = _below_top(config.root, repository)
-    project = (top,) if top else ()
+    others = [other for other in config.formats if other != policy and (other.stream or policy)]
+    top = _joined("", repository.below_top(config.root))
+    shared = [repository.below_top(path) for path in _shared_paths(config)]
+    foreign = [place for other in others for place in _own_paths(other, top, shared)]
     return Line(
         stream=stream,
-        paths=tuple(_joined(top, path) for path in policy.paths) if policy and policy.paths else project,
-        foreign={other.name: _own_paths(other, top) for other in foreign},
+        project=top,
+        paths=tuple(_joined(top, path) for path in policy.paths) if policy else (),
+        others=frozenset(other.name for other in others),
+        foreign=(*foreign, *((_joined(top, config.versions.changelog),) if policy else ())),
         changelog=config.root / (policy.changelog if policy else config.versions.changelog),
     )
 
@@ -103,7 +115,7 @@ def changes_since(repository: Repository, line: Line, since: VersionTag | None, 
             "version can be made",
             remedy="git fetch --unshallow --tags (in GitHub Actions: actions/checkout with fetch-depth: 0)",
         )
-    by_path = bool(line.paths or line.foreign)
+    by_path = bool(line.paths or line.project or line.others)
     logged = (
         LoggedChange(commit=commit, change=read_message(commit.message))
         for commit in repository.log(start, until, with_paths=by_path)
@@ -111,20 +123,27 @@ def changes_since(repository: Repository, line: Line, since: VersionTag | None, 
     return [change for change in logged if not by_path or line.has(change)]
 
 
-def _own_paths(policy: FormatPolicy, top: str) -> tuple[str, ...]:
+def _shared_paths(config: Config) -> list[Path]:
+    """What all formats are made of, though a format may count it among its own paths."""
+    places = [config.runs, *(base.path for base in config.bases.values() if base.path)]
+    return [config.file, *(place for place in places if place != config.root)]
+
+
+def _own_paths(policy: FormatPolicy, top: str, shared: Sequence[str]) -> list[str]:
     templates = (f"templates/{policy.name}", f"templates/cards/{policy.name}.md.j2")
-    return tuple(_joined(top, path) for path in (*policy.paths, policy.changelog, *templates))
-
-
-def _below_top(root: Path, repository: Repository) -> str:
-    below = repository.below_top(root)
-    return "" if below == "." else below
+    paths = [_joined(top, path) for path in policy.paths]
+    own = [path for path in paths if not any(_is_below(path, (it,)) or _is_below(it, (path,)) for it in shared)]
+    return own + [_joined(top, path) for path in (policy.changelog, *templates)]
 
 
 def _joined(top: str, path: str) -> str:
-    return "/".join(filter(None, (top, path.removeprefix("./").rstrip("/"))))
+    """A path of the policy, below the repository's top; empty for the top itself."""
+    joined = normpath(join(top, path))
+    return "" if joined == "." else joined
 
 
 def _is_below(path: str, places: Iterable[str]) -> bool:
     """As git's pathspecs: a file, everything in a folder, or a pattern whose `*` matches `/` too."""
-    return any(path == place or path.startswith(f"{place}/") or fnmatchcase(path, place) for place in places)
+    return any(
+        not place or path == place or path.startswith(f"{place}/") or fnmatchcase(path, place) for place in places
+    )

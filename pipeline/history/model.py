@@ -15,13 +15,15 @@ from typing import Any, Protocol
 from pipeline.files import sha256_of
 from pipeline.git import Repository
 from pipeline.history.conventional import Part
+from pipeline.runs.base import BaseModel
 from pipeline.runs.base_folder import TOKENIZER_FILES
 from pipeline.runs.run import METADATA_FILE
-from pipeline.weights.lora import CONFIG_FILE, WEIGHTS_FILE
+from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 _TOKENIZER_CONFIG, _TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
-# What of adapter_config.json is the adapter's shape. Its scale is not: like weights, it only
-# changes what the model answers.
+# What of adapter_config.json is the adapter's shape, where it says more than PEFT's default: each
+# version of PEFT writes keys that the one before it did not have. The scale is not: like weights,
+# it only changes what the model answers.
 _ARCHITECTURE = (
     "peft_type",
     "r",
@@ -109,6 +111,14 @@ class ModelState:
     weights: str | None
     recorded: Mapping[str, Any]
 
+    @classmethod
+    def from_manifest(cls, document: Mapping[str, Any] | None) -> "ModelState | None":
+        """What a manifest says of its model; None where it says nothing that this version reads."""
+        try:
+            return cls(**document) if document else None
+        except TypeError:
+            return None
+
     def document(self) -> dict[str, Any]:
         """This, as a manifest holds it."""
         return asdict(self)
@@ -123,8 +133,8 @@ class ModelChange:
     file: str
 
 
-def read_state(run: str, folder: Folder, base_id: str, base: Folder | None) -> ModelState:
-    """What a run is made of; `base` is its base model's folder where that is at hand.
+def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) -> ModelState:
+    """What a run is made of; `model` is its base model, and `base` that one's folder where it is at hand.
 
     The base's weights count where git has hashed them: hashing gigabytes again would take longer
     than it is worth, and a base on the Hub has a revision.
@@ -134,21 +144,22 @@ def read_state(run: str, folder: Folder, base_id: str, base: Folder | None) -> M
     tokenizer = folder if own_tokenizer or base is None else base
     return ModelState(
         run=run,
-        base_model=base_id,
-        base_revision=config.get("revision"),
+        base_model=model.id,
+        base_revision=model.revision,
         base_files={name: base.digest(name) for name in _model_names(base)} if base else {},
         tokenizer={name: _tokenizer_digest(tokenizer, name) for name in _tokenizer_names(tokenizer)},
         chat_template=_chat_template(tokenizer),
-        architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if key in config},
+        architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if _says_something(config.get(key))},
         scale=[config.get("lora_alpha"), config.get("alpha_pattern") or {}],
         weights=folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None,
         recorded=_json(folder, METADATA_FILE),
     )
 
 
-def base_reference(folder: Folder) -> str:
-    """The base model as the adapter names it: a Hub id, or a path of the machine that trained it."""
-    return str(_json(folder, CONFIG_FILE).get("base_model_name_or_path", ""))
+def base_reference(folder: Folder) -> tuple[str, str | None]:
+    """The base model as the adapter names it, a Hub id or a path of the machine that trained it; and its revision."""
+    config = _json(folder, CONFIG_FILE)
+    return str(config.get("base_model_name_or_path", "")), config.get("revision")
 
 
 def recorded_date(folder: Folder) -> datetime | None:
@@ -201,10 +212,10 @@ def _model_names(folder: Folder) -> list[str]:
 
 def _tokenizer_digest(folder: Folder, name: str) -> str:
     """A file's digest; of the tokenizer's configuration without the chat template, which counts by itself."""
-    if name != _TOKENIZER_CONFIG:
+    config = _json(folder, name) if name == _TOKENIZER_CONFIG else {}
+    if not config:  # or it is no JSON, as a pointer of git LFS
         return folder.digest(name)
-    config = {key: value for key, value in _json(folder, name).items() if key != "chat_template"}
-    return _digest_of(json.dumps(config, sort_keys=True))
+    return _digest_of(json.dumps({key: config[key] for key in config if key != "chat_template"}, sort_keys=True))
 
 
 def _chat_template(folder: Folder) -> str | None:
@@ -228,6 +239,11 @@ def _json(folder: Folder, name: str) -> dict[str, Any]:
     except ValueError:  # told when the run itself is read; an old release cannot be mended
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _says_something(value: Any) -> bool:
+    # Layer 0 of `layers_to_transform` is one.
+    return not (value is None or value is False or value in ("none", [], {}))
 
 
 def _sorted(value: Any) -> Any:

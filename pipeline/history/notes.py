@@ -127,7 +127,7 @@ def _entry(logged: LoggedChange, text: str, web: str | None) -> Entry:
     return Entry(
         text=" ".join(text.split()),
         scopes=logged.change.scopes,
-        references=tuple(reference for reference in logged.change.references if reference not in text),
+        references=tuple(it for it in logged.change.references if not re.search(rf"{re.escape(it)}(?![0-9])", text)),
         commit=sha,
         url=commit_link(web, sha) if web else None,
     )

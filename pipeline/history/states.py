@@ -1,8 +1,11 @@
 """The models of two releases, found: in git where runs are committed, else on disk and in manifests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import tomli
 
 from pipeline.artifacts.manifest import MANIFEST_FILE, read_manifest
 from pipeline.config import Config
@@ -10,6 +13,7 @@ from pipeline.errors import ReleaseError
 from pipeline.git import Repository
 from pipeline.history.model import (
     DiskFolder,
+    Folder,
     GitFolder,
     ModelState,
     base_reference,
@@ -17,8 +21,8 @@ from pipeline.history.model import (
     recorded_date,
 )
 from pipeline.naming.tag import VersionTag
-from pipeline.runs.base import resolve_base
-from pipeline.weights.lora import CONFIG_FILE
+from pipeline.runs.base import BaseModel, resolve_base
+from pipeline.weights.adapter_config import CONFIG_FILE
 
 Recorded = Callable[[VersionTag], ModelState | None]
 
@@ -26,8 +30,8 @@ Recorded = Callable[[VersionTag], ModelState | None]
 def disk_state(config: Config, run: Path) -> ModelState:
     """What a run on disk is made of, as manifests hold it."""
     folder = DiskFolder(path=run)
-    base_id, base_path = _base(config, base_reference(folder))
-    return read_state(run.name, folder, base_id, DiskFolder(path=base_path) if base_path else None)
+    base = _base(config, folder, config.bases)
+    return read_state(run.name, folder, base, DiskFolder(path=base.path) if base.path else None)
 
 
 def two_states(
@@ -37,20 +41,22 @@ def two_states(
     until: str,
     run: Path,
     recorded: Recorded,
-) -> tuple[ModelState | None, ModelState]:
+) -> tuple[ModelState | None, ModelState] | None:
     """The model at the last release and at a revision, to be compared with each other.
 
     `recorded` finds what a release's manifest says, where its run is not in git. The first is
-    None where nothing tells what the last release was made of.
+    None where nothing tells what the last release was made of. None where the revision is not
+    checked out and has no run in git: what is on disk may be another model.
     """
     now = _state_at(config, repository, until, run)
+    if now is None and until != repository.head().sha:
+        now = _newest_state_at(config, repository, until)
+        if now is None:
+            return None
     if last is None:
         return None, now or disk_state(config, run)
-    if now:
-        released = f"refs/tags/{last.name}"
-        before_run = _newest_at(config, repository, released)
-        if before := before_run and _state_at(config, repository, released, before_run):
-            return before, now
+    if now and (before := _newest_state_at(config, repository, f"refs/tags/{last.name}")):
+        return before, now
     return recorded(last), disk_state(config, run)
 
 
@@ -58,17 +64,20 @@ def _state_at(config: Config, repository: Repository, revision: str, run: Path) 
     folder = GitFolder.at(repository, revision, run)
     if CONFIG_FILE not in folder.names():
         return None
-    base_id, base_path = _base(config, base_reference(folder))
-    base = GitFolder.at(repository, revision, base_path) if base_path else None
-    return read_state(run.name, folder, base_id, base if base and base.files else None)
+    pinned = _revisions_at(config, repository, revision)
+    bases = {name: replace(base, revision=pinned.get(name)) for name, base in config.bases.items()}
+    model = _base(config, folder, bases)
+    base = GitFolder.at(repository, revision, model.path) if model.path else None
+    return read_state(run.name, folder, model, base if base and base.files else None)
 
 
-def _newest_at(config: Config, repository: Repository, revision: str) -> Path | None:
-    """The run that was the newest at a revision, by the date in its name, else the recorded one."""
+def _newest_state_at(config: Config, repository: Repository, revision: str) -> ModelState | None:
+    """Of the run that was the newest at a revision, by the date in its name, else the recorded one."""
     listed = GitFolder.at(repository, revision, config.runs).files
     names = {path.split("/")[0] for path in listed if path.count("/") == 1 and path.endswith(f"/{CONFIG_FILE}")}
     runs = [config.runs / name for name in names]
-    return max(runs, key=lambda run: _age(config, repository, revision, run), default=None)
+    newest = max(runs, key=lambda run: _age(config, repository, revision, run), default=None)
+    return _state_at(config, repository, revision, newest) if newest else None
 
 
 def _age(config: Config, repository: Repository, revision: str, run: Path) -> tuple[datetime, str]:
@@ -85,15 +94,24 @@ def exported_state(config: Config, last: VersionTag) -> ModelState | None:
             manifest = read_manifest(path.parent)
         except ReleaseError:  # an export that was damaged says nothing
             continue
-        if manifest.tag == last.name and manifest.model:
-            return ModelState(**manifest.model)
+        if manifest.tag == last.name and (state := ModelState.from_manifest(manifest.model)):
+            return state
     return None
 
 
-def _base(config: Config, reference: str) -> tuple[str, Path | None]:
-    """A base model's id and, where it is at hand, its folder. An unknown one is told when the run is released."""
+def _base(config: Config, folder: Folder, bases: Mapping[str, BaseModel]) -> BaseModel:
+    """A run's base model. An unknown one is told when the run is released."""
+    reference, revision = base_reference(folder)
     try:
-        base = resolve_base(reference, None, config.bases, config.root)
+        return resolve_base(reference, revision, bases, config.root)
     except ReleaseError:
-        return reference, None
-    return base.id, base.path
+        return BaseModel(id=reference, revision=revision)
+
+
+def _revisions_at(config: Config, repository: Repository, revision: str) -> dict[str, str]:
+    """`[bases."id"] revision` by id, as the policy said it at a revision; none where it could not be read then."""
+    try:
+        bases = tomli.loads((repository.file_at(revision, config.file) or b"").decode()).get("bases", {})
+        return {name: base["revision"] for name, base in bases.items() if "revision" in base}
+    except (ValueError, TypeError, AttributeError):
+        return {}

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import ReleaseError
 from pipeline.naming.fields import FieldValue
 from pipeline.naming.policy import NamingPolicy
-from pipeline.weights.lora import CONFIG_FILE, AdapterConfig, read_adapter_config
+from pipeline.weights.adapter_config import CONFIG_FILE, AdapterConfig, read_adapter_config
 
 METADATA_FILE = "experiment_metadata.json"
 TRAINER_FILE = "trainer_state.json"

@@ -5,9 +5,6 @@ The bytes are what `llama-quantize` writes, as it calls the same function.
 
 import ctypes
 import importlib.util
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ReleaseError
-
-# Rows encoded by one call, in float32 bytes: enough to keep a core busy, little to hold.
-_CHUNK_BYTES = 4 << 20
 
 
 @cache
@@ -58,27 +52,15 @@ def row_size(ggml_type: int, columns: int) -> int:
     return int(_library().ggml_row_size(ggml_type, columns))
 
 
-def encode(
-    values: np.ndarray[Any, np.dtype[np.float32]], ggml_type: int
-) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Encode rows (rows, columns) of float32; yields the encoded bytes in order, a chunk at a time.
+def encode(values: np.ndarray[Any, np.dtype[np.float32]], ggml_type: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Encode rows (rows, columns) of float32 into the bytes of a type.
 
     Raises ReleaseError as `row_size`, and when ggml writes another number of bytes than the type takes.
     """
-    library = _library()
     rows, columns = values.shape
-    size = row_size(ggml_type, columns)
-    step = max(1, _CHUNK_BYTES // (4 * columns))
-
-    def chunk(start: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        part = np.ascontiguousarray(values[start : start + step], dtype=np.float32)
-        encoded = np.empty(len(part) * size, np.uint8)
-        written = library.ggml_quantize_chunk(
-            ggml_type, part.ctypes.data, encoded.ctypes.data, 0, len(part), columns, None
-        )
-        if written != encoded.nbytes:
-            raise ReleaseError(f"ggml encoded {written} bytes where type {ggml_type} takes {encoded.nbytes}")
-        return encoded
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(chunk, range(0, rows, step))
+    part = np.ascontiguousarray(values, dtype=np.float32)
+    encoded = np.empty(rows * row_size(ggml_type, columns), np.uint8)
+    written = _library().ggml_quantize_chunk(ggml_type, part.ctypes.data, encoded.ctypes.data, 0, rows, columns, None)
+    if written != encoded.nbytes:
+        raise ReleaseError(f"ggml encoded {written} bytes where type {ggml_type} takes {encoded.nbytes}")
+    return encoded

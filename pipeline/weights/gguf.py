@@ -18,8 +18,10 @@ from pipeline.errors import ReleaseError, ToolError
 from pipeline.files import write_json
 from pipeline.progress import Advance
 from pipeline.weights import ggml
+from pipeline.weights.gguf_writing import write_tensors
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
+from pipeline.weights.rows import whole_tensor
 
 # The converter's output type that keeps a base of this dtype as it is.
 _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
@@ -35,15 +37,15 @@ class GgufMetadata:
     add_bos: bool | None
 
 
-def write_gguf(
-    weights: MergedWeights, model: Path, target: Path, quant: str, metadata: GgufMetadata, advance: Advance
+def write_ggufs(
+    weights: MergedWeights, model: Path, targets: Mapping[str, Path], metadata: GgufMetadata, advance: Advance
 ) -> None:
-    """Write a GGUF of base + adapter.
+    """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
-    `model` is a folder of ours with the configuration, the tokenizer and links to the base's
-    weights. `advance` counts bytes of the quantized tensors. Raises ToolError when llama.cpp does not know the
-    architecture or cannot convert it, ReleaseError when the GGUF would lack what the adapter
-    changes.
+    `targets` are files by quantization type. `model` is a folder of ours with the configuration,
+    the tokenizer and links to the base's weights. `advance` counts bytes of encoded tensors. Raises
+    ToolError when llama.cpp does not know the architecture or cannot convert it, ReleaseError when
+    a GGUF would lack what the adapter changes.
     """
     _import_converter()
     import torch
@@ -53,16 +55,17 @@ def write_gguf(
     merged = _MergedTensors(weights)
     with torch.inference_mode():
         try:
-            writing = _prepare(merged, model, target, override)
-            _set_metadata(writing, quant, metadata)
-            _set_types(writing, quant)
+            writings = [_prepare(merged, model, target, override) for target in targets.values()]
+            for writing, quant in zip(writings, targets, strict=True):
+                _set_metadata(writing, quant, metadata)
+                _set_types(writing, quant)
         except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
             raise ToolError(
                 f"llama.cpp's converter cannot convert {model.name}: {error!r}",
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
-        _write(writing, advance)
-    merged.check(merged.computed)
+        write_tensors(writings, weights, merged.streamed, advance)
+    merged.check(merged.computed | set(merged.streamed.values()))
 
 
 def _import_converter() -> None:
@@ -88,7 +91,7 @@ def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path
     architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
     known = conversion.get_model_class(architecture)
     streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
-    source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.dtype, "ALL_F32")]
+    source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
     writing = streaming(model, source_type, target, metadata_override=override)
     writing.prepare_tensors()
     merged.check(merged.taken)
@@ -102,7 +105,24 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
 
     def filter_tensors(cls: Any, item: tuple[str, Callable[[], Any]]) -> Any:
         name, generate = item
-        return known.filter_tensors.__func__(cls, (name, merged.generator(name) or generate))
+        generate = merged.generator(name) or generate
+        kept = known.filter_tensors.__func__(cls, (name, generate))
+        if kept and kept[1] is generate:  # under another name, perhaps
+            merged.known_as[kept[0]] = name
+        return kept
+
+    def modify_tensors(self: Any, data_torch: Any, name: str, bid: int | None) -> Any:
+        for new_name, tensor in known.modify_tensors(self, data_torch, name, bid):
+            if tensor is data_torch and name in merged.known_as:
+                merged.streamed[new_name] = merged.known_as[name]
+            yield new_name, tensor
+
+    def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
+        tensors: dict[str, Callable[[], Any]] = known.index_tensors(self, remote_hf_model_id)
+        for name in merged.added:  # those that no file of the base has
+            if item := self.filter_tensors((name, lambda: None)):
+                tensors[item[0]] = item[1]
+        return tensors
 
     def tensor_force_quant(self: Any, name: str, new_name: str, bid: int | None, n_dims: int) -> Any:
         forced = known.tensor_force_quant(self, name, new_name, bid, n_dims)
@@ -113,49 +133,49 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
     return {
         "model_arch": known.model_arch,
         "filter_tensors": classmethod(filter_tensors),
+        "index_tensors": index_tensors,
+        "modify_tensors": modify_tensors,
         "tensor_force_quant": tensor_force_quant,
     }
 
 
 class _MergedTensors:
     """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for,
-    `computed` those that it wrote."""
+    `computed` those that it wrote. `streamed` are the tensors that it takes as they are: the merged
+    model's name by the GGUF's; `known_as` are merged tensors by the name that they have inside it."""
 
     def __init__(self, weights: MergedWeights) -> None:
         self.weights = weights
-        self.entries = weights.base.entries()
+        known = weights.base.entries()
+        self.added = [name for name in weights.outputs if name not in known]
+        self.computed_here = {name for name, output in weights.outputs.items() if not output.copied} | set(self.added)
+        self.known_as: dict[str, str] = {}
+        self.streamed: dict[str, str] = {}
         self.taken: set[str] = set()
         self.computed: set[str] = set()
 
     def check(self, held: set[str]) -> None:
         """Raise ReleaseError when the converter left out what the adapter changes."""
-        if left_over := self.weights.adapter.deltas.keys() - held:
+        if left_over := self.weights.changed - held:
             raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
 
-    @property
-    def dtype(self) -> str:
-        """The dtype that most of the base is in, in safetensors' name."""
-        sizes: dict[str, int] = {}
-        for entry in self.entries.values():
-            sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
-        return max(sizes, key=lambda dtype: sizes[dtype])
-
     def generator(self, name: str) -> Callable[[], Any] | None:
-        return (lambda: self._lazy(name)) if name in self.weights.adapter.deltas else None
+        return (lambda: self._lazy(name)) if name in self.computed_here else None
 
     def _lazy(self, name: str) -> Any:
         import torch
         from conversion.base import LazyTorchTensor
 
         self.taken.add(name)
-        entry = self.entries[name]
-        dtype = LazyTorchTensor._dtype_str_map[entry.dtype]
+        output = self.weights.outputs[name]
+        dtype = LazyTorchTensor._dtype_str_map[output.dtype]
 
         def compute(_: str) -> Any:
             self.computed.add(name)
-            return torch.from_numpy(self.weights.tensor(name).view(np.uint8)).view(dtype).reshape(entry.shape)
+            merged = whole_tensor(self.weights, name)
+            return torch.from_numpy(merged.reshape(-1).view(np.uint8)).view(dtype).reshape(output.shape)
 
-        meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, entry.shape)
+        meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, output.shape)
         return LazyTorchTensor(meta=meta, args=(name,), func=compute)
 
 
@@ -199,34 +219,3 @@ def _facts(writer: Any) -> ModelFacts:
         experts=value("expert_count", 0),
         gqa=heads // value("attention.head_count_kv", heads),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A lazy float32 tensor that is encoded as it is written: what GGUFWriter needs of a tensor."""
-
-    values: Any
-    type: int
-    nbytes: int
-    advance: Advance
-
-    def tofile(self, file: Any) -> None:
-        import gguf
-
-        values = gguf.LazyNumpyTensor.to_eager(self.values)
-        for chunk in ggml.encode(values.reshape(-1, values.shape[-1]), self.type):
-            chunk.tofile(file)
-            self.advance(chunk.nbytes)
-
-
-def _write(writing: Any, advance: Advance) -> None:
-    writer = writing.gguf_writer
-    for name, info in writer.tensors[0].items():
-        if may_be_quantized(name, info.shape):
-            info.tensor = _Encoded(info.tensor, info.dtype.value, info.nbytes, advance)
-    try:
-        writer.write_header_to_file(path=writing.fname_out)
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file(progress=False)
-    finally:
-        writer.close()

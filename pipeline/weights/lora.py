@@ -1,121 +1,49 @@
-"""A LoRA adapter as PEFT saves it, as the deltas that it adds to the base's tensors.
+"""A LoRA adapter as PEFT saves it: what it changes, by the names of the trained model's parameters.
 
-What is merged here is plain LoRA: `W + scale * B @ A`, with rank-stabilised scaling, rank and
-alpha patterns, and transposed (`fan_in_fan_out`) weights. All else is refused by name, never
-dropped: every tensor of the adapter is consumed exactly once, or the export fails.
+Every tensor of the adapter is consumed exactly once, or the export fails: nothing is dropped.
 """
 
-import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pipeline.errors import ReleaseError
-from pipeline.weights.checkpoint import Checkpoint
+from pipeline.files import BLOCK
+from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig, read_adapter_config
+from pipeline.weights.changes import Added, Change, LowRank, Magnitude, TokenRows
 from pipeline.weights.safetensors import Header, TensorEntry, read_header
 
-T = TypeVar("T")
+FLOATS = ("F32", "F16", "BF16", "F64")
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-
-_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-# Initialisations that change the base weights, so that the adapter does not fit the original base.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-# What PEFT can add to plain LoRA, by its key in the configuration.
-_VARIANTS = {
-    "use_dora": "DoRA",
-    "modules_to_save": "whole trained modules",
-    "trainable_token_indices": "trained token rows",
-    "target_parameters": "adapted parameters",
-    "lora_bias": "biases in the adapter",
-    "layer_replication": "repeated layers",
-    "alora_invocation_tokens": "activated LoRA",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "block-diagonal LoRA",
-    "kasa_config": "KaSA",
-    "arrow_config": "Arrow routing",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterConfig:
-    """What adapter_config.json says, as far as a release needs it."""
-
-    base_model: str
-    revision: str | None
-    rank: int
-    alpha: float
-    rank_stabilised: bool
-    rank_pattern: Mapping[str, int]
-    alpha_pattern: Mapping[str, float]
-    transposed: bool
-    target_modules: tuple[str, ...]
-    unsupported: tuple[str, ...]
-
-    def rank_of(self, module: str) -> int:
-        """The rank of a module's A and B."""
-        return int(_by_pattern(self.rank_pattern, module, self.rank))
-
-    @property
-    def largest_rank(self) -> int:
-        """The highest rank of any module: what a server must make room for."""
-        return max([self.rank, *self.rank_pattern.values()])
-
-    def scale_of(self, module: str) -> float:
-        """The factor of `B @ A` for a module (PEFT, LoraLayer.update_layer)."""
-        rank = self.rank_of(module)
-        alpha = _by_pattern(self.alpha_pattern, module, self.alpha)
-        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraDelta:
-    """What the adapter adds to one tensor of the base.
-
-    `a` is (rank, in), `b` is (out, rank); the base tensor is (out, in), or (in, out) when
-    `transposed`.
-    """
-
-    tensor: str
-    a: TensorEntry
-    b: TensorEntry
-    scale: float
-    transposed: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape that the base's tensor must have."""
-        shape = (self.b.shape[0], self.a.shape[1])
-        return shape[::-1] if self.transposed else shape
+_PREFIX = "base_model.model."
+# The parts that PEFT gives to a module, behind its name. A DoRA magnitude had `.weight` for a while.
+_PARTS = re.compile(
+    r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B"
+    r"|lora_magnitude_vector|(?<=token_adapter\.)trainable_tokens_delta)(?:(?<=vector)\.weight)?"
+)
+# What PEFT puts between a module and its parameters, or its own parts.
+_WRAPPERS = re.compile(r"\.(?:base_layer|modules_to_save|original_module|token_adapter)(?=\.|$)")
+_FROZEN = ".original_module."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """An adapter on disk: its weights' header, and a delta for each tensor that it changes."""
+    """An adapter on disk: its weights' header, and what it does by the trained model's parameters.
+
+    `replaced` are whole new tensors (saved modules, trained biases); `changes` come after, in order.
+    """
 
     folder: Path
     config: AdapterConfig
     weights: Header
-    deltas: Mapping[str, LoraDelta]
+    replaced: Mapping[str, TensorEntry]
+    changes: Mapping[str, tuple[Change, ...]]
 
-
-def read_adapter_config(folder: Path) -> AdapterConfig:
-    """Read adapter_config.json. Raises ReleaseError when it is missing or malformed."""
-    path = folder / CONFIG_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return _config(document)
-    except FileNotFoundError:
-        raise ReleaseError(
-            f"{folder} has no {CONFIG_FILE}, so it is no finished training run",
-            remedy="finish the training, save the adapter there with save_pretrained(…), or choose another --run",
-        ) from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, re.error) as error:
-        raise ReleaseError(f"{path} is not a PEFT adapter's configuration: {error!r}") from None
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all parameters that the adapter brings or changes."""
+        return tuple(dict.fromkeys((*self.replaced, *self.changes)))
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -127,117 +55,132 @@ def read_adapter(folder: Path) -> Adapter:
             remedy="train it as plain LoRA, or release the lora format alone with --format lora",
         )
     weights = read_header(folder / WEIGHTS_FILE)
-    sides: dict[str, dict[str, TensorEntry]] = {}
-    left_over = []
-    for name, entry in weights.tensors.items():
-        match = _KEY.fullmatch(name)
-        if match and len(entry.shape) == 2 and entry.dtype in ("F32", "F16", "BF16", "F64"):
-            sides.setdefault(match["module"], {})[match["side"]] = entry
-        else:
-            left_over.append(name)
-    left_over += [entry.name for found in sides.values() if len(found) == 1 for entry in found.values()]
-    if left_over or not sides:
+    modules, whole, left_over = _sorted_out(weights)
+    replaced = {}
+    for parameter, entries in whole.items():
+        replaced[parameter], unequal = _one_of(weights, entries)
+        left_over += unequal
+    changes: dict[str, tuple[Change, ...]] = {}
+    for module, parts in modules.items():
+        changes |= _module_changes(config, module, parts)
+        left_over += [entry.name for entry in parts.values()]  # what no rule took
+    if left_over or not (changes or replaced):
         raise ReleaseError(
             f"{weights.path} has tensors that no rule of merging consumes: {_listed(left_over) or 'it has none'}"
         )
-    return Adapter(
-        folder=folder,
-        config=config,
-        weights=weights,
-        deltas={delta.tensor: delta for delta in (_delta(config, *item) for item in sides.items())},
-    )
+    return Adapter(folder=folder, config=config, weights=weights, replaced=replaced, changes=changes)
 
 
-def check_fit(adapter: Adapter, base: Checkpoint) -> None:
-    """Raise ReleaseError, tensor by tensor, when the adapter was not made for this base."""
-    entries = base.entries()
-    problems = []
-    for delta in adapter.deltas.values():
-        found = entries.get(delta.tensor)
-        if found is None:
-            problems.append(f"{delta.tensor} is not in the base")
-        elif found.shape != delta.shape:
-            problems.append(f"{delta.tensor} is {list(found.shape)}, the adapter needs {list(delta.shape)}")
-        elif found.dtype not in ("F32", "F16", "BF16", "F64"):
-            problems.append(f"{delta.tensor} is {found.dtype}: a quantized base cannot take a merge")
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ReleaseError(
-            f"the adapter {adapter.folder.name} does not fit the base model in {base.folder}:\n{listed}",
-            remedy="name the base that it was trained on with --base",
+def _sorted_out(
+    weights: Header,
+) -> tuple[dict[str, dict[str, TensorEntry]], dict[str, list[TensorEntry]], list[str]]:
+    """The parts of each module by their names, the whole tensors of each parameter, and the names of the rest."""
+    modules: dict[str, dict[str, TensorEntry]] = {}
+    whole: dict[str, list[TensorEntry]] = {}
+    left_over = []
+    for name, entry in weights.tensors.items():
+        plain = name.removeprefix(_PREFIX)
+        if plain == name or entry.dtype not in FLOATS:
+            left_over.append(name)
+        elif found := _PARTS.fullmatch(plain):
+            taken = modules.setdefault(_unwrapped(found["module"]), {}).setdefault(found["part"], entry)
+            left_over += [name] if taken is not entry else []
+        elif "lora_" in plain or "trainable_tokens" in plain:
+            left_over.append(name)
+        else:
+            whole.setdefault(_unwrapped(plain), []).append(entry)
+    return modules, whole, left_over
+
+
+def _one_of(weights: Header, entries: list[TensorEntry]) -> tuple[TensorEntry, list[str]]:
+    """The trained tensor among those of one parameter, and the names of those that say another thing.
+
+    PEFT's save_embedding_layers saves a trained module again, and what it was before training.
+    """
+    trained = [entry for entry in entries if _FROZEN not in entry.name]
+    if not trained:
+        return entries[0], [entry.name for entry in entries]
+    first, *others = sorted(trained, key=lambda entry: len(entry.name))
+    return first, [entry.name for entry in others if not same_bytes(weights.path, first, weights.path, entry)]
+
+
+def same_bytes(path: Path, entry: TensorEntry, other_path: Path, other: TensorEntry) -> bool:
+    """Whether two tensors are the same: dtype, shape and bytes."""
+    if (entry.dtype, entry.shape) != (other.dtype, other.shape):
+        return False
+    with path.open("rb") as left, other_path.open("rb") as right:
+        left.seek(entry.start)
+        right.seek(other.start)
+        return all(
+            left.read(size) == right.read(size)
+            for size in (min(BLOCK, entry.nbytes - at) for at in range(0, entry.nbytes, BLOCK))
         )
 
 
-def _config(document: dict[str, Any]) -> AdapterConfig:
-    return AdapterConfig(
-        base_model=document.get("base_model_name_or_path") or "",
-        revision=document.get("revision"),
-        rank=_rank(document["r"]),
-        alpha=float(document["lora_alpha"]),
-        rank_stabilised=bool(document.get("use_rslora")),
-        rank_pattern=_patterns(document.get("rank_pattern"), _rank),
-        alpha_pattern=_patterns(document.get("alpha_pattern"), float),
-        transposed=bool(document.get("fan_in_fan_out")),
-        target_modules=_target_modules(document.get("target_modules")),
-        unsupported=tuple(_unsupported(document)),
-    )
+def _unwrapped(name: str) -> str:
+    return _WRAPPERS.sub("", name)
 
 
-def _target_modules(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(sorted(value or ()))
+def _module_changes(config: AdapterConfig, module: str, parts: dict[str, TensorEntry]) -> dict[str, tuple[Change, ...]]:
+    """What a module's parts do to its parameters; the parts that were used are taken out."""
+    made: list[Change] = []
+    changed: dict[str, tuple[Change, ...]] = {}
+    if rows := _matrices(parts, "trainable_tokens_delta"):  # they lie below a LoRA of the same module
+        made.append(_token_rows(config, module, *rows))
+    if sides := _matrices(parts, "lora_embedding_A", "lora_embedding_B"):
+        made.append(_low_rank(config, module, *sides, embedding=True))
+    elif sides := _matrices(parts, "lora_A.weight", "lora_B.weight"):
+        made.append(_low_rank(config, module, *sides))
+        if bias := parts.pop("lora_B.bias", None):
+            changed[f"{module}.bias"] = (Added(values=bias, scale=config.scale_of(module)),)
+    if made and isinstance(made[-1], LowRank) and config.dora:
+        if not (magnitude := parts.pop("lora_magnitude_vector", None)):
+            raise ReleaseError(
+                f"{module} has no lora_magnitude_vector, and {CONFIG_FILE} says that the adapter is DoRA",
+                remedy="the adapter's configuration and weights are of different runs: save it again",
+            )
+        made.append(Magnitude(magnitude=magnitude, transposed=made[-1].transposed))
+    return changed | ({f"{module}.weight": tuple(made)} if made else {})
 
 
-def _rank(value: Any) -> int:
-    rank = int(value)
-    if rank < 1:
-        raise ValueError(f"{value!r} is no rank")
-    return rank
+def _matrices(parts: dict[str, TensorEntry], *names: str) -> list[TensorEntry]:
+    """Take parts out, all of them or none: each must be there and have two dimensions."""
+    if all(name in parts and len(parts[name].shape) == 2 for name in names):
+        return [parts.pop(name) for name in names]
+    return []
 
 
-def _patterns(value: Any, number: Callable[[Any], T]) -> dict[str, T]:
-    patterns = dict(value or {})
-    for pattern in patterns:
-        re.compile(pattern)
-    return {pattern: number(given) for pattern, given in patterns.items()}
+def _token_rows(config: AdapterConfig, module: str, rows: TensorEntry) -> TokenRows:
+    indices = _indices(config, module)
+    if len(indices) != rows.shape[0]:
+        raise ReleaseError(
+            f"{rows.name} has {rows.shape[0]} rows, and {CONFIG_FILE} names {len(indices)} tokens for it",
+            remedy="the adapter's configuration and weights are of different runs: save it again",
+        )
+    return TokenRows(rows=rows, indices=indices)
 
 
-def _unsupported(document: dict[str, Any]) -> list[str]:
-    problems = []
-    if document.get("peft_type") != "LORA":
-        problems.append(f"it is {document.get('peft_type')}, not LORA")
-    initialised = str(document.get("init_lora_weights") or "").lower()
-    if initialised.startswith(_CHANGES_BASE):
-        problems.append(f"it was initialised by {initialised}, which changes the base weights")
-    for key, meaning in _VARIANTS.items():
-        if document.get(key):
-            problems.append(f"{key} ({meaning}) is not merged yet")
-    if (document.get("bias") or "none") != "none":
-        problems.append(f"bias = {document['bias']!r} is not merged yet")
-    return problems
-
-
-def _delta(config: AdapterConfig, module: str, sides: Mapping[str, TensorEntry]) -> LoraDelta:
-    rank, ranks = config.rank_of(module), (sides["A"].shape[0], sides["B"].shape[1])
+def _low_rank(
+    config: AdapterConfig, module: str, a: TensorEntry, b: TensorEntry, *, embedding: bool = False
+) -> LowRank:
+    rank, ranks = config.rank_of(module), (a.shape[0], b.shape[-1])
     if ranks != (rank, rank):
         raise ReleaseError(
             f"{module} has the rank {rank} by {CONFIG_FILE}, but {ranks[0]} in its lora_A and {ranks[1]} in its lora_B",
             remedy="the adapter's configuration and weights are of different runs: save it again",
         )
-    return LoraDelta(
-        tensor=f"{module}.weight",
-        a=sides["A"],
-        b=sides["B"],
-        scale=config.scale_of(module),
-        transposed=config.transposed,
+    return LowRank(
+        a=a, b=b, scale=config.scale_of(module), transposed=embedding or config.transposed, embedding=embedding
     )
 
 
-def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
-    # PEFT, get_pattern_key: a pattern matches a whole module path or its end.
-    for pattern, value in patterns.items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            return value
-    return default
+def _indices(config: AdapterConfig, module: str) -> tuple[int, ...]:
+    for name, indices in config.token_indices.items():
+        if name in ("", module) or module.endswith(f".{name}"):
+            return indices
+    # A head that is tied to the embedding has the same tokens, and may be saved beside it.
+    named = set(config.token_indices.values())
+    return named.pop() if len(named) == 1 else ()
 
 
 def _listed(names: list[str], most: int = 8) -> str:

@@ -1,159 +1,245 @@
-"""Base + adapter into merged weights, streaming: a block of rows is in memory, never a model.
+"""Base + adapter as a plan of output tensors: what each is made of, decided from headers alone.
 
-LoRA changes neither name, dtype, shape nor order, so an output shard has the same header as its
-input shard. Byte ranges that the adapter does not touch are copied by the kernel; for an adapted
-tensor a block of rows is read, `scale * B @ A` is added in float32, and the sum is rounded once.
+Names are those of the base's files, so that the merged model has the base's layout. What the
+adapter changes is found under the trained model's names, which may differ (`_RENAMES`).
 """
 
-import errno
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits
+from pipeline.weights.changes import Change, LowRank, Magnitude
+from pipeline.weights.checkpoint import Checkpoint
+from pipeline.weights.fit import check_fit
+from pipeline.weights.lora import FLOATS, Adapter
+from pipeline.weights.safetensors import SIZES, TensorEntry
+from pipeline.weights.tied import Trained, embedding_of, is_head, settle
 
-from pipeline.errors import ReleaseError
-from pipeline.files import copy_file, copy_range
-from pipeline.progress import Advance, silent
-from pipeline.weights.checkpoint import INDEX_FILE, Checkpoint
-from pipeline.weights.lora import Adapter, LoraDelta, check_fit
-from pipeline.weights.safetensors import Header, TensorEntry
+_TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+# How a parameter's name in the model may begin where the checkpoint says otherwise: a base model
+# that was saved without its head has no prefix; transformers 5 moved the text model of several
+# multimodal ones (transformers, conversion_mapping.py).
+_RENAMES = (
+    ("", ""),
+    ("model.", ""),
+    ("transformer.", ""),
+    ("gpt_neox.", ""),
+    ("", "model."),
+    ("", "transformer."),
+    ("model.language_model.", "language_model.model."),
+    ("model.language_model.", "model."),
+    ("lm_head.", "language_model.lm_head."),
+)
+# Models whose layers are Conv1D, which store their weights transposed (transformers, pytorch_utils.py).
+_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-# A block of rows in the base's dtype; in float32 a worker holds a few times as much.
-_BLOCK_BYTES = 4 << 20
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A tensor in a file."""
+
+    path: Path
+    entry: TensorEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A tensor of the merged model: what its rows are read from, and what is done to them.
+
+    `replaced` is whether it is read from the adapter; `shard` is the number of the base's file that
+    it belongs to.
+    """
+
+    name: str
+    dtype: str
+    source: Stored
+    replaced: bool
+    changes: tuple[Change, ...]
+    shard: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.entry.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.entry.elements * SIZES[self.dtype]
+
+    @property
+    def copied(self) -> bool:
+        """Whether its bytes are those that the base has, which no one looks at."""
+        return not (self.changes or self.replaced) and self.dtype == self.source.entry.dtype
 
 
 class MergedWeights:
-    """The tensors of base + adapter, computed when asked for.
+    """The tensors of base + adapter, by name and in the order of the base's files.
 
+    `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's.
     Raises ReleaseError, tensor by tensor, when the adapter was not made for the base.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
-        check_fit(adapter, base)
+    def __init__(self, base: Checkpoint, adapter: Adapter, dtype: str | None = None) -> None:
         self.base = base
         self.adapter = adapter
+        self._dtype = dtype
+        config = _config(base.folder)
+        trained = _by_checkpoint(adapter, base.entries())
+        self.untied = settle(adapter.weights, base, config, adapter.config.keeps_tied, trained)
+        entries = base.entries()
+        if self.untied:
+            head, embedding = self.untied
+            entries.setdefault(head, entries[embedding])
+        changes = _oriented(trained.changes, entries, str(config.get("model_type")))
+        check_fit(adapter, base, replace(trained, changes=changes), entries)
+        outputs = self._outputs(trained.replaced, changes)
+        self.outputs: Mapping[str, Output] = {output.name: output for output in outputs}
+        self.changed = frozenset(trained.replaced) | frozenset(changes)
 
-    def tensor(self, name: str) -> Array:
-        """A merged tensor, whole, in the base's dtype and shape.
+    def config_changes(self) -> dict[str, Any]:
+        """What config.json has to say of the merged model that the base's does not."""
+        changed: dict[str, Any] = {}
+        if self.untied:
+            changed["tie_word_embeddings"] = False
+        embedding = embedding_of(self.outputs)
+        before = self.base.entries().get(embedding or "")
+        if embedding and before and self.outputs[embedding].shape[0] != before.shape[0]:
+            changed["vocab_size"] = self.outputs[embedding].shape[0]
+        if self._dtype:
+            changed["dtype"] = _TORCH_DTYPES[self._dtype]
+        return changed
 
-        Raises ReleaseError when the adapter or the sum is not finite, or the base is cut off.
-        """
-        shard = self.base.owner(name)
-        if shard is None:
-            raise KeyError(name)
-        merge = RowMerge(self.adapter, self.adapter.deltas[name], shard.tensors[name])
-        merged = np.empty(merge.entry.shape, merge.entry.numpy_dtype)
-        with _opened(shard.path, os.O_RDONLY) as source, _one_blas_thread():
-            for start, stop in _blocks(merge.entry):
-                merged[start:stop] = merge.rows(source, start, stop)
-        return merged
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors, in bytes."""
+        return sum(output.nbytes for output in self.outputs.values())
 
+    def _outputs(self, replaced: Mapping[str, TensorEntry], changes: Mapping[str, tuple[Change, ...]]) -> list[Output]:
+        outputs = []
+        last = len(self.base.shards) - 1
+        held = [
+            (Stored(path=shard.path, entry=entry), number)
+            for number, shard in enumerate(self.base.shards)
+            for entry in shard.tensors.values()
+        ]
+        known = {stored.entry.name for stored, _ in held}
+        if self.untied and self.untied[0] not in known:
+            head, embedding = self.untied
+            owner = self.base.owner(embedding)
+            assert owner is not None
+            held.append((Stored(path=owner.path, entry=replace(owner.tensors[embedding], name=head)), last))
+            known.add(head)
+        held += [
+            (Stored(path=self.adapter.weights.path, entry=replace(entry, name=name)), last)
+            for name, entry in replaced.items()
+            if name not in known
+        ]
+        for stored, shard in held:
+            name = stored.entry.name
+            base_dtype = stored.entry.dtype if name in known else self._main_dtype()
+            if name in replaced:
+                stored = Stored(path=self.adapter.weights.path, entry=replaced[name])
+            dtype = self._dtype if self._dtype and base_dtype in FLOATS else base_dtype
+            outputs.append(
+                Output(
+                    name=name,
+                    dtype=dtype,
+                    source=stored,
+                    replaced=name in replaced,
+                    changes=changes.get(name, ()),
+                    shard=shard,
+                )
+            )
+        return outputs
 
-class RowMerge:
-    """Adds one delta to one tensor of the base, block by block."""
+    def _main_dtype(self) -> str:
+        """The float dtype that most of the base is in; F32 where it has none."""
+        sizes = {"F32": 0}
+        for entry in self.base.entries().values():
+            if entry.dtype in FLOATS:
+                sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
 
-    def __init__(self, adapter: Adapter, delta: LoraDelta, entry: TensorEntry) -> None:
-        self.entry = entry
-        work = np.dtype(np.float64 if entry.dtype == "F64" else np.float32)
-        with _overflow_is_found_later():
-            a = _finite(adapter, delta.a.name).astype(work)
-            b = _finite(adapter, delta.b.name).astype(work) * work.type(delta.scale)
-        self._left: Array = a.T if delta.transposed else b
-        self._right: Array = b.T if delta.transposed else a
-
-    def rows(self, source: int, start: int, stop: int) -> Array:
-        """Rows [start, stop) of the merged tensor, from the base shard open as `source`."""
-        entry = self.entry
-        length = (stop - start) * entry.row_bytes
-        data = os.pread(source, length, entry.start + start * entry.row_bytes)
-        if len(data) != length:
-            raise ReleaseError(f"the base ended while {entry.name} was read", remedy="fetch the base again, whole")
-        base = np.frombuffer(data, entry.numpy_dtype).reshape(stop - start, *entry.shape[1:])
-        with _overflow_is_found_later():
-            total = self._left[start:stop] @ self._right
-            total += base
-            merged: Array = total.astype(entry.numpy_dtype)
-        if not np.isfinite(merged).all():
-            raise ReleaseError(f"{entry.name} is not finite in {entry.dtype} after the merge")
-        return merged
-
-
-def write_merged(weights: MergedWeights, folder: Path, advance: Advance = silent) -> None:
-    """Write the merged shards (and the base's index, which stays true) into a folder.
-
-    `advance` counts the bytes of weights written. Raises ReleaseError as `MergedWeights.tensor`.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as pool, _one_blas_thread():
-        for shard in weights.base.shards:
-            _write_shard(weights.adapter, shard, folder / shard.path.name, pool, advance)
-    if weights.base.index is not None:
-        copy_file(weights.base.folder / INDEX_FILE, folder / INDEX_FILE)
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """The workers are threads already; BLAS threads of their own would only get in their way (a third
-    of the time), and the sum could depend on their number."""
-    return threadpool_limits(limits=1, user_api="blas")
-
-
-def _write_shard(adapter: Adapter, shard: Header, target: Path, pool: ThreadPoolExecutor, advance: Advance) -> None:
-    with _opened(shard.path, os.O_RDONLY) as source, _opened(target, os.O_WRONLY | os.O_CREAT) as sink:
-        os.ftruncate(sink, shard.size)
-        copy_range(source, sink, 0, shard.data_start, 0)
-        for entry in shard.tensors.values():
-            delta = adapter.deltas.get(entry.name)
-            if delta is None:
-                copy_range(source, sink, entry.start, entry.nbytes, entry.start, advance)
-            else:
-                _write_tensor(RowMerge(adapter, delta, entry), source, sink, pool, advance)
-
-
-def _write_tensor(merge: RowMerge, source: int, sink: int, pool: ThreadPoolExecutor, advance: Advance) -> None:
-    entry = merge.entry
-
-    def write(block: tuple[int, int]) -> int:
-        data = merge.rows(source, *block).view(np.uint8).data
-        written = os.pwrite(sink, data, entry.start + block[0] * entry.row_bytes)
-        if written != data.nbytes:
-            raise OSError(errno.ENOSPC, f"only a part of {entry.name} could be written")
-        return written
-
-    for written in pool.map(write, _blocks(entry)):
-        advance(written)
+    @property
+    def main_dtype(self) -> str:
+        """The dtype that most of the merged model is in, in safetensors' name."""
+        return self._dtype or self._main_dtype()
 
 
-def _blocks(entry: TensorEntry) -> Iterator[tuple[int, int]]:
-    step = max(1, _BLOCK_BYTES // entry.row_bytes)
-    for start in range(0, entry.shape[0], step):
-        yield start, min(start + step, entry.shape[0])
+def _by_checkpoint(adapter: Adapter, entries: Mapping[str, TensorEntry]) -> Trained:
+    """What the adapter brings, by the names in the base's files."""
+    wanted = adapter.parameters
 
+    def renamed(name: str, rename: tuple[str, str]) -> str:
+        old, new = rename
+        return new + name.removeprefix(old) if name.startswith(old) else name
 
-def _finite(adapter: Adapter, name: str) -> Array:
-    tensor = adapter.weights.read(name)
-    if not np.isfinite(tensor).all():
-        raise ReleaseError(
-            f"{name} of the adapter {adapter.folder.name} holds NaN or infinity",
-            remedy="its training diverged: release another run",
+    def found(rename: tuple[str, str]) -> int:
+        return sum(renamed(name, rename) in entries for name in wanted)
+
+    best = max(_RENAMES, key=found)  # the first of several that find as many: as it is, if nothing does better
+    names = {
+        name: next(
+            (held for rename in (("", ""), best, *_RENAMES) if (held := renamed(name, rename)) in entries),
+            renamed(name, best),
         )
-    return tensor
+        for name in wanted
+    }
+    return Trained(
+        replaced={names[name]: entry for name, entry in adapter.replaced.items()},
+        changes={names[name]: made for name, made in adapter.changes.items()},
+    )
 
 
-def _overflow_is_found_later() -> np.errstate:
-    """No warning of numpy: what is not finite in the end is reported with the tensor's name."""
-    return np.errstate(over="ignore", invalid="ignore")
+def _oriented(
+    changes: Mapping[str, tuple[Change, ...]], entries: Mapping[str, TensorEntry], model_type: str
+) -> dict[str, tuple[Change, ...]]:
+    """The changes, transposed where the base's tensor is.
+
+    The adapter's `fan_in_fan_out` is one flag, and PEFT sets it by the last module it wrapped, so
+    that it is no word on all of them. Where it or the architecture has Conv1D layers, a tensor's
+    shape tells; a square one goes with the architecture, else with others of its name, else with the flag.
+    """
+    told: dict[str, bool] = {}
+
+    def by_shape(entry: TensorEntry, low: LowRank) -> bool:
+        may_be = low.transposed or model_type in _CONV1D_MODELS
+        return may_be and entry.shape == replace(low, transposed=True).shape
+
+    for name, made in changes.items():
+        entry, low = entries.get(name), _low_rank(made)
+        if entry and low and entry.shape[:1] != entry.shape[1:]:
+            told[_leaf(name)] = by_shape(entry, low)
+    oriented = {}
+    for name, made in changes.items():
+        entry, low = entries.get(name), _low_rank(made)
+        if entry is None or low is None:
+            oriented[name] = made
+            continue
+        if entry.shape[:1] != entry.shape[1:]:
+            transposed = by_shape(entry, low)
+        elif model_type in _CONV1D_MODELS:
+            transposed = not is_head(name)
+        else:
+            transposed = told.get(_leaf(name), low.transposed)
+        oriented[name] = tuple(
+            replace(change, transposed=transposed) if isinstance(change, LowRank | Magnitude) else change
+            for change in made
+        )
+    return oriented
 
 
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    descriptor = os.open(path, flags, 0o644)
+def _low_rank(made: Sequence[Change]) -> LowRank | None:
+    return next((change for change in made if isinstance(change, LowRank) and not change.embedding), None)
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def _config(folder: Path) -> dict[str, Any]:
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # told where the base is checked to be whole
+        return {}

@@ -1,0 +1,50 @@
+"""What a git repository holds, as values: commits and tags."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit of the repository: its full hash and its committer's time in UTC."""
+
+    sha: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedCommit:
+    """A commit in the log: who wrote it, its whole message, and the paths that it touched (POSIX,
+    below the repository's top; empty where nobody asked for them)."""
+
+    sha: str
+    author: str
+    time: datetime
+    message: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """A git tag: the commit it names, and its message if it is annotated."""
+
+    name: str
+    commit: Commit
+    message: str | None
+
+    @property
+    def annotated(self) -> bool:
+        return self.message is not None
+
+
+class ListedTag(NamedTuple):
+    """A tag in a list: its own hash, the commit it names, when it was made (ISO 8601), the first line
+    of its message, or of its commit's where it is not annotated. A tuple, as there may be very many."""
+
+    name: str
+    sha: str
+    commit: str
+    date: str
+    subject: str
+    annotated: bool
