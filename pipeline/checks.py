@@ -10,7 +10,8 @@ import semver
 
 from pipeline.config import Config
 from pipeline.errors import ReleaseError, ToolError
-from pipeline.git import Commit, Repository, Tag
+from pipeline.git import Repository
+from pipeline.git_objects import Commit, Tag
 from pipeline.history.changelog import entry
 from pipeline.history.line import Line, line_of, releases_before
 from pipeline.history.policy import OFF, REQUIRED
@@ -103,7 +104,9 @@ def _changelog(tagging: Tagging) -> _Found:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         return f"{path.name} cannot be read: {error}", "mend the file"
-    if entry(text, tag.name) or entry(text, tag.version):
+    # What a prerelease brings is not released yet.
+    prerelease = semver.Version.parse(tag.version).prerelease is not None
+    if entry(text, tag.name) or entry(text, tag.version) or (prerelease and entry(text, "Unreleased")):
         return None
     return f"{path.name} has no entry for {tag.version}", f"invoke notes --tag {tag.name} --write, and commit it"
 
@@ -137,11 +140,14 @@ def _pushed(tagging: Tagging) -> _Found:
     if tagging.repository.remote_url(remote) is None:
         return None
     try:
-        if name in tagging.repository.remote_tags(remote):
-            return None
+        on_remote = tagging.repository.remote_tags(remote).get(name)
     except ToolError as error:
         return f"{remote} did not say whether it has {name}: {error}", f"git push {remote} {name}"
-    return f"{name} is not on {remote}, so nobody else can see what was released", f"git push {remote} {name}"
+    if on_remote is None:
+        return f"{name} is not on {remote}, so nobody else can see what was released", f"git push {remote} {name}"
+    if on_remote != tagging.repository.tag_hash(name):
+        return f"{remote} has another tag {name}: one of them was moved", "never move a version: tag the next one"
+    return None
 
 
 # Each check, and whether it is of tags that are made already.

@@ -5,7 +5,8 @@ version tag on the commit that its manifest records, or by `--tag` for all that 
 is one rename, here or on the Hub: what was interrupted is finished by the same command.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.artifacts.archive import read_checksums, write_checksums
@@ -18,7 +19,7 @@ from pipeline.naming.fields import PatternError, is_semver
 from pipeline.naming.places import FILES, HUB
 from pipeline.naming.policy import ARTIFACT, REPO, make_name
 from pipeline.naming.reading import ARCHIVE_ENDING, Reading, read_as
-from pipeline.naming.tag import read_tag
+from pipeline.naming.tag import read_tag, version_tags
 
 # Finds the version that a name's manifest leads to, or None: by the kind of name and the name.
 VersionOf = Callable[[str, str, Reading], str | None]
@@ -57,22 +58,24 @@ def find(config: Config, repos: Iterable[str]) -> Found:
 
 
 def plan_moves(
-    config: Config, found: Found, given: Mapping[str, str], version_of: VersionOf, rest: str | None
+    config: Config, found: Found, asked: Mapping[str, str], version_of: VersionOf, rest: str | None
 ) -> list[Move]:
     """What becomes of every date-based name.
 
-    `given` maps old names to new ones or to version tags; `rest` is the version of all that
-    nothing else tells. Raises UsageError for a mapping of nothing that is there, and where two
-    names would become one.
+    `asked` maps old names to new ones or to version tags, as `[migrate]` does, which it goes
+    before; `rest` is the version of all that nothing else tells. Raises UsageError where two names
+    would become one, and where what was asked for is not there. The table of release.toml may name
+    what is not: archives are of one machine, the table is of all.
     """
+    given = {**{_known_as(old): new for old, new in config.migrate.items()}, **asked}
     moves = [
         _move(config, what, old, found, given, version_of, rest)
         for what, names in ((ARTIFACT, found.artifacts | found.sums.keys()), (REPO, found.repos))
         for old in sorted(names)
-        if _is_date_based(config, what, old) or _plain(what, old) in given
+        if _dated(config, what, old) or _plain(what, old) in given
     ]
     moves = [move for move in moves if not _is_gone(move, found)]
-    _check_given(config, given, moves, found)
+    _check_asked(config, asked, moves, found)
     _check_distinct(moves, found)
     return moves
 
@@ -96,16 +99,19 @@ def apply(config: Config, hub: Hub, move: Move) -> None:
 
 def version_by_commit(config: Config, manifest: Manifest, tags: Iterable[str]) -> str | None:
     """The version of a tag on the commit that a manifest records, of a stream that releases its format."""
-    for name in tags:
-        tag = read_tag(name, config.streams)
-        if tag.stream and manifest.format in [policy.name for policy in config.released_by(tag.stream)]:
+    for tag in version_tags(tags, config.streams):
+        if manifest.format in [policy.name for policy in config.released_by(tag.stream)]:
             return tag.version
     return None
 
 
-def _is_date_based(config: Config, what: str, name: str) -> bool:
+def _dated(config: Config, what: str, name: str) -> Reading | None:
+    """What a name without a version says, or None for one that has a version, or is of no pattern."""
     readings = read_as(what, name, config)
-    return bool(readings) and not any(reading.tagged for reading in readings)
+    # `{version}` takes any tag's full name, and so a date too.
+    if any(reading.tagged and is_semver(str(reading.fields.get("version"))) for reading in readings):
+        return None
+    return next((reading for reading in readings if not reading.tagged), None)
 
 
 def _move(
@@ -117,20 +123,23 @@ def _move(
     version_of: VersionOf,
     rest: str | None,
 ) -> Move:
-    reading = next(iter(read_as(what, old, config)), None)
+    reading = _dated(config, what, old)
     target = given.get(_plain(what, old))
     version = _version(config, target) if target else None
     if target and version is None:
-        return Move(what=what, old=old, new=_checked(what, target))
+        return Move(what=what, old=old, new=_checked(what, _bare(config, target)))
     if reading is None:
         raise UsageError(
-            f"{old} follows no pattern, so that no name can be made for it from {target!r}",
+            f"{old} is no date-based name of a pattern, so that no name can be made for it from {target!r}",
             remedy=f"give the whole new name: --map {old}=NAME",
         )
     version = version or version_of(what, old, reading) or rest
     if version is None:
         return Move(what=what, old=old, new=None, reason=f"no version is known: --map {old}=v1.0.0, or --tag for all")
-    new = _checked(what, _versioned(what, reading, version))
+    try:
+        new = _checked(what, _versioned(what, reading, version))
+    except PatternError as error:  # the old name says less than the new one has to
+        return Move(what=what, old=old, new=None, reason=f"{error}: --map {old}=NAME gives the whole name")
     if not target and new in found.names(what) and old in found.names(what):
         # Released once without a version, and then with it: both stay.
         reason = f"{new} is there already: --map {old}=v… gives another version"
@@ -152,8 +161,7 @@ def _versioned(what: str, reading: Reading, version: str) -> str:
 
 
 def _checked(what: str, name: str) -> str:
-    if what == ARTIFACT and not name.endswith(ARCHIVE_ENDING):
-        name += ARCHIVE_ENDING
+    name = _whole(what, name)
     place = FILES if what == ARTIFACT else HUB
     if complaint := place.complaint(name, what):
         raise UsageError(complaint, remedy=f"nearest valid name: {place.nearest(name)!r}")
@@ -168,8 +176,24 @@ def _version(config: Config, target: str) -> str | None:
     return target if is_semver(target) else None
 
 
+def _bare(config: Config, new: str) -> str:
+    """A new name without namespace and ending. Raises UsageError for another namespace's."""
+    namespace, _, name = new.rpartition("/")
+    if namespace not in ("", config.namespace):
+        raise UsageError(f"{new} is of another namespace than {config.namespace}, where migrated repos stay")
+    return name.removesuffix(ARCHIVE_ENDING)
+
+
+def _known_as(old: str) -> str:
+    return old.rpartition("/")[2].removesuffix(ARCHIVE_ENDING)
+
+
 def _plain(what: str, name: str) -> str:
     return name.removesuffix(ARCHIVE_ENDING) if what == ARTIFACT else name
+
+
+def _whole(what: str, plain: str) -> str:
+    return plain + ARCHIVE_ENDING if what == ARTIFACT else plain
 
 
 def _is_gone(move: Move, found: Found) -> bool:
@@ -179,13 +203,23 @@ def _is_gone(move: Move, found: Found) -> bool:
     return move.new not in found.artifacts or move.new in found.sums
 
 
-def _check_given(config: Config, given: Mapping[str, str], moves: Iterable[Move], found: Found) -> None:
+def _check_asked(config: Config, asked: Mapping[str, str], moves: Iterable[Move], found: Found) -> None:
     moved = {_plain(move.what, move.old) for move in moves}
-    there = {_plain(what, name) for what in (ARTIFACT, REPO) for name in found.names(what)}
-    for old, new in given.items():
+    for old, new in asked.items():
         # Where the old name is gone and the new one there, it was moved before.
-        if old not in moved and new not in there and _version(config, new) is None:
+        if old not in moved and not any(name in found.names(what) for what, name in _new_names(config, old, new)):
             raise UsageError(f"there is no artifact and no repo {old!r} to become {new!r}")
+
+
+def _new_names(config: Config, old: str, new: str) -> Iterator[tuple[str, str]]:
+    """What a mapping makes of an old name, by the kind of name, whether or not there is such a thing."""
+    version = _version(config, new)
+    for what in (ARTIFACT, REPO):
+        if version is None:
+            yield what, _whole(what, _bare(config, new))
+        elif reading := _dated(config, what, old):
+            with suppress(PatternError):
+                yield what, _whole(what, _versioned(what, reading, version))
 
 
 def _check_distinct(moves: Iterable[Move], found: Found) -> None:
@@ -213,5 +247,5 @@ def parse_map(pairs: Iterable[str]) -> dict[str, str]:
         old, equals, new = pair.partition("=")
         if not (old and equals and new):
             raise UsageError(f"--map must be OLD=NEW, not {pair!r}")
-        given[old.rpartition("/")[2].removesuffix(ARCHIVE_ENDING)] = new.rpartition("/")[2]
+        given[_known_as(old)] = new
     return given

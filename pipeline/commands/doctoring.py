@@ -8,7 +8,9 @@ from pipeline.checks import Outcome, Tagging, run_checks
 from pipeline.commands.session import Document, Session
 from pipeline.errors import ReleaseError
 from pipeline.exporting import job_of
-from pipeline.git import Tag
+from pipeline.git_objects import Tag
+from pipeline.history.coming import gather
+from pipeline.history.line import line_of
 from pipeline.history.policy import REQUIRED
 from pipeline.hub.access import check_access
 from pipeline.hub.connection import Hub
@@ -109,11 +111,19 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         outcomes: list[Outcome] = []
         yield _tried(f"the tag {plan.tag.name}", lambda: outcomes.extend(gates.check_tag(plan, session.repository)))
         yield from map(_checked, outcomes)
+    if plan.stream is not None and session.config.card.notes:
+        yield _tried("the history that the release notes are made of", lambda: _history(session, plan))
     if plan.publishes:
         yield _tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
     yield _tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
     if plan.base.path is not None:
         yield _tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub))
+
+
+def _history(session: Session, plan: Plan) -> None:
+    assert plan.stream is not None
+    line = line_of(session.config, plan.stream, session.repository)
+    gather(session.config, session.repository, line, plan.commit, run=plan.run.path, version=plan.version)
 
 
 def _checked(outcome: Outcome) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.commands.session import Session
 from pipeline.errors import ReleaseError, ToolError
-from pipeline.git import ListedTag
+from pipeline.git_objects import ListedTag
 from pipeline.hub.released import released_tags
 from pipeline.naming.tag import Stream, read_tag
 
@@ -74,7 +74,7 @@ class _Listing:
         return ((tag, version) for _, tag, version in self._by_stream[stream.name])
 
     def pushed(self, tag: ListedTag) -> bool | None:
-        return None if self._on_remote is None else tag.name in self._on_remote
+        return None if self._on_remote is None else self._on_remote.get(tag.name) == tag.sha
 
     def released(self, tag: ListedTag) -> bool | None:
         return None if self._on_hub is None else tag.name in self._on_hub
@@ -114,11 +114,11 @@ def _precedence(version: str) -> _Key:
     return int(major), int(minor), int(patch), False, parts
 
 
-def _on_remote(session: Session) -> frozenset[str] | None:
-    """The tags on the remote; none where there is no remote."""
+def _on_remote(session: Session) -> Mapping[str, str] | None:
+    """The tags on the remote, by their hashes; none where there is no remote."""
     remote = session.config.versions.remote
     if session.repository.remote_url(remote) is None:
-        return frozenset()
+        return {}
     try:
         return session.repository.remote_tags(remote)
     except ToolError as error:

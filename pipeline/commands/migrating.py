@@ -19,7 +19,6 @@ def migrate(session: Session, mapped: Sequence[str], *, yes: bool) -> Document:
     config = session.config
     with session.hub() as hub:
         found = find(config, list_repos(hub, config.namespace) if hub.has_repos else ())
-        given = {**parse_map(f"{old}={new}" for old, new in config.migrate.items()), **parse_map(mapped)}
 
         def version_of(what: str, old: str, reading: Reading) -> str | None:
             manifest = _manifest(session, hub, what, old, reading)
@@ -27,7 +26,7 @@ def migrate(session: Session, mapped: Sequence[str], *, yes: bool) -> Document:
                 return None
             return version_by_commit(config, manifest, session.repository.tags_on(manifest.commit))
 
-        moves = plan_moves(config, found, given, version_of, _rest(session))
+        moves = plan_moves(config, found, parse_map(mapped), version_of, _rest(session))
         done = [move for move in moves if move.new]
         _show(session, moves)
         if yes:

@@ -41,6 +41,8 @@ def runs(session: Session) -> list[Document]:
 
 def name(session: Session, given: str) -> Document:
     """What a name says, by the policy and by the styles before it."""
+    if given.startswith("-"):  # Invoke takes whatever comes first for the name
+        raise UsageError(f"{given} stands where the name belongs", remedy="invoke --help name")
     readings = read_name(given, session.config)
     if not readings:
         raise ReleaseError(
@@ -79,6 +81,8 @@ def new_name(session: Session, given: Mapping[str, Any], own: Sequence[str]) -> 
     if base is not None and (options.base or "base" not in fields):
         fields["base"] = config.naming.short_base_name(_base_id(session, base))
     said = {key: given[key] for key in ("dataset", "rank", "alpha", "epochs") if given[key] is not None}
+    if options.at is not None:
+        said["trained"] = options.at
     fields |= said | _own_fields(session, own)
     try:
         made = make_name(config.naming.run, fields, "run")

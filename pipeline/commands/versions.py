@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.artifacts.archive import read_checksums
 from pipeline.checks import Outcome, Tagging, refuse, run_checks
 from pipeline.commands.session import Document, Session
-from pipeline.errors import ReleaseError, UsageError
+from pipeline.errors import ReleaseError, ToolError, UsageError
 from pipeline.files import write_text
-from pipeline.git import Commit
+from pipeline.git_objects import Commit, Tag
 from pipeline.history.bump import Bump, decide, reasons
 from pipeline.history.changelog import insert
 from pipeline.history.coming import Coming, gather
@@ -50,24 +51,25 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     """Check what the guide asks before tagging, create an annotated tag, and push it where asked to."""
     version_tag = _stream_tag(session, name)
     head = session.repository.head()
-    outcomes: list[Outcome] = []
-    created = not session.repository.has_tag(name)
-    if created:
-        tagging = Tagging(config=session.config, repository=session.repository, version_tag=version_tag, commit=head)
-        outcomes = list(run_checks(tagging))
-        _show_checks(session, outcomes)
-        refuse(outcomes, name)
-        text = message or _message(session, version_tag, head)
+    remote = session.config.versions.remote
+    if push and session.repository.remote_url(remote) is None:
+        raise ReleaseError(
+            f"there is no remote {remote!r} to push {name} to",
+            remedy=f"git remote add {remote} URL, or name another one in [versions] remote",
+        )
+    there = _on_head(session, name, head) if session.repository.has_tag(name) else None
+    created = there is None
+    outcomes = _checked(session, version_tag, head, there)
+    if there is None:
+        text = (message or _message(session, version_tag, head)).strip()
         if not dry_run:
             session.repository.create_tag(name, text)
             session.console.step(f"Tagged {head.sha[:10]} as {name}")
     else:
-        _check_same(session, name, head)
-        text = session.repository.tag(name).message or ""
-    remote = session.config.versions.remote
+        text = (there.message or "").strip()
+        session.console.note(f"{name} is on {head.sha[:10]} already")
     if push and not dry_run:
-        session.repository.push_tag(remote, name)
-        session.console.step(f"Pushed {name} to {remote}")
+        _push(session, remote, name)
     elif created and not dry_run and session.repository.remote_url(remote):
         session.console.note(f"git push {remote} {name} lets CI release it; --push does both")
     return {
@@ -89,6 +91,8 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
         version_tag = _stream_tag(session, name)
         stream = version_tag.stream
         assert stream is not None
+        if stream_name not in (None, stream.name):
+            raise UsageError(f"{name} is of the stream {stream.name}, not {stream_name}", remedy="leave --stream out")
         if repository.has_tag(name):
             commit = repository.tag(name).commit
             date = commit.time
@@ -108,7 +112,7 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
     text = render_notes(made, session.templates)
     if write:
         assert version_tag is not None
-        _write_changelog(session, coming.line.changelog, version_tag, text)
+        _write_changelog(session, coming.line.changelog, version_tag, date, text)
     return {
         "tag": made.tag,
         "version": made.version,
@@ -159,8 +163,8 @@ def _published_state(session: Session, release: VersionTag) -> ModelState | None
         try:
             for repo_id in released_tags(hub, session.config).get(release.name, ()):
                 manifest = published_manifest(hub, repo_id, release.name)
-                if manifest and manifest.model:
-                    return ModelState(**manifest.model)
+                if manifest and (state := ModelState.from_manifest(manifest.model)):
+                    return state
         except ReleaseError as error:
             session.console.note(str(error))
     return None
@@ -181,14 +185,37 @@ def _stream_tag(session: Session, name: str) -> VersionTag:
     return version_tag
 
 
-def _check_same(session: Session, name: str, head: Commit) -> None:
+def _push(session: Session, remote: str, name: str) -> None:
+    try:
+        session.repository.push_tag(remote, name)
+    except ToolError as error:
+        raise ReleaseError(
+            f"{name} is tagged here, and {remote} did not take it: {error}",
+            remedy=f"git push {remote} {name}, when that is mended; git tag --delete {name} takes the tag back",
+        ) from None
+    session.console.step(f"Pushed {name} to {remote}")
+
+
+def _on_head(session: Session, name: str, head: Commit) -> Tag:
     existing = session.repository.tag(name)
     if existing.commit.sha != head.sha:
         raise ReleaseError(
             f"the tag {name} is on {existing.commit.sha[:10]} already, and {head.sha[:10]} is checked out",
             remedy="a version names one commit for ever: tag the next one (invoke bump)",
         )
-    session.console.note(f"{name} is on {head.sha[:10]} already")
+    return existing
+
+
+def _checked(session: Session, version_tag: VersionTag, head: Commit, there: Tag | None) -> list[Outcome]:
+    """The checks' outcomes on a tag to be made, or on one that is there, as a release checks it."""
+    tagging = Tagging(
+        config=session.config, repository=session.repository, version_tag=version_tag, commit=head, tag=there
+    )
+    # Whether it is on the remote is what this verb is asked to change, or says at the end.
+    outcomes = [outcome for outcome in run_checks(tagging) if outcome.name != "pushed"]
+    _show_checks(session, outcomes)
+    refuse(outcomes, version_tag.name)
+    return outcomes
 
 
 def _message(session: Session, version_tag: VersionTag, head: Commit) -> str:
@@ -213,12 +240,12 @@ def _artifacts(session: Session, version_tag: VersionTag) -> list[Artifact]:
     return []
 
 
-def _write_changelog(session: Session, path: Path, version_tag: VersionTag, text: str) -> None:
+def _write_changelog(session: Session, path: Path, version_tag: VersionTag, date: datetime, text: str) -> None:
     try:
         before = path.read_bytes().decode("utf-8") if path.is_file() else ""
     except UnicodeDecodeError as error:
         raise ReleaseError(f"{path} is not UTF-8: {error}") from None
-    after = insert(before, version_tag.version, session.now.date(), text)
+    after = insert(before, version_tag.version, date.date(), text)
     if after == before:
         session.console.note(f"{path.name} has an entry for {version_tag.version} already: it is left as it is")
         return

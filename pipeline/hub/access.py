@@ -78,5 +78,10 @@ def _may_write(scopes: dict[str, Any], namespace: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
+    # The Hub's own words, where there are any, say more than the client's, which name the status and the URL.
+    said = getattr(error, "server_message", None)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if said:
+        return f"{said} ({status})" if status else str(said)
     # The client appends the request's id and links; the first line with text says what is wrong.
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

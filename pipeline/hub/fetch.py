@@ -78,7 +78,8 @@ def fetch_base(located: Located) -> BaseFolder:
 
 
 def _clients(hub: Hub) -> "Iterator[HfApi]":
-    yield hub.api
+    if hub.has_repos:  # an embedded Hub that was never published to has no base either
+        yield hub.api
     if hub.embedded:
         from huggingface_hub import HfApi
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
 from pipeline.config import Config
+from pipeline.errors import ReleaseError, ToolError
 from pipeline.hub.access import hub_errors
 from pipeline.hub.connection import Hub
 from pipeline.hub.publish import tags_of
@@ -35,15 +36,23 @@ def released_tags(hub: Hub, config: Config) -> Mapping[str, tuple[str, ...]]:
 
 
 def published_manifest(hub: Hub, repo_id: str, tag: str) -> Manifest | None:
-    """What a released repo says of itself at a tag, or None where it has no manifest there."""
-    from huggingface_hub.errors import EntryNotFoundError
+    """What a released repo says of itself at a tag, or None where it has no manifest of ours there.
+
+    Raises ToolError when the Hub does not answer.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with hub_errors(f"read {MANIFEST_FILE} of {repo_id}"):
         try:
             path = hub.api.hf_hub_download(repo_id, MANIFEST_FILE, revision=tag)
+        except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
+            raise ToolError(f"the Hub could not be reached to read {MANIFEST_FILE} of {repo_id}") from error
         except EntryNotFoundError:
             return None
-    return read_manifest(Path(path).parent)
+    try:
+        return read_manifest(Path(path).parent)
+    except ReleaseError:  # another program's file of that name, or a damaged one
+        return None
 
 
 def _is_tagged(config: Config, name: str) -> bool:
