@@ -21,7 +21,7 @@ from pipeline.card.metadata import front_matter
 from pipeline.card.rendering import flatten, render_card
 from pipeline.config import CardPolicy, Config, FormatPolicy, load_config
 from pipeline.errors import ReleaseError
-from pipeline.formats.protocol import ExportJob
+from pipeline.formats.protocol import ExportJob, ExportPolicy
 from pipeline.runs.base_folder import BaseFolder
 from pipeline.runs.run import METADATA_FILE, Run, read_run
 from pipeline.templating import Templates
@@ -89,6 +89,7 @@ class Bench:
             base=BaseFolder(id=BASE_ID, path=self.folder / "base", revision="0a67737c", license="mit"),
             variant=variant,
             settings=policy.settings,
+            policy=ExportPolicy(),
             title=f"{RUN}-v2.0.0",
             repo_id=f"acme/{label}",
             version="2.0.0",

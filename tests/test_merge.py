@@ -451,3 +451,12 @@ def test_new_tensor_of_a_quantized_base(tmp_path: Path) -> None:
     tiny.write_tensors(adapter.weights.path, {"base_model.model.score.weight": ones(2, 4)})
     weights = MergedWeights(open_checkpoint(base.folder), read_adapter(adapter.folder))
     assert weights.outputs["score.weight"].dtype == "BF16"
+
+
+def test_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    """An encoder-decoder is refused: its one embedding is read by both sides, which this merge does not know."""
+    base, adapter = write_pair(tmp_path, ones(4, 4), ones(1, 4), ones(4, 1))
+    (base.folder / "config.json").write_text(json.dumps({"model_type": "t5", "is_encoder_decoder": True}))
+    with pytest.raises(ReleaseError, match="encoder-decoder") as caught:
+        MergedWeights(base, adapter)
+    assert "--format lora" in str(caught.value.remedy)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ReleaseError
 from pipeline.weights.changes import Change, LowRank, Magnitude
 from pipeline.weights.checkpoint import Checkpoint
 from pipeline.weights.fit import check_fit
@@ -85,6 +86,11 @@ class MergedWeights:
         self.adapter = adapter
         self._dtype = dtype
         config = _config(base.folder)
+        if config.get("is_encoder_decoder"):
+            raise ReleaseError(
+                f"the base model in {base.folder} is an encoder-decoder: one embedding of its serves both sides",
+                remedy="release the lora format alone with --format lora",
+            )
         trained = _by_checkpoint(adapter, base.entries())
         self.untied = settle(adapter.weights, base, config, adapter.config.keeps_tied, trained)
         entries = base.entries()
