@@ -72,8 +72,10 @@ def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Adva
             folders = [stack.enter_context(new_folder(target.export_dir)) for target, _ in parts]
             jobs = [job for _, job in parts]
             parts[0][0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
+            model = disk_state(plan.config, plan.run.path).document()
             manifests = [
-                _manifest(plan, target, job, folder) for (target, job), folder in zip(parts, folders, strict=True)
+                _manifest(plan, target, job, folder, model)
+                for (target, job), folder in zip(parts, folders, strict=True)
             ]
             for manifest, folder in zip(manifests, folders, strict=True):
                 write_manifest(folder, manifest)
@@ -97,7 +99,7 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | None:
     return manifest
 
 
-def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manifest:
+def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, model: dict[str, Any]) -> Manifest:
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,
@@ -113,7 +115,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         base_revision=job.base.revision,
         license=job.base.license,
         files=list_files(folder),
-        model=disk_state(plan.config, plan.run.path).document(),
+        model=model,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,3 +98,21 @@ def project(repository: GitFolder, write_run: WriteRun) -> GitFolder:
     write_run(repository.folder / "adapters" / RUN)
     repository.commit("Train")
     return repository
+
+
+@pytest.fixture
+def quiet_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A client of the Hub without progress bars, its cache of known chunks out of the user's home."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Any]:
+    """An embedded Hub that runs."""
+    from pipeline.hub.server.app import EmbeddedHub
+
+    with EmbeddedHub(root=tmp_path / "hub") as running:
+        yield running

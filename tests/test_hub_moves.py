@@ -23,7 +23,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars
 
 from pipeline.hub.server.app import EmbeddedHub, Role
 from pipeline.hub.server.git import GitFailed
@@ -50,17 +49,7 @@ BAD_TAGS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _quiet_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No progress bars, and no cache in the user's home."""
-    disable_progress_bars()
-    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[EmbeddedHub]:
-    with EmbeddedHub(root=tmp_path / "hub") as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("quiet_client")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars
 
 from pipeline.errors import ReleaseError, UsageError
 from pipeline.hub.server.app import EmbeddedHub, Role
@@ -43,17 +42,7 @@ CARD = b"---\nlicense: mit\nlibrary_name: peft\nbase_model: acme/base\ntags: [av
 LARGE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(150_000))
 
 
-@pytest.fixture(autouse=True)
-def _quiet_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No progress bars, and the Xet client's own cache of known chunks out of the user's home."""
-    disable_progress_bars()
-    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet-cache"))
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[EmbeddedHub]:
-    with EmbeddedHub(root=tmp_path / "hub") as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("quiet_client")
 
 
 @pytest.fixture

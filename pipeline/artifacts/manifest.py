@@ -6,6 +6,7 @@ checked, from the published files alone.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -106,6 +107,15 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReleaseError(f"{path} is malformed: {error!r}", remedy="export again") from None
+
+
+def manifests_below(folder: Path) -> list[Manifest]:
+    """What the exports in a folder say of themselves, by their names; a damaged one says nothing."""
+    found = []
+    for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
+        with suppress(ReleaseError):
+            found.append(read_manifest(path.parent))
+    return found
 
 
 def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:

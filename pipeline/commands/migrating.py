@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipeline.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
+from pipeline.artifacts.manifest import Manifest, manifests_below
 from pipeline.commands.session import Document, Session
-from pipeline.errors import ReleaseError, UsageError
+from pipeline.errors import UsageError
 from pipeline.hub.access import check_access
 from pipeline.hub.connection import Hub
 from pipeline.hub.released import list_repos, published_manifest
@@ -58,13 +58,8 @@ def _manifest(session: Session, hub: Hub, what: str, old: str, reading: Reading)
     if what == REPO:
         return published_manifest(hub, f"{session.config.namespace}/{old}", "main")
     assert reading.format is not None
-    exports = []
-    for path in session.config.exports.glob(f"*/{MANIFEST_FILE}"):
-        try:
-            exports.append(read_manifest(path.parent))
-        except ReleaseError:  # a damaged export tells nothing
-            continue
     wanted = (reading.format.name, reading.quant, reading.fields.get("run"))
+    exports = manifests_below(session.config.exports)
     fitting = [m for m in exports if (m.format, m.quant, m.run) == wanted and m.tag is None]
     return max(fitting, key=lambda manifest: manifest.exported, default=None)
 

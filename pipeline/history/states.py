@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli
 
-from pipeline.artifacts.manifest import MANIFEST_FILE, read_manifest
+from pipeline.artifacts.manifest import manifests_below
 from pipeline.config import Config
 from pipeline.errors import ReleaseError
 from pipeline.git import Repository
@@ -89,11 +89,7 @@ def _age(config: Config, repository: Repository, revision: str, run: Path) -> tu
 
 def exported_state(config: Config, last: VersionTag) -> ModelState | None:
     """What an export of a release that is still here says of its model."""
-    for path in sorted(config.exports.glob(f"*/{MANIFEST_FILE}")):
-        try:
-            manifest = read_manifest(path.parent)
-        except ReleaseError:  # an export that was damaged says nothing
-            continue
+    for manifest in manifests_below(config.exports):
         if manifest.tag == last.name and (state := ModelState.from_manifest(manifest.model)):
             return state
     return None

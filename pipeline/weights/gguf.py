@@ -65,7 +65,8 @@ def write_ggufs(
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
         write_tensors(writings, weights, merged.streamed, advance)
-    merged.check(merged.computed | set(merged.streamed.values()))
+    written = writings[0].gguf_writer.tensors[0]
+    merged.check(merged.computed | {merged.streamed[name] for name in written if name in merged.streamed})
 
 
 def _import_converter() -> None:

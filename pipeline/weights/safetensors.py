@@ -65,11 +65,6 @@ class TensorEntry:
     def elements(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def row_bytes(self) -> int:
-        """The bytes of one row, which is what one index of the first dimension selects."""
-        return self.nbytes // self.shape[0]
-
 
 @dataclass(frozen=True)
 class Header:
