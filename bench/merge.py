@@ -40,7 +40,9 @@ def ours(folder: Path) -> None:
     from pipeline.weights.writing import write_merged
 
     (folder / "merged").mkdir()
-    write_merged(MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter")), folder / "merged")
+    write_merged(
+        [(MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter")), folder / "merged")]
+    )
 
 
 def peft(folder: Path) -> None:

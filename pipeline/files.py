@@ -92,10 +92,14 @@ def write_json(target: Path, document: Any) -> None:
     write_text(target, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
+class EndedEarly(OSError):
+    """A file is shorter than it was."""
+
+
 def copy_range(source: int, target: int, start: int, length: int, at: int, advance: Advance = silent) -> None:
     """Copy bytes between open files, inside the kernel (and by reference) where it can do that.
 
-    Raises OSError when the source ends before `length` bytes.
+    Raises EndedEarly when the source ends before `length` bytes.
     """
     copied = 0
     while copied < length:
@@ -110,7 +114,7 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
         if done == 0:  # also where a kernel copies nothing from a file that it knows no length of
             done = os.pwrite(target, os.pread(source, min(wanted, BLOCK), start + copied), at + copied)
         if done == 0:
-            raise OSError(f"the file ended {length - copied} bytes before its header says")
+            raise EndedEarly(f"the file ended {length - copied} bytes before its header says")
         copied += done
         advance(done)
 

@@ -28,7 +28,7 @@ def merged_llama(folder: Path, *, shard: str = "1GB", dtype: str | None = None, 
 
 def write(weights: MergedWeights, folder: Path, max_shard: int | None = None) -> Path:
     folder.mkdir()
-    write_merged(weights, folder, max_shard=max_shard)
+    write_merged([(weights, folder)], max_shard=max_shard)
     return folder
 
 

@@ -40,7 +40,7 @@ class Case:
 def merge(base_folder: Path, adapter_folder: Path, merged_folder: Path) -> Case:
     base, adapter = open_checkpoint(base_folder), read_adapter(adapter_folder)
     merged_folder.mkdir()
-    write_merged(MergedWeights(base, adapter), merged_folder)
+    write_merged([(MergedWeights(base, adapter), merged_folder)])
     return Case(
         base_folder=base_folder,
         adapter_folder=adapter_folder,
@@ -256,7 +256,7 @@ def test_blocks_of_rows(tmp_path: Path) -> None:
     base, adapter = write_pair(tmp_path, weight, a, b, alpha=2)
     counted: list[int] = []
     (tmp_path / "merged").mkdir()
-    write_merged(MergedWeights(base, adapter), tmp_path / "merged", counted.append)
+    write_merged([(MergedWeights(base, adapter), tmp_path / "merged")], counted.append)
     merged = read(open_checkpoint(tmp_path / "merged"), "proj.weight")
     assert np.array_equal(merged, (weight.astype(np.float32) + b @ a).astype(np.float16))
     assert len(counted) > 2
@@ -277,7 +277,7 @@ def fails(base: Checkpoint, adapter: Adapter, tmp_path: Path) -> ReleaseError:
     """Merge into a new folder; it must fail and leave nothing."""
     target = tmp_path / "export" / "final"
     with pytest.raises(ReleaseError) as caught, new_folder(target) as folder:
-        write_merged(MergedWeights(base, adapter), folder)
+        write_merged([(MergedWeights(base, adapter), folder)])
     assert list(target.parent.iterdir()) == []
     with pytest.raises(ReleaseError, match="proj"):
         whole_tensor(MergedWeights(base, adapter), "proj.weight")
@@ -357,7 +357,7 @@ def test_any_part_that_is_not_finite(tmp_path: Path, name: str, config: dict[str
     with pytest.raises(ReleaseError, match=f"{name} of the adapter adapter holds NaN or infinity") as caught:
         weights = MergedWeights(open_checkpoint(base.folder), read_adapter(adapter.folder))
         (tmp_path / "merged").mkdir()
-        write_merged(weights, tmp_path / "merged")
+        write_merged([(weights, tmp_path / "merged")])
     assert caught.value.remedy
 
 
@@ -368,7 +368,7 @@ def test_copied_tensor_of_a_base_that_was_cut_off(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: base.entries()["other.weight"].start + 8])
     (tmp_path / "merged").mkdir()
     with pytest.raises(ReleaseError, match=r"the base ended while other\.weight was read"):
-        write_merged(MergedWeights(base, adapter), tmp_path / "merged")
+        write_merged([(MergedWeights(base, adapter), tmp_path / "merged")])
 
 
 def test_base_cut_off_after_its_header_was_read(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_base_cut_off_after_its_header_was_read(tmp_path: Path) -> None:
     path = base.shards[0].path
     path.write_bytes(path.read_bytes()[:-1])
     error = fails(base, adapter, tmp_path)
-    assert "the base ended while proj.weight was read" in str(error)
+    assert "the base ended while other.weight was read" in str(error)
     assert error.remedy
 
 
@@ -397,7 +397,7 @@ def test_conversion(tmp_path: Path, dtype: Any, to: str) -> None:
     )
     weights = MergedWeights(open_checkpoint(base.folder), adapter, to)
     (tmp_path / "merged").mkdir()
-    write_merged(weights, tmp_path / "merged")
+    write_merged([(weights, tmp_path / "merged")])
     merged = open_checkpoint(tmp_path / "merged")
     assert {name: entry.dtype for name, entry in merged.entries().items()} == {
         "proj.weight": to,
@@ -430,7 +430,7 @@ def test_conversion_that_overflows(tmp_path: Path, dtype: Any, to: str, value: f
     tiny.write_tensors(base.shards[0].path, tensors)
     (tmp_path / "merged").mkdir()
     with pytest.raises(ReleaseError, match=f"{name} is not finite in {to}") as caught:
-        write_merged(MergedWeights(open_checkpoint(base.folder), adapter, to), tmp_path / "merged")
+        write_merged([(MergedWeights(open_checkpoint(base.folder), adapter, to), tmp_path / "merged")])
     assert caught.value.remedy
     assert "[export] dtype" in caught.value.remedy
 

@@ -261,7 +261,7 @@ def rewrite(case: Case, folder: Path) -> None:
 def written(weights: MergedWeights, folder: Path) -> Path:
     """A merged folder: the weights, and the configuration that goes with them."""
     folder.mkdir()
-    write_merged(weights, folder)
+    write_merged([(weights, folder)])
     config = json.loads((weights.base.folder / "config.json").read_text(encoding="utf-8"))
     config = with_changes(config, weights.config_changes())
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

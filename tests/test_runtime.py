@@ -37,7 +37,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.tokenizer(base)
     tiny.adapter(base, folder / "adapter", size=0.3)
     shutil.copytree(base, folder / "merged", ignore=shutil.ignore_patterns("*.safetensors"))
-    write_merged(MergedWeights(open_checkpoint(base), read_adapter(folder / "adapter")), folder / "merged")
+    write_merged([(MergedWeights(open_checkpoint(base), read_adapter(folder / "adapter")), folder / "merged")])
     return folder
 
 

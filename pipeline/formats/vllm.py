@@ -40,7 +40,7 @@ class _Vllm:
         ((job, folder),) = parts
         weights = open_weights(job, job.policy.dtype)
         copy_model_files(job, weights, folder)
-        write_merged(weights, folder, advance, max_shard=job.policy.max_shard)
+        write_merged([(weights, folder)], advance, max_shard=job.policy.max_shard)
         compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
         (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")
 

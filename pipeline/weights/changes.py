@@ -7,13 +7,13 @@ float32, or float64 where the base is. Formulas: PEFT, tuners/lora/layer.py and 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.weights.safetensors import TensorEntry
+from pipeline.weights.scratch import Array, scratch
 
-Array = np.ndarray[Any, np.dtype[Any]]
 # Reads a tensor of the adapter in the dtype of the work, by its entry; raises ReleaseError when it is not finite.
 Read = Callable[[TensorEntry], Array]
 # Changes rows [start, stop) of a tensor, in place.
@@ -23,10 +23,14 @@ Blocks = Callable[[], Iterator[tuple[Array, int, int]]]
 
 
 class Change(Protocol):
-    """One change of a tensor; `shape` is what the tensor must have, None for an axis that may be any."""
+    """One change of a tensor; `shape` is what the tensor must have, None for an axis that may be any;
+    `tensors` are the adapter's that it is made of."""
 
     @property
     def shape(self) -> tuple[int | None, ...]: ...
+
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]: ...
 
     def ready(self, read: Read, before: Blocks) -> Apply:
         """Prepare to change a tensor; `before` walks over its rows as the changes before this one
@@ -52,13 +56,19 @@ class LowRank:
         shape = (self.b.shape[0], self.a.shape[1])
         return shape[::-1] if self.transposed else shape
 
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        return (self.a, self.b)
+
     def ready(self, read: Read, before: Blocks) -> Apply:
         a, b = read(self.a), read(self.b)
         b = b * b.dtype.type(self.scale)
         left, right = (a.T, b.T) if self.transposed else (b, a)
 
         def apply(rows: Array, start: int, stop: int) -> None:
-            rows += left[start:stop] @ right
+            product = scratch("product", rows.shape, rows.dtype)
+            np.matmul(left[start:stop], right, out=product)
+            rows += product
 
         return apply
 
@@ -78,6 +88,10 @@ class Magnitude:
     def shape(self) -> tuple[int | None, ...]:
         outputs = self.magnitude.elements  # also of shape (1, outputs), as older ones are
         return (None, outputs) if self.transposed else (outputs, None)
+
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        return (self.magnitude,)
 
     def ready(self, read: Read, before: Blocks) -> Apply:
         magnitude = read(self.magnitude).reshape(-1)
@@ -109,6 +123,10 @@ class TokenRows:
     def shape(self) -> tuple[int | None, ...]:
         return (None, *self.rows.shape[1:])
 
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        return (self.rows,)
+
     def ready(self, read: Read, before: Blocks) -> Apply:
         trained = read(self.rows)
 
@@ -130,6 +148,10 @@ class Added:
     @property
     def shape(self) -> tuple[int | None, ...]:
         return self.values.shape
+
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        return (self.values,)
 
     def ready(self, read: Read, before: Blocks) -> Apply:
         values = read(self.values)

@@ -15,7 +15,7 @@ from pipeline.weights.changes import Change, LowRank, Magnitude
 from pipeline.weights.checkpoint import Checkpoint
 from pipeline.weights.fit import check_fit
 from pipeline.weights.lora import FLOATS, Adapter
-from pipeline.weights.safetensors import SIZES, TensorEntry
+from pipeline.weights.safetensors import SIZES, Header, TensorEntry
 from pipeline.weights.tied import Trained, embedding_of, is_head, settle
 
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -41,7 +41,7 @@ _CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 class Stored:
     """A tensor in a file."""
 
-    path: Path
+    file: Header
     entry: TensorEntry
 
 
@@ -125,7 +125,7 @@ class MergedWeights:
         outputs = []
         last = len(self.base.shards) - 1
         held = [
-            (Stored(path=shard.path, entry=entry), number)
+            (Stored(file=shard, entry=entry), number)
             for number, shard in enumerate(self.base.shards)
             for entry in shard.tensors.values()
         ]
@@ -134,10 +134,10 @@ class MergedWeights:
             head, embedding = self.untied
             owner = self.base.owner(embedding)
             assert owner is not None
-            held.append((Stored(path=owner.path, entry=replace(owner.tensors[embedding], name=head)), last))
+            held.append((Stored(file=owner, entry=replace(owner.tensors[embedding], name=head)), last))
             known.add(head)
         held += [
-            (Stored(path=self.adapter.weights.path, entry=replace(entry, name=name)), last)
+            (Stored(file=self.adapter.weights, entry=replace(entry, name=name)), last)
             for name, entry in replaced.items()
             if name not in known
         ]
@@ -145,7 +145,7 @@ class MergedWeights:
             name = stored.entry.name
             base_dtype = stored.entry.dtype if name in known else self._main_dtype()
             if name in replaced:
-                stored = Stored(path=self.adapter.weights.path, entry=replaced[name])
+                stored = Stored(file=self.adapter.weights, entry=replaced[name])
             dtype = self._dtype if self._dtype and base_dtype in FLOATS else base_dtype
             outputs.append(
                 Output(

@@ -1,10 +1,8 @@
 """The rows of a merged tensor, block by block: read, changed in float32, rounded once, checked."""
 
 import math
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import ml_dtypes
@@ -12,45 +10,27 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.errors import ReleaseError
-from pipeline.weights.changes import Array
 from pipeline.weights.dtypes import DTYPES
 from pipeline.weights.lora import Adapter
 from pipeline.weights.merge import MergedWeights, Output
 from pipeline.weights.safetensors import TensorEntry
+from pipeline.weights.scratch import Array, scratch
+from pipeline.weights.sources import Source, Sources
 
-# A block of rows in the base's dtype. What a worker makes of it in float32 stays in a core's cache: with
+# A block of rows in the base's dtype. What a worker makes of it in float32 stays in the processor's cache: with
 # 4 MiB the merge takes a third more time.
 _BLOCK_BYTES = 1 << 20
 
 
-class MergedRows:
-    """Computes blocks of rows of one output tensor, whose source is open as a descriptor.
+class SourceRows:
+    """The rows of one tensor as its file has them."""
 
-    Raises ReleaseError when the adapter is not finite, or the base is cut off.
-    """
-
-    def __init__(self, adapter: Adapter, output: Output, source: int) -> None:
-        self.output = output
-        self._adapter = adapter
+    def __init__(self, output: Output, source: Source) -> None:
+        self._output = output
         self._source = source
         self._entry = output.source.entry
-        self._work = np.dtype(np.float64 if self._entry.dtype == "F64" else np.float32)
-        self._row_shape = output.shape[1:]
+        self.count = self._entry.shape[0] if self._entry.shape else 1
         self._row_bytes = self._entry.nbytes // max(1, self.count)
-        self._changes: list[Any] = []
-        for change in output.changes:
-            with quiet():
-                self._changes.append(change.ready(lambda entry: _finite(adapter, entry, self._work), self._walk))
-
-    @property
-    def count(self) -> int:
-        """How many rows there are."""
-        return self.output.shape[0] if self.output.shape else 1
-
-    @property
-    def row_nbytes(self) -> int:
-        """The bytes of one merged row."""
-        return self.output.nbytes // max(1, self.count)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """The blocks to ask for, in order."""
@@ -58,68 +38,101 @@ class MergedRows:
         for start in range(0, self.count, step):
             yield start, min(start + step, self.count)
 
-    def rows(self, start: int, stop: int) -> Array:
-        """Rows [start, stop), in the output's dtype.
+    def read(self, start: int, stop: int) -> Array:
+        """Rows [start, stop), until this thread's next call.
+
+        Raises ReleaseError when the file was cut off or changed.
+        """
+        rows = scratch("stored", (stop - start, *self._entry.shape[1:]), DTYPES[self._entry.dtype])
+        self._source.read(
+            rows.reshape(-1).view(np.uint8).data, self._entry.start + start * self._row_bytes, self._output
+        )
+        return rows
+
+
+class MergedRows:
+    """Computes blocks of rows of one output tensor. Raises ReleaseError when the adapter is not finite.
+
+    Arrays that are returned hold until this thread's next call.
+    """
+
+    def __init__(self, adapter: Adapter, output: Output, stored: SourceRows) -> None:
+        self.output = output
+        self.stored = stored
+        self._adapter = adapter
+        self._entry = output.source.entry
+        self._work = np.dtype(np.float64 if self._entry.dtype == "F64" else np.float32)
+        self._changes: list[Any] = []
+        for change in output.changes:
+            with quiet():
+                self._changes.append(change.ready(lambda entry: _finite(adapter, entry, self._work), self._walk))
+
+    @property
+    def row_nbytes(self) -> int:
+        """The bytes of one merged row."""
+        return self.output.nbytes // max(1, self.stored.count)
+
+    def merge(self, stored: Array, start: int, stop: int) -> Array:
+        """Rows [start, stop) in the output's dtype, of what the source has there.
 
         Raises ReleaseError when they are not finite any more, as f16 overflows.
         """
         if self.output.copied:
-            return self._stored(start, stop)
+            return stored
         with quiet():
-            total = self._changed(start, stop)
-            merged: Array = total.astype(DTYPES[self.output.dtype], copy=False)
-        # Two quick passes in float32, where asking 16-bit floats one by one takes longer than the merge.
-        # What is not a number makes both comparisons false.
-        limit = _largest(self.output.dtype, total.dtype)
-        if total.size and not (total.max() < limit and total.min() > -limit):
+            total = self._changed(stored, start, stop)
+            merged = total if total.dtype == DTYPES[self.output.dtype] else self._narrowed(total)
+            fits = _fits(total, _largest(self.output.dtype, total.dtype))
+        if not fits:
             raise ReleaseError(
                 f"{self.output.name} is not finite in {self.output.dtype} after the merge",
                 remedy="choose another [export] dtype" if self.output.dtype != self._entry.dtype else None,
             )
         return merged
 
+    def rows(self, start: int, stop: int) -> Array:
+        """Rows [start, stop) in the output's dtype, read and merged. Raises ReleaseError as `merge` and `read`."""
+        return self.merge(self.stored.read(start, stop), start, stop)
+
     def floats(self, start: int, stop: int) -> Array:
         """Rows [start, stop) in float32, with the values that they have in the output's dtype."""
-        if self.output.copied:
-            return self._changed(start, stop).astype(np.float32, copy=False)
-        return self.rows(start, stop).astype(np.float32)
+        rows = self.rows(start, stop)
+        if rows.dtype == np.float32:
+            return rows
+        floats = scratch("floats", rows.shape, np.dtype(np.float32))
+        with quiet():
+            np.copyto(floats, rows, casting="unsafe")
+        return floats
 
-    def _changed(self, start: int, stop: int) -> Array:
-        stored = self._stored(start, stop)
+    def _narrowed(self, total: Array) -> Array:
+        merged = scratch("merged", total.shape, DTYPES[self.output.dtype])
+        np.copyto(merged, total, casting="unsafe")
+        return merged
+
+    def _changed(self, stored: Array, start: int, stop: int) -> Array:
+        total = scratch("total", stored.shape, self._work)
+        np.copyto(total, stored, casting="unsafe")
         if self.output.replaced:
-            _check_finite(self._adapter, self._entry.name, stored)
-        total = stored.astype(self._work)
+            _check_finite(self._adapter, self._entry.name, stored, total)
         for apply in self._changes:
             apply(total, start, stop)
         return total
 
-    def _stored(self, start: int, stop: int) -> Array:
-        length = (stop - start) * self._row_bytes
-        data = os.pread(self._source, length, self._entry.start + start * self._row_bytes)
-        if len(data) != length:
-            raise cut_off(self.output)
-        return np.frombuffer(data, DTYPES[self._entry.dtype]).reshape(stop - start, *self._row_shape)
-
     def _walk(self) -> Iterator[tuple[Array, int, int]]:
-        for start, stop in self.blocks():
-            yield self._changed(start, stop), start, stop
+        for start, stop in self.stored.blocks():
+            yield self._changed(self.stored.read(start, stop), start, stop), start, stop
 
 
 def whole_tensor(weights: MergedWeights, name: str) -> Array:
     """A merged tensor, whole, in its dtype and shape. Raises ReleaseError as `MergedRows`."""
     output = weights.outputs[name]
-    with opened(output.source.path) as source, one_blas_thread():
-        merged = MergedRows(weights.adapter, output, source)
-        whole = np.empty((merged.count, *output.shape[1:]), DTYPES[output.dtype])
-        for start, stop in merged.blocks():
+    with Sources() as sources, one_blas_thread():
+        stored = SourceRows(output, sources.of(output))
+        merged = MergedRows(weights.adapter, output, stored)
+        whole = np.empty((stored.count, *output.shape[1:]), DTYPES[output.dtype])
+        for start, stop in stored.blocks():
             whole[start:stop] = merged.rows(start, stop)
     return whole.reshape(output.shape)
-
-
-def cut_off(output: Output) -> ReleaseError:
-    """What to raise when a tensor's source has lost its end since its header was read."""
-    whose, remedy = ("adapter", "save") if output.replaced else ("base", "fetch")
-    return ReleaseError(f"the {whose} ended while {output.name} was read", remedy=f"{remedy} the {whose} again, whole")
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -133,14 +146,17 @@ def quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-@contextmanager
-def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """A file's descriptor, closed at the end."""
-    descriptor = os.open(path, flags, 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _fits(values: Array, limit: float) -> bool:
+    """Whether all numbers are finite, and below a limit in magnitude.
+
+    The sum of their squares is one quick pass, and tells in nearly all cases; what is not a number makes every
+    comparison false.
+    """
+    flat = values.reshape(-1)
+    # Far enough below that rounding in the sum does not matter.
+    if flat.dot(flat) < min(limit, math.sqrt(float(np.finfo(values.dtype).max))) ** 2 / 2:
+        return True
+    return not flat.size or bool(flat.max() < limit and flat.min() > -limit)
 
 
 def _largest(dtype: str, work: "np.dtype[Any]") -> float:
@@ -154,12 +170,14 @@ def _largest(dtype: str, work: "np.dtype[Any]") -> float:
 
 def _finite(adapter: Adapter, entry: TensorEntry, work: "np.dtype[Any]") -> Array:
     tensor = adapter.weights.read(entry.name)
-    _check_finite(adapter, entry.name, tensor)
-    return tensor.astype(work)
+    converted = tensor.astype(work)
+    _check_finite(adapter, entry.name, tensor, converted)
+    return converted
 
 
-def _check_finite(adapter: Adapter, name: str, values: Array) -> None:
-    if not np.isfinite(values).all():
+def _check_finite(adapter: Adapter, name: str, stored: Array, converted: Array) -> None:
+    # Asking 16-bit floats one by one takes longer than the merge.
+    if stored.size and not _fits(converted, math.inf) and not np.isfinite(stored).all():
         raise ReleaseError(
             f"{name} of the adapter {adapter.folder.name} holds NaN or infinity",
             remedy="its training diverged: release another run",

@@ -7,6 +7,7 @@ needs numpy until a tensor is read: every task reads headers.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,10 @@ SIZES: Mapping[str, int] = {
 }
 
 
+# A file's size in bytes and the time of its last change in nanoseconds.
+Stamp = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorEntry:
     """One tensor of a file: `start` and `end` are offsets in bytes from the file's begin."""
@@ -66,13 +71,15 @@ class TensorEntry:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Header:
-    """A safetensors file: its tensors in the order of their bytes, and where those begin."""
+    """A safetensors file: its tensors in the order of their bytes, where those begin, and by what the file
+    is known again (`stamp_of`)."""
 
     path: Path
     data_start: int
     tensors: Mapping[str, TensorEntry]
+    stamp: Stamp
 
     @cached_property
     def size(self) -> int:
@@ -97,7 +104,8 @@ def read_header(path: Path) -> Header:
     """
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
+            stamp = stamp_of(os.fstat(file.fileno()))
+            size = stamp[0]
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise _broken(path, f"it has {size} bytes, less than its own header needs")
@@ -106,10 +114,15 @@ def read_header(path: Path) -> Header:
             text = file.read(length)
     except FileNotFoundError:
         raise ReleaseError(f"{path} does not exist") from None
-    header = Header(path=path, data_start=8 + length, tensors=_entries(path, text, 8 + length))
+    header = Header(path=path, data_start=8 + length, tensors=_entries(path, text, 8 + length), stamp=stamp)
     if header.size != size:
         raise _broken(path, f"its header describes {header.size} bytes and the file has {size}")
     return header
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells a file from what is written over it later."""
+    return status.st_size, status.st_mtime_ns
 
 
 def _entries(path: Path, text: bytes, data_start: int) -> dict[str, TensorEntry]:

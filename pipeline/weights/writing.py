@@ -1,69 +1,201 @@
-"""Writes the files of a merged model, streaming: blocks of rows are in memory, never a model.
+"""Writes the files of merged models, streaming: blocks of rows are in memory, never a model.
 
-Bytes that nothing changes are copied by the kernel; blocks of changed rows are computed by a few
-threads, and each is written to its place.
+Several models of one base are written from one reading of it. Bytes that nothing changes are copied by
+the kernel. Files appear under their names when they are whole; those that are there are kept, so that
+the same call finishes what a killed one began.
 """
 
 import errno
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline.files import copy_file, copy_range, write_json
+from pipeline.files import copy_file, new_file, write_json
 from pipeline.progress import Advance, silent
 from pipeline.weights.checkpoint import INDEX_FILE
-from pipeline.weights.layout import Shard, lay_out
+from pipeline.weights.layout import Layout, Shard, lay_out
 from pipeline.weights.lora import Adapter
 from pipeline.weights.merge import MergedWeights, Output
-from pipeline.weights.rows import MergedRows, cut_off, one_blas_thread, opened
+from pipeline.weights.pool import in_order
+from pipeline.weights.rows import MergedRows, SourceRows, one_blas_thread
+from pipeline.weights.sources import Source, Sources
+
+# How much is copied at a time, so that no worker is kept long.
+_COPIED_BYTES = 8 << 20
+# What the adapters' tensors may take in float32 for the models that are merged side by side.
+_PREPARED_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """Something for a worker to do, which returns the bytes that it wrote; after it (and all before it) a
+    tensor of each of these files is whole."""
+
+    write: Callable[[], int]
+    completes: tuple["_Sink", ...] = ()
+
+
+class _Sink:
+    """A file that is being written; it has its name when all of its tensors are in it."""
+
+    def __init__(self, shard: Shard, target: Path) -> None:
+        self._shard = shard
+        self._target = target
+        self._missing = len(shard.tensors)
+        self._descriptor = -1
+        self._made = ExitStack()
+        # Writers of one file wait for each other in the kernel, and burn a core while they do.
+        self._one_writer = threading.Lock()
+
+    def open(self) -> None:
+        """Make the file, if it is not yet there."""
+        if self._descriptor >= 0:
+            return
+        partial = self._made.enter_context(new_file(self._target))
+        self._descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._made.callback(os.close, self._descriptor)
+        os.ftruncate(self._descriptor, self._shard.size)
+        self.write(memoryview(self._shard.header), 0)
+
+    def write(self, data: memoryview, at: int) -> None:
+        with self._one_writer:
+            written = os.pwrite(self._descriptor, data, at)
+        if written != data.nbytes:
+            raise OSError(errno.ENOSPC, f"only a part of {self._target.name} could be written")
+
+    def copy(self, source: Source, start: int, length: int, at: int, output: Output) -> None:
+        with self._one_writer:
+            source.copy(self._descriptor, start, length, at, output)
+
+    def complete_one(self) -> None:
+        """Count a tensor; with the last one the file gets its name."""
+        self._missing -= 1
+        if not self._missing:
+            self._made.close()
+
+    def give_up(self, *why: Any) -> None:
+        """Remove the file, if it is not whole."""
+        self._made.__exit__(*why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a tensor goes: into a file, at an offset."""
+
+    adapter: Adapter
+    output: Output
+    sink: _Sink
+    at: int
 
 
 def write_merged(
-    weights: MergedWeights, folder: Path, advance: Advance = silent, *, max_shard: int | None = None
+    models: Sequence[tuple[MergedWeights, Path]], advance: Advance = silent, *, max_shard: int | None = None
 ) -> None:
-    """Write the merged shards, and their index where there are several, into a folder.
+    """Write the merged shards of each model, and their index where there are several, into its folder.
 
     `advance` counts the bytes of weights written; `max_shard` is the largest file in bytes. Raises
-    ReleaseError when the adapter or a sum is not finite, or the base is cut off.
+    ReleaseError when an adapter or a sum is not finite, or a file is not what it was when its header was read.
     """
-    layout = lay_out(weights, max_shard)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, one_blas_thread():
-        for shard in layout.shards:
-            _write_shard(weights.adapter, shard, folder / shard.name, pool, advance)
+    layouts = [lay_out(weights, max_shard) for weights, _ in models]
+    with ExitStack() as unfinished, Sources() as sources, one_blas_thread():
+        places = [
+            place
+            for (weights, folder), layout in zip(models, layouts, strict=True)
+            for place in _places(weights, folder, layout, unfinished, advance)
+        ]
+        for piece, written in in_order(lambda piece: (piece, piece.write()), _pieces(places, sources)):
+            advance(written)
+            for sink in piece.completes:
+                sink.complete_one()
+    for (weights, folder), layout in zip(models, layouts, strict=True):
+        _write_index(weights, folder, layout)
+
+
+def _places(
+    weights: MergedWeights, folder: Path, layout: Layout, unfinished: ExitStack, advance: Advance
+) -> Iterator[_Place]:
+    """The tensors of a model's files that are not there yet."""
+    for shard in layout.shards:
+        if (folder / shard.name).exists():
+            advance(sum(output.nbytes for output, _ in shard.tensors))
+            continue
+        sink = _Sink(shard, folder / shard.name)
+        unfinished.push(sink.give_up)
+        for output, at in shard.tensors:
+            yield _Place(adapter=weights.adapter, output=output, sink=sink, at=at)
+
+
+def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
+    """The work on all tensors: those that are made of the same bytes are made together."""
+    together: dict[object, list[_Place]] = {}
+    for place in places:
+        entry = place.output.source.entry
+        together.setdefault((place.output.source.file, entry.start, entry.shape), []).append(place)
+    for users in together.values():
+        source = sources.of(users[0].output)
+        for user in users:
+            user.sink.open()
+        if all(user.output.copied for user in users):
+            yield from _copies(users, source)
+        else:
+            for some in _side_by_side(users):
+                yield from _merges(some, source)
+        yield _Piece(write=lambda: 0, completes=tuple(user.sink for user in users))
+
+
+def _copies(users: Sequence[_Place], source: Source) -> Iterator[_Piece]:
+    entry = users[0].output.source.entry
+
+    def copy(done: int) -> int:
+        length = min(_COPIED_BYTES, entry.nbytes - done)
+        for user in users:
+            user.sink.copy(source, entry.start + done, length, user.at + done, user.output)
+        return length * len(users)
+
+    for done in range(0, entry.nbytes, _COPIED_BYTES):
+        yield _Piece(write=partial(copy, done))
+
+
+def _merges(users: Sequence[_Place], source: Source) -> Iterator[_Piece]:
+    stored = SourceRows(users[0].output, source)
+    merged = [(user, MergedRows(user.adapter, user.output, stored)) for user in users]
+
+    def merge(start: int, stop: int) -> int:
+        written = 0
+        rows = stored.read(start, stop)
+        for user, model in merged:
+            data = model.merge(rows, start, stop).reshape(-1).view(np.uint8).data
+            user.sink.write(data, user.at + start * model.row_nbytes)
+            written += data.nbytes
+        return written
+
+    for start, stop in stored.blocks():
+        yield _Piece(write=partial(merge, start, stop))
+
+
+def _side_by_side(users: Sequence[_Place]) -> Iterator[list[_Place]]:
+    """As many models at a time as there is memory for their adapters' tensors."""
+    some: list[_Place] = []
+    size = 0
+    for user in users:
+        needed = 4 * sum(entry.elements for change in user.output.changes for entry in change.tensors)
+        if some and size + needed > _PREPARED_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(user)
+        size += needed
+    yield some
+
+
+def _write_index(weights: MergedWeights, folder: Path, layout: Layout) -> None:
     if layout.index is weights.base.index and layout.index is not None:
         copy_file(weights.base.folder / INDEX_FILE, folder / INDEX_FILE)
     elif layout.index is not None:
         write_json(folder / INDEX_FILE, layout.index)
-
-
-def _write_shard(adapter: Adapter, shard: Shard, target: Path, pool: ThreadPoolExecutor, advance: Advance) -> None:
-    with opened(target, os.O_WRONLY | os.O_CREAT) as sink:
-        os.ftruncate(sink, shard.size)
-        _write_at(sink, memoryview(shard.header), 0, target.name)
-        for output, at in shard.tensors:
-            with opened(output.source.path) as source:
-                if os.fstat(source).st_size < output.source.entry.end:
-                    raise cut_off(output)
-                if output.copied:
-                    copy_range(source, sink, output.source.entry.start, output.nbytes, at, advance)
-                else:
-                    _write_tensor(MergedRows(adapter, output, source), output, sink, at, pool, advance)
-
-
-def _write_tensor(
-    merged: MergedRows, output: Output, sink: int, at: int, pool: ThreadPoolExecutor, advance: Advance
-) -> None:
-    def write(block: tuple[int, int]) -> int:
-        data = np.ascontiguousarray(merged.rows(*block)).reshape(-1).view(np.uint8).data
-        _write_at(sink, data, at + block[0] * merged.row_nbytes, output.name)
-        return data.nbytes
-
-    for written in pool.map(write, merged.blocks()):
-        advance(written)
-
-
-def _write_at(sink: int, data: memoryview, at: int, what: str) -> None:
-    if os.pwrite(sink, data, at) != data.nbytes:
-        raise OSError(errno.ENOSPC, f"only a part of {what} could be written")

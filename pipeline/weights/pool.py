@@ -1,0 +1,26 @@
+"""Work on all cores, of which only a little is ahead of what is wanted next."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Results in the order of the items, which are taken as they are needed; what fails ends the rest."""
+    workers = os.cpu_count() or 1
+    ahead: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers + 1)  # one may wait for the disk
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
