@@ -21,12 +21,17 @@ COMMON = ("config", "json")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
-def verb(*names: str, flags: dict[str, str] | None = None) -> Callable[[Callable[..., Any]], Task[Any]]:
+def verb(
+    *names: str, repeated: tuple[str, ...] = (), flags: dict[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Task[Any]]:
     """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
 
-    `flags` are options of this task alone, which are on or off, with their help.
+    `repeated` are options that this task takes more than once, `flags` those of this task alone, which are
+    on or off, with their help.
     """
-    options = {name: OPTIONS[name] for name in names} | {name: (False, text) for name, text in (flags or {}).items()}
+    options = {name: OPTIONS[name] for name in names}
+    options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
+    options |= {name: (False, text) for name, text in (flags or {}).items()}
     planned = {name.replace("-", "_") for name in names}
 
     def decorate(body: Callable[..., Any]) -> Task[Any]:
@@ -92,7 +97,7 @@ def plan(session: Any, **given: Any) -> Any:
     return releasing.plan(session)
 
 
-@verb(*RELEASING, "output")
+@verb(*RELEASING, "output", repeated=("run",))
 def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
     from pipeline.commands import releasing

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +17,13 @@ from pipeline.artifacts.manifest import (
     write_manifest,
 )
 from pipeline.errors import ReleaseError
-from pipeline.files import new_folder, sha256_of, write_json
+from pipeline.files import new_folder, remove_leftovers, sha256_of, write_json
 from pipeline.formats.protocol import ExportJob
 from pipeline.history.states import disk_state
+from pipeline.machine import this_boot
 from pipeline.plan import Plan
 from pipeline.progress import Advance
-from pipeline.runs.base_folder import BaseFolder
+from pipeline.runs.base_folder import BaseFolder, model_files
 from pipeline.targets import Target
 from pipeline.templating import Templates
 from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
@@ -31,7 +32,7 @@ from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
     """What a format needs to know to make an export."""
     return ExportJob(
-        run=plan.run,
+        run=target.run,
         base=base,
         variant=target.variant,
         settings=target.policy.settings,
@@ -54,9 +55,12 @@ def export_together(
     Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
     there before.
     """
-    inputs = [_fingerprint(plan, job) for _, job in parts]
+    contents = [_contents(job) for _, job in parts]
+    inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
     kept = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
-    missing = [part for part, manifest in zip(parts, kept, strict=True) if manifest is None]
+    # Of this boot: after a crash, a file that had its name need not be whole.
+    resumed = [_digest(content | {"boot": this_boot()}) for content in contents]
+    missing = [(*part, name) for part, manifest, name in zip(parts, kept, resumed, strict=True) if manifest is None]
     made = iter(_export(plan, missing, advance) if missing else ())
     results = [(manifest, False) if manifest else (next(made), True) for manifest in kept]
     for (target, _), said, (_, new) in zip(parts, inputs, results, strict=True):
@@ -65,22 +69,24 @@ def export_together(
     return results
 
 
-def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance) -> list[Manifest]:
-    names = " and ".join(target.name for target, _ in parts)
+def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance: Advance) -> list[Manifest]:
+    """Make exports; with each comes the name by which a killed run of it is known again."""
+    targets, jobs, names = zip(*parts, strict=True)
     try:
+        for parent in {target.export_dir.parent for target in targets}:
+            remove_leftovers(parent, names)
         with ExitStack() as stack:
-            folders = [stack.enter_context(new_folder(target.export_dir)) for target, _ in parts]
-            jobs = [job for _, job in parts]
-            parts[0][0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
-            model = disk_state(plan.config, plan.run.path).document()
-            manifests = [
-                _manifest(plan, target, job, folder, model)
-                for (target, job), folder in zip(parts, folders, strict=True)
+            folders = [
+                stack.enter_context(new_folder(target.export_dir, resumes=name))
+                for target, name in zip(targets, names, strict=True)
             ]
+            targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
+            manifests = [_manifest(plan, *made) for made in zip(targets, jobs, folders, strict=True)]
             for manifest, folder in zip(manifests, folders, strict=True):
                 write_manifest(folder, manifest)
     except OSError as error:
-        raise ReleaseError(f"the {names} export could not be written: {error}") from error
+        formats = " and ".join(dict.fromkeys(target.name for target in targets))
+        raise ReleaseError(f"the {formats} export could not be written: {error}") from error
     return manifests
 
 
@@ -99,7 +105,7 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | None:
     return manifest
 
 
-def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, model: dict[str, Any]) -> Manifest:
+def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manifest:
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,
@@ -109,30 +115,48 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, model: d
         tag=plan.tag.name if plan.tag else None,
         commit=plan.commit.sha,
         exported=plan.moment,
-        run=plan.run.name,
-        fields=dict(sorted(plan.run.fields.items())),
+        run=target.run.name,
+        fields=dict(sorted(target.run.fields.items())),
         base_model=job.base.id,
         base_revision=job.base.revision,
         license=job.base.license,
         files=list_files(folder),
-        model=model,
+        model=disk_state(plan.config, target.run.path).document(),
     )
 
 
-def _fingerprint(plan: Plan, job: ExportJob) -> str:
-    """A digest of all that an export is made from; big files of the base by size and time."""
+def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str:
+    """A digest of all that a finished export says and is made from."""
+    return _digest(
+        {
+            **contents,
+            "commit": plan.commit.sha,
+            "license": job.base.license,
+            "names": [job.repo_id, plan.moment.isoformat()],
+        }
+    )
+
+
+def _contents(job: ExportJob) -> dict[str, Any]:
+    """What an export's weights are made from; big files of the base by size and time.
+
+    Neither the time in its names nor the commit: an export that was killed is resumed under another name.
+    """
     base = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(job.base.path.iterdir())
         if path.is_file()
     ]
-    inputs: dict[str, Any] = {
+    return {
         "tagship": tool_version(),
-        "commit": plan.commit.sha,
         "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
-        "base": [job.base.id, job.base.revision, job.base.license, base],
+        "files": {name: sha256_of(path) for name, path in sorted(model_files(job.base, job.run.path).items())},
+        "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),
-        "names": [job.title, job.repo_id, job.version, job.namespace, plan.moment.isoformat()],
+        "names": [job.title, job.version, job.namespace],
     }
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,20 @@ _PARTIAL = ".partial"
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, resumes: str | None = None) -> Iterator[Path]:
     """A folder to fill that becomes `target` at the end, in one rename; on an error it is removed.
 
-    What killed runs left beside it is removed first. Raises ReleaseError when another process is
-    filling the same one.
+    With `resumes`, the name of what is made, the folder may hold what a killed or interrupted run of the
+    same name left: the files in it that are whole have their own names. Without it nothing is kept, and what
+    killed runs left beside it is removed first. Raises ReleaseError when another process is filling the same one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".*{_PARTIAL}"):
-        _remove_unless_locked(left)
-    partial = target.with_name(f".{target.name}{_PARTIAL}")
-    try:
-        partial.mkdir()
-    except FileExistsError:
-        raise ReleaseError(f"another process is writing {target}", remedy="wait until it has finished") from None
-    with _locked(partial):
+    if resumes is None:
+        remove_leftovers(target.parent)
+    partial = target.with_name(f".{resumes or target.name}{_PARTIAL}")
+    with _filling(partial, target):
+        for left in partial.glob(f".*{_PARTIAL}"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         try:
             yield partial
             replaced = target.with_name(f".{target.name}.replaced{_PARTIAL}")
@@ -40,9 +39,38 @@ def new_folder(target: Path) -> Iterator[Path]:
                 target.rename(replaced)
             partial.rename(target)
             shutil.rmtree(replaced, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+        except BaseException as error:
+            if resumes is None or not isinstance(error, KeyboardInterrupt):
+                shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def remove_leftovers(folder: Path, kept: Collection[str] = ()) -> None:
+    """Remove what killed runs left in a folder, but for what is to be resumed by these names."""
+    for left in folder.glob(f".*{_PARTIAL}"):
+        if left.name[1:].removesuffix(_PARTIAL) not in kept:
+            _remove_unless_locked(left)
+
+
+def size_of_leftovers(folder: Path) -> int:
+    """The bytes on disk of what killed runs left in a folder, which will be used or removed."""
+    left = [path for partial in folder.glob(f".*{_PARTIAL}") for path in files_below(partial)]
+    return sum(path.stat().st_blocks * 512 for path in left)
+
+
+@contextmanager
+def _filling(partial: Path, target: Path) -> Iterator[None]:
+    """Make a folder, if it is not there, and hold its lock."""
+    busy = ReleaseError(f"another process is writing {target}", remedy="wait until it has finished")
+    partial.mkdir(exist_ok=True)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(_locked(partial))
+        except (BlockingIOError, FileNotFoundError):
+            raise busy from None
+        if not partial.exists():  # whoever held the lock has given it its final name
+            raise busy
+        yield
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.checks import Outcome, Tagging, refuse, run_checks
 from pipeline.errors import ReleaseError
+from pipeline.files import size_of_leftovers
 from pipeline.formats.protocol import Footprint
 from pipeline.git import Repository
 from pipeline.machine import available_memory, device_of, free_disk
@@ -78,6 +79,8 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> No
     """Raise ReleaseError when a disk has less room than the exports and archives will take."""
     needed: dict[int, int] = defaultdict(int)
     folders: dict[int, Path] = {}
+    for folder in {target.export_dir.parent for target, _ in footprints}:
+        needed[device_of(folder)] -= size_of_leftovers(folder)
     for target, footprint in footprints:
         for folder in (target.export_dir, target.artifact, *((plan.config.state,) if plan.embedded else ())):
             device = device_of(folder)

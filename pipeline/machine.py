@@ -20,6 +20,12 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def this_boot(root: Path = Path("/")) -> str:
+    """What tells this start of the machine from others: what was written before a crash may not be on the disk."""
+    found = _lines(root / "proc/sys/kernel/random/boot_id")
+    return found[0] if found else str(int(psutil.boot_time()))
+
+
 def device_of(folder: Path) -> int:
     """The file system that `folder` is or will be on."""
     return next(path for path in (folder, *folder.parents) if path.exists()).stat().st_dev

@@ -57,10 +57,14 @@ _PLANNED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says beyond the policy; None and empty mean "as the policy says"."""
+    """What the command line says beyond the policy; None and empty mean "as the policy says".
+
+    `more_runs` are those after the first one, of the tasks that take several.
+    """
 
     tag: str | None = None
     run: str | None = None
+    more_runs: tuple[str, ...] = ()
     base: str | None = None
     formats: tuple[str, ...] = ()
     quants: tuple[str, ...] = ()
@@ -76,6 +80,9 @@ def read_options(given: Mapping[str, Any]) -> Options:
     values = {field: given[key] for key, field in _PLANNED.items() if given.get(key)}
     for field in ("formats", "quants"):
         values[field] = tuple(values.get(field, ()))
+    if isinstance(given.get("run"), list) and given["run"]:
+        values["run"], *more = dict.fromkeys(given["run"])
+        values["more_runs"] = tuple(more)
     if given.get("at"):
         values["at"] = parse_moment(given["at"])
     if given.get("output"):

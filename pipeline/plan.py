@@ -23,7 +23,8 @@ from pipeline.targets import Target, make_targets
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what
-    its tag triggers; `passed_over` are the version tags on the same commit that did not decide."""
+    its tag triggers; `passed_over` are the version tags on the same commit that did not decide. The
+    targets of a plan may be of several runs of one base, of which `run` is the first."""
 
     config: Config
     commit: Commit
@@ -69,6 +70,7 @@ class Plan:
             "does": list(self.does),
             "formats": [
                 {
+                    "run": target.run.name,
                     "format": target.policy.name,
                     "quant": target.variant.quant,
                     "export_dir": self._shown(target.export_dir),
@@ -92,15 +94,17 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     """
     commit = repository.head()
     tag, version_tag, passed_over = _choose_tag(config, options, repository, commit)
-    run, base = _choose_run(config, options)
+    (run, base), *more = [_choose_run(config, options, wanted) for wanted in (options.run, *options.more_runs)]
+    for other, its_base in more:
+        if its_base != base:
+            raise UsageError(
+                f"{run.name} is of the base model {base.id}, and {other.name} of {its_base.id}",
+                remedy="export runs of different base models one after another",
+            )
     # A tag's own time makes its release the same whenever it is made.
     moment = options.at or (tag.commit.time if tag else now.astimezone(UTC).replace(microsecond=0))
-    values: dict[str, FieldValue | None] = {
-        **run.fields,
-        "run": run.name,
-        "version": version_tag.version if version_tag else None,
-        "exported": moment,
-    }
+    runs = {each.path: each for each in (run, *(other for other, _ in more))}.values()
+    named = [(each, _values(each, version_tag, moment)) for each in runs]
     return Plan(
         config=config,
         commit=commit,
@@ -111,10 +115,20 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         moment=moment,
         run=run,
         base=base,
-        targets=make_targets(config, options, version_tag, values),
+        targets=make_targets(config, options, version_tag, named),
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
     )
+
+
+def _values(run: Run, version_tag: VersionTag | None, moment: datetime) -> dict[str, FieldValue | None]:
+    """What the names of a run's exports are made of."""
+    return {
+        **run.fields,
+        "run": run.name,
+        "version": version_tag.version if version_tag else None,
+        "exported": moment,
+    }
 
 
 def _choose_tag(
@@ -136,16 +150,16 @@ def _releases(config: Config, tag: VersionTag, formats: Sequence[str]) -> bool:
     return bool(released) and released.issuperset(formats)
 
 
-def _choose_run(config: Config, options: Options) -> tuple[Run, BaseModel]:
+def _choose_run(config: Config, options: Options, wanted: str | None) -> tuple[Run, BaseModel]:
     """The run that is released, by the name that the policy gives it, and its base model."""
     try:
-        return _named_run(config, options, choose_run(config.runs, config.naming, options.run))
+        return _named_run(config, options, choose_run(config.runs, config.naming, wanted))
     except UnknownRun:
         # Exports know a run by its name, which is its folder's unless that does not follow the policy.
         for path in find_runs(config.runs, config.naming):
             with suppress(ReleaseError):
                 run, base = _named_run(config, options, path)
-                if run.name == options.run:
+                if run.name == wanted:
                     return run, base
         raise
 

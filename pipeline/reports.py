@@ -1,5 +1,7 @@
 """What a release did, for programs (`--json`) and for people (the table at the end)."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -30,12 +32,12 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
             entry["archive"] = {"size": packaged.archive.size, "sha256": packaged.archive.sha256}
         if published := results.find(Published, target):
             entry |= {"url": published.url, "commit": published.commit, "files": _files(published.files)}
-        entry["seconds"] = finished.target_seconds.get(target.name, {})
+        entry["seconds"] = finished.target_seconds.get(target.export_dir, {})
     return document | {"seconds": finished.seconds, "skipped": finished.skipped}
 
 
-def release_table(plan: Plan, finished: Finished, use_lines: dict[str, str]) -> Table:
-    """A row for each format; under its repo the line that uses it, by the target's name."""
+def release_table(plan: Plan, finished: Finished, use_lines: Mapping[Path, str]) -> Table:
+    """A row for each export; under its repo the line that uses it, by the export's folder."""
     where = "repo, and the line that uses it" if finished.results.of(Published) else "folder"
     table = _table("format", "size", "seconds", where)
     for target in plan.targets:
@@ -44,8 +46,8 @@ def release_table(plan: Plan, finished: Finished, use_lines: dict[str, str]) -> 
         table.add_row(
             target.name,
             human_size(sum(entry.size for entry in exported.manifest.files)),
-            f"{sum(finished.target_seconds[target.name].values()):.1f}",
-            f"{target.repo_id}\n  {use_lines[target.name]}" if published else str(target.export_dir),
+            f"{sum(finished.target_seconds[target.export_dir].values()):.1f}",
+            f"{target.repo_id}\n  {use_lines[target.export_dir]}" if published else str(target.export_dir),
         )
     return table
 

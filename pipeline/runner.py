@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 
 from pipeline.console import Console
@@ -47,13 +48,13 @@ class Step:
 class Finished:
     """What a run of steps made.
 
-    `seconds` is by step, `target_seconds` by target's name and step, where targets that were done
+    `seconds` is by step, `target_seconds` by export folder and step, where targets that were done
     together have the time that it took for all of them; `skipped` holds the reasons.
     """
 
     results: Results
     seconds: dict[str, float]
-    target_seconds: dict[str, dict[str, float]]
+    target_seconds: dict[Path, dict[str, float]]
     skipped: dict[str, str]
 
 
@@ -61,7 +62,7 @@ def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools) -> Finished:
     """Run the steps over a plan. What a step raises ends the run; nothing after it is done."""
     done = Results()
     seconds: dict[str, float] = {}
-    target_seconds: dict[str, dict[str, float]] = defaultdict(dict)
+    target_seconds: dict[Path, dict[str, float]] = defaultdict(dict)
     skipped: dict[str, str] = {}
     for step in steps:
         if reason := step.skip(plan):
@@ -79,7 +80,7 @@ def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools) -> Finished:
             if step.together:
                 done = done.plus(step.together(plan, targets, done, tools))
             for target in targets:
-                target_seconds[target.name][step.name] = round(monotonic() - began_group, 3)
+                target_seconds[target.export_dir][step.name] = round(monotonic() - began_group, 3)
         seconds[step.name] = round(monotonic() - began, 3)
     return Finished(results=done, seconds=seconds, target_seconds=dict(target_seconds), skipped=skipped)
 

@@ -12,6 +12,7 @@ from pipeline.naming.places import FILES, HUB, PLUS_IN_REPO_NAMES, Place
 from pipeline.naming.policy import make_name
 from pipeline.naming.tag import VersionTag
 from pipeline.options import Options
+from pipeline.runs.run import Run
 from pipeline.toml_reader import hint
 
 
@@ -19,6 +20,7 @@ from pipeline.toml_reader import hint
 class Target:
     """One export of the release, with every name that it will get."""
 
+    run: Run
     policy: FormatPolicy
     variant: Variant
     title: str
@@ -33,9 +35,12 @@ class Target:
 
 
 def make_targets(
-    config: Config, options: Options, tag: VersionTag | None, values: Mapping[str, FieldValue | None]
+    config: Config,
+    options: Options,
+    tag: VersionTag | None,
+    runs: Sequence[tuple[Run, Mapping[str, FieldValue | None]]],
 ) -> tuple[Target, ...]:
-    """Every export of a release whose names are made of `values`.
+    """Every export of each run, whose names are made of the values beside it.
 
     Raises UsageError for options that do not fit the policy or each other and for names that the
     places they go to would refuse, ReleaseError for a name that cannot be made.
@@ -45,8 +50,10 @@ def make_targets(
         wanted = options.quants if policy.format.quants else ()
         quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
         _check_quants(policy, quants)
-        for variant in policy.format.variants(policy.settings, quants):
-            targets.append(_target(config, options, policy, variant, values))
+        variants = policy.format.variants(policy.settings, quants)
+        targets += [
+            _target(config, options, policy, variant, run, values) for run, values in runs for variant in variants
+        ]
     if options.quants and not any(target.variant.quant for target in targets):
         raise UsageError("--quant is given, but none of the formats has quantization types")
     if options.repo_name and len(targets) > 1:
@@ -101,6 +108,7 @@ def _target(
     options: Options,
     policy: FormatPolicy,
     variant: Variant,
+    run: Run,
     values: Mapping[str, FieldValue | None],
 ) -> Target:
     version = values["version"]
@@ -126,6 +134,7 @@ def _target(
         _check_name(title, "model name", place, "change [naming] run")
         _check_name(repo_id.rsplit("/", 1)[-1], "repo name", place, "change [naming] repo or --repo-name")
     return Target(
+        run=run,
         policy=policy,
         variant=variant,
         title=title,

@@ -121,6 +121,7 @@ class Bench:
 
 
 def make_manifest(name: str, job: ExportJob) -> Manifest:
+    weights = f"{job.title}-{job.variant.quant.upper()}.gguf" if job.variant.quant else "model.safetensors"
     return Manifest(
         tagship="0.1.0",
         format=name,
@@ -138,7 +139,7 @@ def make_manifest(name: str, job: ExportJob) -> Manifest:
         files=(
             FileEntry(path="README.md", size=1, sha256="0" * 64),
             FileEntry(path="config.json", size=967, sha256="1" * 64),
-            FileEntry(path="model.safetensors", size=7_642_159_104, sha256="2" * 64),
+            FileEntry(path=weights, size=7_642_159_104, sha256="2" * 64),
         ),
     )
 

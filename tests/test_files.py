@@ -16,7 +16,9 @@ from pipeline.files import (
     files_below,
     new_file,
     new_folder,
+    remove_leftovers,
     sha256_of,
+    size_of_leftovers,
     write_json,
     write_text,
 )
@@ -128,6 +130,63 @@ def test_two_beside_each_other(tmp_path: Path) -> None:
         with pytest.raises(ReleaseError), new_folder(tmp_path / "one"):
             pass
     assert everything(tmp_path) == ["one", "one/a", "two", "two/b"]
+
+
+# Folders that are resumed
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from pipeline.files import new_folder
+with new_folder(Path(sys.argv[1]), resumes="weights") as folder:
+    (folder / "whole").write_text("whole")
+    (folder / ".half.partial").write_text("half")
+    (folder / ".staging.partial").mkdir()
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+    raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_folder_that_is_resumed(tmp_path: Path, how: str) -> None:
+    """A run of the same name finds the whole files that a killed one left, whatever it is called at the end."""
+    subprocess.run([sys.executable, "-c", INTERRUPTED, str(tmp_path / "first"), how], check=False, capture_output=True)
+    assert size_of_leftovers(tmp_path) > 0
+    with new_folder(tmp_path / "second", resumes="weights") as folder:
+        assert everything(folder) == ["whole"]
+    assert everything(tmp_path) == ["second", "second/whole"]
+    assert size_of_leftovers(tmp_path) == 0
+
+
+def test_leftovers_of_another_name(tmp_path: Path) -> None:
+    """What a killed run left is not used for something else, and is removed unless it is named."""
+    for kept in (("weights",), ()):
+        subprocess.run(
+            [sys.executable, "-c", INTERRUPTED, str(tmp_path / "first"), "killed"], check=False, capture_output=True
+        )
+        with new_folder(tmp_path / "second", resumes="others") as folder:
+            remove_leftovers(tmp_path, ["others", *kept])
+            assert everything(folder) == []
+        assert (tmp_path / ".weights.partial").exists() == bool(kept)
+
+
+@pytest.mark.parametrize("resumes", [None, "weights"])
+def test_error_leaves_nothing_to_resume(tmp_path: Path, resumes: str | None) -> None:
+    """An error that the same command would meet again leaves nothing behind."""
+    with pytest.raises(ValueError, match="no"), new_folder(tmp_path / "export", resumes=resumes) as folder:
+        (folder / "a").write_text("1")
+        raise ValueError("no")
+    assert everything(tmp_path) == []
+
+
+def test_two_that_resume_the_same(tmp_path: Path) -> None:
+    """Two processes that would resume the same folder do not both do it."""
+    with new_folder(tmp_path / "one", resumes="weights") as folder:
+        (folder / "a").write_text("1")
+        with pytest.raises(ReleaseError, match="another process"), new_folder(tmp_path / "two", resumes="weights"):
+            pass
+    assert everything(tmp_path) == ["one", "one/a"]
 
 
 # Files

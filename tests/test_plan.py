@@ -626,6 +626,7 @@ def test_document(project: GitFolder, plan: MakePlan) -> None:
         "does": ["export", "publish"],
         "formats": [
             {
+                "run": RUN,
                 "format": "ollama",
                 "quant": "q4_k_m",
                 "export_dir": f"exports/{RUN}-ollama-v2.0.0",

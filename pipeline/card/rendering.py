@@ -23,7 +23,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         base=job.base,
         adapter=job.run.adapter,
         recorded=flatten(job.run.recorded),
-        usages=form.usages(job),
+        usages=form.usages(job, [entry.path for entry in manifest.files]),
         files=[entry for entry in manifest.files if entry.path != CARD_FILE],
         limits=form.limits(job.variant, config.verify.kl),
         notes=notes,

@@ -13,7 +13,7 @@ from pipeline.exporting import job_of
 from pipeline.options import Options
 from pipeline.plan import Plan, make_plan
 from pipeline.reports import plan_table, release_document, release_table
-from pipeline.results import Fetched, Published
+from pipeline.results import Exported, Fetched, Published
 from pipeline.runner import Finished, Step, Tools, run_steps
 from pipeline.templating import Templates
 from pipeline.verify.runtime import Runtimes
@@ -65,7 +65,10 @@ def _show_plan(console: Console, made: Plan) -> None:
     for other in made.passed_over:
         why = "the order of [tags] decides" if version_tag else "it is not of these formats: names have the time"
         console.note(f"{other.name} is on this commit too; {why} (--tag {other.name} releases it)")
-    what = f"{made.run.name} → " + (f"{version_tag.name} (version {version_tag.version})" if version_tag else "no tag")
+    runs = list(dict.fromkeys(target.run.name for target in made.targets))
+    what = f"{' and '.join(runs[:1] + ([f'{len(runs) - 1} more'] if runs[1:] else []))} → " + (
+        f"{version_tag.name} (version {version_tag.version})" if version_tag else "no tag"
+    )
     console.step("Plan", what)
     console.note(f"base model {made.base.id}; commit {made.commit.sha[:10]}; Hub {made.endpoint}")
     console.show(plan_table(made))
@@ -74,7 +77,11 @@ def _show_plan(console: Console, made: Plan) -> None:
 def _show_result(console: Console, made: Plan, finished: Finished, templates: Templates) -> None:
     base = finished.results.one(Fetched).base
     use_lines = {
-        target.name: target.policy.format.use_line(job_of(made, target, base, templates)) for target in made.targets
+        target.export_dir: target.policy.format.use_line(
+            job_of(made, target, base, templates),
+            [entry.path for entry in finished.results.for_target(Exported, target).manifest.files],
+        )
+        for target in made.targets
     }
     console.step("Done")
     console.show(release_table(made, finished, use_lines))

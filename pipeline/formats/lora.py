@@ -36,15 +36,8 @@ class _Lora:
         return Footprint(disk=size, memory=_MEMORY, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        ((job, folder),) = parts
-        copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
-        config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
-        # Trainers record the path that they loaded; users have the Hub.
-        config |= {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
-        write_json(folder / CONFIG_FILE, config)
-        for name, source in model_files(job.base, job.run.path).items():
-            if name in matching_files(source.parent, TOKENIZER_FILES):
-                copy_file(source, folder / name)
+        for job, folder in parts:
+            _export(job, folder, advance)
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         return runtimes.transformers(
@@ -54,7 +47,7 @@ class _Lora:
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=1e-6, same_tokens=True)
 
-    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
         serve = (
             f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
@@ -65,7 +58,7 @@ class _Lora:
             Usage(title="vLLM", language="shell", code=serve),
         )
 
-    def use_line(self, job: ExportJob) -> str:
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
 
 
@@ -75,3 +68,14 @@ def _vllm_rank(rank: int) -> int:
 
 
 FORMAT = _Lora()
+
+
+def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
+    copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
+    config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
+    # Trainers record the path that they loaded; users have the Hub.
+    config |= {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
+    write_json(folder / CONFIG_FILE, config)
+    for name, source in model_files(job.base, job.run.path).items():
+        if name in matching_files(source.parent, TOKENIZER_FILES):
+            copy_file(source, folder / name)

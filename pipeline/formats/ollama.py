@@ -5,8 +5,10 @@ the same for `ollama create`. All of it comes from the model's own chat template
 config.
 """
 
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.checkpoint import INDEX_FILE
 from pipeline.weights.quant_mix import QUANTS
+from pipeline.weights.tied import is_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.weights.gguf import GgufMetadata
@@ -65,6 +68,8 @@ _KL = {
     "q2_k": 1.5,
 }
 _DEFAULT = ("q4_k_m",)
+# llama.cpp has the experts of a layer in one tensor.
+_EXPERT = re.compile(r"\.experts\.\d+\.")
 # torch and transformers, which llama.cpp's converter imports.
 _CONVERTER_MEMORY = 900 << 20
 
@@ -104,30 +109,20 @@ class _Ollama:
         )
 
     def footprint(self, job: ExportJob) -> Footprint:
-        outputs = open_weights(job).outputs.values()
-        size = int(sum(output.source.entry.elements for output in outputs) * _BITS[_quant(job)] / 8 * 1.1)
-        largest = max(output.source.entry.elements for output in outputs)
-        # The largest tensor is held in the base's 16 bits and twice in float32.
-        return Footprint(disk=size, memory=_CONVERTER_MEMORY + largest * 10, work=size)
+        elements = {name: output.source.entry.elements for name, output in open_weights(job).outputs.items()}
+        size = int(sum(elements.values()) * _BITS[_quant(job)] / 8 * 1.1)
+        # What the converter permutes, splits or stacks is held in the base's 16 bits and twice in float32.
+        # Embeddings and heads, the largest of many models, it takes as they are.
+        held: dict[str, int] = defaultdict(int)
+        for name, number in elements.items():
+            if not is_vocabulary(name):
+                held[_EXPERT.sub(".experts.", name)] += number
+        return Footprint(disk=size, memory=_CONVERTER_MEMORY + max(held.values(), default=0) * 10, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        from pipeline.weights.gguf import write_ggufs
-
-        job, folder = parts[0]
-        weights = open_weights(job)
-        with tempfile.TemporaryDirectory(prefix="tagship-gguf-", dir=folder.parent) as staging:
-            # The converter reads names into the folder's own: a random one would not give the same bytes twice.
-            model = Path(staging, "model")
-            model.mkdir()
-            copy_model_files(job, weights, model)
-            chat = _chat(job, model)
-            for shard in weights.base.shards:
-                (model / shard.path.name).symlink_to(shard.path.resolve())
-            _link_index(weights, model)
-            targets = {_quant(each): into / _file_name(each) for each, into in parts}
-            write_ggufs(weights, model, targets, _metadata(job, chat), advance)
-        for each, into in parts:
-            _write_ollama_files(each, chat, into)
+        # Encoding takes many times as long as reading the base: runs are made one after another.
+        for of_run in _by_run(parts):
+            _export_run(of_run, advance)
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
@@ -136,32 +131,54 @@ class _Ollama:
         if chat.go != (folder / "template").read_text(encoding="utf-8"):
             raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
-        return runtimes.llama(questions, "the GGUF", model=folder / _file_name(job), rendered=rendered)
+        first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
+        return runtimes.llama(questions, "the GGUF", model=first, rendered=rendered)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         assert variant.quant is not None
         return Limits(kl=kl.get(variant.quant) or _KL[variant.quant], same_tokens=False)
 
-    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
-        return (
-            Usage(title="Ollama", language="shell", code=self.use_line(job)),
-            Usage(
-                title="Ollama, in the downloaded folder",
-                language="shell",
-                code=f"ollama create {job.title.lower()} -f Modelfile\nollama run {job.title.lower()}",
-            ),
-            Usage(
-                title="llama.cpp",
-                language="shell",
-                code=f"llama-cli --hf-repo {job.repo_id} --hf-file {_file_name(job)}",
-            ),
-        )
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        first, *more = _gguf_files(files)
+        run = Usage(title="Ollama", language="shell", code=self.use_line(job, files))
+        llama = Usage(title="llama.cpp", language="shell", code=_llama_line(job, first))
+        create = f"ollama create {job.title.lower()} -f Modelfile\nollama run {job.title.lower()}"
+        folder = "Ollama, in the downloaded folder"
+        if more:
+            join = f"llama-gguf-split --merge {first} {_file_name(job)}\n"
+            joined = Usage(title=f"{folder}, after joining the files", language="shell", code=join + create)
+            return llama, joined
+        return run, Usage(title=folder, language="shell", code=create), llama
 
-    def use_line(self, job: ExportJob) -> str:
-        return f"ollama run hf.co/{job.repo_id}:{_quant(job).upper()}"
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
+        first, *more = _gguf_files(files)
+        # Ollama does not run divided files.
+        return _llama_line(job, first) if more else f"ollama run hf.co/{job.repo_id}:{_quant(job).upper()}"
 
 
 FORMAT = _Ollama()
+
+
+def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    """Export the quantization types of one run."""
+    from pipeline.weights.gguf import write_ggufs
+
+    job, folder = parts[0]
+    weights = open_weights(job)
+    with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as staging:
+        # The converter reads names into the folder's own: a random one would not give the same bytes twice.
+        model = Path(staging, "model")
+        model.mkdir()
+        copy_model_files(job, weights, model)
+        chat = _chat(job, model)
+        for shard in weights.base.shards:
+            (model / shard.path.name).symlink_to(shard.path.resolve())
+        _link_index(weights, model)
+        targets = {_quant(each): into / _file_name(each) for each, into in parts}
+        metadata = _metadata(job, chat)
+        write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard)
+    for each, into in parts:
+        _write_ollama_files(each, chat, into)
 
 
 def _quant(job: ExportJob) -> str:
@@ -172,6 +189,22 @@ def _quant(job: ExportJob) -> str:
 def _file_name(job: ExportJob) -> str:
     """`…-Q4_K_M.gguf`: the Hub and Ollama find a quantization type by the last label in the name."""
     return f"{job.title}-{_quant(job).upper()}.gguf"
+
+
+def _gguf_files(files: Iterable[str]) -> list[str]:
+    """The names of an export's GGUF: one, or the parts of a divided one in order."""
+    return sorted(name for name in files if name.endswith(".gguf"))
+
+
+def _llama_line(job: ExportJob, file: str) -> str:
+    return f"llama-cli --hf-repo {job.repo_id} --hf-file {file}"
+
+
+def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
+    runs: dict[Path, list[tuple[ExportJob, Path]]] = {}
+    for job, folder in parts:
+        runs.setdefault(job.run.path, []).append((job, folder))
+    return list(runs.values())
 
 
 def _chat(job: ExportJob, model: Path) -> Chat:

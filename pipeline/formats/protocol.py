@@ -109,8 +109,10 @@ class Format(Protocol):
         """Predict what `export` will need. Raises ReleaseError for what cannot be exported."""
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        """Fill an empty folder with the export of each job; the jobs are of one run, and differ in their
-        variants. Raises ReleaseError when one cannot be made."""
+        """Fill a folder with the export of each job; the jobs are of one base, so that it need be read but once.
+
+        A folder may hold files that a killed run of the same export wrote: those with names of their own are
+        whole, and may be kept. Raises ReleaseError when an export cannot be made."""
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         """Run the export in `folder` and let it answer. Raises ToolError when it does not run."""
@@ -118,8 +120,8 @@ class Format(Protocol):
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         """How far the export's answers may be from base + adapter; `kl` is the policy's own."""
 
-    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
-        """How people use what is published, for the model card."""
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        """How people use what is published, for the model card; `files` are the names of the export's files."""
 
-    def use_line(self, job: ExportJob) -> str:
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         """The one line of Python or shell that uses what is published."""

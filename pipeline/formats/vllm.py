@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.files import write_text
 from pipeline.formats.model_folder import copy_model_files, open_weights
 from pipeline.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
 from pipeline.naming.places import Place
@@ -37,12 +38,14 @@ class _Vllm:
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         from pipeline.weights.writing import write_merged
 
-        ((job, folder),) = parts
-        weights = open_weights(job, job.policy.dtype)
-        copy_model_files(job, weights, folder)
-        write_merged([(weights, folder)], advance, max_shard=job.policy.max_shard)
-        compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
-        (folder / "docker-compose.yml").write_text(compose, encoding="utf-8")
+        models = []
+        for job, folder in parts:
+            weights = open_weights(job, job.policy.dtype)
+            copy_model_files(job, weights, folder)
+            compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
+            write_text(folder / "docker-compose.yml", compose)
+            models.append((weights, folder))
+        write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
     def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
         return runtimes.transformers(questions, "the vllm export", model=folder)
@@ -50,15 +53,15 @@ class _Vllm:
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=_KL, same_tokens=True)
 
-    def usages(self, job: ExportJob) -> tuple[Usage, ...]:
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         load = job.templates.render("vllm/usage.py.j2", repo_id=job.repo_id)
         return (
-            Usage(title="vLLM", language="shell", code=self.use_line(job)),
+            Usage(title="vLLM", language="shell", code=self.use_line(job, files)),
             Usage(title="Docker Compose, in the downloaded folder", language="shell", code="docker compose up"),
             Usage(title="transformers", language="python", code=load),
         )
 
-    def use_line(self, job: ExportJob) -> str:
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         return f"vllm serve {job.repo_id}"
 
 

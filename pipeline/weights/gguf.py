@@ -38,14 +38,21 @@ class GgufMetadata:
 
 
 def write_ggufs(
-    weights: MergedWeights, model: Path, targets: Mapping[str, Path], metadata: GgufMetadata, advance: Advance
+    weights: MergedWeights,
+    model: Path,
+    targets: Mapping[str, Path],
+    metadata: GgufMetadata,
+    advance: Advance,
+    *,
+    max_shard: int | None = None,
 ) -> None:
     """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
-    `targets` are files by quantization type. `model` is a folder of ours with the configuration,
-    the tokenizer and links to the base's weights. `advance` counts bytes of encoded tensors. Raises
-    ToolError when llama.cpp does not know the architecture or cannot convert it, ReleaseError when
-    a GGUF would lack what the adapter changes.
+    `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
+    files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
+    folder of ours with the configuration, the tokenizer and links to the base's weights. `advance` counts
+    bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture or cannot convert
+    it, ReleaseError when a GGUF would lack what the adapter changes.
     """
     _import_converter()
     import torch
@@ -59,14 +66,17 @@ def write_ggufs(
             for writing, quant in zip(writings, targets, strict=True):
                 _set_metadata(writing, quant, metadata)
                 _set_types(writing, quant)
+                if max_shard is not None:
+                    _divide(writing.gguf_writer, max_shard)
         except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
             raise ToolError(
                 f"llama.cpp's converter cannot convert {model.name}: {error!r}",
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
-        write_tensors(writings, weights, merged.streamed, advance)
-    written = writings[0].gguf_writer.tensors[0]
-    merged.check(merged.computed | {merged.streamed[name] for name in written if name in merged.streamed})
+        every = write_tensors(writings, weights, merged.streamed, advance)
+    if every:
+        written = {name for held in writings[0].gguf_writer.tensors for name in held}
+        merged.check(merged.computed | {held for name, held in merged.streamed.items() if name in written})
 
 
 def _import_converter() -> None:
@@ -205,6 +215,19 @@ def _set_types(writing: Any, quant: str) -> None:
         if may_be_quantized(name, info.shape):
             info.dtype = gguf.GGMLQuantizationType[types[name]]
             info.nbytes = prod(info.shape[:-1]) * ggml.row_size(info.dtype.value, info.shape[-1])
+
+
+def _divide(writer: Any, most: int) -> None:
+    """Have the writer put no more than so many bytes of tensors into a file; a tensor is never divided."""
+    (tensors,) = writer.tensors
+    writer.tensors = [{}]
+    size = 0
+    for name, info in tensors.items():
+        if writer.tensors[-1] and size + info.nbytes > most:
+            writer.tensors.append({})
+            size = 0
+        writer.tensors[-1][name] = info
+        size += info.nbytes
 
 
 def _facts(writer: Any) -> ModelFacts:

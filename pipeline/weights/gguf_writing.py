@@ -1,7 +1,10 @@
 """Writes the tensors of GGUF files: blocks of rows are in memory, each read and merged once for all files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,56 +22,114 @@ from pipeline.weights.sources import Sources
 _CHUNK_BYTES = 4 << 20
 
 
+class _GgufFiles:
+    """The files of one of the converter's models: one, or several where it is divided.
+
+    They are written in a hidden folder beside their places, and moved when they are whole; those that are
+    in their places already are kept.
+    """
+
+    def __init__(self, writing: Any, staging: Path) -> None:
+        self._writer = writing.gguf_writer
+        self._folder = writing.fname_out.parent
+        self._shards = {name: number for number, held in enumerate(self._writer.tensors) for name in held}
+        self._missing = [len(held) for held in self._writer.tensors]
+        self._paths = self._writer.format_shard_names(staging / writing.fname_out.name)
+        self._kept = [(self._folder / path.name).exists() for path in self._paths]
+        self._writer.write_header_to_file(path=staging / writing.fname_out.name)
+        self._writer.write_kv_data_to_file()
+        self._writer.write_ti_data_to_file()
+        for file in self._writer.fout:
+            self._writer.write_padding(file, file.tell())
+
+    @property
+    def names(self) -> list[str]:
+        """The tensors, in their order."""
+        return list(self._shards)
+
+    def lacks(self, name: str) -> bool:
+        """Whether a tensor's file has still to be written."""
+        return not self._kept[self._shards[name]]
+
+    def info(self, name: str) -> Any:
+        """What the writer knows of a tensor: shape, type, size in bytes."""
+        return self._writer.tensors[self._shards[name]][name]
+
+    def write(self, name: str, data: Array) -> None:
+        """Write the next bytes of a tensor."""
+        data.tofile(self._writer.fout[self._shards[name]])
+
+    def complete(self, name: str) -> None:
+        """End a tensor; with its last one a file gets its place."""
+        number, info = self._shards[name], self.info(name)
+        info.tensor = None  # its memory is needed for the next one
+        if self._kept[number]:
+            return
+        file = self._writer.fout[number]
+        self._writer.write_padding(file, info.nbytes)
+        self._missing[number] -= 1
+        if not self._missing[number]:
+            file.flush()
+            self._paths[number].rename(self._folder / self._paths[number].name)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 def write_tensors(
     writings: Sequence[Any], weights: MergedWeights, streamed: Mapping[str, str], advance: Advance
-) -> None:
+) -> bool:
     """Write the files of several of the converter's models, whose tensors have the same names in the
-    same order.
+    same order; returns whether every tensor was written now, into one of them at least.
 
     `streamed` are the tensors that the converter takes as they are, by the name of the merged
     model's; their rows never are in memory together. `advance` counts bytes of encoded tensors.
     """
-    writers = [writing.gguf_writer for writing in writings]
-    try:
-        for writing, writer in zip(writings, writers, strict=True):
-            writer.write_header_to_file(path=writing.fname_out)
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-            writer.write_padding(writer.fout[0], writer.fout[0].tell())
-        with Sources() as sources, one_blas_thread():
-            for name in list(writers[0].tensors[0]):
-                source = weights.outputs[streamed[name]] if name in streamed else None
-                blocks = _streamed(weights, source, sources) if source else None
-                _write_tensor(name, writers, blocks, advance)
-    finally:
-        for writer in writers:
-            writer.close()
+    with ExitStack() as stack:
+        models = []
+        for writing in writings:
+            staging = TemporaryDirectory(prefix=".gguf-", suffix=".partial", dir=writing.fname_out.parent)
+            model = _GgufFiles(writing, Path(stack.enter_context(staging)))
+            stack.callback(model.close)
+            models.append(model)
+        sources = stack.enter_context(Sources())
+        stack.enter_context(one_blas_thread())
+        every = True
+        for name in models[0].names:
+            wanted = [model for model in models if model.lacks(name)]
+            source = weights.outputs[streamed[name]] if name in streamed else None
+            every = every and bool(wanted)
+            if wanted:
+                _write_tensor(name, wanted, _streamed(weights, source, sources) if source else None, advance)
+            for model in models:
+                info = model.info(name)
+                if model not in wanted and may_be_quantized(name, info.shape):
+                    advance(info.nbytes)
+                model.complete(name)
+    return every
 
 
 def _write_tensor(
     name: str,
-    writers: Sequence[Any],
+    models: Sequence[_GgufFiles],
     blocks: Iterator[Callable[[], Array]] | None,
     advance: Advance,
 ) -> None:
-    infos = [writer.tensors[0][name] for writer in writers]
-    if may_be_quantized(name, infos[0].shape):
-        types = list(dict.fromkeys(info.dtype.value for info in infos))
+    infos = [model.info(name) for model in models]
+    if not may_be_quantized(name, infos[0].shape):
+        for model, info in zip(models, infos, strict=True):
+            model.write(name, info.tensor)
+        return
+    types = list(dict.fromkeys(info.dtype.value for info in infos))
 
-        def encode(block: Callable[[], Array]) -> dict[int, Array]:
-            rows = block()
-            return {kind: ggml.encode(rows, kind) for kind in types}
+    def encode(block: Callable[[], Array]) -> dict[int, Array]:
+        rows = block()
+        return {kind: ggml.encode(rows, kind) for kind in types}
 
-        for encoded in in_order(encode, blocks or _whole(infos[0].tensor)):
-            for writer, info in zip(writers, infos, strict=True):
-                encoded[info.dtype.value].tofile(writer.fout[0])
-                advance(encoded[info.dtype.value].nbytes)
-    else:
-        for writer, info in zip(writers, infos, strict=True):
-            info.tensor.tofile(writer.fout[0])
-    for writer, info in zip(writers, infos, strict=True):
-        writer.write_padding(writer.fout[0], info.nbytes)
-        info.tensor = None  # its memory is needed for the next one
+    for encoded in in_order(encode, blocks or _whole(infos[0].tensor)):
+        for model, info in zip(models, infos, strict=True):
+            model.write(name, encoded[info.dtype.value])
+            advance(encoded[info.dtype.value].nbytes)
 
 
 def _streamed(weights: MergedWeights, output: Output, sources: Sources) -> Iterator[Callable[[], Array]]:

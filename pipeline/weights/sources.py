@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -48,7 +49,7 @@ class Sources:
     """Each file opened once, and closed at the end."""
 
     def __init__(self) -> None:
-        self._opened: dict[Header, Source] = {}
+        self._opened: dict[Path, Source] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -62,12 +63,12 @@ class Sources:
     def of(self, output: Output) -> Source:
         """The file that a tensor is read from. Raises ReleaseError when it is gone, or another one."""
         header = output.source.file
-        if header not in self._opened:
+        if header.path not in self._opened:
             try:
-                self._opened[header] = Source(header, os.open(header.path, os.O_RDONLY))
+                self._opened[header.path] = Source(header, os.open(header.path, os.O_RDONLY))
             except FileNotFoundError:
                 raise ReleaseError(f"{header.path} is gone, and {output.name} was to be read from it") from None
-        return self._opened[header]
+        return self._opened[header.path]
 
 
 def _cut_off(output: Output) -> ReleaseError:

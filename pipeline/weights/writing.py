@@ -137,7 +137,7 @@ def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
     together: dict[object, list[_Place]] = {}
     for place in places:
         entry = place.output.source.entry
-        together.setdefault((place.output.source.file, entry.start, entry.shape), []).append(place)
+        together.setdefault((place.output.source.file.path, entry.start, entry.shape), []).append(place)
     for users in together.values():
         source = sources.of(users[0].output)
         for user in users:

@@ -1,0 +1,156 @@
+"""`invoke export`: several runs from one reading of the base, divided files, and exports that were killed."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
+
+OLDER_RUN = "phi3avro-minimal-r8-a16-e4-20250913-091500"
+RUNS = (NEWEST_RUN, OLDER_RUN)
+
+
+def export(project: Project, *options: str, runs: tuple[str, ...] = RUNS, code: int = 0) -> str:
+    """Run `invoke export`; gives what it says on standard error where it fails, else on standard output."""
+    chosen = [part for run in runs for part in ("--run", run)]
+    done = project.invoke("export", *chosen, "--at", AT, *options)
+    assert done.code == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_several_runs(project: Project) -> None:
+    """Runs that are exported together have the files that each has when it is exported alone."""
+    document = json.loads(export(project, "--format", "vllm", "--format", "lora", "--json"))
+    assert [(entry["run"], entry["format"]) for entry in document["formats"]] == [
+        (run, form) for form in ("vllm", "lora") for run in RUNS
+    ]
+    together = contents(project.folder / "exports")
+    assert {name.partition("/")[0] for name in together} == {
+        Path(entry["export_dir"]).name for entry in document["formats"]
+    }
+    for run in RUNS:
+        export(project, "--format", "vllm", "--format", "lora", "--output", "alone", runs=(run,))
+    assert contents(project.folder / "alone") == together
+    models = [together[f"{run}-vllm-{AT}/model-00001-of-00002.safetensors"] for run in RUNS]
+    assert models[0] != models[1]
+
+
+def test_several_runs_as_gguf(project: Project) -> None:
+    """GGUFs of several runs in several quantization types are each what they are alone."""
+    quants = ("--format", "ollama", "--quant", "q8_0", "--quant", "q4_0")
+    export(project, *quants)
+    together = contents(project.folder / "exports")
+    assert len([name for name in together if name.endswith(".gguf")]) == 4
+    export(project, *quants[:4], "--output", "alone", runs=(OLDER_RUN,))
+    alone = contents(project.folder / "alone")
+    assert alone
+    assert alone.items() <= together.items()
+
+
+def test_runs_of_different_bases(project: Project) -> None:
+    """Runs of different bases are refused before anything is written: they cannot share a reading."""
+    project.replace(
+        "release.toml", "[formats.vllm]", '[bases."org/other"]\npath = "examples/avro/base"\n\n[formats.vllm]'
+    )
+    config = project.folder / "examples/avro/adapters" / OLDER_RUN / "adapter_config.json"
+    document = json.loads(config.read_text()) | {"base_model_name_or_path": "org/other"}
+    config.write_text(json.dumps(document))
+    said = export(project, "--format", "lora", code=2)
+    assert re.search(r"base model acme/\S+, and \S+ of org/other", said)
+    assert not (project.folder / "exports").exists()
+
+
+def test_same_run_twice(project: Project) -> None:
+    """A run that is named twice, by its name and by its path, is exported once."""
+    path = f"examples/avro/adapters/{OLDER_RUN}"
+    document = json.loads(export(project, "--format", "lora", "--json", runs=(OLDER_RUN, path)))
+    assert [entry["run"] for entry in document["formats"]] == [OLDER_RUN]
+
+
+def test_divided_files(project: Project) -> None:
+    """With [export] max_shard both formats are divided, verified, and the card says what runs a divided GGUF."""
+    project.replace("release.toml", "[formats.vllm]", '[export]\nmax_shard = "0.5MB"\n\n[formats.vllm]')
+    done = project.invoke("release", "--format", "vllm", "--format", "ollama", "--at", AT, "--json")
+    assert done.code == 0, done.stderr
+    vllm, ollama = (entry["files"] for entry in done.document["formats"])
+    assert len([file for file in vllm if file["path"].endswith(".safetensors")]) > 2
+    parts = [file["path"] for file in ollama if file["path"].endswith(".gguf")]
+    assert len(parts) > 1
+    (folder,) = (project.folder / "exports").glob("*-ollama-*")
+    card = (folder / "README.md").read_text()
+    assert f"--hf-file {parts[0]}" in card
+    assert f"llama-gguf-split --merge {parts[0]}" in card
+    assert "ollama run hf.co" not in card
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.commands.session import open_session
+from pipeline.console import Console
+from pipeline.exporting import export_together, job_of
+from pipeline.hub.fetch import fetch_base, locate_base
+from pipeline.options import Options
+form, most = sys.argv[1], int(sys.argv[2])
+done = 0
+def advance(written):
+    global done
+    done += written
+    if done > most:
+        os.kill(os.getpid(), signal.SIGKILL)
+with open_session(None, Options(formats=(form,)), Console(interactive=False)) as session:
+    plan = session.plan()
+    with session.hub() as hub:
+        base = fetch_base(locate_base(plan.base, hub))
+    parts = [(target, job_of(plan, target, base, session.templates)) for target in plan.targets]
+    export_together(plan, parts, advance)
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "after"), [("vllm", "*.safetensors", "3000000"), ("ollama", "*.gguf", "1200000")]
+)
+def test_killed_export_is_resumed(project: Project, form: str, kind: str, after: str) -> None:
+    """An export that was killed between two files keeps the whole ones, also under another time's name."""
+    project.replace("release.toml", "[formats.vllm]", '[export]\nmax_shard = "0.5MB"\n\n[formats.vllm]')
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, form, after],
+        cwd=project.folder,
+        env=dict(project.environment),
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert list((project.folder / "exports").glob("[!.]*")) == []
+    (left,) = (project.folder / "exports").glob(".*.partial")
+    whole = {path.name: path.stat().st_ino for path in left.glob(kind) if not path.name.startswith(".")}
+    assert whole
+    export(project, "--format", form, runs=(NEWEST_RUN,))
+    (made,) = (project.folder / "exports").iterdir()
+    assert {name: (made / name).stat().st_ino for name in whole} == whole
+    export(project, "--format", form, "--output", "fresh", runs=(NEWEST_RUN,))
+    assert contents(made) == contents(project.folder / "fresh" / made.name)
+
+
+def test_leftovers_of_another_adapter_are_not_used(project: Project) -> None:
+    """What was killed is only resumed from the same adapter; what else is left is removed."""
+    project.replace("release.toml", "[formats.vllm]", '[export]\nmax_shard = "0.5MB"\n\n[formats.vllm]')
+    subprocess.run(
+        [sys.executable, "-c", KILLED, "vllm", "3000000"],
+        cwd=project.folder,
+        env=dict(project.environment),
+        check=False,
+    )
+    export(project, "--format", "vllm", runs=(OLDER_RUN,))
+    (made,) = (project.folder / "exports").iterdir()
+    export(project, "--format", "vllm", "--output", "fresh", runs=(OLDER_RUN,))
+    assert contents(made) == contents(project.folder / "fresh" / made.name)
