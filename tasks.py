@@ -256,7 +256,7 @@ def lint_code(context: Context) -> None:
 @task(help={"name": "startup, tags, merge or package; default: all"})
 def bench(context: Context, name: str = "") -> None:
     """Measure this program against what a user would use instead."""
-    for module in [name] if name else ["startup", "tags", "merge", "package"]:
+    for module in [name] if name else ["startup", "tags", "export", "package"]:
         context.run(f"{sys.executable} -m bench.{module}")
 
 

@@ -26,7 +26,13 @@ def make(folder: Path, layers: int) -> None:
     """Write `base/` (bf16, sharded) and `adapter/` (LoRA of rank 32 on every projection)."""
     random = np.random.default_rng(0)
     _write_base(folder / "base", layers, random)
-    _write_adapter(folder / "adapter", layers, random)
+    _write_adapter(folder / "adapter", folder / "base", layers, random)
+
+
+def make_adapter(folder: Path, base: Path, seed: int) -> None:
+    """Write another adapter for a base."""
+    layers = json.loads((base / "config.json").read_text())["num_hidden_layers"]
+    _write_adapter(folder, base, layers, np.random.default_rng(seed))
 
 
 def make_apart(folder: Path, layers: int) -> None:
@@ -80,7 +86,7 @@ def _config(layers: int) -> dict[str, object]:
     }
 
 
-def _write_adapter(folder: Path, layers: int, random: np.random.Generator) -> None:
+def _write_adapter(folder: Path, base: Path, layers: int, random: np.random.Generator) -> None:
     folder.mkdir(parents=True)
     tensors = {}
     for layer in range(layers):
@@ -92,7 +98,7 @@ def _write_adapter(folder: Path, layers: int, random: np.random.Generator) -> No
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(folder.parent / "base"),
+        "base_model_name_or_path": str(base),
         "r": _RANK,
         "lora_alpha": 2 * _RANK,
         "lora_dropout": 0.0,

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Seconds of wall time, and the peak resident memory of the process in bytes."""
+    """Seconds of wall time, the peak resident memory of the process in bytes, and, where it is known, the bytes
+    that it put on the disk, intermediate files among them."""
 
     seconds: float
     memory: int
+    disk: int | None = None
 
 
 def measure(command: Sequence[str], *, cwd: str | None = None) -> Measured:
@@ -44,9 +46,12 @@ def python(module: str, *arguments: str) -> list[str]:
 def table(title: str, rows: Sequence[tuple[str, Measured]]) -> None:
     """Print the rows as Markdown, each with its ratio to the first."""
     first = rows[0][1]
-    print(f"\n### {title}\n\n| | seconds | of ours | peak memory | of ours |\n|---|---:|---:|---:|---:|")
+    on_disk = first.disk is not None
+    head = "| | seconds | of ours | peak memory | of ours |" + (" on the disk |" if on_disk else "")
+    print(f"\n### {title}\n\n{head}\n|---|---:|---:|---:|---:|" + ("---:|" if on_disk else ""))
     for name, run in rows:
         print(
             f"| {name} | {run.seconds:.2f} | {run.seconds / first.seconds:.2f} "
             f"| {run.memory / 1e6:.0f} MB | {run.memory / first.memory:.2f} |"
+            + (f" {run.disk / 1e9:.1f} GB |" if run.disk is not None else "")
         )
