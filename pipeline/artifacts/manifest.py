@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import ReleaseError
 from pipeline.files import files_below, sha256_of, write_json
+from pipeline.pool import in_order
 from pipeline.progress import Advance, silent
 
 MANIFEST_FILE = "release.json"
@@ -61,11 +62,8 @@ def tool_version() -> str:
 
 def list_files(folder: Path, advance: Advance = silent) -> tuple[FileEntry, ...]:
     """Every file of a folder but its manifest, hashed. `advance` counts bytes."""
-    return tuple(
-        file_entry(folder, path.relative_to(folder).as_posix(), advance)
-        for path in files_below(folder)
-        if path != folder / MANIFEST_FILE
-    )
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder) if path != folder / MANIFEST_FILE]
+    return tuple(in_order(lambda name: file_entry(folder, name, advance), names))
 
 
 def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.pool import in_order
 from pipeline.progress import Advance
 from pipeline.weights import ggml
 from pipeline.weights.merge import MergedWeights, Output
-from pipeline.weights.pool import in_order
 from pipeline.weights.quant_mix import may_be_quantized
 from pipeline.weights.rows import MergedRows, SourceRows, one_blas_thread
 from pipeline.weights.scratch import Array

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import copy_file, new_file, write_json
+from pipeline.pool import in_order
 from pipeline.progress import Advance, silent
 from pipeline.weights.checkpoint import INDEX_FILE
 from pipeline.weights.layout import Layout, Shard, lay_out
 from pipeline.weights.lora import Adapter
 from pipeline.weights.merge import MergedWeights, Output
-from pipeline.weights.pool import in_order
 from pipeline.weights.rows import MergedRows, SourceRows, one_blas_thread
 from pipeline.weights.sources import Source, Sources
 
