@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.checkpoint import make_adapter, make_apart
-from bench.measure import Measured, measure, python, table
+from bench.measure import Measured, measure, python, settle, table
 
 # Runs of each side, in turns: the quickest is what the machine's other work disturbed least.
 _TIMES = 3
@@ -91,7 +91,7 @@ def _measured(
                 continue
             shutil.rmtree(folder / "made", ignore_errors=True)
             (folder / "made").mkdir()
-            os.sync()  # what was written before is not to be paid for by this side
+            settle(2 * sum(path.stat().st_size for path in (folder / "base").iterdir()))
             steps = [measure(command) for command in commands]
             found[side].append(
                 Measured(

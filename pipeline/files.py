@@ -1,5 +1,7 @@
 """Files that appear whole or not at all."""
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import json
@@ -118,6 +120,20 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, document: Any) -> None:
     """Write JSON as people read it: two spaces, keys in the given order, a newline at the end."""
     write_text(target, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def set_aside(descriptor: int, size: int) -> None:
+    """Give an open, empty file its length, and its room on the disk where the file system can do that: a full disk
+    is then known before anything is written, and writing takes half the time. Raises OSError."""
+    os.ftruncate(descriptor, size)
+    # Not os.posix_fallocate: where a file system cannot do it, the C library writes to each of its blocks.
+    allocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if allocate is None or not size:  # not Linux
+        return
+    if allocate(descriptor, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # else it is only slower
+            raise OSError(number, os.strerror(number))
 
 
 class EndedEarly(OSError):

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,3 +25,17 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_turns(streams: Iterable[Iterator[T]], most: int) -> Iterator[T]:
+    """An item of each stream in turn, of so many streams at a time; the next one begins where one has ended."""
+    waiting = iter(streams)
+    active = deque(islice(waiting, most))
+    while active:
+        stream = active.popleft()
+        for item in stream:
+            yield item
+            active.append(stream)
+            break
+        else:
+            active.extend(islice(waiting, 1))

@@ -17,6 +17,7 @@ from pipeline.files import (
     new_file,
     new_folder,
     remove_leftovers,
+    set_aside,
     sha256_of,
     size_of_leftovers,
     write_json,
@@ -310,3 +311,24 @@ def test_files_below_are_in_one_order(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)]
     assert found == ["Z", "a b", "a-b", "a.b", "a/sub/x", "a/z", "b", "é"]
+
+
+def test_set_aside(tmp_path: Path) -> None:
+    """A file of that length, whose room on the disk is its own already where the file system can do that."""
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        set_aside(file.fileno(), 1 << 20)
+    assert path.read_bytes() == bytes(1 << 20)
+
+
+def test_set_aside_nothing(tmp_path: Path) -> None:
+    """An empty file needs no room."""
+    with (tmp_path / "file").open("wb") as file:
+        set_aside(file.fileno(), 0)
+    assert (tmp_path / "file").stat().st_size == 0
+
+
+def test_set_aside_more_than_there_is(tmp_path: Path) -> None:
+    """More than the disk can hold is refused at once."""
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError):
+        set_aside(file.fileno(), 1 << 50)

@@ -1,5 +1,6 @@
 """Several models of one base from one reading of it, and calls that finish what killed ones began."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -138,10 +139,41 @@ def test_whole_files_are_kept(base: Path, adapters: list[Path], tmp_path: Path) 
 def test_failure_leaves_whole_files_alone(tmp_path: Path) -> None:
     """Where one tensor cannot be merged, files that were whole before stay, and nothing half-made is left."""
     bad = np.full((4, 4), np.nan, np.float32)
-    tensors = {"a.weight": np.ones((4, 4), np.float32), "b.weight": bad}
+    tensors = {"a.weight": np.ones((4, 4), np.float32), "b.weight": bad, "c.weight": np.ones((4, 4), np.float32)}
     tiny.write_tensors(tmp_path / "model.safetensors", tensors)
     tiny.exact_lora(tmp_path / "adapter", {"a": (4, 4), "b": (4, 4)}, rank=1)
     folder = folder_of(tmp_path / "merged")
+    whole = folder / "model-00001-of-00003.safetensors"
+    whole.write_bytes(b"whole")
     with pytest.raises(ReleaseError, match=r"b\.weight is not finite"):
         write_merged([(models(tmp_path, [tmp_path / "adapter"])[0], folder)], max_shard=64)
-    assert [path.name for path in folder.iterdir()] == ["model-00001-of-00002.safetensors"]
+    assert whole.read_bytes() == b"whole"
+    assert {path.name for path in folder.iterdir()} <= {whole.name, "model-00003-of-00003.safetensors"}
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from pipeline.weights.checkpoint import open_checkpoint
+from pipeline.weights.lora import read_adapter
+from pipeline.weights.merge import MergedWeights
+from pipeline.weights.writing import write_merged
+folder = Path(sys.argv[1])
+weights = MergedWeights(open_checkpoint(folder), read_adapter(folder / "adapter"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_merged([(weights, folder / "merged")])
+except OSError as error:
+    print(type(error).__name__, error.errno, list((folder / "merged").iterdir()))
+"""
+
+
+def test_a_disk_without_room(tmp_path: Path) -> None:
+    """A file that there is no room for ends the call before anything is merged, and nothing is left."""
+    tiny.write_tensors(tmp_path / "model.safetensors", {"proj.weight": tiny.formula((256, 256), 1)})
+    tiny.exact_lora(tmp_path / "adapter", {"proj": (256, 256)}, rank=1)
+    folder_of(tmp_path / "merged")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    assert done.stdout == f"OSError {errno.EFBIG} []\n"

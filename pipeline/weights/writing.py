@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files import copy_file, new_file, write_json
-from pipeline.pool import in_order
+from pipeline.files import copy_file, new_file, set_aside, write_json
+from pipeline.pool import in_order, in_turns
 from pipeline.progress import Advance, silent
 from pipeline.weights.checkpoint import INDEX_FILE
 from pipeline.weights.layout import Layout, Shard, lay_out
@@ -29,6 +29,8 @@ from pipeline.weights.sources import Source, Sources
 
 # How much is copied at a time, so that no worker is kept long.
 _COPIED_BYTES = 8 << 20
+# Files that are written side by side: while one worker is in the kernel with one, the next can go on with another.
+_FILES = 2
 # What the adapters' tensors may take in float32 for the models that are merged side by side.
 _PREPARED_BYTES = 64 << 20
 
@@ -61,7 +63,7 @@ class _Sink:
         partial = self._made.enter_context(new_file(self._target))
         self._descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._made.callback(os.close, self._descriptor)
-        os.ftruncate(self._descriptor, self._shard.size)
+        set_aside(self._descriptor, self._shard.size)
         self.write(memoryview(self._shard.header), 0)
 
     def write(self, data: memoryview, at: int) -> None:
@@ -133,12 +135,20 @@ def _places(
 
 
 def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
-    """The work on all tensors: those that are made of the same bytes are made together."""
+    """The work on all tensors: those that are made of the same bytes are made together, and a few files are
+    written side by side."""
     together: dict[object, list[_Place]] = {}
     for place in places:
         entry = place.output.source.entry
         together.setdefault((place.output.source.file.path, entry.start, entry.shape), []).append(place)
+    by_file: dict[_Sink, list[list[_Place]]] = {}
     for users in together.values():
+        by_file.setdefault(users[0].sink, []).append(users)
+    yield from in_turns((_pieces_of(tensors, sources) for tensors in by_file.values()), _FILES)
+
+
+def _pieces_of(tensors: Sequence[Sequence[_Place]], sources: Sources) -> Iterator[_Piece]:
+    for users in tensors:
         source = sources.of(users[0].output)
         for user in users:
             user.sink.open()
