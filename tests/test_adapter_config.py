@@ -29,6 +29,7 @@ def test_configuration(tmp_path: Path) -> None:
             lora_dropout=0.25,
             use_rslora=True,
             target_modules=["v", "a"],
+            target_parameters=["experts.up", "down"],
             rank_pattern={"a": 8},
             alpha_pattern={"v": 1},
             trainable_token_indices=[3, 5],
@@ -45,6 +46,8 @@ def test_configuration(tmp_path: Path) -> None:
         transposed=False,
         dora=False,
         target_modules=("a", "v"),
+        target_pattern=None,
+        target_parameters=("down", "experts.up"),
         token_indices={"": (3, 5)},
         keeps_tied=False,
         unsupported=(),
@@ -53,7 +56,38 @@ def test_configuration(tmp_path: Path) -> None:
 
 def test_target_modules_as_one_pattern(tmp_path: Path) -> None:
     """target_modules may be one regular expression."""
-    assert read_adapter_config(write_config(tmp_path, target_modules="all-linear")).target_modules == ("all-linear",)
+    config = read_adapter_config(write_config(tmp_path, target_modules=r".*\.q_proj"))
+    assert config.target_pattern == r".*\.q_proj"
+    assert config.target_modules == ()
+
+
+@pytest.mark.parametrize(
+    ("targets", "module", "parameters"),
+    [
+        (["experts.gate_up_proj", "experts.down_proj"], "layers.0.mlp.experts", ("gate_up_proj", "down_proj")),
+        (["mlp.experts.down_proj"], "layers.0.mlp.experts", ("down_proj",)),
+        (["gate_up_proj", "down_proj", "gate.weight"], "layers.0.mlp.experts", ("gate_up_proj", "down_proj")),
+        (["gate_up_proj", "down_proj", "gate.weight"], "layers.0.mlp.gate", ("weight",)),
+        (["gate_up_proj"], "layers.0.self_attn.proj", ()),
+        (["experts.down_proj"], "layers.0.shared_experts", ()),
+        (None, "layers.0.mlp.experts", ()),
+    ],
+)
+def test_parameters_of_a_module(
+    tmp_path: Path, targets: list[str] | None, module: str, parameters: tuple[str, ...]
+) -> None:
+    """What target_parameters name of a module, in PEFT's order; none of one that target_modules name."""
+    config = read_adapter_config(write_config(tmp_path, target_parameters=targets))
+    assert config.parameters_of(module) == parameters
+
+
+def test_parameters_of_a_module_that_a_pattern_names(tmp_path: Path) -> None:
+    """A module that is adapted as a whole by a pattern has no parameters of its own."""
+    config = read_adapter_config(
+        write_config(tmp_path, target_modules=r".*\.(q|down)_proj", target_parameters=["down_proj"])
+    )
+    assert config.parameters_of("layers.0.mlp.down_proj") == ()
+    assert config.parameters_of("layers.0.mlp.experts") == ("down_proj",)
 
 
 def test_scale_by_hand(tmp_path: Path) -> None:

@@ -120,7 +120,6 @@ def test_scale_is_that_of_peft(tmp_path: Path, lora: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"target_parameters": ["experts.gate_up_proj"]}, "target_parameters"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"init_lora_weights": "pissa_niter_16"}, "pissa_niter_16"),
         ({"init_lora_weights": "OLoRA"}, "olora"),

@@ -34,6 +34,8 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
 }
 QV = ["q_proj", "v_proj"]
+# torch's grouped products of experts know no float64.
+EAGER: dict[str, Any] = {"experts_implementation": "eager"}
 IDS = torch.tensor([[5, 9, 3, 7]])
 TIED: dict[str, Any] = {"tie_word_embeddings": True}
 
@@ -71,6 +73,18 @@ def gpt2(**lora: Any) -> Case:
     return Case(model="GPT2", lora={"target_modules": ["c_attn", "c_proj"], "fan_in_fan_out": True} | lora)
 
 
+def experts(model: str, config: Mapping[str, Any], *parameters: str, **more: Any) -> Case:
+    """A mixture of four experts, whose parameters are adapted each by itself, and its attention."""
+    names = parameters or ("experts.gate_up_proj", "experts.down_proj")
+    lora = {"target_modules": ["q_proj"], "target_parameters": list(names)} | more.pop("lora", {})
+    return Case(model=model, lora=lora, config={"num_experts_per_tok": 2} | config, **more)
+
+
+LOCAL: dict[str, Any] = {"num_local_experts": 4}
+QWEN: dict[str, Any] = {"num_experts": 4, "moe_intermediate_size": 24, "head_dim": 8}
+GPT_OSS: dict[str, Any] = LOCAL | {"head_dim": 8, "layer_types": ["full_attention", "sliding_attention"]}
+
+
 def saved(base: str, adapter: str, **more: Any) -> Case:
     return Case(lora={"target_modules": "all-linear"}, base_dtype=base, adapter_dtype=adapter, **more)
 
@@ -85,6 +99,47 @@ CASES = {
     "gemma-tied": Case(model="Gemma", lora=EVERYWHERE, config={"head_dim": 8}),
     "mistral": Case(model="Mistral", lora=EVERYWHERE),
     "gpt2": Case(model="GPT2", lora=EVERYWHERE),
+    # Mixtures of experts: one tensor for each expert in the files, or one for all
+    "mixtral": experts("Mixtral", LOCAL),
+    "mixtral-router": experts("Mixtral", LOCAL, "gate.weight", "experts.down_proj"),
+    "mixtral-one-parameter": experts("Mixtral", LOCAL, "experts.gate_up_proj"),
+    "mixtral-saved": Case(
+        model="Mixtral", lora={"target_modules": ["q_proj"], "modules_to_save": ["experts"]}, config=LOCAL
+    ),
+    "qwen3-moe": experts("Qwen3Moe", QWEN),
+    "qwen3-moe-patterns": experts(
+        "Qwen3Moe", QWEN, lora={"rank_pattern": {"gate_up_proj": 2}, "alpha_pattern": {"down_proj": 3}}
+    ),
+    "qwen3-moe-rslora-bf16": experts("Qwen3Moe", QWEN, lora={"use_rslora": True}, base_dtype=BF16),
+    "qwen2-moe-shared": experts("Qwen2Moe", QWEN | {"shared_expert_intermediate_size": 40}),
+    "olmoe": experts("Olmoe", {"num_experts": 4}, "gate_up_proj", "down_proj"),
+    "granitemoe": experts("GraniteMoe", LOCAL),
+    "gpt-oss": experts("GptOss", GPT_OSS),
+    "gpt-oss-square": experts("GptOss", GPT_OSS | {"intermediate_size": 32}),
+    "gpt-oss-square-alone": experts("GptOss", GPT_OSS | {"intermediate_size": 32}, "experts.down_proj"),
+    "jamba": experts(
+        "Jamba",
+        {
+            "num_experts": 4,
+            "attn_layer_offset": 0,
+            "attn_layer_period": 1,
+            "expert_layer_offset": 0,
+            "expert_layer_period": 1,
+            "use_mamba_kernels": False,
+        },
+    ),
+    "nemotron-h": experts(
+        "NemotronH",
+        {
+            "layers_block_type": ["attention", "moe"],
+            "n_routed_experts": 4,
+            "moe_intermediate_size": 24,
+            "moe_shared_expert_intermediate_size": 24,
+            "head_dim": 8,
+        },
+        "experts.up_proj",
+        "experts.down_proj",
+    ),
     # Scales
     "rslora": llama(use_rslora=True),
     "patterns": llama(rank_pattern={"q_proj": 2}, alpha_pattern={r"layers\.1\..*v_proj": 3}),
@@ -225,7 +280,7 @@ def make(case: Case, folder: Path) -> Made:
     with tiny.foreign_warnings():
         model.to(getattr(torch, case.base_dtype)).save_pretrained(folder / "base", max_shard_size=case.shard)
         rewrite(case, folder / "base")
-        model = kind.from_pretrained(folder / "base", dtype=F32 if case.wide else "auto")
+        model = kind.from_pretrained(folder / "base", dtype=F32 if case.wide else "auto", **EAGER)
         if case.resized:
             model.resize_token_embeddings(case.resized, mean_resizing=False)
         lora = LoraConfig(**{"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM"} | case.lora)
@@ -273,7 +328,7 @@ def merged(made: Made, folder: Path) -> Any:
     written(MergedWeights(open_checkpoint(made.base), read_adapter(made.adapter)), folder)
     with tiny.foreign_warnings():
         model, report = made.kind.from_pretrained(
-            folder, dtype=next(made.model.parameters()).dtype, output_loading_info=True
+            folder, dtype=next(made.model.parameters()).dtype, output_loading_info=True, **EAGER
         )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     return model
@@ -299,7 +354,7 @@ def compare_logits(case: Case, made: Made, loaded: Any) -> None:
     with torch.no_grad(), tiny.foreign_warnings():
         expected = made.doubled()(ids).logits
         got = copy.deepcopy(loaded).double().eval()(ids).logits
-        before = made.kind.from_pretrained(made.base, dtype=F64).eval()(ids[ids < VOCABULARY][None]).logits
+        before = made.kind.from_pretrained(made.base, dtype=F64, **EAGER).eval()(ids[ids < VOCABULARY][None]).logits
     assert got.shape == expected.shape
     size = expected.std()
     step = torch.finfo(getattr(torch, case.base_dtype)).eps

@@ -109,7 +109,8 @@ class _Ollama:
         )
 
     def footprint(self, job: ExportJob) -> Footprint:
-        elements = {name: output.source.entry.elements for name, output in open_weights(job).outputs.items()}
+        weights = open_weights(job)
+        elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
         size = int(sum(elements.values()) * _BITS[_quant(job)] / 8 * 1.1)
         # What the converter permutes, splits or stacks is held in the base's 16 bits and twice in float32.
         # Embeddings and heads, the largest of many models, it takes as they are.
@@ -117,7 +118,8 @@ class _Ollama:
         for name, number in elements.items():
             if not is_vocabulary(name):
                 held[_EXPERT.sub(".experts.", name)] += number
-        return Footprint(disk=size, memory=_CONVERTER_MEMORY + max(held.values(), default=0) * 10, work=size)
+        memory = _CONVERTER_MEMORY + max(held.values(), default=0) * 10 + weights.prepared
+        return Footprint(disk=size, memory=memory, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         # Encoding takes many times as long as reading the base: runs are made one after another.

@@ -12,7 +12,7 @@ from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 
-# Merging holds a few blocks of rows for each core, whatever the model's size.
+# Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
 _MEMORY = 400 << 20
 # Rounding to 16 bits is all that may differ.
 _KL = 0.01
@@ -32,8 +32,8 @@ class _Vllm:
         return (Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),)
 
     def footprint(self, job: ExportJob) -> Footprint:
-        size = open_weights(job, job.policy.dtype).nbytes
-        return Footprint(disk=size, memory=_MEMORY, work=size)
+        weights = open_weights(job, job.policy.dtype)
+        return Footprint(disk=weights.nbytes, memory=_MEMORY + weights.prepared, work=weights.nbytes)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         from pipeline.weights.writing import write_merged

@@ -22,7 +22,6 @@ _CONVERT = "save it with save_pretrained(…, path_initial_model_for_weight_conv
 _LEAVES_BASE = ("", "none", "true", "false", "gaussian", "eva", "orthogonal", "mica")
 # What PEFT can add to plain LoRA, by its key in the configuration.
 _VARIANTS = {
-    "target_parameters": "adapted parameters",
     "layer_replication": "repeated layers",
     "alora_invocation_tokens": "activated LoRA",
     "use_qalora": "QALoRA",
@@ -40,7 +39,8 @@ _AT_THE_END = r"(.*\.)?({})"
 class AdapterConfig:
     """What adapter_config.json says, as far as a release needs it.
 
-    `token_indices` are the rows that were trained, by the name (or its end) of an embedding;
+    `target_pattern` is what modules match where they are no list; `token_indices` are the rows that were
+    trained, by the name (or its end) of an embedding;
     `keeps_tied` is whether a change of tied embeddings was trained for both of them.
     """
 
@@ -54,9 +54,24 @@ class AdapterConfig:
     transposed: bool
     dora: bool
     target_modules: tuple[str, ...]
+    target_pattern: str | None
+    target_parameters: tuple[str, ...]
     token_indices: Mapping[str, tuple[int, ...]]
     keeps_tied: bool
     unsupported: tuple[str, ...]
+
+    def parameters_of(self, module: str) -> tuple[str, ...]:
+        """The parameters of a module that were adapted each by itself, in the order in which PEFT wraps them: that
+        of transformers' classes, whose experts have the way in before the way out. None for a module that was
+        adapted as a whole (PEFT, check_target_module_exists)."""
+        if any(_at_the_end(target, module) for target in self.target_modules):
+            return ()
+        if self.target_pattern and re.fullmatch(self.target_pattern, module):
+            return ()
+        targets = [target.rpartition(".")[::2] for target in self.target_parameters]
+        named = [name for owner, name in targets if owner and _at_the_end(owner, module)]
+        of_any = [name for owner, name in targets if not owner]
+        return tuple(sorted(set(named or of_any), key=lambda name: (name.startswith("down"), name)))
 
     def rank_of(self, module: str) -> int:
         """The rank of a module's A and B."""
@@ -90,6 +105,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def _config(document: dict[str, Any]) -> AdapterConfig:
+    targets = document.get("target_modules")
     lora = document.get("peft_type", "LORA") == "LORA"  # other methods need have neither rank nor alpha
     return AdapterConfig(
         base_model=_text(document.get("base_model_name_or_path")) or "",
@@ -101,15 +117,23 @@ def _config(document: dict[str, Any]) -> AdapterConfig:
         alpha_pattern=_patterns(document.get("alpha_pattern"), _number),
         transposed=bool(document.get("fan_in_fan_out")),
         dora=bool(document.get("use_dora")),
-        target_modules=_target_modules(document.get("target_modules")),
+        target_modules=() if isinstance(targets, str) else _names(targets),
+        target_pattern=re.compile(targets).pattern if isinstance(targets, str) else None,
+        target_parameters=_names(document.get("target_parameters")),
         token_indices=_token_indices(document.get("trainable_token_indices")),
         keeps_tied=bool(document.get("ensure_weight_tying")),
         unsupported=tuple(_unsupported(document)),
     )
 
 
-def _target_modules(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(sorted(value or ()))
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value or ()):
+        raise TypeError(f"{value!r} is no list of names")
+    return tuple(sorted(value or ()))
+
+
+def _at_the_end(target: str, module: str) -> bool:
+    return module == target or module.endswith(f".{target}")
 
 
 def _text(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """What an adapter does to the rows of one tensor, block by block.
 
-A tensor is seen as rows: what one index of its first dimension selects. Each change is prepared
+A tensor is seen as rows: what one index of all its dimensions but the last selects. Each change is prepared
 once for its tensor (the adapter's own tensors are small), and then applied to blocks of rows in
 float32, or float64 where the base is. Formulas: PEFT, tuners/lora/layer.py and variants.py.
 """
@@ -14,12 +14,19 @@ import numpy as np
 from pipeline.weights.safetensors import TensorEntry
 from pipeline.weights.scratch import Array, scratch
 
-# Reads a tensor of the adapter in the dtype of the work, by its entry; raises ReleaseError when it is not finite.
-Read = Callable[[TensorEntry], Array]
 # Changes rows [start, stop) of a tensor, in place.
 Apply = Callable[[Array, int, int], None]
 # The blocks of a tensor as they are before a change: rows, and where they begin and end.
 Blocks = Callable[[], Iterator[tuple[Array, int, int]]]
+
+
+class Read(Protocol):
+    """Reads a tensor of the adapter in the dtype of the work; raises ReleaseError when it is not finite.
+
+    One that is `kept` is needed again for another tensor of the model soon.
+    """
+
+    def __call__(self, entry: TensorEntry, *, kept: bool = False) -> Array: ...
 
 
 class Change(Protocol):

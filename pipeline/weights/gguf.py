@@ -21,7 +21,7 @@ from pipeline.weights import ggml
 from pipeline.weights.gguf_writing import write_tensors
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
-from pipeline.weights.rows import whole_tensor
+from pipeline.weights.rows import AdapterTensors, whole_tensor
 
 # The converter's output type that keeps a base of this dtype as it is.
 _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
@@ -157,6 +157,7 @@ class _MergedTensors:
 
     def __init__(self, weights: MergedWeights) -> None:
         self.weights = weights
+        self._adapter = AdapterTensors(weights.adapter)
         known = weights.base.entries()
         self.added = [name for name in weights.outputs if name not in known]
         self.computed_here = {name for name, output in weights.outputs.items() if not output.copied} | set(self.added)
@@ -183,7 +184,7 @@ class _MergedTensors:
 
         def compute(_: str) -> Any:
             self.computed.add(name)
-            merged = whole_tensor(self.weights, name)
+            merged = whole_tensor(self.weights, name, self._adapter)
             return torch.from_numpy(merged.reshape(-1).view(np.uint8)).view(dtype).reshape(output.shape)
 
         meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, output.shape)

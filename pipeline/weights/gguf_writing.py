@@ -14,7 +14,7 @@ from pipeline.progress import Advance
 from pipeline.weights import ggml
 from pipeline.weights.merge import MergedWeights, Output
 from pipeline.weights.quant_mix import may_be_quantized
-from pipeline.weights.rows import MergedRows, SourceRows, one_blas_thread
+from pipeline.weights.rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
 from pipeline.weights.scratch import Array
 from pipeline.weights.sources import Sources
 
@@ -94,13 +94,14 @@ def write_tensors(
             models.append(model)
         sources = stack.enter_context(Sources())
         stack.enter_context(one_blas_thread())
+        adapter = AdapterTensors(weights.adapter)
         every = True
         for name in models[0].names:
             wanted = [model for model in models if model.lacks(name)]
             source = weights.outputs[streamed[name]] if name in streamed else None
             every = every and bool(wanted)
             if wanted:
-                _write_tensor(name, wanted, _streamed(weights, source, sources) if source else None, advance)
+                _write_tensor(name, wanted, _streamed(adapter, source, sources) if source else None, advance)
             for model in models:
                 info = model.info(name)
                 if model not in wanted and may_be_quantized(name, info.shape):
@@ -132,10 +133,10 @@ def _write_tensor(
             advance(encoded[info.dtype.value].nbytes)
 
 
-def _streamed(weights: MergedWeights, output: Output, sources: Sources) -> Iterator[Callable[[], Array]]:
+def _streamed(adapter: AdapterTensors, output: Output, sources: Sources) -> Iterator[Callable[[], Array]]:
     """The blocks of a tensor that is not changed by the converter, each read and merged when it is called."""
     stored = SourceRows(output, sources.of(output))
-    merged = MergedRows(weights.adapter, output, stored)
+    merged = MergedRows(adapter, output, stored)
     for block in stored.blocks():
         yield partial(_floats, merged, *block)
 

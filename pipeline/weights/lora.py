@@ -12,6 +12,7 @@ from pipeline.errors import ReleaseError
 from pipeline.files import BLOCK
 from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig, read_adapter_config
 from pipeline.weights.changes import Added, Change, LowRank, Magnitude, TokenRows
+from pipeline.weights.experts import ExpertsLowRank
 from pipeline.weights.safetensors import Header, TensorEntry, read_header
 
 FLOATS = ("F32", "F16", "BF16", "F64")
@@ -55,14 +56,14 @@ def read_adapter(folder: Path) -> Adapter:
             remedy="train it as plain LoRA, or release the lora format alone with --format lora",
         )
     weights = read_header(folder / WEIGHTS_FILE)
-    modules, whole, left_over = _sorted_out(weights)
+    modules, whole, left_over = _sorted_out(weights, config)
     replaced = {}
     for parameter, entries in whole.items():
         replaced[parameter], unequal = _one_of(weights, entries)
         left_over += unequal
     changes: dict[str, tuple[Change, ...]] = {}
-    for module, parts in modules.items():
-        changes |= _module_changes(config, module, parts)
+    for (module, parameter), parts in modules.items():
+        changes |= _module_changes(config, module, parameter, parts)
         left_over += [entry.name for entry in parts.values()]  # what no rule took
     if left_over or not (changes or replaced):
         raise ReleaseError(
@@ -72,10 +73,11 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def _sorted_out(
-    weights: Header,
-) -> tuple[dict[str, dict[str, TensorEntry]], dict[str, list[TensorEntry]], list[str]]:
-    """The parts of each module by their names, the whole tensors of each parameter, and the names of the rest."""
-    modules: dict[str, dict[str, TensorEntry]] = {}
+    weights: Header, config: AdapterConfig
+) -> tuple[dict[tuple[str, str], dict[str, TensorEntry]], dict[str, list[TensorEntry]], list[str]]:
+    """The parts of each module's parameter by their names, the whole tensors of each parameter, and the names of
+    the rest."""
+    modules: dict[tuple[str, str], dict[str, TensorEntry]] = {}
     whole: dict[str, list[TensorEntry]] = {}
     left_over = []
     for name, entry in weights.tensors.items():
@@ -83,7 +85,8 @@ def _sorted_out(
         if plain == name or entry.dtype not in FLOATS:
             left_over.append(name)
         elif found := _PARTS.fullmatch(plain):
-            taken = modules.setdefault(_unwrapped(found["module"]), {}).setdefault(found["part"], entry)
+            adapted = _adapted(found["module"], config)
+            taken = modules.setdefault(adapted, {}).setdefault(found["part"], entry)
             left_over += [name] if taken is not entry else []
         elif "lora_" in plain or "trainable_tokens" in plain:
             left_over.append(name)
@@ -121,8 +124,21 @@ def _unwrapped(name: str) -> str:
     return _WRAPPERS.sub("", name)
 
 
-def _module_changes(config: AdapterConfig, module: str, parts: dict[str, TensorEntry]) -> dict[str, tuple[Change, ...]]:
+def _adapted(wrapped: str, config: AdapterConfig) -> tuple[str, str]:
+    """The module that parts belong to, and which of its parameters. Parameters that were adapted each by itself are
+    wrapped one around the other."""
+    module = _unwrapped(wrapped)
+    parameters = config.parameters_of(module)
+    depth = (wrapped + ".").count(".base_layer.")
+    return module, parameters[-1 - depth] if depth < len(parameters) else "weight"
+
+
+def _module_changes(
+    config: AdapterConfig, module: str, parameter: str, parts: dict[str, TensorEntry]
+) -> dict[str, tuple[Change, ...]]:
     """What a module's parts do to its parameters; the parts that were used are taken out."""
+    if parameter != "weight" or _of_experts(config, module, parts):
+        return _parameter_changes(config, f"{module}.{parameter}", parts)
     made: list[Change] = []
     changed: dict[str, tuple[Change, ...]] = {}
     if rows := _matrices(parts, "trainable_tokens_delta"):  # they lie below a LoRA of the same module
@@ -141,6 +157,30 @@ def _module_changes(config: AdapterConfig, module: str, parts: dict[str, TensorE
             )
         made.append(Magnitude(magnitude=magnitude, transposed=made[-1].transposed))
     return changed | ({f"{module}.weight": tuple(made)} if made else {})
+
+
+def _of_experts(config: AdapterConfig, module: str, parts: dict[str, TensorEntry]) -> bool:
+    """Whether a module's weight is one of several experts, and was adapted as a parameter."""
+    a = parts.get("lora_A.weight")
+    return (
+        "weight" in config.parameters_of(module) and a is not None and a.shape[0] > config.rank_of(f"{module}.weight")
+    )
+
+
+def _parameter_changes(
+    config: AdapterConfig, parameter: str, parts: dict[str, TensorEntry]
+) -> dict[str, tuple[Change, ...]]:
+    """What the parts of a parameter that was adapted by itself do to it, as far as they were made for one."""
+    rank = config.rank_of(parameter)
+    if not (sides := _matrices(parts, "lora_A.weight", "lora_B.weight")):
+        return {}
+    a, b = sides
+    if a.shape[0] != b.shape[1] or a.shape[0] % rank:
+        raise _wrong_rank(parameter, rank, a, b)
+    scale, experts = config.scale_of(parameter), a.shape[0] // rank
+    if experts == 1:
+        return {parameter: (LowRank(a=a, b=b, scale=scale, transposed=False),)}
+    return {parameter: (ExpertsLowRank(a=a, b=b, scale=scale, experts=experts),)}
 
 
 def _matrices(parts: dict[str, TensorEntry], *names: str) -> list[TensorEntry]:
@@ -163,14 +203,19 @@ def _token_rows(config: AdapterConfig, module: str, rows: TensorEntry) -> TokenR
 def _low_rank(
     config: AdapterConfig, module: str, a: TensorEntry, b: TensorEntry, *, embedding: bool = False
 ) -> LowRank:
-    rank, ranks = config.rank_of(module), (a.shape[0], b.shape[-1])
-    if ranks != (rank, rank):
-        raise ReleaseError(
-            f"{module} has the rank {rank} by {CONFIG_FILE}, but {ranks[0]} in its lora_A and {ranks[1]} in its lora_B",
-            remedy="the adapter's configuration and weights are of different runs: save it again",
-        )
+    rank = config.rank_of(module)
+    if (a.shape[0], b.shape[-1]) != (rank, rank):
+        raise _wrong_rank(module, rank, a, b)
     return LowRank(
         a=a, b=b, scale=config.scale_of(module), transposed=embedding or config.transposed, embedding=embedding
+    )
+
+
+def _wrong_rank(module: str, rank: int, a: TensorEntry, b: TensorEntry) -> ReleaseError:
+    return ReleaseError(
+        f"{module} has the rank {rank} by {CONFIG_FILE}, "
+        f"but {a.shape[0]} in its lora_A and {b.shape[-1]} in its lora_B",
+        remedy="the adapter's configuration and weights are of different runs: save it again",
     )
 
 

@@ -1,7 +1,7 @@
 """Base + adapter as a plan of output tensors: what each is made of, decided from headers alone.
 
 Names are those of the base's files, so that the merged model has the base's layout. What the
-adapter changes is found under the trained model's names, which may differ (`_RENAMES`).
+adapter changes is found under the trained model's names, which may differ (`base_names.py`).
 """
 
 import json
@@ -11,30 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ReleaseError
+from pipeline.weights.base_names import by_base_names
 from pipeline.weights.changes import Change, LowRank, Magnitude
 from pipeline.weights.checkpoint import Checkpoint
+from pipeline.weights.experts import ExpertsLowRank
 from pipeline.weights.fit import check_fit
 from pipeline.weights.lora import FLOATS, Adapter
 from pipeline.weights.safetensors import SIZES, Header, TensorEntry
-from pipeline.weights.tied import Trained, embedding_of, is_head, settle
+from pipeline.weights.tied import embedding_of, is_head, settle
 
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-# How a parameter's name in the model may begin where the checkpoint says otherwise: a base model
-# that was saved without its head has no prefix; transformers 5 moved the text model of several
-# multimodal ones (transformers, conversion_mapping.py).
-_RENAMES = (
-    ("", ""),
-    ("model.", ""),
-    ("transformer.", ""),
-    ("gpt_neox.", ""),
-    ("", "model."),
-    ("", "transformer."),
-    ("model.language_model.", "language_model.model."),
-    ("model.language_model.", "model."),
-    ("lm_head.", "language_model.lm_head."),
-)
 # Models whose layers are Conv1D, which store their weights transposed (transformers, pytorch_utils.py).
 _CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+# Models whose experts are (experts, in, out) to PEFT (transformers, use_experts_implementation's is_transposed).
+_TRANSPOSED_EXPERTS = ("gpt_oss", "openai_privacy_filter", "aria")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +81,7 @@ class MergedWeights:
                 f"the base model in {base.folder} is an encoder-decoder: one embedding of its serves both sides",
                 remedy="release the lora format alone with --format lora",
             )
-        trained = _by_checkpoint(adapter, base.entries())
+        trained = by_base_names(adapter, base.entries())
         self.untied = settle(adapter.weights, base, config, adapter.config.keeps_tied, trained)
         entries = base.entries()
         if self.untied:
@@ -120,6 +110,13 @@ class MergedWeights:
     def nbytes(self) -> int:
         """The size of all tensors, in bytes."""
         return sum(output.nbytes for output in self.outputs.values())
+
+    @property
+    def prepared(self) -> int:
+        """The most memory that the adapter takes in float32 while a tensor is merged and the next one is prepared,
+        in bytes."""
+        sizes = (sum(entry.elements for change in o.changes for entry in change.tensors) for o in self.outputs.values())
+        return 2 * 4 * max(sizes, default=0)
 
     def _outputs(self, replaced: Mapping[str, TensorEntry], changes: Mapping[str, tuple[Change, ...]]) -> list[Output]:
         outputs = []
@@ -173,31 +170,6 @@ class MergedWeights:
         return self._dtype or self._main_dtype()
 
 
-def _by_checkpoint(adapter: Adapter, entries: Mapping[str, TensorEntry]) -> Trained:
-    """What the adapter brings, by the names in the base's files."""
-    wanted = adapter.parameters
-
-    def renamed(name: str, rename: tuple[str, str]) -> str:
-        old, new = rename
-        return new + name.removeprefix(old) if name.startswith(old) else name
-
-    def found(rename: tuple[str, str]) -> int:
-        return sum(renamed(name, rename) in entries for name in wanted)
-
-    best = max(_RENAMES, key=found)  # the first of several that find as many: as it is, if nothing does better
-    names = {
-        name: next(
-            (held for rename in (("", ""), best, *_RENAMES) if (held := renamed(name, rename)) in entries),
-            renamed(name, best),
-        )
-        for name in wanted
-    }
-    return Trained(
-        replaced={names[name]: entry for name, entry in adapter.replaced.items()},
-        changes={names[name]: made for name, made in adapter.changes.items()},
-    )
-
-
 def _oriented(
     changes: Mapping[str, tuple[Change, ...]], entries: Mapping[str, TensorEntry], model_type: str
 ) -> dict[str, tuple[Change, ...]]:
@@ -205,17 +177,18 @@ def _oriented(
 
     The adapter's `fan_in_fan_out` is one flag, and PEFT sets it by the last module it wrapped, so
     that it is no word on all of them. Where it or the architecture has Conv1D layers, a tensor's
-    shape tells; a square one goes with the architecture, else with others of its name, else with the flag.
+    shape tells; a square one goes with the architecture, else with others of its name, else with the flag. Experts
+    that are square go with others of their module, else with the architecture.
     """
     told: dict[str, bool] = {}
 
-    def by_shape(entry: TensorEntry, low: LowRank) -> bool:
-        may_be = low.transposed or model_type in _CONV1D_MODELS
+    def by_shape(entry: TensorEntry, low: LowRank | ExpertsLowRank) -> bool:
+        may_be = isinstance(low, ExpertsLowRank) or low.transposed or model_type in _CONV1D_MODELS
         return may_be and entry.shape == replace(low, transposed=True).shape
 
     for name, made in changes.items():
         entry, low = entries.get(name), _low_rank(made)
-        if entry and low and entry.shape[:1] != entry.shape[1:]:
+        if entry and low and not _is_square(entry):
             told[_leaf(name)] = by_shape(entry, low)
     oriented = {}
     for name, made in changes.items():
@@ -223,21 +196,36 @@ def _oriented(
         if entry is None or low is None:
             oriented[name] = made
             continue
-        if entry.shape[:1] != entry.shape[1:]:
+        if not _is_square(entry):
             transposed = by_shape(entry, low)
+        elif isinstance(low, ExpertsLowRank):
+            transposed = told.get(_leaf(name), model_type in _TRANSPOSED_EXPERTS)
         elif model_type in _CONV1D_MODELS:
             transposed = not is_head(name)
         else:
             transposed = told.get(_leaf(name), low.transposed)
         oriented[name] = tuple(
-            replace(change, transposed=transposed) if isinstance(change, LowRank | Magnitude) else change
+            replace(change, transposed=transposed)
+            if isinstance(change, LowRank | ExpertsLowRank | Magnitude)
+            else change
             for change in made
         )
     return oriented
 
 
-def _low_rank(made: Sequence[Change]) -> LowRank | None:
-    return next((change for change in made if isinstance(change, LowRank) and not change.embedding), None)
+def _low_rank(made: Sequence[Change]) -> LowRank | ExpertsLowRank | None:
+    return next(
+        (
+            change
+            for change in made
+            if isinstance(change, ExpertsLowRank) or (isinstance(change, LowRank) and not change.embedding)
+        ),
+        None,
+    )
+
+
+def _is_square(entry: TensorEntry) -> bool:
+    return entry.shape[-1:] == entry.shape[-2:-1]
 
 
 def _leaf(name: str) -> str:

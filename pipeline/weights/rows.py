@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +21,8 @@ from pipeline.weights.sources import Source, Sources
 # A block of rows in the base's dtype. What a worker makes of it in float32 stays in the processor's cache: with
 # 4 MiB the merge takes a third more time.
 _BLOCK_BYTES = 1 << 20
+# Tensors of an adapter that are kept: A and B of the two parameters that the experts of a layer have.
+_KEPT = 4
 
 
 class SourceRows:
@@ -29,7 +32,7 @@ class SourceRows:
         self._output = output
         self._source = source
         self._entry = output.source.entry
-        self.count = self._entry.shape[0] if self._entry.shape else 1
+        self.count, self.row = _rows_of(self._entry.shape)
         self._row_bytes = self._entry.nbytes // max(1, self.count)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
@@ -43,11 +46,42 @@ class SourceRows:
 
         Raises ReleaseError when the file was cut off or changed.
         """
-        rows = scratch("stored", (stop - start, *self._entry.shape[1:]), DTYPES[self._entry.dtype])
+        rows = scratch("stored", (stop - start, *self.row), DTYPES[self._entry.dtype])
         self._source.read(
             rows.reshape(-1).view(np.uint8).data, self._entry.start + start * self._row_bytes, self._output
         )
         return rows
+
+
+class AdapterTensors:
+    """The tensors of an adapter to compute with. Those of all experts are kept for a while: their next one follows."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._kept: dict[tuple[str, str], Array] = {}
+
+    def read(self, work: "np.dtype[Any]", entry: TensorEntry, *, kept: bool = False) -> Array:
+        """A tensor in the dtype of the work, not to be changed. Raises ReleaseError when it is not finite."""
+        key = (entry.name, work.name)
+        if key in self._kept:
+            return self._kept[key]
+        tensor = self._adapter.weights.read(entry.name)
+        converted = tensor.astype(work)
+        self.check(entry.name, tensor, converted)
+        if kept:
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = converted
+        return converted
+
+    def check(self, name: str, stored: Array, converted: Array) -> None:
+        """Raise ReleaseError when numbers of the adapter are not finite."""
+        # Asking 16-bit floats one by one takes longer than the merge.
+        if stored.size and not _fits(converted, math.inf) and not np.isfinite(stored).all():
+            raise ReleaseError(
+                f"{name} of the adapter {self._adapter.folder.name} holds NaN or infinity",
+                remedy="its training diverged: release another run",
+            )
 
 
 class MergedRows:
@@ -56,7 +90,7 @@ class MergedRows:
     Arrays that are returned hold until this thread's next call.
     """
 
-    def __init__(self, adapter: Adapter, output: Output, stored: SourceRows) -> None:
+    def __init__(self, adapter: "AdapterTensors", output: Output, stored: SourceRows) -> None:
         self.output = output
         self.stored = stored
         self._adapter = adapter
@@ -65,7 +99,7 @@ class MergedRows:
         self._changes: list[Any] = []
         for change in output.changes:
             with quiet():
-                self._changes.append(change.ready(lambda entry: _finite(adapter, entry, self._work), self._walk))
+                self._changes.append(change.ready(partial(adapter.read, self._work), self._walk))
 
     @property
     def row_nbytes(self) -> int:
@@ -113,7 +147,7 @@ class MergedRows:
         total = scratch("total", stored.shape, self._work)
         np.copyto(total, stored, casting="unsafe")
         if self.output.replaced:
-            _check_finite(self._adapter, self._entry.name, stored, total)
+            self._adapter.check(self._entry.name, stored, total)
         for apply in self._changes:
             apply(total, start, stop)
         return total
@@ -123,16 +157,23 @@ class MergedRows:
             yield self._changed(self.stored.read(start, stop), start, stop), start, stop
 
 
-def whole_tensor(weights: MergedWeights, name: str) -> Array:
-    """A merged tensor, whole, in its dtype and shape. Raises ReleaseError as `MergedRows`."""
+def whole_tensor(weights: MergedWeights, name: str, adapter: "AdapterTensors | None" = None) -> Array:
+    """A merged tensor, whole, in its dtype and shape; `adapter` is what has read tensors of it already.
+
+    Raises ReleaseError as `MergedRows`."""
     output = weights.outputs[name]
     with Sources() as sources, one_blas_thread():
         stored = SourceRows(output, sources.of(output))
-        merged = MergedRows(weights.adapter, output, stored)
-        whole = np.empty((stored.count, *output.shape[1:]), DTYPES[output.dtype])
+        merged = MergedRows(adapter or AdapterTensors(weights.adapter), output, stored)
+        whole = np.empty((stored.count, *stored.row), DTYPES[output.dtype])
         for start, stop in stored.blocks():
             whole[start:stop] = merged.rows(start, stop)
     return whole.reshape(output.shape)
+
+
+def _rows_of(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """How many rows a tensor has, and the shape of each: all but the last dimension are walked over."""
+    return (math.prod(shape[:-1]), shape[-1:]) if len(shape) > 1 else (math.prod(shape), ())
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
@@ -166,19 +207,3 @@ def _largest(dtype: str, work: "np.dtype[Any]") -> float:
     info: Any = ml_dtypes.finfo(DTYPES[dtype])  # type: ignore[no-untyped-call]
     largest = float(info.max)
     return largest + 2.0 ** math.floor(math.log2(largest)) * float(info.eps) / 2
-
-
-def _finite(adapter: Adapter, entry: TensorEntry, work: "np.dtype[Any]") -> Array:
-    tensor = adapter.weights.read(entry.name)
-    converted = tensor.astype(work)
-    _check_finite(adapter, entry.name, tensor, converted)
-    return converted
-
-
-def _check_finite(adapter: Adapter, name: str, stored: Array, converted: Array) -> None:
-    # Asking 16-bit floats one by one takes longer than the merge.
-    if stored.size and not _fits(converted, math.inf) and not np.isfinite(stored).all():
-        raise ReleaseError(
-            f"{name} of the adapter {adapter.folder.name} holds NaN or infinity",
-            remedy="its training diverged: release another run",
-        )

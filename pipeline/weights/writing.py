@@ -22,9 +22,8 @@ from pipeline.pool import in_order, in_turns
 from pipeline.progress import Advance, silent
 from pipeline.weights.checkpoint import INDEX_FILE
 from pipeline.weights.layout import Layout, Shard, lay_out
-from pipeline.weights.lora import Adapter
 from pipeline.weights.merge import MergedWeights, Output
-from pipeline.weights.rows import MergedRows, SourceRows, one_blas_thread
+from pipeline.weights.rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
 from pipeline.weights.sources import Source, Sources
 
 # How much is copied at a time, so that no worker is kept long.
@@ -91,7 +90,7 @@ class _Sink:
 class _Place:
     """Where a tensor goes: into a file, at an offset."""
 
-    adapter: Adapter
+    adapter: AdapterTensors
     output: Output
     sink: _Sink
     at: int
@@ -124,6 +123,7 @@ def _places(
     weights: MergedWeights, folder: Path, layout: Layout, unfinished: ExitStack, advance: Advance
 ) -> Iterator[_Place]:
     """The tensors of a model's files that are not there yet."""
+    adapter = AdapterTensors(weights.adapter)
     for shard in layout.shards:
         if (folder / shard.name).exists():
             advance(sum(output.nbytes for output, _ in shard.tensors))
@@ -131,7 +131,7 @@ def _places(
         sink = _Sink(shard, folder / shard.name)
         unfinished.push(sink.give_up)
         for output, at in shard.tensors:
-            yield _Place(adapter=weights.adapter, output=output, sink=sink, at=at)
+            yield _Place(adapter=adapter, output=output, sink=sink, at=at)
 
 
 def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
