@@ -19,6 +19,7 @@ from pipeline.positional import PositionalName
 
 COMMON = ("config", "json")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
+EXPORTING = (*RELEASING, "imatrix")
 
 
 def verb(
@@ -81,7 +82,7 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str])
         raise Exit(code=1) from None
 
 
-@verb(*RELEASING, "repo-name", "private")
+@verb(*EXPORTING, "repo-name", "private")
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from pipeline.commands import releasing
@@ -89,7 +90,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     return releasing.plan(session) if dry_run else releasing.release(session)
 
 
-@verb(*RELEASING, "output", "repo-name", "private")
+@verb(*EXPORTING, "output", "repo-name", "private")
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
     from pipeline.commands import releasing
@@ -97,7 +98,7 @@ def plan(session: Any, **given: Any) -> Any:
     return releasing.plan(session)
 
 
-@verb(*RELEASING, "output", repeated=("run",))
+@verb(*EXPORTING, "output", repeated=("run",))
 def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
     from pipeline.commands import releasing

@@ -154,7 +154,7 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
         migrate=reader.table("migrate").entries(),
         formats=formats,
         bases=_bases(reader, root),
-        export=_export(reader.table("export")),
+        export=_export(reader.table("export"), root),
         verify=_verify(reader, formats),
         card=_card(reader),
     )
@@ -241,9 +241,13 @@ def _format(name: str, table: Reader, naming: NamingPolicy) -> FormatPolicy:
     return policy
 
 
-def _export(table: Reader) -> ExportPolicy:
-    dtype = table.choice("dtype", "", ("", *DTYPES))
-    policy = ExportPolicy(dtype=DTYPES.get(dtype), max_shard=table.parsed("max_shard", "", _size))
+def _export(table: Reader, root: Path) -> ExportPolicy:
+    dtype, imatrix = table.choice("dtype", "", ("", *DTYPES)), table.optional_text("imatrix")
+    policy = ExportPolicy(
+        dtype=DTYPES.get(dtype),
+        max_shard=table.parsed("max_shard", "", _size),
+        imatrix=_folder(root, imatrix) if imatrix else None,
+    )
     table.close()
     return policy
 

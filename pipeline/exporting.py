@@ -154,6 +154,7 @@ def _contents(job: ExportJob) -> dict[str, Any]:
         "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),
+        "imatrix": sha256_of(job.policy.imatrix) if job.policy.imatrix else None,
         "names": [job.title, job.version, job.namespace],
     }
 

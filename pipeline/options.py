@@ -15,6 +15,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "base": (None, "the base model in place of the run's own: a Hub id or a folder"),
     "format": ([], "a format to release; may be repeated; default: all of release.toml"),
     "quant": ([], "a quantization type, such as q4_k_m; may be repeated"),
+    "imatrix": (None, "an importance matrix of llama-imatrix, to quantize by"),
     "hub": (None, "the Hub: a URL, or 'embedded'"),
     "at": (None, "the time for names as YYYYMMDD-HHMMSS in UTC; default: SOURCE_DATE_EPOCH, else now"),
     "config": (None, "the policy file; default: release.toml"),
@@ -68,6 +69,7 @@ class Options:
     base: str | None = None
     formats: tuple[str, ...] = ()
     quants: tuple[str, ...] = ()
+    imatrix: Path | None = None
     hub: str | None = None
     at: datetime | None = None
     output: Path | None = None
@@ -85,6 +87,7 @@ def read_options(given: Mapping[str, Any]) -> Options:
         values["more_runs"] = tuple(more)
     if given.get("at"):
         values["at"] = parse_moment(given["at"])
-    if given.get("output"):
-        values["output"] = Path(given["output"]).absolute()
+    for field in ("output", "imatrix"):
+        if given.get(field):
+            values[field] = Path(given[field]).absolute()
     return Options(**values)

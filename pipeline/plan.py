@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import EMBEDDED, Config, parse_endpoint
 from pipeline.errors import ReleaseError, UsageError
+from pipeline.formats.protocol import ExportPolicy
 from pipeline.git import Repository
 from pipeline.git_objects import Commit, Tag
 from pipeline.naming.fields import FieldValue, PatternError
@@ -106,7 +107,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     runs = {each.path: each for each in (run, *(other for other, _ in more))}.values()
     named = [(each, _values(each, version_tag, moment)) for each in runs]
     return Plan(
-        config=config,
+        config=replace(config, export=_export_policy(config, options)),
         commit=commit,
         tag=tag,
         version_tag=version_tag,
@@ -119,6 +120,15 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
     )
+
+
+def _export_policy(config: Config, options: Options) -> ExportPolicy:
+    policy = replace(config.export, imatrix=options.imatrix or config.export.imatrix)
+    if policy.imatrix and not policy.imatrix.is_file():
+        raise UsageError(
+            f"there is no importance matrix {policy.imatrix}", remedy="name another with --imatrix or [export] imatrix"
+        )
+    return policy
 
 
 def _values(run: Run, version_tag: VersionTag | None, moment: datetime) -> dict[str, FieldValue | None]:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import EMBEDDED, Config, load_config
 from pipeline.errors import UsageError
+from pipeline.formats.protocol import ExportPolicy
 from pipeline.history.policy import CHECKS
 
 MINIMAL = '[project]\nnamespace = "acme"\n[formats.vllm]\n'
@@ -494,3 +495,39 @@ def test_symlinked_project(tmp_path: Path) -> None:
     real.mkdir()
     os.symlink(real, link)
     assert load(link, MINIMAL).root == real
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", ExportPolicy()),
+        ('dtype = "f16"', ExportPolicy(dtype="F16")),
+        ('max_shard = "5GB"', ExportPolicy(max_shard=5_000_000_000)),
+        ('max_shard = "0.5 MiB"', ExportPolicy(max_shard=1 << 19)),
+    ],
+)
+def test_export_policy(tmp_path: Path, said: str, expected: ExportPolicy) -> None:
+    """How weights are written, by [export]."""
+    assert load(tmp_path, f"{MINIMAL}[export]\n{said}\n").export == expected
+
+
+def test_importance_matrix_is_beside_the_policy(tmp_path: Path) -> None:
+    """A relative path is one of the folder that release.toml is in."""
+    policy = load(tmp_path, f'{MINIMAL}[export]\nimatrix = "texts/m.gguf"\n').export
+    assert policy.imatrix == tmp_path / "texts/m.gguf"
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ('dtype = "fp16"', "export.dtype"),
+        ('max_shard = "5"', "export.max_shard must be a size such as 5GB"),
+        ('max_shard = "0GB"', "export.max_shard must be a size such as 5GB"),
+        ("imatrix = 1", "export.imatrix"),
+        ('shard = "5GB"', "export.shard"),
+    ],
+)
+def test_mistakes_in_the_export_policy(tmp_path: Path, said: str, problem: str) -> None:
+    """Mistakes of [export] are told with their key."""
+    (mistake,) = mistakes(tmp_path, f"{MINIMAL}[export]\n{said}\n")
+    assert problem in mistake

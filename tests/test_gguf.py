@@ -15,6 +15,7 @@ from pipeline.errors import ReleaseError, ToolError
 from pipeline.weights import ggml
 from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.gguf import GgufMetadata, write_ggufs
+from pipeline.weights.imatrix import read_imatrix
 from pipeline.weights.lora import read_adapter
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, tensor_types
@@ -374,3 +375,131 @@ def test_bytes_of_llama_quantize(tmp_path: Path) -> None:
     weights = formula_phi3(tmp_path)
     found = {quant: digest(written(weights, tmp_path / f"{quant}.gguf", quant)) for quant in QUANTS}
     assert found == GOLDEN, json.dumps(found, indent=4)
+
+
+# Importance matrices, and experts
+
+
+MIXTURE_LAYERS, EXPERTS = 8, 3
+
+
+def formula_mixtral(folder: Path) -> MergedWeights:
+    """A Mixtral of formulas, as `formula_phi3`: with enough layers that the first ones differ, and adapted experts."""
+    from ml_dtypes import bfloat16
+    from transformers import MixtralConfig
+
+    base = folder / "base"
+    MixtralConfig(
+        architectures=["MixtralForCausalLM"],
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=HIDDEN,
+        num_hidden_layers=MIXTURE_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=EXPERTS,
+        max_position_embeddings=128,
+        bos_token_id=1,
+        eos_token_id=3,
+    ).save_pretrained(base)
+    tiny.tokenizer(base)
+    square = (HIDDEN, HIDDEN)
+    matrices = {"model.embed_tokens": (tiny.VOCABULARY, HIDDEN), "lm_head": (tiny.VOCABULARY, HIDDEN)}
+    norms, adapted = ["model.norm"], {}
+    for layer in range(MIXTURE_LAYERS):
+        prefix = f"model.layers.{layer}"
+        halves = dict.fromkeys(("k_proj", "v_proj"), (HIDDEN // 2, HIDDEN))
+        matrices |= {f"{prefix}.self_attn.{name}": shape for name, shape in halves.items()}
+        matrices[f"{prefix}.block_sparse_moe.gate"] = (EXPERTS, HIDDEN)
+        adapted |= {f"{prefix}.self_attn.{name}": square for name in ("q_proj", "o_proj")}
+        moe = f"{prefix}.block_sparse_moe.experts"
+        adapted |= {f"{moe}.{expert}.w{part}": square for expert in range(EXPERTS) for part in (1, 2, 3)}
+        norms += [f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"]
+    tensors = {
+        f"{name}.weight": tiny.formula(shape, number) / 4096
+        for number, (name, shape) in enumerate((matrices | adapted).items())
+    }
+    tensors |= {f"{name}.weight": 1 + tiny.formula((HIDDEN,), 500 + i, bits=5) / 128 for i, name in enumerate(norms)}
+    tiny.write_tensors(base / "model.safetensors", {name: array.astype(bfloat16) for name, array in tensors.items()})
+    return opened(base, tiny.exact_lora(folder / "adapter", adapted, rank=4))
+
+
+def importances() -> dict[str, tuple[Array, Array]]:
+    """Sums and counts for the tensors of `formula_mixtral`; one expert of each layer was never used."""
+    found = {}
+    for layer in range(MIXTURE_LAYERS):
+        for number, name in enumerate(("attn_q", "attn_k", "attn_v", "attn_output")):
+            found[f"blk.{layer}.{name}.weight"] = 1, 10 * layer + number
+        for number, name in enumerate(("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")):
+            found[f"blk.{layer}.{name}.weight"] = EXPERTS, 10 * layer + 5 + number
+    counts = np.array([512, 0, 256], np.float32)
+    return {
+        name: ((tiny.formula((experts, HIDDEN), salt) + 129) ** 2, counts[:experts])
+        for name, (experts, salt) in found.items()
+    }
+
+
+def imatrix_file(path: Path) -> Path:
+    """`importances` as llama-imatrix writes them today."""
+    writer = gguf.GGUFWriter(path, "imatrix")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["texts/some.txt"])
+    writer.add_uint32("imatrix.chunk_count", 7)
+    writer.add_uint32("imatrix.chunk_size", 512)
+    for name, (sums, counts) in importances().items():
+        writer.add_tensor(f"{name}.in_sum2", sums)
+        writer.add_tensor(f"{name}.counts", counts[:, None])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+# As GOLDEN, of `formula_mixtral`, without and with `--imatrix`; by llama.cpp b11434.
+GOLDEN_MIXTURE: Mapping[str, str] = {
+    "f32": "ab9dd97ae76a0928090de8304c78cf2b8775e8f5c3c0f8de6907835cd2be97b1",
+    "f16": "78da9172a1be0c0fe06b330b3248dee86720bb53b2f5a9cb9ad9a8a4582087a1",
+    "bf16": "44f57708ab660c30fae1bfe9eb097caab9948846e0053abec7a3af29e7ee7771",
+    "q8_0": "8b6d6837d829de60779e945c25bd64458eb2d79f0a080f88d5ef8967d4f02425",
+    "q6_k": "d39fff3521ed3b859c0f9ad91ad2d1276c50d2af2c361aeb3b9e6c2404be97cc",
+    "q5_k_m": "3c4490610547ac2b59428a8ec40f4c91a7e1afc7f38df798b8de0fde9e4afc74",
+    "q5_k_s": "9ab2300c6175396972429fc07a37976e7ea5e1e788ab7a7029a6d4e9aeb6c11f",
+    "q4_k_m": "8915ea3720f8b6ddee3153f8cb9f700508df07e4ba466ed4dd4cae5c8fcb15ff",
+    "q4_k_s": "63890700c110ad87d7b756fd27c417cf25460b818d4bbfe0e4e3fd3d31e39a8b",
+    "q4_0": "05d9860b804c8a43bc2b95df4a3d9c44989a41435eb6f34085a440b10f33bce3",
+    "iq4_nl": "29e1cb58140088388e152dcb17071a8bd8353b4c3918bd3286c2d5888f89b71c",
+    "iq4_xs": "edcc09bda7600e6ababa665307fee8e97d4783d96552c00cfcdd9eadcb562d4b",
+    "q3_k_m": "cc676a06ddc0ff05d2ee396dd51d395c420a28110cca05ff9b4294b32fdf150e",
+    "q2_k": "fe8da3040506f33ecdce76310c016de3e7d3acda93f8699b687ba8f3e2e1a4ad",
+}
+GOLDEN_IMATRIX: Mapping[str, str] = {
+    "f32": "ab9dd97ae76a0928090de8304c78cf2b8775e8f5c3c0f8de6907835cd2be97b1",
+    "f16": "78da9172a1be0c0fe06b330b3248dee86720bb53b2f5a9cb9ad9a8a4582087a1",
+    "bf16": "44f57708ab660c30fae1bfe9eb097caab9948846e0053abec7a3af29e7ee7771",
+    "q8_0": "8b6d6837d829de60779e945c25bd64458eb2d79f0a080f88d5ef8967d4f02425",
+    "q6_k": "a17e5b97cbf9599666371222d6eda1752f3a20b6b66017a4fc796442012f90ff",
+    "q5_k_m": "ed4cf31ab83e3675f8eb91ecde52e9aeb8d9a846ee9384052120d827509ef87c",
+    "q5_k_s": "9c34023c515ae9b7972550710b2497b8822929cdc3990ebf8cb39960249c9973",
+    "q4_k_m": "a9e6559675286e7f39dc2a7511522ad19458cf45a1d2de0fc420a7348b948b0c",
+    "q4_k_s": "df4dfb08e08a5c3da805c35b7c50737573a48fea766ae0cb0d9346bc725a76b5",
+    "q4_0": "3d333afbeea43d147ee18a2e7071175015b5a1f6319ae6fa42dfe5733731fdfd",
+    "iq4_nl": "5332cdb914920a579dc68d3c36dcdeaf529ae98e5e1d33a74e08414d0bec99b0",
+    "iq4_xs": "e16f7d99bf4f0a1c7cca998b60364bfeecfe9fdf3a4c831d1dab5e36fdc1287a",
+    "q3_k_m": "b2e8ddddd5e55efc54697147c5f58df0e09826c5b0d8fe229a0591f175719710",
+    "q2_k": "4445a334a69672d9af5545194b45576554f2b77527236013d754230fe4dd6a07",
+}
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="ggml's encoders round otherwise where multiply-add is fused"
+)
+@pytest.mark.parametrize("measured", [False, True])
+def test_bytes_of_llama_quantize_for_experts(tmp_path: Path, measured: bool) -> None:
+    """A mixture of experts has the tensors that llama-quantize writes, with an importance matrix and without."""
+    weights = formula_mixtral(tmp_path)
+    imatrix = read_imatrix(imatrix_file(tmp_path / "imatrix.gguf")) if measured else None
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in QUANTS}
+    write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, imatrix=imatrix)
+    found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
+    assert found == (GOLDEN_IMATRIX if measured else GOLDEN_MIXTURE), json.dumps(found, indent=4)

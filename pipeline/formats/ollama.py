@@ -7,7 +7,6 @@ config.
 
 import re
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from pipeline.weights.tied import is_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.weights.gguf import GgufMetadata
+    from pipeline.weights.imatrix import Imatrix
     from pipeline.weights.merge import MergedWeights
 
 # Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
@@ -68,7 +68,6 @@ _KL = {
     "q2_k": 1.5,
 }
 _DEFAULT = ("q4_k_m",)
-# llama.cpp has the experts of a layer in one tensor.
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 # torch, transformers and a large vocabulary; a Phi-3-mini takes 330 MB in all.
 _CONVERTER_MEMORY = 600 << 20
@@ -112,13 +111,11 @@ class _Ollama:
         weights = open_weights(job)
         elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
         size = int(sum(elements.values()) * _BITS[_quant(job)] / 8 * 1.1)
-        # What the converter permutes, splits or stacks is held in the base's 16 bits and twice in float32.
-        # Embeddings and heads, the largest of many models, it takes as they are.
-        held: dict[str, int] = defaultdict(int)
-        for name, number in elements.items():
-            if not is_vocabulary(name):
-                held[_EXPERT.sub(".experts.", name)] += number
-        memory = _CONVERTER_MEMORY + max(held.values(), default=0) * 10 + weights.prepared
+        # What the converter permutes, splits or transposes is held in the base's 16 bits and twice in float32.
+        # Embeddings and heads, the largest of many models, it takes as they are; tensors of one expert it stacks.
+        held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
+        memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
+        _imatrix(job)  # refused now rather than after hours
         return Footprint(disk=size, memory=memory, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
@@ -178,9 +175,16 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
         _link_index(weights, model)
         targets = {_quant(each): into / _file_name(each) for each, into in parts}
         metadata = _metadata(job, chat)
-        write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard)
+        imatrix = _imatrix(job)
+        write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard, imatrix=imatrix)
     for each, into in parts:
         _write_ollama_files(each, chat, into)
+
+
+def _imatrix(job: ExportJob) -> "Imatrix | None":
+    from pipeline.weights.imatrix import read_imatrix
+
+    return read_imatrix(job.policy.imatrix) if job.policy.imatrix else None
 
 
 def _quant(job: ExportJob) -> str:

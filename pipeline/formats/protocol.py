@@ -38,11 +38,12 @@ DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPolicy:
-    """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file
-    of theirs in bytes (None: as the base's files are)."""
+    """`[export]`: what merged weights are converted to (None: they keep the base's dtype), the largest file of
+    theirs in bytes (None: as the base's files are), and an importance matrix for those that are quantized."""
 
     dtype: str | None = None
     max_shard: int | None = None
+    imatrix: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

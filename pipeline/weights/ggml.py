@@ -52,15 +52,27 @@ def row_size(ggml_type: int, columns: int) -> int:
     return int(_library().ggml_row_size(ggml_type, columns))
 
 
-def encode(values: np.ndarray[Any, np.dtype[np.float32]], ggml_type: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Encode rows (rows, columns) of float32 into the bytes of a type.
+def encode(
+    values: np.ndarray[Any, np.dtype[np.float32]],
+    ggml_type: int,
+    importance: np.ndarray[Any, np.dtype[np.float32]] | None = None,
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Encode rows (rows, columns) of float32 into the bytes of a type; `importance` (columns) weighs their errors.
 
     Raises ReleaseError as `row_size`, and when ggml writes another number of bytes than the type takes.
     """
     rows, columns = values.shape
     part = np.ascontiguousarray(values, dtype=np.float32)
     encoded = np.empty(rows * row_size(ggml_type, columns), np.uint8)
-    written = _library().ggml_quantize_chunk(ggml_type, part.ctypes.data, encoded.ctypes.data, 0, rows, columns, None)
+    weights = None
+    if importance is not None:
+        importance = np.ascontiguousarray(importance, dtype=np.float32)
+        if importance.shape != (columns,):
+            raise ReleaseError(f"{importance.shape} numbers tell the importance of {columns} columns")
+        weights = importance.ctypes.data
+    written = _library().ggml_quantize_chunk(
+        ggml_type, part.ctypes.data, encoded.ctypes.data, 0, rows, columns, weights
+    )
     if written != encoded.nbytes:
         raise ReleaseError(f"ggml encoded {written} bytes where type {ggml_type} takes {encoded.nbytes}")
     return encoded

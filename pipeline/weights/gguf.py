@@ -4,8 +4,6 @@ llama.cpp's converter decides names, shapes, order and metadata. Its tensors are
 given merged ones that are computed when they are written; each is then encoded by ggml.
 """
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +16,9 @@ from pipeline.errors import ReleaseError, ToolError
 from pipeline.files import write_json
 from pipeline.progress import Advance
 from pipeline.weights import ggml
+from pipeline.weights.converter import import_converter
 from pipeline.weights.gguf_writing import write_tensors
+from pipeline.weights.imatrix import Imatrix
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
 from pipeline.weights.rows import AdapterTensors, whole_tensor
@@ -45,16 +45,17 @@ def write_ggufs(
     advance: Advance,
     *,
     max_shard: int | None = None,
+    imatrix: Imatrix | None = None,
 ) -> None:
     """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
     `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
     files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
-    folder of ours with the configuration, the tokenizer and links to the base's weights. `advance` counts
-    bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture or cannot convert
-    it, ReleaseError when a GGUF would lack what the adapter changes.
+    folder of ours with the configuration, the tokenizer and links to the base's weights. `imatrix` weighs what is
+    lost. `advance` counts bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture
+    or cannot convert it, ReleaseError when a GGUF would lack what the adapter changes.
     """
-    _import_converter()
+    import_converter()
     import torch
 
     override = model / "gguf_metadata.json"
@@ -64,8 +65,8 @@ def write_ggufs(
         try:
             writings = [_prepare(merged, model, target, override) for target in targets.values()]
             for writing, quant in zip(writings, targets, strict=True):
-                _set_metadata(writing, quant, metadata)
-                _set_types(writing, quant)
+                _set_metadata(writing, quant, metadata, imatrix)
+                _set_types(writing, quant, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
         except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
@@ -73,24 +74,11 @@ def write_ggufs(
                 f"llama.cpp's converter cannot convert {model.name}: {error!r}",
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
-        every = write_tensors(writings, weights, merged.streamed, advance)
+        every = write_tensors(writings, weights, merged.streamed, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}
-        merged.check(merged.computed | {held for name, held in merged.streamed.items() if name in written})
-
-
-def _import_converter() -> None:
-    checkout = os.environ.get("LLAMA_CPP_DIR")
-    for folder in (checkout, os.path.join(checkout, "gguf-py")) if checkout else ():
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-    try:
-        import conversion  # noqa: F401
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise ReleaseError(
-            f"llama.cpp's converter cannot be imported ({error})", remedy='pip install -e ".[gguf]"'
-        ) from None
+        streamed = {held for name, names in merged.streamed.items() if name in written for held in names}
+        merged.check(merged.computed | streamed)
 
 
 def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:
@@ -123,9 +111,11 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
         return kept
 
     def modify_tensors(self: Any, data_torch: Any, name: str, bid: int | None) -> Any:
+        if name in merged.known_as:
+            merged.handed[id(data_torch)] = data_torch, merged.known_as[name]
         for new_name, tensor in known.modify_tensors(self, data_torch, name, bid):
-            if tensor is data_torch and name in merged.known_as:
-                merged.streamed[new_name] = merged.known_as[name]
+            if sources := merged.sources_of(tensor):
+                merged.streamed[new_name] = sources
             yield new_name, tensor
 
     def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
@@ -152,8 +142,9 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
 
 class _MergedTensors:
     """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for,
-    `computed` those that it wrote. `streamed` are the tensors that it takes as they are: the merged
-    model's name by the GGUF's; `known_as` are merged tensors by the name that they have inside it."""
+    `computed` those that it wrote. `known_as` are merged tensors by the name that they have inside it, `handed`
+    those objects that stand for one there. `streamed` are the tensors that it takes as they are, or stacks: the
+    merged model's names by the GGUF's."""
 
     def __init__(self, weights: MergedWeights) -> None:
         self.weights = weights
@@ -162,7 +153,8 @@ class _MergedTensors:
         self.added = [name for name in weights.outputs if name not in known]
         self.computed_here = {name for name, output in weights.outputs.items() if not output.copied} | set(self.added)
         self.known_as: dict[str, str] = {}
-        self.streamed: dict[str, str] = {}
+        self.handed: dict[int, tuple[Any, str]] = {}
+        self.streamed: dict[str, tuple[str, ...]] = {}
         self.taken: set[str] = set()
         self.computed: set[str] = set()
 
@@ -170,6 +162,18 @@ class _MergedTensors:
         """Raise ReleaseError when the converter left out what the adapter changes."""
         if left_over := self.weights.changed - held:
             raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
+
+    def sources_of(self, tensor: Any) -> tuple[str, ...]:
+        """The merged tensors that a lazy one of the converter is: one as it is, or several stacked. None for others."""
+        import torch
+
+        if id(tensor) in self.handed:
+            return (self.handed[id(tensor)][1],)
+        if getattr(tensor, "_func", None) is not torch.stack or tensor._kwargs != {"dim": 0}:
+            return ()
+        (parts,) = tensor._args
+        names = [self.sources_of(part) for part in parts]
+        return tuple(name for (name,) in names) if all(len(name) == 1 for name in names) else ()
 
     def generator(self, name: str) -> Callable[[], Any] | None:
         return (lambda: self._lazy(name)) if name in self.computed_here else None
@@ -191,7 +195,7 @@ class _MergedTensors:
         return LazyTorchTensor(meta=meta, args=(name,), func=compute)
 
 
-def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata) -> None:
+def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata, imatrix: Imatrix | None) -> None:
     import gguf
 
     writing.ftype = gguf.LlamaFileType[QUANTS[quant].file_type]
@@ -200,18 +204,25 @@ def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata) -> None:
     known = writer.kv_data[0]  # the writer warns of a key that is set twice
     known.pop(gguf.Keys.General.LICENSE, None)
     writer.add_license(metadata.license)  # the converter takes no license from the metadata file
+    if imatrix is not None:  # as llama-quantize writes it, but for the folder
+        writer.add_string("quantize.imatrix.file", imatrix.name)
+        if imatrix.dataset:
+            writer.add_string("quantize.imatrix.dataset", Path(imatrix.dataset).name)
+        writer.add_uint32("quantize.imatrix.entries_count", len(imatrix.values))
+        if imatrix.chunks > 0:
+            writer.add_uint32("quantize.imatrix.chunks_count", imatrix.chunks)
     if metadata.add_bos is not None:
         known.pop(gguf.Keys.Tokenizer.ADD_BOS, None)
         writer.add_add_bos_token(metadata.add_bos)
 
 
-def _set_types(writing: Any, quant: str) -> None:
+def _set_types(writing: Any, quant: str, imatrix: bool) -> None:
     """Choose each tensor's type, and give the writer its size before the first byte is written."""
     import gguf
 
     tensors = writing.gguf_writer.tensors[0]
     described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors.items()]
-    types = tensor_types(quant, described, _facts(writing.gguf_writer))
+    types = tensor_types(quant, described, _facts(writing.gguf_writer), imatrix=imatrix)
     for name, info in tensors.items():
         if may_be_quantized(name, info.shape):
             info.dtype = gguf.GGMLQuantizationType[types[name]]

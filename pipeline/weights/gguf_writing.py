@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.pool import in_order
 from pipeline.progress import Advance
 from pipeline.weights import ggml
+from pipeline.weights.imatrix import Imatrix
 from pipeline.weights.merge import MergedWeights, Output
 from pipeline.weights.quant_mix import may_be_quantized
 from pipeline.weights.rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
@@ -20,6 +21,9 @@ from pipeline.weights.sources import Sources
 
 # Rows that are encoded by one worker at a time, in float32 bytes.
 _CHUNK_BYTES = 4 << 20
+
+# A block of a tensor's rows: the number of its first one, and what computes them in float32.
+_Block = tuple[int, Callable[[], Array]]
 
 
 class _GgufFiles:
@@ -77,13 +81,18 @@ class _GgufFiles:
 
 
 def write_tensors(
-    writings: Sequence[Any], weights: MergedWeights, streamed: Mapping[str, str], advance: Advance
+    writings: Sequence[Any],
+    weights: MergedWeights,
+    streamed: Mapping[str, Sequence[str]],
+    imatrix: Imatrix | None,
+    advance: Advance,
 ) -> bool:
     """Write the files of several of the converter's models, whose tensors have the same names in the
     same order; returns whether every tensor was written now, into one of them at least.
 
-    `streamed` are the tensors that the converter takes as they are, by the name of the merged
-    model's; their rows never are in memory together. `advance` counts bytes of encoded tensors.
+    `streamed` are the tensors that the converter takes as they are, one or several on top of each other, by the
+    names of the merged model's; their rows never are in memory together. `imatrix` is what tells how much columns
+    matter. `advance` counts bytes of encoded tensors. Raises ReleaseError where `imatrix` is of another model.
     """
     with ExitStack() as stack:
         models = []
@@ -98,10 +107,11 @@ def write_tensors(
         every = True
         for name in models[0].names:
             wanted = [model for model in models if model.lacks(name)]
-            source = weights.outputs[streamed[name]] if name in streamed else None
+            outputs = [weights.outputs[held] for held in streamed.get(name, ())]
             every = every and bool(wanted)
             if wanted:
-                _write_tensor(name, wanted, _streamed(adapter, source, sources) if source else None, advance)
+                blocks = _streamed(adapter, outputs, sources) if outputs else None
+                _write_tensor(name, wanted, blocks, imatrix, advance)
             for model in models:
                 info = model.info(name)
                 if model not in wanted and may_be_quantized(name, info.shape):
@@ -113,46 +123,65 @@ def write_tensors(
 def _write_tensor(
     name: str,
     models: Sequence[_GgufFiles],
-    blocks: Iterator[Callable[[], Array]] | None,
+    blocks: Iterator[_Block] | None,
+    imatrix: Imatrix | None,
     advance: Advance,
 ) -> None:
+    """Write a tensor that comes in these blocks, or, where there are none, as the converter computes it."""
     infos = [model.info(name) for model in models]
     if not may_be_quantized(name, infos[0].shape):
         for model, info in zip(models, infos, strict=True):
             model.write(name, info.tensor)
         return
     types = list(dict.fromkeys(info.dtype.value for info in infos))
+    shape = tuple(infos[0].shape)
+    importance = imatrix.of(name, shape) if imatrix else None
 
-    def encode(block: Callable[[], Array]) -> dict[int, Array]:
-        rows = block()
-        return {kind: ggml.encode(rows, kind) for kind in types}
+    def encode(block: _Block) -> dict[int, Array]:
+        start, compute = block
+        rows = compute()
+        return {kind: _encoded(rows, kind, start, shape[-2], importance) for kind in types}
 
-    for encoded in in_order(encode, blocks or _whole(infos[0].tensor)):
+    for encoded in in_order(encode, blocks if blocks is not None else _whole(infos[0].tensor)):
         for model, info in zip(models, infos, strict=True):
             model.write(name, encoded[info.dtype.value])
             advance(encoded[info.dtype.value].nbytes)
 
 
-def _streamed(adapter: AdapterTensors, output: Output, sources: Sources) -> Iterator[Callable[[], Array]]:
-    """The blocks of a tensor that is not changed by the converter, each read and merged when it is called."""
-    stored = SourceRows(output, sources.of(output))
-    merged = MergedRows(adapter, output, stored)
-    for block in stored.blocks():
-        yield partial(_floats, merged, *block)
+def _encoded(rows: Array, kind: int, start: int, height: int, importance: Array | None) -> Array:
+    """Rows from `start` on, in a type; each expert of `height` rows has its own importance of columns."""
+    if importance is None:
+        return ggml.encode(rows, kind)
+    parts = []
+    for expert in range(start // height, -(-(start + len(rows)) // height)):
+        first, last = max(start, expert * height) - start, min(start + len(rows), (expert + 1) * height) - start
+        parts.append(ggml.encode(rows[first:last], kind, importance[expert]))
+    return np.concatenate(parts)
+
+
+def _streamed(adapter: AdapterTensors, outputs: Sequence[Output], sources: Sources) -> Iterator[_Block]:
+    """The blocks of tensors that are not changed by the converter, each read and merged when it is called."""
+    above = 0
+    for output in outputs:
+        stored = SourceRows(output, sources.of(output))
+        merged = MergedRows(adapter, output, stored)
+        for start, stop in stored.blocks():
+            yield above + start, partial(_floats, merged, start, stop)
+        above += stored.count
 
 
 def _floats(merged: MergedRows, start: int, stop: int) -> Array:
     return _matrix(merged.floats(start, stop))
 
 
-def _whole(tensor: Any) -> Iterator[Callable[[], Array]]:
-    """The blocks of a tensor that the converter changes: permutes, splits or stacks."""
+def _whole(tensor: Any) -> Iterator[_Block]:
+    """The blocks of a tensor that the converter changes: permutes, splits or transposes."""
     import gguf
 
     values = _matrix(gguf.LazyNumpyTensor.to_eager(tensor))
     step = max(1, _CHUNK_BYTES // (4 * values.shape[1]))
     for start in range(0, len(values), step):
-        yield partial(values.__getitem__, slice(start, start + step))
+        yield start, partial(values.__getitem__, slice(start, start + step))
 
 
 def _matrix(values: Array) -> Array:

@@ -2,7 +2,7 @@
 
 Read from `src/llama-quant.cpp` of llama.cpp at revision 0c1e57098 (2026-10-01), functions
 `tensor_allows_quantization`, `llama_tensor_get_type_impl` and `tensor_type_fallback`, for the
-file types below and without an importance matrix. Types are named as in ggml.
+file types below, with and without an importance matrix. Types are named as in ggml.
 """
 
 import re
@@ -36,7 +36,7 @@ QUANTS: Mapping[str, Quant] = {
     "q2_k": Quant("MOSTLY_Q2_K", "Q2_K"),
 }
 _FLOATS = ("F32", "F16", "BF16")
-_BLOCK_32 = ("Q4_0", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
+_BLOCK_32 = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
 _FALLBACKS = {
     "IQ4_XS": "IQ4_NL",
     "Q2_K": "Q4_0",
@@ -123,18 +123,21 @@ def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
     return not any(part in name for part in _NEVER)
 
 
-def tensor_types(quant: str, tensors: Iterable[GgufTensor], model: ModelFacts) -> dict[str, str]:
-    """The ggml type of every tensor in a file of type `quant`, by name."""
+def tensor_types(
+    quant: str, tensors: Iterable[GgufTensor], model: ModelFacts, *, imatrix: bool = False
+) -> dict[str, str]:
+    """The ggml type of every tensor in a file of type `quant`, by name; `imatrix` is whether there is one."""
     ordered = sorted(tensors, key=lambda tensor: (_layer(tensor.name), tensor.name))
-    rule = _Rule(quant, model, [tensor.name for tensor in ordered])
+    rule = _Rule(quant, model, [tensor.name for tensor in ordered], imatrix)
     return {tensor.name: rule.type_of(tensor) for tensor in ordered}
 
 
 class _Rule:
     """The rule's walk over the tensors, in llama.cpp's order: it counts what it has met."""
 
-    def __init__(self, quant: str, model: ModelFacts, names: Sequence[str]) -> None:
+    def __init__(self, quant: str, model: ModelFacts, names: Sequence[str], imatrix: bool) -> None:
         self.quant = quant
+        self.imatrix = imatrix
         self.default = QUANTS[quant].tensor_type
         self.model = model
         self.tied = "output.weight" not in names
@@ -205,8 +208,11 @@ class _Rule:
         if self.quant in ("q4_k_m", "q5_k_m") and _more_bits(layer, layers):
             return "Q6_K"
         first_eighth = layer < layers // 8
-        if first_eighth and (self.quant in ("iq4_nl", "iq4_xs") or (self.quant == "q4_k_s" and not falcon)):
+        raised = (self.quant in ("iq4_nl", "iq4_xs") and not self.imatrix) or (self.quant == "q4_k_s" and not falcon)
+        if first_eighth and raised:
             return "Q5_K"
+        if first_eighth and self.quant == "q4_0" and self.imatrix:
+            return "Q4_1"
         return self.default
 
     def _attention_output(self) -> str:

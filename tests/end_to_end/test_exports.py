@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,42 @@ def test_divided_files(project: Project) -> None:
     assert f"--hf-file {parts[0]}" in card
     assert f"llama-gguf-split --merge {parts[0]}" in card
     assert "ollama run hf.co" not in card
+
+
+def importance(path: Path) -> Path:
+    """An importance matrix, in the older of llama.cpp's formats, for one tensor of the example."""
+    name = b"blk.0.attn_output.weight"
+    numbers = struct.pack("<256f", *range(1, 257))
+    path.write_bytes(struct.pack("<ii", 1, len(name)) + name + struct.pack("<ii", 1, 256) + numbers)
+    return path
+
+
+def test_importance_matrix(project: Project) -> None:
+    """--imatrix changes the tensors that it has numbers for; the file's own bytes decide whether one is kept."""
+    quant = ("--format", "ollama", "--quant", "q4_0")
+    matrix = importance(project.folder / "m.dat")
+    export(project, *quant, runs=(NEWEST_RUN,))
+    plain = contents(project.folder / "exports")
+    export(project, *quant, "--imatrix", "m.dat", "--output", "weighed", runs=(NEWEST_RUN,))
+    (name,) = (name for name in plain if name.endswith(".gguf"))
+    weighed = contents(project.folder / "weighed")
+    assert weighed[name] != plain[name]
+    project.replace("release.toml", "[formats.vllm]", '[export]\nimatrix = "m.dat"\n\n[formats.vllm]')
+    export(project, *quant, "--output", "policy", runs=(NEWEST_RUN,))
+    assert contents(project.folder / "policy")[name] == weighed[name]
+    matrix.write_bytes(matrix.read_bytes()[:-4] + struct.pack("<f", 1e6))
+    export(project, *quant, "--output", "policy", runs=(NEWEST_RUN,))
+    assert contents(project.folder / "policy")[name] != weighed[name]
+
+
+@pytest.mark.parametrize(("content", "code", "said"), [(None, 2, "there is no"), (b"other", 1, "is no importance")])
+def test_bad_importance_matrix(project: Project, content: bytes | None, code: int, said: str) -> None:
+    """An importance matrix that is missing is a mistake in the options; another file ends before anything is made."""
+    if content is not None:
+        (project.folder / "m.dat").write_bytes(content)
+    told = export(project, "--format", "ollama", "--imatrix", "m.dat", runs=(NEWEST_RUN,), code=code)
+    assert said in told
+    assert not (project.folder / "exports").exists()
 
 
 KILLED = """
