@@ -117,6 +117,15 @@ def test_scale_is_that_of_peft(tmp_path: Path, lora: dict[str, Any]) -> None:
 # Refused
 
 
+def test_pickled_adapter(tmp_path: Path) -> None:
+    """An adapter that was pickled is refused, never loaded, and the remedy says how to convert it."""
+    folder = write_adapter(tmp_path)
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(ReleaseError, match="as pickle") as caught:
+        read_adapter(folder)
+    assert "save_pretrained" in (caught.value.remedy or "")
+
+
 @pytest.mark.parametrize(
     ("config", "named"),
     [
@@ -379,7 +388,9 @@ def adapter_tensors() -> dict[str, np.ndarray[Any, Any]]:
 def test_quantized_base(tmp_path: Path, dtype: Any) -> None:
     """A base whose weights are quantized is refused by the tensor and its dtype."""
     base = write_base(tmp_path / "base", layer__proj__weight=np.zeros((3, 4), dtype))
-    assert "a quantized base cannot take a merge" in fit_problem(read_adapter(write_adapter(tmp_path)), base)
+    with pytest.raises(ReleaseError, match="a quantized base cannot take a merge") as caught:
+        MergedWeights(open_checkpoint(base), read_adapter(write_adapter(tmp_path)))
+    assert caught.value.remedy == "name the model that the base was quantized from with --base"
 
 
 def test_adapter_of_another_model(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pipeline.toml_reader import Reader
 from pipeline.verify.answers import Answers, Limits, Questions
 from pipeline.verify.runtime import Runtimes
 from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
-from pipeline.weights.safetensors import read_header
 
 _MEMORY = 100 << 20
 
@@ -32,7 +31,9 @@ class _Lora:
         return (Variant(quant=None, kind="lora", prefix="lora", label="lora"),)
 
     def footprint(self, job: ExportJob) -> Footprint:
-        size = read_header(job.run.path / WEIGHTS_FILE).size
+        from pipeline.weights.lora import read_weights
+
+        size = read_weights(job.run.path).size
         return Footprint(disk=size, memory=_MEMORY, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:

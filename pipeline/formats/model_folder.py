@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.weights.merge import MergedWeights
 
 _CONFIG_FILE = "config.json"
+_TOKENIZER_FILE = "tokenizer.json"
 
 
 def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
@@ -60,15 +61,45 @@ def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, A
 
 
 def _check_vocabulary(job: ExportJob, weights: "MergedWeights") -> None:
-    """Raise ReleaseError when a token of the tokenizer would have no row in the embedding."""
-    files = model_files(job.base, job.run.path)
-    rows = weights.config_changes().get("vocab_size", vocabulary_rows(job.base.path))
-    if rows is None or "tokenizer.json" not in files:
-        return
-    document = json.loads(files["tokenizer.json"].read_text(encoding="utf-8"))
-    added = [token["id"] for token in document.get("added_tokens", ())]
-    if added and max(added) >= rows:
+    """Raise ReleaseError when a token of the tokenizer would have no row in the embedding, or the embedding has
+    fewer rows than the configuration says."""
+    declared = weights.config_changes().get("vocab_size", vocabulary_rows(job.base.path))
+    held = _embedding_rows(weights)
+    if declared is not None and held is not None and held < declared:
         raise ReleaseError(
-            f"{files['tokenizer.json']} has the token id {max(added)}, but the model has {rows} rows",
+            f"config.json of the base model in {job.base.path} has vocab_size {declared}, its embedding {held} rows",
+            remedy="fetch the model again, whole",
+        )
+    rows = declared if held is None else held
+    tokenizer = model_files(job.base, job.run.path).get(_TOKENIZER_FILE)
+    if rows is None or tokenizer is None:
+        return
+    tokens = _tokens_of(tokenizer)
+    # Some bases have tokens that nothing embeds, such as an image's in a model of text alone.
+    if tokens > max(rows, _tokens_of(job.base.path / _TOKENIZER_FILE)):
+        raise ReleaseError(
+            f"{tokenizer} has the token id {tokens - 1}, but the model has {rows} rows",
             remedy="the run resized the vocabulary: it needs its embeddings saved with it (modules_to_save)",
         )
+
+
+def _embedding_rows(weights: "MergedWeights") -> int | None:
+    """The rows of the embedding; None where a model has none that is known, or several."""
+    from pipeline.weights.tied import embeddings_of
+
+    names = embeddings_of(weights.outputs)
+    return weights.outputs[names[0]].shape[0] if len(names) == 1 else None
+
+
+def _tokens_of(tokenizer: Path) -> int:
+    """One more than the largest token id of a tokenizer.json; 0 where there is none."""
+    if not tokenizer.is_file():
+        return 0
+    try:
+        document = json.loads(tokenizer.read_text(encoding="utf-8"))
+        vocabulary = document["model"].get("vocab") or ()
+        # A list of pieces in the order of their ids, or ids by piece.
+        last = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+        return 1 + max([last, *(token["id"] for token in document.get("added_tokens") or ())])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReleaseError(f"{tokenizer} is no tokenizer of the tokenizers library: {error!r}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ReleaseError
-from pipeline.weights.safetensors import Header, TensorEntry, read_header
+from pipeline.weights.safetensors import Header, TensorEntry, pickled, read_header
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -83,10 +83,4 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _no_weights(folder: Path) -> ReleaseError:
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    if pickled:
-        return ReleaseError(
-            f"{folder} has its weights as pickle ({pickled[0]}), which can run code and is never loaded here",
-            remedy="load it with transformers once and save_pretrained(…), which writes safetensors",
-        )
-    return ReleaseError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}")
+    return pickled(folder) or ReleaseError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}")

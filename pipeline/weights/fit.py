@@ -9,6 +9,8 @@ from pipeline.weights.lora import FLOATS, Adapter
 from pipeline.weights.safetensors import TensorEntry
 from pipeline.weights.tied import Trained, embedding_of, is_head, is_vocabulary
 
+_QUANTIZED = "a quantized base cannot take a merge"
+
 
 def check_fit(adapter: Adapter, base: Checkpoint, trained: Trained, entries: Mapping[str, TensorEntry]) -> None:
     """Raise ReleaseError, tensor by tensor, when the adapter was not made for this base.
@@ -21,7 +23,9 @@ def check_fit(adapter: Adapter, base: Checkpoint, trained: Trained, entries: Map
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ReleaseError(
             f"the adapter {adapter.folder.name} does not fit the base model in {base.folder}:\n{listed}",
-            remedy="name the base that it was trained on with --base",
+            remedy="name the model that the base was quantized from with --base"
+            if any(_QUANTIZED in problem for problem in problems)
+            else "name the base that it was trained on with --base",
         )
 
 
@@ -30,7 +34,7 @@ def _misfit(name: str, made: Sequence[Change], entries: Mapping[str, TensorEntry
     if found is None:
         return _missing(name, made, entries)
     if found.dtype not in FLOATS:
-        return f"{name} is {found.dtype}: a quantized base cannot take a merge"
+        return f"{name} is {found.dtype}: {_QUANTIZED}"
     for change in made:
         fits = len(change.shape) == len(found.shape) and all(
             needed in (None, size) for needed, size in zip(change.shape, found.shape, strict=True)
@@ -47,7 +51,7 @@ def _missing(name: str, made: Sequence[Change], entries: Mapping[str, TensorEntr
     if any(isinstance(change, Added) for change in made) and f"{module}weight" in entries:
         return f"{name} is not in the base, and the adapter's lora_bias needs one: it cannot be merged"
     if any(held.startswith(module) and entry.dtype not in FLOATS for held, entry in entries.items()):
-        return f"{name} is not in the base, which is quantized: a quantized base cannot take a merge"
+        return f"{name} is not in the base, which is quantized: {_QUANTIZED}"
     return f"{name} is not in the base"
 
 
@@ -58,7 +62,7 @@ def _misplaced(name: str, entries: Mapping[str, TensorEntry], trained: Trained) 
         inside = name.partition(".")[0] in {held.partition(".")[0] for held in entries}
         return f"{name} is not in the base" if inside and not is_head(name) else None
     if before.dtype not in FLOATS:
-        return f"{name} is {before.dtype}: a quantized base cannot take a merge"
+        return f"{name} is {before.dtype}: {_QUANTIZED}"
     resized = is_vocabulary(name) and before.shape[1:] == entry.shape[1:]
     if before.shape != entry.shape and not resized:
         return f"{name} is {list(before.shape)}, the adapter has {list(entry.shape)} in its place"

@@ -13,7 +13,7 @@ from pipeline.files import BLOCK
 from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig, read_adapter_config
 from pipeline.weights.changes import Added, Change, LowRank, Magnitude, TokenRows
 from pipeline.weights.experts import ExpertsLowRank
-from pipeline.weights.safetensors import Header, TensorEntry, read_header
+from pipeline.weights.safetensors import Header, TensorEntry, pickled, read_header
 
 FLOATS = ("F32", "F16", "BF16", "F64")
 
@@ -55,7 +55,7 @@ def read_adapter(folder: Path) -> Adapter:
             f"the adapter in {folder} cannot be merged: {'; '.join(config.unsupported)}",
             remedy="train it as plain LoRA, or release the lora format alone with --format lora",
         )
-    weights = read_header(folder / WEIGHTS_FILE)
+    weights = read_weights(folder)
     modules, whole, left_over = _sorted_out(weights, config)
     replaced = {}
     for parameter, entries in whole.items():
@@ -67,9 +67,17 @@ def read_adapter(folder: Path) -> Adapter:
         left_over += [entry.name for entry in parts.values()]  # what no rule took
     if left_over or not (changes or replaced):
         raise ReleaseError(
-            f"{weights.path} has tensors that no rule of merging consumes: {_listed(left_over) or 'it has none'}"
+            f"{weights.path} has tensors that no rule of merging consumes: {_listed(left_over) or 'it has none'}",
+            remedy="save it with PEFT's own save_pretrained(…); if it was, release the lora format alone",
         )
     return Adapter(folder=folder, config=config, weights=weights, replaced=replaced, changes=changes)
+
+
+def read_weights(folder: Path) -> Header:
+    """The header of an adapter's weights. Raises ReleaseError when they are missing, damaged, or pickled."""
+    if not (folder / WEIGHTS_FILE).exists() and (refusal := pickled(folder)):
+        raise refusal
+    return read_header(folder / WEIGHTS_FILE)
 
 
 def _sorted_out(

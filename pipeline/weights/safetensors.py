@@ -120,6 +120,17 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def pickled(folder: Path) -> ReleaseError | None:
+    """The refusal of weights in a folder that are pickled, if there are any."""
+    found = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if not found:
+        return None
+    return ReleaseError(
+        f"{folder} has its weights as pickle ({found[0]}), which can run code and is never loaded here",
+        remedy="load it once with the library that wrote it, and save_pretrained(…), which writes safetensors",
+    )
+
+
 def stamp_of(status: os.stat_result) -> Stamp:
     """What tells a file from what is written over it later."""
     return status.st_size, status.st_mtime_ns

@@ -65,7 +65,12 @@ def is_head(name: str) -> bool:
 
 def embedding_of(names: Iterable[str]) -> str | None:
     """The name of the weight that reads tokens, if there is one."""
-    return next((name for name in names if name.endswith(".weight") and _leaf(name) in _EMBEDDINGS), None)
+    return next(iter(embeddings_of(names)), None)
+
+
+def embeddings_of(names: Iterable[str]) -> list[str]:
+    """The names of all weights that read tokens: some models have several."""
+    return [name for name in names if name.endswith(".weight") and _leaf(name) in _EMBEDDINGS]
 
 
 def settle(
