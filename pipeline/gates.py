@@ -105,6 +105,17 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bo
             )
 
 
+def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:
+    """What the exports will need and what there is, in a line."""
+    memory = max(footprint.memory for _, footprint in footprints)
+    disk = sum(footprint.disk for _, footprint in footprints)
+    free = free_disk(footprints[0][0].export_dir)
+    return (
+        f"exporting takes up to {human_size(memory)} of memory, of {human_size(available_memory())}, "
+        f"and {human_size(disk)} on the disk, of {human_size(free)}"
+    )
+
+
 def _check_room(folder: Path, size: int, what: str) -> None:
     free = free_disk(folder)
     if size > free:

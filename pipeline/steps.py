@@ -80,6 +80,7 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
+    tools.console.note(gates.predicted(footprints))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)
 

@@ -1,5 +1,6 @@
 """Gates: what refuses a release before the first byte is written."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.errors import ReleaseError
 from pipeline.formats.protocol import Footprint
-from pipeline.gates import check_disk, check_download, check_memory, check_modules, check_tag
+from pipeline.gates import check_disk, check_download, check_memory, check_modules, check_tag, predicted
 from pipeline.git import Repository
 from pipeline.machine import free_disk
 from pipeline.options import Options
@@ -43,6 +44,15 @@ def plan(project: GitFolder, opened: Repository) -> MakePlan:
 
 def footprints(made: Plan, *, disk: int = 0, memory: int = 0) -> list[tuple[Target, Footprint]]:
     return [(target, Footprint(disk=disk, memory=memory, work=0)) for target in made.targets]
+
+
+def test_what_is_predicted(plan: MakePlan) -> None:
+    """The most memory of one export, and the disk of all, beside what there is."""
+    made = plan()
+    said = predicted(footprints(made, disk=10**9, memory=2 * 10**9))
+    assert re.fullmatch(r"exporting takes up to 2\.0 GB of memory, of .+B, and \d\.0 GB on the disk, of .+B", said), (
+        said
+    )
 
 
 # The tag and the tree
