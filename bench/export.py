@@ -53,14 +53,17 @@ def _gguf(folder: Path, of: str) -> None:
         "tagship, q8_0": [python("bench.export", "gguf", name, "q8_0")],
         "tagship, q4_k_m and q8_0": [python("bench.export", "gguf", name, "q4_k_m", "q8_0")],
     }
+    merge, merged, plain = (
+        python("bench.export", "peft", name),
+        folder / "made" / "merged",
+        folder / "made" / "plain.gguf",
+    )
+    convert = [_CONVERTER, str(merged), "--outfile", str(plain), "--outtype"]
+    sides["PEFT, convert_hf_to_gguf to q8_0"] = [merge, [*convert, "q8_0"]]
     quantize = os.environ.get("LLAMA_QUANTIZE") or shutil.which("llama-quantize")
     if quantize:
-        merged, plain = folder / "made" / "merged", folder / "made" / "bf16.gguf"
-        sides["PEFT, convert_hf_to_gguf, llama-quantize to q4_k_m"] = [
-            python("bench.export", "peft", name),
-            [_CONVERTER, str(merged), "--outfile", str(plain), "--outtype", "bf16"],
-            [quantize, str(plain), str(folder / "made" / "q4.gguf"), "q4_k_m", str(os.cpu_count())],
-        ]
+        encode = [quantize, str(plain), str(folder / "made" / "q4.gguf"), "q4_k_m", str(os.cpu_count())]
+        sides["PEFT, convert_hf_to_gguf, llama-quantize to q4_k_m"] = [merge, [*convert, "bf16"], encode]
     table(f"GGUF from {of}", _measured(folder, sides, dict.fromkeys(sides, 1)))
     if not quantize:
         print("\nThe three steps were not measured: there is no llama-quantize on the PATH or in LLAMA_QUANTIZE.")
@@ -93,6 +96,8 @@ def _measured(
             (folder / "made").mkdir()
             settle(2 * sum(path.stat().st_size for path in (folder / "base").iterdir()))
             steps = [measure(command) for command in commands]
+            if 1 < len(steps) < _ADAPTERS:
+                print(f"{side}: {', '.join(f'{step.seconds:.1f}' for step in steps)} s")
             found[side].append(
                 Measured(
                     seconds=sum(step.seconds for step in steps),

@@ -170,9 +170,9 @@ def _module_changes(
 def _of_experts(config: AdapterConfig, module: str, parts: dict[str, TensorEntry]) -> bool:
     """Whether a module's weight is one of several experts, and was adapted as a parameter."""
     a = parts.get("lora_A.weight")
-    return (
-        "weight" in config.parameters_of(module) and a is not None and a.shape[0] > config.rank_of(f"{module}.weight")
-    )
+    if a is None or len(a.shape) != 2 or "weight" not in config.parameters_of(module):
+        return False
+    return a.shape[0] > config.rank_of(f"{module}.weight")
 
 
 def _parameter_changes(
@@ -183,7 +183,7 @@ def _parameter_changes(
     if not (sides := _matrices(parts, "lora_A.weight", "lora_B.weight")):
         return {}
     a, b = sides
-    if a.shape[0] != b.shape[1] or a.shape[0] % rank:
+    if a.shape[0] != b.shape[1] or not a.shape[0] or a.shape[0] % rank:
         raise _wrong_rank(parameter, rank, a, b)
     scale, experts = config.scale_of(parameter), a.shape[0] // rank
     if experts == 1:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.lora import Adapter, read_adapter
 from pipeline.weights.merge import MergedWeights
+from pipeline.weights.rows import whole_tensor
 from pipeline.weights.safetensors import SIZES
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -26,6 +28,7 @@ values = st.recursive(
 patterns = st.dictionaries(
     st.one_of(st.sampled_from(["proj", "(?i)p", "p(", ".*", "^a"]), st.text(max_size=5)), numbers
 )
+targets = st.sampled_from(["experts.gate_up_proj", "experts.down_proj", "down_proj", "weight", "proj.weight", "."])
 configs = st.fixed_dictionaries(
     {"peft_type": st.one_of(st.just("LORA"), st.just("LORA"), values)},
     optional={
@@ -38,14 +41,19 @@ configs = st.fixed_dictionaries(
         "fan_in_fan_out": st.booleans(),
         "ensure_weight_tying": st.booleans(),
         "init_lora_weights": values,
-        "target_modules": values,
+        "target_modules": st.one_of(st.lists(st.sampled_from(["proj", "experts"])), values),
+        "target_parameters": st.one_of(st.lists(targets, max_size=3), values),
         "trainable_token_indices": st.one_of(st.lists(st.integers(-1, 3)), values),
         "base_model_name_or_path": values,
         "revision": values,
     },
 )
-modules = st.sampled_from(["proj", "layers.0.proj", "embed_tokens", "lm_head", "model.embed_tokens", "", "0"])
-wrappers = st.sampled_from(["", ".base_layer", ".token_adapter", ".original_module", ".modules_to_save", ".default"])
+modules = st.sampled_from(
+    ["proj", "layers.0.proj", "embed_tokens", "lm_head", "model.embed_tokens", "mlp.experts", "", "0"]
+)
+wrappers = st.sampled_from(
+    ["", ".base_layer", ".base_layer.base_layer", ".token_adapter", ".original_module", ".modules_to_save", ".default"]
+)
 parts = st.sampled_from(
     [
         ".lora_A.weight",
@@ -115,7 +123,12 @@ plain = st.fixed_dictionaries(
         "ensure_weight_tying": st.booleans(),
         "trainable_token_indices": st.lists(st.integers(0, 5), max_size=2),
         "use_dora": st.booleans(),
+        "target_parameters": st.lists(targets, max_size=3),
     },
+)
+experts = st.sampled_from(
+    ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    + [f"mlp.experts.{number}.{part}_proj.weight" for number in (0, 1) for part in ("gate", "up", "down")]
 )
 lengths = st.sampled_from([2, 2, 3, 4])
 matrices = st.tuples(
@@ -127,13 +140,16 @@ matrices = st.tuples(
 @given(
     config=plain,
     held=st.dictionaries(names, matrices, min_size=1, max_size=6),
-    base=st.dictionaries(st.builds(lambda *pieces: "".join(pieces), modules, parts), matrices, max_size=5),
+    base=st.dictionaries(
+        st.one_of(st.builds(lambda *pieces: "".join(pieces), modules, parts), experts), matrices, max_size=5
+    ),
     tied=st.sampled_from([True, False, None, 5]),
 )
 def test_any_adapter_and_any_base(
     tmp_path: Path, config: dict[str, Any], held: dict[str, Any], base: dict[str, Any], tied: Any
 ) -> None:
-    """An adapter fits a base or is refused; what fits has all tensors of the base, and no change of another shape."""
+    """An adapter fits a base or is refused; what fits has all tensors of the base, and no change of another shape,
+    and is merged or refused, as zeros that DoRA gives a norm are."""
     write_weights(tmp_path / WEIGHTS_FILE, held)
     (tmp_path / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
     write_weights(tmp_path / "model.safetensors", base)
@@ -150,3 +166,5 @@ def test_any_adapter_and_any_base(
     for output in weights.outputs.values():
         for change in output.changes:
             assert all(size in (None, held) for size, held in zip(change.shape, output.shape, strict=True))
+        with suppress(ReleaseError):
+            assert whole_tensor(weights, output.name).shape == output.shape
