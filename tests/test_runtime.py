@@ -18,6 +18,7 @@ from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.gguf import GgufMetadata, write_ggufs
 from pipeline.weights.lora import read_adapter
 from pipeline.weights.merge import MergedWeights
+from pipeline.weights.safetensors import read_header
 from pipeline.weights.writing import write_merged
 from tests import tiny
 
@@ -27,6 +28,8 @@ pytest.importorskip("peft")
 PROMPT = "the quick brown fox"
 RENDERED = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
 QUESTIONS = Questions(prompts=(PROMPT,), max_tokens=6)
+# llama.cpp drops whitespace after Phi-3's special tokens only where a model's name says that it is one.
+METADATA = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +63,7 @@ def gguf(models: Path) -> Path:
     pytest.importorskip("xllamacpp")
     pytest.importorskip("conversion")
     weights = MergedWeights(open_checkpoint(models / "base"), read_adapter(models / "adapter"))
-    # llama.cpp drops whitespace after Phi-3's special tokens only where a model's name says that it is one.
-    metadata = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
-    write_ggufs(weights, models / "base", {"f32": models / "model.gguf"}, metadata, lambda _: None)
+    write_ggufs(weights, models / "base", {"f32": models / "model.gguf"}, METADATA, lambda _: None)
     return models / "model.gguf"
 
 
@@ -146,3 +147,24 @@ def test_nothing_is_left_running(models: Path) -> None:
             own.llama(QUESTIONS, "the GGUF", model=models / "none.gguf", rendered=("a",))
         raise ZeroDivisionError
     assert {child.pid for child in psutil.Process().children()} <= before
+
+
+def test_tokens_that_are_no_whole_character(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """A model that says the first byte of a character again and again, as one that spells an emoji in bytes begins to,
+    has the tokens and distributions that transformers tells of it."""
+    pytest.importorskip("xllamacpp")
+    base = tmp_path / "base"
+    shutil.copytree(models / "base", base)
+    header = read_header(base / "model.safetensors")
+    tensors = {name: header.read(name).copy() for name in header.tensors}
+    vocabulary = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    tensors["model.embed_tokens.weight"][:, 0] = 1000  # in the first dimension all tokens are alike
+    tensors["lm_head.weight"][vocabulary["<0xF0>"], 0] = 5
+    tiny.write_tensors(base / "model.safetensors", tensors)
+    weights = MergedWeights(open_checkpoint(base), read_adapter(models / "adapter"))
+    write_ggufs(weights, base, {"f32": tmp_path / "m.gguf"}, METADATA, lambda _: None)
+    reference = runtimes.transformers(QUESTIONS, "base + adapter", model=base, adapter=models / "adapter")
+    assert set(reference[0].ids) == {vocabulary["<0xF0>"]}
+    answers = runtimes.llama(forced(reference), "the GGUF", model=tmp_path / "m.gguf", rendered=(RENDERED,))
+    assert answers[0].ids == reference[0].ids
+    compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF")

@@ -46,6 +46,7 @@ class _Server:
         parameters.warmup = False
         parameters.cpuparams.n_threads = os.cpu_count() or 1
         self._server = xllamacpp.Server(parameters)
+        self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
 
     def post(self, path: str, document: dict[str, Any]) -> Any:
         request = urllib.request.Request(
@@ -63,21 +64,26 @@ class _Server:
 
     def generate(self, ids: list[int], most: int) -> tuple[str, list[int], list[_Distribution]]:
         """The greedy continuation: its text, its tokens with the one that ended it, and the
-        log-probabilities at each."""
-        answer = self.post(
-            "/completion",
-            {
-                "prompt": ids,
-                "n_predict": most,
-                "temperature": 0,
-                "n_probs": _TOP,
-                "return_tokens": True,
-                "cache_prompt": True,
-            },
-        )
-        steps = answer["completion_probabilities"]
-        distributions = [{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps]
-        return answer["content"], [step["id"] for step in steps], distributions
+        log-probabilities at each, or none where llama.cpp does not tell all of them."""
+        answer = self._complete(ids, most, {"return_tokens": True})
+        steps, tokens = answer.get("completion_probabilities", []), list(answer["tokens"])
+        # It leaves out tokens that end inside of a character, as bytes of an emoji do.
+        whole = [step["id"] for step in steps] == tokens
+        return answer["content"], tokens, [_distribution(step) for step in steps] if whole else []
+
+    def after(self, ids: list[int]) -> _Distribution:
+        """The log-probabilities of the next token."""
+        # Whatever is likely, a whole character is chosen; what is told is how likely each was.
+        (step,) = self._complete(ids, 1, {"logit_bias": [[self._letter, 1e6]]})["completion_probabilities"]
+        return _distribution(step)
+
+    def _complete(self, ids: list[int], most: int, more: dict[str, Any]) -> Any:
+        asked = {"prompt": ids, "n_predict": most, "temperature": 0, "n_probs": _TOP, "cache_prompt": True}
+        return self.post("/completion", asked | more)
+
+
+def _distribution(step: dict[str, Any]) -> _Distribution:
+    return {top["id"]: top["logprob"] for top in step["top_logprobs"]}
 
 
 def _answer(server: _Server, prompt: str, forced: list[int], most: int) -> Answer:
@@ -86,8 +92,8 @@ def _answer(server: _Server, prompt: str, forced: list[int], most: int) -> Answe
     along = [
         # As long as the own answer is the forced one, its distributions are those wanted.
         distributions[position]
-        if ids[:position] == forced[:position] and position < len(ids)
-        else server.generate(prompt_ids + forced[:position], 1)[2][0]
+        if ids[:position] == forced[:position] and position < len(distributions)
+        else server.after(prompt_ids + forced[:position])
         for position in range(len(forced))
     ]
     return Answer(prompt=prompt, prompt_ids=tuple(prompt_ids), ids=tuple(ids), text=text, logprobs=_table(along))
