@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,6 @@ def formula_phi3(folder: Path) -> MergedWeights:
 
     Neither random numbers nor the order of a sum decide a byte of it.
     """
-    from ml_dtypes import bfloat16
     from transformers import Phi3Config
 
     base = folder / "base"
@@ -329,13 +328,28 @@ def formula_phi3(folder: Path) -> MergedWeights:
             f"{prefix}.mlp.down_proj": (HIDDEN, inner),
         }
         norms += [f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"]
+    return of_formulas(folder, shapes, adapted, norms, rank=rank)
+
+
+def of_formulas(
+    folder: Path,
+    matrices: Mapping[str, tuple[int, int]],
+    adapted: Mapping[str, tuple[int, int]],
+    norms: Sequence[str],
+    *,
+    rank: int,
+) -> MergedWeights:
+    """A base and an adapter for some of its matrices, by their names and shapes, all of formulas."""
+    from ml_dtypes import bfloat16
+
     tensors = {
         f"{name}.weight": tiny.formula(shape, number) / 4096
-        for number, (name, shape) in enumerate((shapes | adapted).items())
+        for number, (name, shape) in enumerate({**matrices, **adapted}.items())
     }
     tensors |= {f"{name}.weight": 1 + tiny.formula((HIDDEN,), 500 + i, bits=5) / 128 for i, name in enumerate(norms)}
-    tiny.write_tensors(base / "model.safetensors", {name: array.astype(bfloat16) for name, array in tensors.items()})
-    return opened(base, tiny.exact_lora(folder / "adapter", adapted, rank=rank))
+    path = folder / "base" / "model.safetensors"
+    tiny.write_tensors(path, {name: array.astype(bfloat16) for name, array in tensors.items()})
+    return opened(folder / "base", tiny.exact_lora(folder / "adapter", adapted, rank=rank))
 
 
 def digest(reader: Any) -> str:
@@ -385,7 +399,6 @@ MIXTURE_LAYERS, EXPERTS = 8, 3
 
 def formula_mixtral(folder: Path) -> MergedWeights:
     """A Mixtral of formulas, as `formula_phi3`: with enough layers that the first ones differ, and adapted experts."""
-    from ml_dtypes import bfloat16
     from transformers import MixtralConfig
 
     base = folder / "base"
@@ -415,13 +428,7 @@ def formula_mixtral(folder: Path) -> MergedWeights:
         moe = f"{prefix}.block_sparse_moe.experts"
         adapted |= {f"{moe}.{expert}.w{part}": square for expert in range(EXPERTS) for part in (1, 2, 3)}
         norms += [f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"]
-    tensors = {
-        f"{name}.weight": tiny.formula(shape, number) / 4096
-        for number, (name, shape) in enumerate((matrices | adapted).items())
-    }
-    tensors |= {f"{name}.weight": 1 + tiny.formula((HIDDEN,), 500 + i, bits=5) / 128 for i, name in enumerate(norms)}
-    tiny.write_tensors(base / "model.safetensors", {name: array.astype(bfloat16) for name, array in tensors.items()})
-    return opened(base, tiny.exact_lora(folder / "adapter", adapted, rank=4))
+    return of_formulas(folder, matrices, adapted, norms, rank=4)
 
 
 def importances() -> dict[str, tuple[Array, Array]]:

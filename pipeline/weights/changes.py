@@ -44,6 +44,13 @@ class Change(Protocol):
         leave them."""
 
 
+def add_product(rows: Array, left: Array, right: Array) -> None:
+    """`rows += left @ right`."""
+    product = scratch("product", rows.shape, rows.dtype)
+    np.matmul(left, right, out=product)
+    rows += product
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowRank:
     """`W += scale * B @ A`, where A is (rank, in) and B is (out, rank).
@@ -73,9 +80,7 @@ class LowRank:
         left, right = (a.T, b.T) if self.transposed else (b, a)
 
         def apply(rows: Array, start: int, stop: int) -> None:
-            product = scratch("product", rows.shape, rows.dtype)
-            np.matmul(left[start:stop], right, out=product)
-            rows += product
+            add_product(rows, left[start:stop], right)
 
         return apply
 

@@ -8,12 +8,10 @@ rank * experts), go round the experts.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from pipeline.errors import ReleaseError
-from pipeline.weights.changes import Apply, Blocks, Read
+from pipeline.weights.changes import Apply, Blocks, Read, add_product
 from pipeline.weights.safetensors import SIZES, TensorEntry
-from pipeline.weights.scratch import Array, scratch
+from pipeline.weights.scratch import Array
 
 # What a parameter that transformers 5 has for all experts is in the files, where those have a tensor for
 # each expert: its parts, in the order of their rows (transformers, conversion_mapping.py).
@@ -60,9 +58,8 @@ class ExpertsLowRank:
             for expert in range(start // height, -(-stop // height)):
                 left, right = sides[expert]
                 first, last = max(start, expert * height), min(stop, (expert + 1) * height)
-                product = scratch("product", (last - first, rows.shape[1]), rows.dtype)
-                np.matmul(left[first - expert * height : last - expert * height], right, out=product)
-                rows[first - start : last - start] += product
+                of_expert = left[first - expert * height : last - expert * height]
+                add_product(rows[first - start : last - start], of_expert, right)
 
         return apply
 
@@ -89,9 +86,7 @@ class ExpertLowRank:
         b = b[self.first : self.first + self.outputs]
 
         def apply(rows: Array, start: int, stop: int) -> None:
-            product = scratch("product", rows.shape, rows.dtype)
-            np.matmul(b[start:stop], a, out=product)
-            rows += product
+            add_product(rows, b[start:stop], a)
 
         return apply
 
