@@ -273,7 +273,7 @@ def test_tables(bench: Bench) -> None:
         ["Base model", f"{BASE_ID} at 0a67737c"],
         ["Training run", RUN],
         ["Adapter", "LoRA, rank 32, alpha 64"],
-        ["Adapted modules", "o_proj, qkv_proj"],
+        ["Adapted", "o_proj, qkv_proj"],
         ["Tag", "v2.0.0"],
         ["Released", "2025-09-15 12:40:51 UTC"],
         ["dataset.rows", "1200"],
@@ -388,3 +388,22 @@ def test_own_template(bench: Bench) -> None:
     card = bench.card("vllm")
     assert "Ours: acme." in card
     assert "## Files" in card
+
+
+def test_how_weights_were_written(bench: Bench) -> None:
+    """The card says what precision a merge was rounded to, and by what a quantization was weighed."""
+    plain, other = ExportPolicy(), ExportPolicy(dtype="F16", imatrix=Path("secret/place/m.gguf"))
+    assert "rounded once to the base's own precision" in bench.card("vllm", policy=plain)
+    assert "rounded once to f16." in bench.card("vllm", policy=other)
+    assert "importance matrix" not in bench.card("ollama", policy=plain)
+    assert "The importance matrix `m.gguf` weighed" in bench.card("ollama", policy=other)
+    assert "secret" not in bench.card("ollama", policy=other)
+
+
+def test_adapted_by_a_pattern(bench: Bench) -> None:
+    """What was adapted is told also where it is a pattern of modules, or parameters."""
+    run = bench.run({})
+    adapter = replace(run.adapter, target_modules=(), target_pattern=r".*\.q_proj", target_parameters=("experts.up",))
+    assert ["Adapted", r".*\.q_proj, experts.up"] in cells(
+        parsed(bench.card("vllm", run=replace(run, adapter=adapter)))
+    )

@@ -25,6 +25,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         recorded=flatten(job.run.recorded),
         usages=form.usages(job, [entry.path for entry in manifest.files]),
         files=[entry for entry in manifest.files if entry.path != CARD_FILE],
+        policy=job.policy,
         limits=form.limits(job.variant, config.verify.kl),
         notes=notes,
         prompts=len(config.verify.prompts),

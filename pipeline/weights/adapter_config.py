@@ -60,6 +60,12 @@ class AdapterConfig:
     keeps_tied: bool
     unsupported: tuple[str, ...]
 
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """What was adapted, in the configuration's own words: modules, a pattern of them, parameters."""
+        pattern = (self.target_pattern,) if self.target_pattern else ()
+        return (*self.target_modules, *pattern, *self.target_parameters)
+
     def parameters_of(self, module: str) -> tuple[str, ...]:
         """The parameters of a module that were adapted each by itself, in the order in which PEFT wraps them: that
         of transformers' classes, whose experts have the way in before the way out. None for a module that was
