@@ -254,7 +254,7 @@ def lint_code(context: Context) -> None:
     context.run(f"{sys.executable} -m mypy")
 
 
-@task(help={"name": "startup, tags, merge or package; default: all"})
+@task(help={"name": "startup, tags, export or package; default: all"})
 def bench(context: Context, name: str = "") -> None:
     """Measure this program against what a user would use instead."""
     for module in [name] if name else ["startup", "tags", "export", "package"]:

@@ -17,6 +17,7 @@ gguf = pytest.importorskip("gguf")
 
 SUMS = np.array([[2, 4, 6, 8], [5, 5, 5, 5]], np.float32)
 COUNTS = np.array([[2], [0]], np.float32)
+WHERE: dict[str, Any] = {"dataset": None, "chunks": 0}
 MEANS = [[1, 2, 3, 4], [1, 1, 1, 1]]
 
 
@@ -73,17 +74,31 @@ def test_older_format(tmp_path: Path) -> None:
 
 def test_tensor_that_was_not_measured() -> None:
     """A tensor without numbers is encoded without; so is the embedding, whose numbers are never of its size."""
-    imatrix = Imatrix(name="m", values={"token_embd.weight": np.ones(3, np.float32)}, dataset=None, chunks=0)
+    imatrix = Imatrix(name="m", values={"token_embd.weight": np.ones(3, np.float32)}, **WHERE)
     assert imatrix.of("blk.0.x.weight", (5, 4)) is None
     assert imatrix.of("token_embd.weight", (5, 4)) is None
 
 
 def test_another_model(tmp_path: Path) -> None:
     """Numbers for another number of columns are of another model."""
-    imatrix = Imatrix(name="m", values={"x.weight": np.ones(3, np.float32)}, dataset=None, chunks=0)
+    imatrix = Imatrix(name="m", values={"x.weight": np.ones(3, np.float32)}, **WHERE)
     with pytest.raises(ReleaseError, match=r"has 3 numbers for x\.weight, which has 4 columns") as caught:
         imatrix.of("x.weight", (5, 4))
     assert caught.value.remedy
+
+
+def test_model_of_which_nothing_was_measured() -> None:
+    """A matrix that no tensor of a model is in would do nothing: it is refused, as is one of other sizes."""
+    imatrix = Imatrix(name="m", values={"x.weight": np.ones(4, np.float32)}, **WHERE)
+    imatrix.check({"x.weight": (5, 4), "y.weight": (5, 4)})
+    with pytest.raises(ReleaseError, match="no numbers for any tensor") as caught:
+        imatrix.check({"y.weight": (5, 4)})
+    assert caught.value.remedy
+    with pytest.raises(ReleaseError, match="has 4 numbers"):
+        imatrix.check({"x.weight": (5, 8)})
+    two = Imatrix(name="m", values={"x.weight": np.ones(4, np.float32), "y.weight": np.ones(4, np.float32)}, **WHERE)
+    with pytest.raises(ReleaseError, match=r"for y\.weight"):
+        two.check({"x.weight": (5, 4), "y.weight": (5, 8)})
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + bytes(40), b"no such thing", struct.pack("<i", -3)])

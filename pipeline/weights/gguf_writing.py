@@ -104,6 +104,9 @@ def write_tensors(
         sources = stack.enter_context(Sources())
         stack.enter_context(one_blas_thread())
         adapter = AdapterTensors(weights.adapter)
+        if imatrix is not None:  # before hours of encoding
+            shapes = {name: tuple(models[0].info(name).shape) for name in models[0].names}
+            imatrix.check({name: shape for name, shape in shapes.items() if may_be_quantized(name, shape)})
         every = True
         for name in models[0].names:
             wanted = [model for model in models if model.lacks(name)]

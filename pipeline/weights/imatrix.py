@@ -47,6 +47,15 @@ class Imatrix:
             )
         return values.reshape(experts, columns)
 
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ReleaseError when it is of a model with other tensors than these."""
+        found = [self.of(name, shape) for name, shape in shapes.items()]
+        if all(importance is None for importance in found):
+            raise ReleaseError(
+                f"the importance matrix {self.name} has no numbers for any tensor of this model",
+                remedy="make one of this model with llama-imatrix, or leave it out",
+            )
+
 
 def read_imatrix(path: Path) -> Imatrix:
     """Read an importance matrix. Raises ReleaseError for a file that is none, is damaged, or is not finite."""
