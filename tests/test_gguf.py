@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ReleaseError, ToolError
-from pipeline.weights import ggml
+from pipeline.weights import ggml, k_quants
 from pipeline.weights.checkpoint import open_checkpoint
 from pipeline.weights.gguf import GgufMetadata, write_ggufs
 from pipeline.weights.imatrix import read_imatrix
@@ -384,10 +384,14 @@ GOLDEN: Mapping[str, str] = {
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="ggml's encoders round otherwise where multiply-add is fused"
 )
-def test_bytes_of_llama_quantize(tmp_path: Path) -> None:
-    """Every quantization type has the tensors that llama.cpp's own converter and llama-quantize write, bit by bit."""
+@pytest.mark.parametrize("encode", [ggml.encode, k_quants.encode], ids=["ggml", "quick"])
+def test_bytes_of_llama_quantize(tmp_path: Path, encode: Any) -> None:
+    """Every quantization type has the tensors that llama.cpp's own converter and llama-quantize write, bit by bit,
+    whether ggml encodes them or what is quicker."""
     weights = formula_phi3(tmp_path)
-    found = {quant: digest(written(weights, tmp_path / f"{quant}.gguf", quant)) for quant in QUANTS}
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in QUANTS}
+    write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, encode=encode)
+    found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == GOLDEN, json.dumps(found, indent=4)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from pipeline.errors import ReleaseError, ToolError
 from pipeline.files import write_json
 from pipeline.progress import Advance
-from pipeline.weights import ggml
+from pipeline.weights import ggml, k_quants
 from pipeline.weights.converter import import_converter
-from pipeline.weights.gguf_writing import write_tensors
+from pipeline.weights.gguf_writing import Encode, write_tensors
 from pipeline.weights.imatrix import Imatrix
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
@@ -25,6 +25,9 @@ from pipeline.weights.rows import AdapterTensors, whole_tensor
 
 # The converter's output type that keeps a base of this dtype as it is.
 _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
+
+# Numbers of a model from which compiling a quicker encoder takes less time than it saves.
+_COMPILED_FROM = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +49,16 @@ def write_ggufs(
     *,
     max_shard: int | None = None,
     imatrix: Imatrix | None = None,
+    encode: Encode | None = None,
 ) -> None:
     """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
     `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
     files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
     folder of ours with the configuration, the tokenizer and links to the base's weights. `imatrix` weighs what is
-    lost. `advance` counts bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture
-    or cannot convert it, ReleaseError when a GGUF would lack what the adapter changes.
+    lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
+    counts bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture or cannot
+    convert it, ReleaseError when a GGUF would lack what the adapter changes.
     """
     import_converter()
     import torch
@@ -74,11 +79,16 @@ def write_ggufs(
                 f"llama.cpp's converter cannot convert {model.name}: {error!r}",
                 remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
             ) from error
-        every = write_tensors(writings, weights, merged.streamed, imatrix, advance)
+        encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
+        every = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}
         streamed = {held for name, names in merged.streamed.items() if name in written for held in names}
         merged.check(merged.computed | streamed)
+
+
+def _size_of(weights: MergedWeights) -> int:
+    return sum(output.source.entry.elements for output in weights.outputs.values())
 
 
 def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:

@@ -22,6 +22,8 @@ from pipeline.weights.sources import Sources
 # Rows that are encoded by one worker at a time, in float32 bytes.
 _CHUNK_BYTES = 4 << 20
 
+# Encodes rows (rows, columns) of float32 in a type of ggml's, as `ggml.encode` does.
+Encode = Callable[[Array, int], Array]
 # A block of a tensor's rows: the number of its first one, and what computes them in float32.
 _Block = tuple[int, Callable[[], Array]]
 
@@ -84,6 +86,7 @@ def write_tensors(
     writings: Sequence[Any],
     weights: MergedWeights,
     streamed: Mapping[str, Sequence[str]],
+    encode: Encode,
     imatrix: Imatrix | None,
     advance: Advance,
 ) -> bool:
@@ -91,7 +94,8 @@ def write_tensors(
     same order; returns whether every tensor was written now, into one of them at least.
 
     `streamed` are the tensors that the converter takes as they are, one or several on top of each other, by the
-    names of the merged model's; their rows never are in memory together. `imatrix` is what tells how much columns
+    names of the merged model's; their rows never are in memory together. `encode` is what encodes rows where no
+    importance matrix weighs them. `imatrix` is what tells how much columns
     matter. `advance` counts bytes of encoded tensors. Raises ReleaseError where `imatrix` is of another model.
     """
     with ExitStack() as stack:
@@ -114,7 +118,7 @@ def write_tensors(
             every = every and bool(wanted)
             if wanted:
                 blocks = _streamed(adapter, outputs, sources) if outputs else None
-                _write_tensor(name, wanted, blocks, imatrix, advance)
+                _write_tensor(name, wanted, blocks, encode, imatrix, advance)
             for model in models:
                 info = model.info(name)
                 if model not in wanted and may_be_quantized(name, info.shape):
@@ -127,10 +131,12 @@ def _write_tensor(
     name: str,
     models: Sequence[_GgufFiles],
     blocks: Iterator[_Block] | None,
+    plain: Encode,
     imatrix: Imatrix | None,
     advance: Advance,
 ) -> None:
-    """Write a tensor that comes in these blocks, or, where there are none, as the converter computes it."""
+    """Write a tensor that comes in these blocks, or, where there are none, as the converter computes it; `plain`
+    encodes without an importance matrix."""
     infos = [model.info(name) for model in models]
     if not may_be_quantized(name, infos[0].shape):
         for model, info in zip(models, infos, strict=True):
@@ -143,7 +149,9 @@ def _write_tensor(
     def encode(block: _Block) -> dict[int, Array]:
         start, compute = block
         rows = compute()
-        return {kind: _encoded(rows, kind, start, shape[-2], importance) for kind in types}
+        if importance is None:
+            return {kind: plain(rows, kind) for kind in types}
+        return {kind: _weighed(rows, kind, start, shape[-2], importance) for kind in types}
 
     for encoded in in_order(encode, blocks if blocks is not None else _whole(infos[0].tensor)):
         for model, info in zip(models, infos, strict=True):
@@ -151,10 +159,8 @@ def _write_tensor(
             advance(encoded[info.dtype.value].nbytes)
 
 
-def _encoded(rows: Array, kind: int, start: int, height: int, importance: Array | None) -> Array:
+def _weighed(rows: Array, kind: int, start: int, height: int, importance: Array) -> Array:
     """Rows from `start` on, in a type; each expert of `height` rows has its own importance of columns."""
-    if importance is None:
-        return ggml.encode(rows, kind)
     parts = []
     for expert in range(start // height, -(-(start + len(rows)) // height)):
         first, last = max(start, expert * height) - start, min(start + len(rows), (expert + 1) * height) - start
