@@ -69,7 +69,7 @@ _KL = {
 }
 _DEFAULT = ("q4_k_m",)
 _EXPERT = re.compile(r"\.experts\.\d+\.")
-# torch, transformers and a large vocabulary; a Phi-3-mini takes 330 MB in all.
+# torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
 
 
