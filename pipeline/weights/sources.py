@@ -1,7 +1,6 @@
 """The files that a merge reads, which have to stay what they were when their headers were read."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,11 +32,6 @@ class Source:
         except EndedEarly:
             raise _cut_off(output) from None
         self._check(output)
-
-    def soon(self, start: int, length: int) -> None:
-        """Have the kernel begin to read a range, where it takes such advice."""
-        with suppress(AttributeError, OSError):
-            os.posix_fadvise(self.descriptor, start, length, os.POSIX_FADV_WILLNEED)
 
     def _check(self, output: Output) -> None:
         now = os.fstat(self.descriptor)
