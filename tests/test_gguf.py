@@ -1,5 +1,6 @@
 """Base + adapter into a GGUF in one pass: what is in the file, byte by byte."""
 
+import gc
 import hashlib
 import json
 import logging
@@ -514,3 +515,20 @@ def test_bytes_of_llama_quantize_for_experts(tmp_path: Path, measured: bool) -> 
     write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, imatrix=imatrix)
     found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == (GOLDEN_IMATRIX if measured else GOLDEN_MIXTURE), json.dumps(found, indent=4)
+
+
+def test_computed_tensors_are_let_go(tmp_path: Path) -> None:
+    """What the converter permutes is whole in memory one tensor at a time, however many layers there are."""
+    from conversion.base import LazyTorchTensor
+
+    base = tiny.llama(tmp_path / "base", layers=6)
+    tiny.tokenizer(base)
+    weights = opened(base, tiny.adapter(base, tmp_path / "adapter"))
+    held: list[int] = []
+
+    def count(_: int) -> None:
+        held.append(sum(type(thing) is LazyTorchTensor and thing._data is not None for thing in gc.get_objects()))
+
+    write_ggufs(weights, base, {"q8_0": tmp_path / "m.gguf"}, METADATA, count)
+    # A tensor, and the steps that it was computed in.
+    assert max(held) <= 6, held

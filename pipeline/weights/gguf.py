@@ -103,6 +103,7 @@ def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path
     source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
     writing = streaming(model, source_type, target, metadata_override=override)
     writing.prepare_tensors()
+    merged.handed.clear()  # each would keep what is computed of it
     merged.check(merged.taken)
     return writing
 

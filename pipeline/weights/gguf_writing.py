@@ -95,8 +95,8 @@ def write_tensors(
 
     `streamed` are the tensors that the converter takes as they are, one or several on top of each other, by the
     names of the merged model's; their rows never are in memory together. `encode` is what encodes rows where no
-    importance matrix weighs them. `imatrix` is what tells how much columns
-    matter. `advance` counts bytes of encoded tensors. Raises ReleaseError where `imatrix` is of another model.
+    importance matrix weighs them; `imatrix` tells how much columns matter. `advance` counts bytes of encoded
+    tensors. Raises ReleaseError where `imatrix` is of another model.
     """
     with ExitStack() as stack:
         models = []
