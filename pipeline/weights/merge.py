@@ -113,10 +113,10 @@ class MergedWeights:
 
     @property
     def prepared(self) -> int:
-        """The most memory that the adapter takes in float32 while a tensor is merged and the next one is prepared,
-        in bytes."""
+        """The most memory that the adapter takes in float32 while tensors of two files are merged and the next ones are
+        prepared, in bytes."""
         sizes = (sum(entry.elements for change in o.changes for entry in change.tensors) for o in self.outputs.values())
-        return 2 * 4 * max(sizes, default=0)
+        return 4 * 4 * max(sizes, default=0)
 
     def _outputs(self, replaced: Mapping[str, TensorEntry], changes: Mapping[str, tuple[Change, ...]]) -> list[Output]:
         outputs = []
