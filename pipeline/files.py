@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import shutil
+import struct
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -136,6 +138,25 @@ def set_aside(descriptor: int, size: int) -> None:
             raise OSError(number, os.strerror(number))
 
 
+# Has a range of a file share the blocks of another's (Linux, ioctl_ficlonerange(2)).
+_FICLONERANGE = 0x4020940D
+
+
+def share_range(source: int, target: int, start: int, length: int, at: int) -> bool:
+    """Whether the whole blocks of a range are from now on those of another open file: the file system has to be able
+    to do that, and the range to begin in the same place of a block in both."""
+    block = os.fstatvfs(target).f_frsize
+    before = -start % block
+    shared = (length - before) // block * block
+    if sys.platform != "linux" or (start - at) % block or shared <= 0:
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start + before, shared, at + before))
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
 class EndedEarly(OSError):
     """A file is shorter than it was."""
 
@@ -145,9 +166,10 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
 
     Raises EndedEarly when the source ends before `length` bytes.
     """
+    block = os.fstatvfs(target).f_frsize
     copied = 0
     while copied < length:
-        wanted = min(length - copied, 64 << 20)
+        wanted = min(_shareable(start + copied, at + copied, length - copied, block), 64 << 20)
         try:
             done = os.copy_file_range(source, target, wanted, start + copied, at + copied)
         except (
@@ -161,6 +183,14 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
             raise EndedEarly(f"the file ended {length - copied} bytes before its header says")
         copied += done
         advance(done)
+
+
+def _shareable(start: int, at: int, length: int, block: int) -> int:
+    """How much to copy at once, so that a file system that can share whole blocks between files does: up to where a
+    block begins, then whole blocks, then what is left."""
+    if (start - at) % block:
+        return length
+    return min(-start % block, length) or length - length % block or length
 
 
 def copy_file(source: Path, target: Path, advance: Advance = silent) -> None:

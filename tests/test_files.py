@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.files import (
     remove_leftovers,
     set_aside,
     sha256_of,
+    share_range,
     size_of_leftovers,
     write_json,
     write_text,
@@ -267,6 +269,72 @@ def test_ranges(tmp_path: Path, start: int, length: int, at: int) -> None:
     with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
         copy_range(source.fileno(), target.fileno(), start, length, at)
     expected = b"." * at + b"0123456789"[start : start + length] + b"." * (30 - at - length)
+    assert (tmp_path / "target").read_bytes() == expected
+
+
+# In blocks of a file system: where a range begins in both files, its length, and its whole blocks.
+IN_BLOCKS = [
+    (0.0, 0.0, 3.0, (0, 3)),
+    (0.25, 0.25, 3.0, (1, 2)),
+    (0.25, 2.25, 3.5, (1, 2)),
+    (1.0, 0.0, 2.75, (1, 2)),
+    (0.25, 0.5, 4.0, None),
+    (0.25, 0.25, 0.5, None),
+    (0.25, 0.25, 0.75, None),
+    (0.0, 0.0, 0.5, None),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not have these calls")
+@pytest.mark.parametrize(("start", "at", "length", "whole"), IN_BLOCKS)
+def test_whole_blocks_can_be_shared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: float,
+    at: float,
+    length: float,
+    whole: tuple[int, int] | None,
+) -> None:
+    """Where a range lies alike in both files, the file system is asked for its whole blocks and for the rest apart:
+    asked for all together, it would share none."""
+    block = os.statvfs(tmp_path).f_frsize
+    asked: list[tuple[int, int, int]] = []
+    kernel_copies = os.copy_file_range
+
+    def copies(source: int, target: int, count: int, from_: int, to: int) -> int:
+        asked.append((from_, count, to))
+        return kernel_copies(source, target, count, from_, to)
+
+    def shares(target: int, request: int, packed: bytes) -> None:
+        _, from_, count, to = struct.unpack("qQQQ", packed)
+        asked.append((from_, count, to))
+
+    data = os.urandom(6 * block)
+    (tmp_path / "source").write_bytes(data)
+    (tmp_path / "target").write_bytes(b".")
+    begin, place, size = int(start * block), int(at * block), int(length * block)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
+        monkeypatch.setattr(os, "copy_file_range", copies)
+        copy_range(source.fileno(), target.fileno(), begin, size, place)
+        alike = [part for part in asked if part[0] % block == part[1] % block == part[2] % block == 0]
+        asked.clear()
+        monkeypatch.setattr("fcntl.ioctl", shares)
+        assert share_range(source.fileno(), target.fileno(), begin, size, place) == bool(whole)
+    expected = [(whole[0] * block, whole[1] * block, place - begin + whole[0] * block)] if whole else []
+    assert alike == expected
+    assert asked == expected
+    assert (tmp_path / "target").read_bytes()[place : place + size] == data[begin : begin + size]
+
+
+def test_sharing_changes_no_bytes(tmp_path: Path) -> None:
+    """A file system that can share gives the target the source's bytes; one that cannot leaves it alone."""
+    block = os.statvfs(tmp_path).f_frsize
+    data, before = os.urandom(4 * block), b"." * 4 * block
+    (tmp_path / "source").write_bytes(data)
+    (tmp_path / "target").write_bytes(before)
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
+        shared = share_range(source.fileno(), target.fileno(), 100, 3 * block, 100)
+    expected = before[:block] + data[block : 3 * block] + before[3 * block :] if shared else before
     assert (tmp_path / "target").read_bytes() == expected
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ReleaseError
+from pipeline.weights import sources, writing
 from pipeline.weights.checkpoint import open_checkpoint
+from pipeline.weights.layout import lay_out
 from pipeline.weights.lora import read_adapter
 from pipeline.weights.merge import MergedWeights
 from pipeline.weights.writing import write_merged
@@ -177,3 +179,30 @@ def test_a_disk_without_room(tmp_path: Path) -> None:
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     assert done.stdout == f"OSError {errno.EFBIG} []\n"
+
+
+def test_room_is_set_aside_for_what_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file shares what is copied before its room is set aside: some file systems would keep both."""
+    base = tiny.llama(tmp_path / "base")
+    weights = MergedWeights(open_checkpoint(base), read_adapter(tiny.adapter(base, tmp_path / "adapter")))
+    happened: list[tuple[int, ...]] = []
+    set_aside = writing.set_aside
+
+    def shares(source: int, target: int, start: int, length: int, at: int) -> bool:
+        happened.append((start, length, at))
+        return False
+
+    def sets_aside(descriptor: int, size: int) -> None:
+        happened.append((size,))
+        set_aside(descriptor, size)
+
+    monkeypatch.setattr(sources, "share_range", shares)
+    monkeypatch.setattr(writing, "set_aside", sets_aside)
+    write_merged([(weights, folder_of(tmp_path / "merged"))])
+    (shard,) = lay_out(weights).shards
+    copied = [(output, at) for output, at in shard.tensors if output.copied]
+    assert copied
+    assert happened == [
+        *((output.source.entry.start, output.nbytes, at) for output, at in copied),
+        (shard.size,),
+    ]

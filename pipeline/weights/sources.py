@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.errors import ReleaseError
-from pipeline.files import EndedEarly, copy_range
+from pipeline.files import EndedEarly, copy_range, share_range
 from pipeline.weights.merge import Output
 from pipeline.weights.safetensors import Header, stamp_of
 
@@ -32,6 +32,11 @@ class Source:
         except EndedEarly:
             raise _cut_off(output) from None
         self._check(output)
+
+    def share(self, target: int, start: int, length: int, at: int) -> None:
+        """Have another open file share the blocks of a range, where the file system can do that; `copy` is still
+        needed, and takes no time for them."""
+        share_range(self.descriptor, target, start, length, at)
 
     def _check(self, output: Output) -> None:
         now = os.fstat(self.descriptor)

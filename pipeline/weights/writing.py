@@ -55,13 +55,17 @@ class _Sink:
         # Writers of one file wait for each other in the kernel, and burn a core while they do.
         self._one_writer = threading.Lock()
 
-    def open(self) -> None:
+    def open(self, sources: Sources) -> None:
         """Make the file, if it is not yet there."""
         if self._descriptor >= 0:
             return
         partial = self._made.enter_context(new_file(self._target))
         self._descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._made.callback(os.close, self._descriptor)
+        for output, at in self._shard.tensors:
+            if output.copied:  # what is shared needs no room
+                entry = output.source.entry
+                sources.of(output).share(self._descriptor, entry.start, entry.nbytes, at)
         set_aside(self._descriptor, self._shard.size)
         self.write(memoryview(self._shard.header), 0)
 
@@ -151,7 +155,7 @@ def _pieces_of(tensors: Sequence[Sequence[_Place]], sources: Sources) -> Iterato
     for users in tensors:
         source = sources.of(users[0].output)
         for user in users:
-            user.sink.open()
+            user.sink.open(sources)
         if all(user.output.copied for user in users):
             yield from _copies(users, source)
         else:
