@@ -67,7 +67,7 @@ class AdapterTensors:
         if key in self._kept:
             return self._kept[key]
         tensor = self._adapter.weights.read(entry.name)
-        converted = tensor.astype(work)
+        converted = tensor.astype(work, copy=False)
         self.check(entry.name, tensor, converted)
         if kept:
             if len(self._kept) >= _KEPT:

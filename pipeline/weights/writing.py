@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from pipeline.weights.merge import MergedWeights, Output
 from pipeline.weights.rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
 from pipeline.weights.sources import Source, Sources
 
-# How much is copied at a time, so that no worker is kept long.
+# What a worker does at a time: bytes to copy, or blocks to merge. Less would have the workers wait for the interpreter,
+# which hands out the work; more would keep one alone at a file's end.
 _COPIED_BYTES = 8 << 20
+_MERGED_BLOCKS = 8
 # Files that are written side by side: while one worker is in the kernel with one, the next can go on with another.
 _FILES = 2
 # What the adapters' tensors may take in float32 for the models that are merged side by side.
@@ -181,17 +184,19 @@ def _merges(users: Sequence[_Place], source: Source) -> Iterator[_Piece]:
     stored = SourceRows(users[0].output, source)
     merged = [(user, MergedRows(user.adapter, user.output, stored)) for user in users]
 
-    def merge(start: int, stop: int) -> int:
+    def merge(blocks: Sequence[tuple[int, int]]) -> int:
         written = 0
-        rows = stored.read(start, stop)
-        for user, model in merged:
-            data = model.merge(rows, start, stop).reshape(-1).view(np.uint8).data
-            user.sink.write(data, user.at + start * model.row_nbytes)
-            written += data.nbytes
+        for start, stop in blocks:
+            rows = stored.read(start, stop)
+            for user, model in merged:
+                data = model.merge(rows, start, stop).reshape(-1).view(np.uint8).data
+                user.sink.write(data, user.at + start * model.row_nbytes)
+                written += data.nbytes
         return written
 
-    for start, stop in stored.blocks():
-        yield _Piece(write=partial(merge, start, stop))
+    blocks = stored.blocks()
+    while some := list(islice(blocks, _MERGED_BLOCKS)):
+        yield _Piece(write=partial(merge, some))
 
 
 def _side_by_side(users: Sequence[_Place]) -> Iterator[list[_Place]]:
