@@ -10,12 +10,22 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Each worker has memory of its own, and no disk keeps up with more.
+_MOST_WORKERS = 32
+
+
+def cores() -> int:
+    """The processor cores that this process may use: a container or a scheduler may leave it a few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
 
 def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in the order of the items, which are taken as they are needed; what fails ends the rest."""
-    workers = os.cpu_count() or 1
+    workers = min(cores(), _MOST_WORKERS)
     ahead: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(workers + 1)  # one may wait for the disk
+    pool = ThreadPoolExecutor(workers)  # one more took longer, also with files that had to come from the disk
     try:
         for item in items:
             ahead.append(pool.submit(work, item))

@@ -1,12 +1,13 @@
 """Work on all cores, in order; and streams that are taken in turns."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from pipeline.pool import in_order, in_turns
+from pipeline.pool import cores, in_order, in_turns
 
 
 def test_results_are_in_order() -> None:
@@ -48,6 +49,21 @@ def test_items_are_taken_as_they_are_needed() -> None:
     next(results)
     assert len(taken) < 1_000
     results.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say what may be used")
+@pytest.mark.parametrize(("allowed", "workers"), [(1, 1), (3, 3), (200, 32)])
+def test_workers(monkeypatch: pytest.MonkeyPatch, allowed: int, workers: int) -> None:
+    """There is a worker for each core that this process may use, up to a number."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)))
+    assert cores() == allowed
+    at_once = threading.Barrier(workers)
+
+    def work(_: int) -> int:
+        at_once.wait(timeout=60)
+        return threading.get_ident()
+
+    assert len(set(in_order(work, range(2 * workers)))) == workers
 
 
 def test_turns() -> None:

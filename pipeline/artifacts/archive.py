@@ -18,6 +18,7 @@ from typing import Any
 from isal import igzip_threaded
 
 from pipeline.files import files_below, new_file, write_text
+from pipeline.pool import cores
 from pipeline.progress import Advance, silent
 
 SUMS_FILE = "SHA256SUMS"
@@ -44,9 +45,7 @@ def write_archive(folder: Path, target: Path, moment: datetime, advance: Advance
     with new_file(target) as partial:
         with partial.open("wb") as raw:
             sink = _HashingSink(raw)
-            with igzip_threaded.open(
-                sink, "wb", compresslevel=_LEVEL, threads=os.cpu_count() or 1, block_size=_BLOCK
-            ) as packed:
+            with igzip_threaded.open(sink, "wb", compresslevel=_LEVEL, threads=cores(), block_size=_BLOCK) as packed:
                 _write_tar(folder, packed, int(moment.timestamp()), advance)
         archive = Archive(path=target, size=sink.size, sha256=sink.digest.hexdigest())
     return archive

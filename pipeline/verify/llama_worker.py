@@ -6,7 +6,6 @@ GGUF's to say.
 """
 
 import json
-import os
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import xllamacpp
 
+from pipeline.pool import cores
 from pipeline.verify.answers import Answer, Answers
 from pipeline.verify.worker import serve
 
@@ -44,7 +44,7 @@ class _Server:
         parameters.n_parallel = 1
         parameters.n_gpu_layers = 0
         parameters.warmup = False
-        parameters.cpuparams.n_threads = os.cpu_count() or 1
+        parameters.cpuparams.n_threads = cores()
         self._server = xllamacpp.Server(parameters)
         self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
 
