@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.errors import ReleaseError
+from pipeline.weights.bf16 import can_round, round_to_bf16
 from pipeline.weights.dtypes import DTYPES
 from pipeline.weights.lora import Adapter
 from pipeline.weights.merge import MergedWeights, Output
@@ -115,9 +116,7 @@ class MergedRows:
         if self.output.copied:
             return stored
         with quiet():
-            total = self._changed(stored, start, stop)
-            merged = total if total.dtype == DTYPES[self.output.dtype] else self._narrowed(total)
-            fits = _fits(total, _largest(self.output.dtype, total.dtype))
+            merged, fits = self._rounded(self._changed(stored, start, stop))
         if not fits:
             raise ReleaseError(
                 f"{self.output.name} is not finite in {self.output.dtype} after the merge",
@@ -139,10 +138,16 @@ class MergedRows:
             np.copyto(floats, rows, casting="unsafe")
         return floats
 
-    def _narrowed(self, total: Array) -> Array:
-        merged = scratch("merged", total.shape, DTYPES[self.output.dtype])
+    def _rounded(self, total: Array) -> tuple[Array, bool]:
+        """Numbers in the output's dtype, and whether they are finite there."""
+        dtype = DTYPES[self.output.dtype]
+        if total.dtype == dtype:
+            return total, _fits(total, math.inf)
+        merged = scratch("merged", total.shape, dtype)
+        if (total.dtype, self.output.dtype) == (np.float32, "BF16") and can_round():
+            return merged, round_to_bf16(total, merged)
         np.copyto(merged, total, casting="unsafe")
-        return merged
+        return merged, _fits(total, _largest(self.output.dtype))
 
     def _changed(self, stored: Array, start: int, stop: int) -> Array:
         total = scratch("total", stored.shape, self._work)
@@ -201,10 +206,8 @@ def _fits(values: Array, limit: float) -> bool:
     return not flat.size or bool(flat.max() < limit and flat.min() > -limit)
 
 
-def _largest(dtype: str, work: "np.dtype[Any]") -> float:
+def _largest(dtype: str) -> float:
     """The first number that is rounded to infinity: half a step above the largest of a dtype."""
-    if DTYPES[dtype] == work:
-        return math.inf
     info: Any = ml_dtypes.finfo(DTYPES[dtype])  # type: ignore[no-untyped-call]
     largest = float(info.max)
     return largest + 2.0 ** math.floor(math.log2(largest)) * float(info.eps) / 2
