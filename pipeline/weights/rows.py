@@ -144,7 +144,7 @@ class MergedRows:
         if total.dtype == dtype:
             return total, _fits(total, math.inf)
         merged = scratch("merged", total.shape, dtype)
-        if (total.dtype, self.output.dtype) == (np.float32, "BF16") and can_round():
+        if total.dtype == np.float32 and self.output.dtype == "BF16" and can_round():
             return merged, round_to_bf16(total, merged)
         np.copyto(merged, total, casting="unsafe")
         return merged, _fits(total, _largest(self.output.dtype))
