@@ -4,6 +4,7 @@ and given back by the kernel every time, which takes longer than the arithmetic 
 import math
 import mmap
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def _memory(size: int) -> Array:
         return np.empty(size, np.uint8)
     size = -(-size // _LARGE_PAGE) * _LARGE_PAGE
     mapped = mmap.mmap(-1, size + _LARGE_PAGE)
-    mapped.madvise(mmap.MADV_HUGEPAGE)
+    with suppress(OSError):  # a kernel that was built without large pages
+        mapped.madvise(mmap.MADV_HUGEPAGE)
     buffer = np.frombuffer(mapped, np.uint8)
     start = -buffer.ctypes.data % _LARGE_PAGE
     return buffer[start : start + size]
