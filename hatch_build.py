@@ -24,7 +24,7 @@ class CompileHook(BuildHookInterface):
         library = source.with_name(f"lib{source.stem}.so")
         library.unlink(missing_ok=True)
         if sys.platform == "win32" or not _compile(source, library):
-            self.app.display_warning(f"{_SOURCE} was not compiled, for want of a C compiler: merging will take longer")
+            self.app.display_warning(f"{_SOURCE} could not be compiled: merging will take longer")
             return
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data.update(pure_python=False, tag=f"py3-none-{platform}")

@@ -145,13 +145,11 @@ _FICLONERANGE = 0x4020940D
 def share_range(source: int, target: int, start: int, length: int, at: int) -> bool:
     """Whether the whole blocks of a range are from now on those of another open file: the file system has to be able
     to do that, and the range to begin in the same place of a block in both."""
-    block = os.fstatvfs(target).f_frsize
-    before = -start % block
-    shared = (length - before) // block * block
-    if sys.platform != "linux" or (start - at) % block or shared <= 0:
+    before, whole = _whole_blocks(target, start, length, at)
+    if sys.platform != "linux" or not whole:
         return False
     try:
-        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start + before, shared, at + before))
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start + before, whole, at + before))
     except OSError:  # another file system, or one that cannot
         return False
     return True
@@ -166,10 +164,11 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
 
     Raises EndedEarly when the source ends before `length` bytes.
     """
-    block = os.fstatvfs(target).f_frsize
     copied = 0
     while copied < length:
-        wanted = min(_shareable(start + copied, at + copied, length - copied, block), 64 << 20)
+        # A file system that can share blocks does so only for whole ones that are asked for apart.
+        before, whole = _whole_blocks(target, start + copied, length - copied, at + copied)
+        wanted = min(before or whole or length - copied, 64 << 20)
         try:
             done = os.copy_file_range(source, target, wanted, start + copied, at + copied)
         except (
@@ -185,12 +184,14 @@ def copy_range(source: int, target: int, start: int, length: int, at: int, advan
         advance(done)
 
 
-def _shareable(start: int, at: int, length: int, block: int) -> int:
-    """How much to copy at once, so that a file system that can share whole blocks between files does: up to where a
-    block begins, then whole blocks, then what is left."""
+def _whole_blocks(target: int, start: int, length: int, at: int) -> tuple[int, int]:
+    """How many bytes of a range come before its first whole block, and how many are in whole blocks; none where it
+    does not begin in the same place of a block in both files."""
+    block = os.fstatvfs(target).f_frsize
     if (start - at) % block:
-        return length
-    return min(-start % block, length) or length - length % block or length
+        return 0, 0
+    before = min(-start % block, length)
+    return before, (length - before) // block * block
 
 
 def copy_file(source: Path, target: Path, advance: Advance = silent) -> None:
