@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_SOURCE = "pipeline/weights/bf16.c"
+_SOURCE = "pipeline/tagship/weights/bf16.c"
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from invoke import Collection, Context, Exit, Task, task
-
-from pipeline.options import OPTIONS, read_options
-from pipeline.positional import PositionalName
+from tagship.cli.options import OPTIONS, read_options
+from tagship.cli.positional_name import PositionalName
 
 COMMON = ("config", "json")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
@@ -59,12 +58,12 @@ def verb(
 
 
 def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
-    from pipeline.console import Console
-    from pipeline.errors import ReleaseError
+    from tagship.system.console import Console
+    from tagship.system.errors import ReleaseError
 
     console = Console()
     try:
-        from pipeline.commands.session import open_session
+        from tagship.cli.session import open_session
 
         options = read_options({key: value for key, value in given.items() if key in planned})
         with open_session(given.get("config"), options, console) as session:
@@ -85,67 +84,67 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str])
 @verb(*EXPORTING, "repo-name", "private")
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
-    from pipeline.commands import releasing
+    from tagship.cli import releases
 
-    return releasing.plan(session) if dry_run else releasing.release(session)
+    return releases.plan(session) if dry_run else releases.release(session)
 
 
 @verb(*EXPORTING, "output", "repo-name", "private")
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
-    from pipeline.commands import releasing
+    from tagship.cli import releases
 
-    return releasing.plan(session)
+    return releases.plan(session)
 
 
 @verb(*EXPORTING, "output", repeated=("run",))
 def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
-    from pipeline.commands import releasing
+    from tagship.cli import releases
 
-    return releasing.plan(session) if dry_run else releasing.export(session)
+    return releases.plan(session) if dry_run else releases.export(session)
 
 
 @verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
-    from pipeline import steps
-    from pipeline.commands import releasing
+    from tagship.cli import releases
+    from tagship.release import steps
 
-    return releasing.on_exports(session, path, steps.VERIFY_ONLY)
+    return releases.on_exports(session, path, steps.VERIFY_ONLY)
 
 
 @verb("tag", "run", "format", "quant", "at", "path", *COMMON)
 def package(session: Any, path: str | None, **given: Any) -> Any:
     """Make the reproducible archive of an export."""
-    from pipeline import steps
-    from pipeline.commands import releasing
+    from tagship.cli import releases
+    from tagship.release import steps
 
-    return releasing.on_exports(session, path, steps.PACKAGE_ONLY)
+    return releases.on_exports(session, path, steps.PACKAGE_ONLY)
 
 
 @verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
 def card(session: Any, path: str | None, **given: Any) -> Any:
     """Render the model card of an export."""
-    from pipeline import steps
-    from pipeline.commands import releasing
+    from tagship.cli import releases
+    from tagship.release import steps
 
-    return releasing.on_exports(session, path, steps.CARD_ONLY)
+    return releases.on_exports(session, path, steps.CARD_ONLY)
 
 
 @verb(*RELEASING, "path", "repo-name", "private")
 def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     """Verify an export and upload it."""
-    from pipeline import steps
-    from pipeline.commands import releasing
+    from tagship.cli import releases
+    from tagship.release import steps
 
-    return releasing.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
+    return releases.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
 
 
 @verb("tag", *COMMON)
 def version(session: Any, json: bool, **given: Any) -> Any:
     """Print the version that a tag carries."""
-    from pipeline.commands import names
+    from tagship.cli import names
 
     document = names.version(session)
     if not json:
@@ -156,7 +155,7 @@ def version(session: Any, json: bool, **given: Any) -> Any:
 @verb(*COMMON)
 def runs(session: Any, json: bool, **given: Any) -> Any:
     """List the training runs, newest first."""
-    from pipeline.commands import names
+    from tagship.cli import names
 
     listed = names.runs(session)
     if not json:
@@ -168,23 +167,23 @@ def runs(session: Any, json: bool, **given: Any) -> Any:
 @verb("tag", "map", "hub", "yes", *COMMON)
 def migrate(session: Any, map: list[str], yes: bool, **given: Any) -> Any:
     """Give date-based artifacts and repos versioned names; a plan first, --yes applies it."""
-    from pipeline.commands import migrating
+    from tagship.cli.migrate import migrate_names
 
-    return migrating.migrate(session, map, yes=yes)
+    return migrate_names(session, map, yes=yes)
 
 
 @verb("tag", "run", "format", "hub", *COMMON)
 def doctor(session: Any, tag: str | None, **given: Any) -> Any:
     """Say what would stop a release here; --tag: why a tag triggers what it does."""
-    from pipeline.commands import doctoring
+    from tagship.cli.doctor import diagnose, explain_tag
 
-    return doctoring.explain_tag(session, tag) if tag else doctoring.doctor(session)
+    return explain_tag(session, tag) if tag else diagnose(session)
 
 
 @verb("name", "new", "base", "run", "dataset", "rank", "alpha", "epochs", "field", "at", *COMMON)
 def name(session: Any, name: str, new: bool, field: list[str], json: bool, **given: Any) -> Any:
     """Say what a name says; --new: make a training run's name."""
-    from pipeline.commands import names
+    from tagship.cli import names
 
     document = names.new_name(session, given, field) if new else names.name(session, name)
     if not json:
@@ -195,7 +194,7 @@ def name(session: Any, name: str, new: bool, field: list[str], json: bool, **giv
 @verb("name", "message", "push", "run", "dry-run", *COMMON)
 def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool, **given: Any) -> Any:
     """Check what has to be true before tagging, then create an annotated tag."""
-    from pipeline.commands import versions
+    from tagship.cli import versions
 
     return versions.tag(session, name, message=message, push=push, dry_run=dry_run)
 
@@ -203,15 +202,15 @@ def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool,
 @verb("hub", *COMMON)
 def tags(session: Any, json: bool, **given: Any) -> Any:
     """List version tags by stream, newest version first."""
-    from pipeline.commands import listing
+    from tagship.cli.tags import tags_as_json, tags_as_lines
 
-    sys.stdout.writelines(listing.document(session) if json else listing.lines(session))
+    sys.stdout.writelines(tags_as_json(session) if json else tags_as_lines(session))
 
 
 @verb("stream", "part", "pre", "push", "run", "hub", *COMMON, flags={"tag": "create the tag"})
 def bump(session: Any, tag: bool, push: bool, json: bool, **given: Any) -> Any:
     """Say the next version of a stream, and why; --tag creates it."""
-    from pipeline.commands import versions
+    from tagship.cli import versions
 
     document = versions.bump(session, given["stream"], given["part"], given["pre"])
     if tag or push:
@@ -224,7 +223,7 @@ def bump(session: Any, tag: bool, push: bool, json: bool, **given: Any) -> Any:
 @verb("tag", "stream", "write", "run", "hub", *COMMON)
 def notes(session: Any, stream: str | None, write: bool, json: bool, **given: Any) -> Any:
     """Write release notes from the commits since the stream's last tag."""
-    from pipeline.commands import versions
+    from tagship.cli import versions
 
     document = versions.notes(session, stream, write=write)
     if not json:
@@ -235,9 +234,9 @@ def notes(session: Any, stream: str | None, write: bool, json: bool, **given: An
 @verb("port", "root", "config")
 def hub(session: Any, port: int, root: str | None, **given: Any) -> None:
     """Serve the embedded Hub in the foreground."""
-    from pipeline.commands import serving
+    from tagship.cli.hub import serve_hub
 
-    serving.serve_hub(session, port, root)
+    serve_hub(session, port, root)
 
 
 @task

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["pipeline.weights", "json", "gguf"]):
-    from pipeline.errors import ReleaseError
-    from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
-    from pipeline.weights.checkpoint import INDEX_FILE, open_checkpoint
-    from pipeline.weights.imatrix import read_imatrix
-    from pipeline.weights.lora import read_adapter
-    from pipeline.weights.safetensors import read_header
+with atheris.instrument_imports(include=["tagship.weights", "tagship.gguf", "json", "gguf"]):
+    from tagship.gguf.imatrix import read_imatrix
+    from tagship.system.errors import ReleaseError
+    from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
+    from tagship.weights.checkpoint import INDEX_FILE, open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.safetensors import read_header
 
 _HEADER = b'{"a.lora_A.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'
 _SEEDS: Mapping[str, bytes] = {

@@ -32,7 +32,7 @@ def main() -> None:
 
 def ours(folder: Path) -> None:
     """Pack with tagship, checksum included."""
-    from pipeline.artifacts.archive import write_archive
+    from tagship.artifacts.archive import write_archive
 
     write_archive(folder / "base", folder / "ours.tar.gz", datetime.fromtimestamp(0, UTC))
 

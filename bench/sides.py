@@ -10,10 +10,10 @@ from pathlib import Path
 
 def ours(folder: Path, *adapters: str) -> None:
     """Merge with tagship: one adapter, or several of them from one reading."""
-    from pipeline.weights.checkpoint import open_checkpoint
-    from pipeline.weights.lora import read_adapter
-    from pipeline.weights.merge import MergedWeights
-    from pipeline.weights.writing import write_merged
+    from tagship.weights.checkpoint import open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
+    from tagship.weights.merge_writer import write_merged
 
     models = []
     for path in [folder / "adapters" / name for name in adapters] or [folder / "adapter"]:
@@ -28,10 +28,10 @@ def gguf(folder: Path, *quants: str) -> None:
     import logging
     import shutil
 
-    from pipeline.weights.checkpoint import open_checkpoint
-    from pipeline.weights.gguf import GgufMetadata, write_ggufs
-    from pipeline.weights.lora import read_adapter
-    from pipeline.weights.merge import MergedWeights
+    from tagship.gguf.conversion import GgufMetadata, write_ggufs
+    from tagship.weights.checkpoint import open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
 
     logging.disable(logging.WARNING)
     weights = MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter"))

@@ -112,7 +112,7 @@ def quiet_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Any]:
     """An embedded Hub that runs."""
-    from pipeline.hub.server.app import EmbeddedHub
+    from tagship.hub_server.app import EmbeddedHub
 
     with EmbeddedHub(root=tmp_path / "hub") as running:
         yield running

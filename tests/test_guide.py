@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tagship.cli.options import Options
+from tagship.naming.clock import parse_moment
+from tagship.naming.tags import read_tag, version_tags
+from tagship.policy.config import Config, load_config
+from tagship.release.plan import Plan, make_plan
+from tagship.release.targets import Target
+from tagship.system.git import Repository
 
-from pipeline.config import Config, load_config
-from pipeline.git import Repository
-from pipeline.naming.clock import parse_moment
-from pipeline.naming.tag import read_tag, version_tags
-from pipeline.options import Options
-from pipeline.plan import Plan, make_plan
-from pipeline.targets import Target
 from tests.conftest import COMMITTED, RUN, GitFolder, WriteRun
 
 EXPORTED = "20250915-124051"

@@ -47,8 +47,8 @@ def test_wheel_with_what_was_compiled(tmp_path: Path) -> None:
 def test_wheel_where_nothing_can_be_compiled(tmp_path: Path, compiler: str) -> None:
     """Without a compiler that does its work, installing works nevertheless, and the wheel is for all machines; a
     library of an earlier build is not taken for this one's."""
-    (tmp_path / "tree/pipeline/weights").mkdir(parents=True)
-    (tmp_path / "tree/pipeline/weights/libbf16.so").write_bytes(b"of an earlier build")
+    (tmp_path / "tree/pipeline/tagship/weights").mkdir(parents=True)
+    (tmp_path / "tree/pipeline/tagship/weights/libbf16.so").write_bytes(b"of an earlier build")
     name, files = wheel(tmp_path, CC=compiler)
     assert files == ["bf16.c", "bf16.py"]
     assert name.endswith("-py3-none-any.whl")

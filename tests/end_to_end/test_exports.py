@@ -132,11 +132,11 @@ def test_bad_importance_matrix(project: Project, content: bytes | None, code: in
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.commands.session import open_session
-from pipeline.console import Console
-from pipeline.exporting import export_together, job_of
-from pipeline.hub.fetch import fetch_base, locate_base
-from pipeline.options import Options
+from tagship.cli.session import open_session
+from tagship.system.console import Console
+from tagship.release.export_store import export_together, job_of
+from tagship.hub.fetch import fetch_base, locate_base
+from tagship.cli.options import Options
 form, most = sys.argv[1], int(sys.argv[2])
 done = 0
 def advance(written):

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from tagship.hub_server.app import EmbeddedHub
 
-from pipeline.hub.server.app import EmbeddedHub
 from tests.end_to_end.conftest import Project
 
 # One format: what is tried here is the order of things, and the others are made alike.

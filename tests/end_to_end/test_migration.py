@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from tagship.hub_server.app import EmbeddedHub
 
-from pipeline.hub.server.app import EmbeddedHub
 from tests.end_to_end.conftest import Project
 
 ARTIFACT, NEW_ARTIFACT = "vllm-adapter-20250915.tar.gz", "vllm-adapter-v2.0.0.tar.gz"

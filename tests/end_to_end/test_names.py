@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tagship.cli.names import described, name, new_name
+from tagship.cli.options import Options
+from tagship.cli.session import open_session
+from tagship.system.console import Console
+from tagship.system.errors import ReleaseError, UsageError
 
-from pipeline.commands.names import described, name, new_name
-from pipeline.commands.session import open_session
-from pipeline.console import Console
-from pipeline.errors import ReleaseError, UsageError
-from pipeline.options import Options
 from tests.conftest import POLICY, RUN, GitFolder, WriteRun
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 

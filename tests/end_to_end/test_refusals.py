@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tagship.hub_server.app import EmbeddedHub, Role
 
-from pipeline.hub.server.app import EmbeddedHub, Role
 from tests.end_to_end.conftest import NEWEST_RUN, Finished, Project
 
 RUNS = "examples/avro/adapters"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard, snapshot_download
+from tagship.hub_server.app import EmbeddedHub
+from tagship.verify.questions import Questions
+from tagship.verify.runtimes.processes import Runtimes
 
-from pipeline.hub.server.app import EmbeddedHub
-from pipeline.verify.answers import Questions
-from pipeline.verify.runtime import Runtimes
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
 PROMPT = "Write an AVRO schema for Customer with fields id: long, email: string"

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from tagship.hub_server.app import EmbeddedHub, Role
 
-from pipeline.hub.server.app import EmbeddedHub, Role
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
 

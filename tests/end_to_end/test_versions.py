@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from tagship.cli import versions
+from tagship.cli.doctor import diagnose, explain_tag
+from tagship.cli.options import Options
+from tagship.cli.session import Session, open_session
+from tagship.cli.tags import tags_as_json, tags_as_lines
+from tagship.hub_server.app import EmbeddedHub
+from tagship.system.console import Console
+from tagship.system.errors import ReleaseError, UsageError
 
-from pipeline.commands import doctoring, listing, versions
-from pipeline.commands.session import Session, open_session
-from pipeline.console import Console
-from pipeline.errors import ReleaseError, UsageError
-from pipeline.hub.server.app import EmbeddedHub
-from pipeline.options import Options
 from tests.conftest import PHI3, POLICY, RUN, GitFolder, WriteRun
 from tests.end_to_end.conftest import Project
 
@@ -79,7 +81,7 @@ def doctor(in_session: Callable[..., Any]) -> Call:
     """`invoke doctor`, in this process."""
 
     def call(name: str | None = None) -> Any:
-        explain = (lambda session: doctoring.explain_tag(session, name)) if name else doctoring.doctor
+        explain = (lambda session: explain_tag(session, name)) if name else diagnose
         return in_session(explain)
 
     return call
@@ -90,7 +92,7 @@ def tags(in_session: Callable[..., Any]) -> Call:
     """`invoke tags --json`, in this process."""
 
     def call(**options: Any) -> Any:
-        return json.loads("".join(in_session(lambda session: list(listing.document(session)), **options)))
+        return json.loads("".join(in_session(lambda session: list(tags_as_json(session)), **options)))
 
     return call
 
@@ -686,7 +688,7 @@ def test_list_for_people(folder: GitFolder, in_session: Callable[..., Any]) -> N
     for number in range(12):
         folder.git("tag", f"nightly-{number:02}")
     folder.git("tag", "v1.0.0", "--message", "First")
-    text = "".join(in_session(lambda session: list(listing.lines(session))))
+    text = "".join(in_session(lambda session: list(tags_as_lines(session))))
     assert "semantic  (v{version})\n  v1.0.0                   2025-09-15  not pushed, not released  First\n" in text
     assert "model  (model-v{version})\n  none\n" in text
     assert text.endswith("nightly-09 and 2 more\n")

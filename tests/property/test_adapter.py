@@ -8,14 +8,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from pipeline.errors import ReleaseError
-from pipeline.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
-from pipeline.weights.checkpoint import open_checkpoint
-from pipeline.weights.lora import Adapter, read_adapter
-from pipeline.weights.merge import MergedWeights
-from pipeline.weights.rows import whole_tensor
-from pipeline.weights.safetensors import SIZES
+from tagship.system.errors import ReleaseError
+from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
+from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import Adapter, read_adapter
+from tagship.weights.merge import MergedWeights
+from tagship.weights.merged_rows import whole_tensor
+from tagship.weights.safetensors import SIZES
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

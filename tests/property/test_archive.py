@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.artifacts.archive import write_archive
+from tagship.artifacts.archive import write_archive
 
 MOMENT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 

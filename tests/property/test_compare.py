@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
-from pipeline.verify.compare import kl_divergence
+from tagship.verify.comparison import kl_divergence
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -4,11 +4,10 @@ from datetime import date
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
-from pipeline.errors import ReleaseError
-from pipeline.history.changelog import entry, insert
-from pipeline.history.conventional import Part, co_authors, part_of, read_message
-from pipeline.history.remote import commit_link, compare_link, web_address
+from tagship.history.changelog import entry, insert
+from tagship.history.conventional import Part, co_authors, part_of, read_message
+from tagship.history.web_links import commit_link, compare_link, web_address
+from tagship.system.errors import ReleaseError
 
 PIECES = st.sampled_from(
     [

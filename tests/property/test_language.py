@@ -6,8 +6,7 @@ from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.naming.language import Language, letters, one_of, repeated, sequence, text, two_readings
+from tagship.naming.language import Language, letters, one_of, repeated, sequence, text, two_readings
 
 ALPHABET = "ab-"
 LONGEST = 5

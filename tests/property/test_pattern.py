@@ -8,10 +8,9 @@ from typing import Any
 from huggingface_hub.utils import validate_repo_id
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-
-from pipeline.naming.fields import NUMBER, WORD, PatternError, Vocabulary
-from pipeline.naming.pattern import Pattern
-from pipeline.naming.places import HUB
+from tagship.naming.fields import NUMBER, WORD, PatternError, Vocabulary
+from tagship.naming.name_rules import HUB
+from tagship.naming.pattern import Pattern
 
 WORDS = string.ascii_letters + string.digits + "._"
 words = st.text(WORDS, min_size=1, max_size=12)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tagship.system.errors import ReleaseError
+from tagship.weights.dtypes import DTYPES
+from tagship.weights.safetensors import SIZES, Header, read_header
 
-from pipeline.errors import ReleaseError
-from pipeline.weights.dtypes import DTYPES
-from pipeline.weights.safetensors import SIZES, Header, read_header
 from tests.tiny import write_tensors
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -3,15 +3,14 @@
 import semver
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from pipeline.commands.listing import _precedence
-from pipeline.errors import ReleaseError, UsageError
-from pipeline.history.bump import Reason, decide
-from pipeline.history.conventional import Part
-from pipeline.naming.fields import is_semver
-from pipeline.naming.meant import probably_meant, why_no_stream
-from pipeline.naming.pattern import Pattern
-from pipeline.naming.tag import EXPORT, Stream, read_tag, version_tags
+from tagship.cli.tags import _precedence
+from tagship.history.bump import Reason, decide
+from tagship.history.conventional import Part
+from tagship.naming.fields import is_semver
+from tagship.naming.pattern import Pattern
+from tagship.naming.tag_hints import probably_meant, why_no_stream
+from tagship.naming.tags import EXPORT, Stream, read_tag, version_tags
+from tagship.system.errors import ReleaseError, UsageError
 
 numbers = st.integers(0, 30).map(str) | st.from_regex(r"[1-9][0-9]{0,20}", fullmatch=True)
 identifiers = numbers | st.from_regex(r"[0-9]*[A-Za-z-][0-9A-Za-z-]{0,3}", fullmatch=True)

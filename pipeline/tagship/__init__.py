@@ -1,0 +1,1 @@
+"""Tag a commit, ship a model: releases a fine-tuned language model in every format its users run."""

@@ -1,0 +1,134 @@
+"""release.json: what a published folder is, and the checksum of everything in it.
+
+It is in every export and so in every archive and repository: what was released can be told, and
+checked, from the published files alone.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+from tagship.system.files import files_below, sha256_of, write_json
+from tagship.system.pool import in_order
+from tagship.system.progress import Advance, silent
+
+MANIFEST_FILE = "release.json"
+CARD_FILE = "README.md"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """A file of a release: POSIX path below the folder, size in bytes, SHA-256 in hexadecimal."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
+    the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
+    by which the next version is decided."""
+
+    tagship: str
+    format: str
+    quant: str | None
+    repo_id: str
+    version: str | None
+    tag: str | None
+    commit: str
+    exported: datetime
+    run: str
+    fields: Mapping[str, Any]
+    base_model: str
+    base_revision: str | None
+    license: str
+    files: tuple[FileEntry, ...]
+    model: Mapping[str, Any] | None = None
+
+
+def tool_version() -> str:
+    """The version of tagship that is running."""
+    return version("tagship")
+
+
+def list_files(folder: Path, advance: Advance = silent) -> tuple[FileEntry, ...]:
+    """Every file of a folder but its manifest, hashed. `advance` counts bytes."""
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder) if path != folder / MANIFEST_FILE]
+    return tuple(in_order(lambda name: file_entry(folder, name, advance), names))
+
+
+def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:
+    """One file of a folder, hashed."""
+    path = folder / name
+    return FileEntry(path=name, size=path.stat().st_size, sha256=sha256_of(path, advance))
+
+
+def with_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
+    """A manifest that lists a file as it is now, in place of what it listed under that name."""
+    others = [entry for entry in manifest.files if entry.path != name]
+    files = sorted([*others, file_entry(folder, name)], key=lambda entry: entry.path)
+    return replace(manifest, files=tuple(files))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write release.json into the folder that it describes."""
+    document = {"schema": _SCHEMA} | asdict(manifest)
+    document["exported"] = manifest.exported.isoformat()
+    document["fields"] = {
+        key: value.isoformat() if isinstance(value, datetime) else value for key, value in manifest.fields.items()
+    }
+    write_json(folder / MANIFEST_FILE, document)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read release.json. Raises ReleaseError when the folder has none or it is not ours."""
+    path = folder / MANIFEST_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("schema") != _SCHEMA:
+            raise ReleaseError(f"{path} is of a newer tagship", remedy="pip install --upgrade tagship")
+        document["exported"] = datetime.fromisoformat(document["exported"])
+        document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
+        return Manifest(**document)
+    except FileNotFoundError:
+        raise ReleaseError(
+            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReleaseError(f"{path} is malformed: {error!r}", remedy="export again") from None
+
+
+def manifests_below(folder: Path) -> list[Manifest]:
+    """What the exports in a folder say of themselves, by their names; a damaged one says nothing."""
+    found = []
+    for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
+        with suppress(ReleaseError):
+            found.append(read_manifest(path.parent))
+    return found
+
+
+def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:
+    """Raise ReleaseError that names every file that is missing, extra or changed since the manifest.
+
+    Without `hashes` only sizes are compared, which is quick.
+    """
+    listed = {entry.path: entry for entry in manifest.files}
+    found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    found.pop(MANIFEST_FILE, None)
+    problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
+    problems += [f"{name} is not in {MANIFEST_FILE}" for name in sorted(found.keys() - listed.keys())]
+    for name in sorted(listed.keys() & found.keys()):
+        entry, path = listed[name], found[name]
+        if path.stat().st_size != entry.size or (hashes and sha256_of(path) != entry.sha256):
+            problems.append(f"{name} was changed")
+    if problems:
+        raise ReleaseError(f"{folder} is not what was exported: {'; '.join(problems)}", remedy="export it again")

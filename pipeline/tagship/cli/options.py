@@ -1,0 +1,93 @@
+"""What the command line says beyond release.toml. Cheap to import: `invoke --list` needs the table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tagship.naming.clock import parse_moment
+
+# What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "tag": (None, "the version tag to release; default: the one at HEAD, if there is one"),
+    "run": (None, "the training run: a name below [project] runs, or a path; default: the newest"),
+    "base": (None, "the base model in place of the run's own: a Hub id or a folder"),
+    "format": ([], "a format to release; may be repeated; default: all of release.toml"),
+    "quant": ([], "a quantization type, such as q4_k_m; may be repeated"),
+    "imatrix": (None, "an importance matrix of llama-imatrix, to quantize by"),
+    "hub": (None, "the Hub: a URL, or 'embedded'"),
+    "at": (None, "the time for names as YYYYMMDD-HHMMSS in UTC; default: SOURCE_DATE_EPOCH, else now"),
+    "config": (None, "the policy file; default: release.toml"),
+    "output": (None, "the folder that exports go to"),
+    "path": (None, "the folder of one export"),
+    "repo-name": (None, "the repo's name in place of the policy's"),
+    "private": (False, "make the repo private"),
+    "dry-run": (False, "print the plan and do nothing"),
+    "yes": (False, "do not ask"),
+    "json": (False, "print one JSON document on standard output"),
+    "name": ("", "a name, or a version tag"),
+    "new": (False, "make the name of a new training run"),
+    "dataset": (None, "the data that the run was trained on, in a word"),
+    "rank": (None, "the adapter's rank"),
+    "alpha": (None, "the adapter's alpha"),
+    "epochs": (None, "the epochs that it was trained for"),
+    "field": ([], "a field of [naming.fields], as NAME=VALUE; may be repeated"),
+    "stream": (None, "a stream of version tags; default: the first of [tags]"),
+    "part": (None, "major, minor or patch, in place of what the changes ask for"),
+    "pre": (None, "make a prerelease with this label, such as rc"),
+    "message": (None, "the tag's message; default: the release notes"),
+    "push": (False, "push the tag, which lets CI release it"),
+    "write": (False, "write the notes into the changelog, below a heading for the version"),
+    "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
+    "port": (8765, "the port on 127.0.0.1"),
+    "root": (None, "the folder that holds the repositories"),
+}
+# Those that become fields of Options, by the names they have there.
+_PLANNED = {
+    "tag": "tag",
+    "run": "run",
+    "base": "base",
+    "format": "formats",
+    "quant": "quants",
+    "hub": "hub",
+    "repo_name": "repo_name",
+    "private": "private",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says beyond the policy; None and empty mean "as the policy says".
+
+    `more_runs` are those after the first one, of the tasks that take several.
+    """
+
+    tag: str | None = None
+    run: str | None = None
+    more_runs: tuple[str, ...] = ()
+    base: str | None = None
+    formats: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    imatrix: Path | None = None
+    hub: str | None = None
+    at: datetime | None = None
+    output: Path | None = None
+    repo_name: str | None = None
+    private: bool = False
+
+
+def read_options(given: Mapping[str, Any]) -> Options:
+    """The options as a task got them. Raises UsageError for a time that is none."""
+    values = {field: given[key] for key, field in _PLANNED.items() if given.get(key)}
+    for field in ("formats", "quants"):
+        values[field] = tuple(values.get(field, ()))
+    if isinstance(given.get("run"), list) and given["run"]:
+        values["run"], *more = dict.fromkeys(given["run"])
+        values["more_runs"] = tuple(more)
+    if given.get("at"):
+        values["at"] = parse_moment(given["at"])
+    for field in ("output", "imatrix"):
+        if given.get(field):
+            values[field] = Path(given[field]).absolute()
+    return Options(**values)

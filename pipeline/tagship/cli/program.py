@@ -1,0 +1,34 @@
+"""`tagship`: the Invoke tasks as a console command, for repositories without a tasks.py."""
+
+import importlib.util
+from importlib.metadata import version
+from pathlib import Path
+
+from invoke import Collection, Exit, Program
+from invoke.exceptions import ParseError
+
+_REPOSITORY = Path(__file__).parents[3] / "tasks.py"
+_INSTALLED = Path(__file__).parents[1] / "_shipped" / "tasks.py"
+
+
+class _Program(Program):
+    def parse_tasks(self) -> None:
+        try:
+            super().parse_tasks()
+        except ParseError as error:  # Invoke itself would end with 1, which means a failed release
+            raise Exit(str(error), code=2) from None
+
+
+def main() -> None:
+    """Run a task; mistakes in the options end with exit code 2."""
+    _Program(name="tagship", binary="tagship", namespace=_tasks(), version=version("tagship")).run()
+
+
+def _tasks() -> Collection:
+    path = _INSTALLED if _INSTALLED.is_file() else _REPOSITORY
+    spec = importlib.util.spec_from_file_location("tagship_tasks", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    namespace: Collection = module.namespace
+    return namespace

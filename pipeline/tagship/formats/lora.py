@@ -1,0 +1,82 @@
+"""lora: the adapter as PEFT saved it, pointing at its base model on the Hub."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from tagship.naming.name_rules import Place
+from tagship.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
+from tagship.system.files import copy_file, write_json
+from tagship.system.progress import Advance
+from tagship.system.toml_reader import Reader
+from tagship.verify.questions import Answers, Limits, Questions
+from tagship.verify.runtimes.processes import Runtimes
+from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
+
+_MEMORY = 100 << 20
+
+
+class _Lora:
+    name = "lora"
+    modules: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
+
+    def configure(self, table: Reader) -> None:
+        """This format has no settings of its own."""
+
+    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return (Variant(quant=None, kind="lora", prefix="lora", label="lora"),)
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        from tagship.weights.lora import read_weights
+
+        size = read_weights(job.run.path).size
+        return Footprint(disk=size, memory=_MEMORY, work=size)
+
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        for job, folder in parts:
+            _export(job, folder, advance)
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+        return runtimes.transformers(
+            questions, "the lora export", model=job.base.path, adapter=folder, tokenizer=folder
+        )
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        return Limits(kl=1e-6, same_tokens=True)
+
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
+        serve = (
+            f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
+            f"--lora-modules {job.run.name}={job.repo_id}"
+        )
+        return (
+            Usage(title="PEFT", language="python", code=load),
+            Usage(title="vLLM", language="shell", code=serve),
+        )
+
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
+        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
+
+
+def _vllm_rank(rank: int) -> int:
+    """The smallest rank that vLLM can be told which holds this one (vllm/config/lora.py)."""
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
+
+
+FORMAT = _Lora()
+
+
+def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
+    copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
+    config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
+    # Trainers record the path that they loaded; users have the Hub.
+    config |= {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
+    write_json(folder / CONFIG_FILE, config)
+    for name, source in model_files(job.base, job.run.path).items():
+        if name in matching_files(source.parent, TOKENIZER_FILES):
+            copy_file(source, folder / name)

@@ -1,0 +1,105 @@
+"""What formats share: opening base + adapter, and the files that go with the weights."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tagship.formats.protocol import ExportJob
+from tagship.runs.base_folder import model_files, vocabulary_rows
+from tagship.system.errors import ReleaseError
+from tagship.system.files import copy_file, write_json
+from tagship.weights.checkpoint import open_checkpoint
+
+if TYPE_CHECKING:
+    from tagship.weights.merge import MergedWeights
+
+_CONFIG_FILE = "config.json"
+_TOKENIZER_FILE = "tokenizer.json"
+
+
+def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
+    """Base and adapter, checked to fit each other and the tokenizer.
+
+    `dtype` is what the floats are converted to, None to keep the base's. Raises ReleaseError,
+    tensor by tensor, when they don't fit.
+    """
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
+
+    weights = MergedWeights(open_checkpoint(job.base.path), read_adapter(job.run.path), dtype)
+    _check_vocabulary(job, weights)
+    return weights
+
+
+def copy_model_files(job: ExportJob, weights: "MergedWeights", folder: Path) -> None:
+    """Put configuration, tokenizer and chat template into an export; the configuration says what the
+    merge changed."""
+    for name, source in model_files(job.base, job.run.path).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(source, target)
+    if changed := weights.config_changes():
+        config = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+        write_json(folder / _CONFIG_FILE, with_changes(config, changed))
+
+
+def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with other values, in the place where it has them: also inside `text_config`."""
+    if "dtype" in changes:  # torch_dtype, as transformers before 4.56 called it
+        changes = changes | {"torch_dtype": changes["dtype"]}
+    inner = config.get("text_config")
+    inner = inner if isinstance(inner, dict) else {}
+    changed = dict(config)
+    if inner:
+        # What neither says has a default, and runtimes ask either of the two about tied embeddings.
+        known = {key: value for key, value in changes.items() if key in (*inner, "tie_word_embeddings")}
+        changed["text_config"] = inner | known
+    for key, value in changes.items():
+        if key in config or (key not in inner and key != "torch_dtype"):
+            changed[key] = value
+    return changed
+
+
+def _check_vocabulary(job: ExportJob, weights: "MergedWeights") -> None:
+    """Raise ReleaseError when a token of the tokenizer would have no row in the embedding, or the embedding has
+    fewer rows than the configuration says."""
+    declared = weights.config_changes().get("vocab_size", vocabulary_rows(job.base.path))
+    held = _embedding_rows(weights)
+    if declared is not None and held is not None and held < declared:
+        raise ReleaseError(
+            f"config.json of the base model in {job.base.path} has vocab_size {declared}, its embedding {held} rows",
+            remedy="fetch the model again, whole",
+        )
+    rows = declared if held is None else held
+    tokenizer = model_files(job.base, job.run.path).get(_TOKENIZER_FILE)
+    if rows is None or tokenizer is None:
+        return
+    tokens = _tokens_of(tokenizer)
+    # Some bases have tokens that nothing embeds, such as an image's in a model of text alone.
+    if tokens > max(rows, _tokens_of(job.base.path / _TOKENIZER_FILE)):
+        raise ReleaseError(
+            f"{tokenizer} has the token id {tokens - 1}, but the model has {rows} rows",
+            remedy="the run resized the vocabulary: it needs its embeddings saved with it (modules_to_save)",
+        )
+
+
+def _embedding_rows(weights: "MergedWeights") -> int | None:
+    """The rows of the embedding; None where a model has none that is known, or several."""
+    from tagship.weights.tied_embeddings import embeddings_of
+
+    names = embeddings_of(weights.outputs)
+    return weights.outputs[names[0]].shape[0] if len(names) == 1 else None
+
+
+def _tokens_of(tokenizer: Path) -> int:
+    """One more than the largest token id of a tokenizer.json; 0 where there is none."""
+    if not tokenizer.is_file():
+        return 0
+    try:
+        document = json.loads(tokenizer.read_text(encoding="utf-8"))
+        vocabulary = document["model"].get("vocab") or ()
+        # A list of pieces in the order of their ids, or ids by piece.
+        last = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
+        return 1 + max([last, *(token["id"] for token in document.get("added_tokens") or ())])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReleaseError(f"{tokenizer} is no tokenizer of the tokenizers library: {error!r}") from None

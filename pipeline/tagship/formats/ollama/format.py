@@ -1,0 +1,251 @@
+"""ollama: one GGUF, with the Modelfile, template and parameters that Ollama runs it by.
+
+`template` and `params` beside the GGUF are what `ollama run hf.co/…` reads; the Modelfile says
+the same for `ollama create`. All of it comes from the model's own chat template and generation
+config.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tagship.formats.model_folder import copy_model_files, open_weights
+from tagship.formats.ollama.chat import Chat, load_chat
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from tagship.gguf.quant_mix import QUANTS
+from tagship.naming.name_rules import OLLAMA
+from tagship.system.errors import ReleaseError
+from tagship.system.files import write_json, write_text
+from tagship.system.progress import Advance
+from tagship.system.toml_reader import Reader
+from tagship.verify.questions import Answers, Limits, Questions
+from tagship.verify.runtimes.processes import Runtimes
+from tagship.weights.checkpoint import INDEX_FILE
+from tagship.weights.tied_embeddings import is_vocabulary
+
+if TYPE_CHECKING:
+    from tagship.gguf.conversion import GgufMetadata
+    from tagship.gguf.imatrix import Imatrix
+    from tagship.weights.merge import MergedWeights
+
+# Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
+# Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
+_BITS = {
+    "f32": 32.0,
+    "f16": 16.0,
+    "bf16": 16.0,
+    "q8_0": 8.5,
+    "q6_k": 6.6,
+    "q5_k_m": 5.7,
+    "q5_k_s": 5.6,
+    "q4_k_m": 4.9,
+    "q4_k_s": 4.7,
+    "q4_0": 4.7,
+    "iq4_nl": 4.7,
+    "iq4_xs": 4.5,
+    "q3_k_m": 4.0,
+    "q2_k": 3.2,
+}
+# Mean KL in nats that a quantization type may cost. llama.cpp's own tables for 7B and 8B models
+# are three to ten times below these; small models lose more.
+_KL = {
+    "f32": 0.01,
+    "f16": 0.01,
+    "bf16": 0.01,
+    "q8_0": 0.02,
+    "q6_k": 0.05,
+    "q5_k_m": 0.1,
+    "q5_k_s": 0.1,
+    "q4_k_m": 0.2,
+    "q4_k_s": 0.2,
+    "q4_0": 0.3,
+    "iq4_nl": 0.2,
+    "iq4_xs": 0.2,
+    "q3_k_m": 0.5,
+    "q2_k": 1.5,
+}
+_DEFAULT = ("q4_k_m",)
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+# torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
+_CONVERTER_MEMORY = 600 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OllamaSettings:
+    """`[formats.ollama]`: the quantization types; and where no template can be derived from the
+    model's own, the name of one in templates/ that is written in Go's language."""
+
+    quants: tuple[str, ...]
+    template: str | None
+
+
+class _Ollama:
+    name = "ollama"
+    modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
+    quants = tuple(QUANTS)
+    places = (OLLAMA,)
+    card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
+
+    def configure(self, table: Reader) -> OllamaSettings:
+        quants = table.choices("quants", _DEFAULT, self.quants)
+        if not table.texts("quants", _DEFAULT):
+            table.note("quants", "is empty: name at least one, or leave the format out")
+        return OllamaSettings(quants=quants or _DEFAULT, template=table.optional_text("template"))
+
+    def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return tuple(
+            Variant(
+                quant=quant,
+                # Quantization types must not share an export folder; the policy's first has the plain name.
+                kind="ollama" if quant == settings.quants[0] else f"ollama_{quant}",
+                prefix=f"ollama-{quant}",
+                label=f"{quant}-gguf",
+            )
+            for quant in quants or settings.quants
+        )
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        weights = open_weights(job)
+        elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
+        size = int(sum(elements.values()) * _BITS[_quant(job)] / 8 * 1.1)
+        # What the converter permutes, splits or transposes is held in the base's 16 bits and twice in float32.
+        # Embeddings and heads, the largest of many models, it takes as they are; tensors of one expert it stacks.
+        held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
+        memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
+        _imatrix(job)  # refused now rather than after hours
+        return Footprint(disk=size, memory=memory, work=size)
+
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        # Encoding takes many times as long as reading the base: runs are made one after another.
+        for of_run in _by_run(parts):
+            _export_run(of_run, advance)
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+        with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
+            copy_model_files(job, open_weights(job), Path(staging))
+            chat = _chat(job, Path(staging))
+        if chat.go != (folder / "template").read_text(encoding="utf-8"):
+            raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
+        rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
+        first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
+        return runtimes.llama(questions, "the GGUF", model=first, rendered=rendered)
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        assert variant.quant is not None
+        return Limits(kl=kl.get(variant.quant) or _KL[variant.quant], same_tokens=False)
+
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        first, *more = _gguf_files(files)
+        run = Usage(title="Ollama", language="shell", code=self.use_line(job, files))
+        llama = Usage(title="llama.cpp", language="shell", code=_llama_line(job, first))
+        create = f"ollama create {job.title.lower()} -f Modelfile\nollama run {job.title.lower()}"
+        folder = "Ollama, in the downloaded folder"
+        if more:
+            join = f"llama-gguf-split --merge {first} {_file_name(job)}\n"
+            joined = Usage(title=f"{folder}, after joining the files", language="shell", code=join + create)
+            return llama, joined
+        return run, Usage(title=folder, language="shell", code=create), llama
+
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
+        first, *more = _gguf_files(files)
+        # Ollama does not run divided files.
+        return _llama_line(job, first) if more else f"ollama run hf.co/{job.repo_id}:{_quant(job).upper()}"
+
+
+FORMAT = _Ollama()
+
+
+def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    """Export the quantization types of one run."""
+    from tagship.gguf.conversion import write_ggufs
+
+    job, folder = parts[0]
+    weights = open_weights(job)
+    with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as staging:
+        # The converter reads names into the folder's own: a random one would not give the same bytes twice.
+        model = Path(staging, "model")
+        model.mkdir()
+        copy_model_files(job, weights, model)
+        chat = _chat(job, model)
+        for shard in weights.base.shards:
+            (model / shard.path.name).symlink_to(shard.path.resolve())
+        _link_index(weights, model)
+        targets = {_quant(each): into / _file_name(each) for each, into in parts}
+        metadata = _metadata(job, chat)
+        imatrix = _imatrix(job)
+        write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard, imatrix=imatrix)
+    for each, into in parts:
+        _write_ollama_files(each, chat, into)
+
+
+def _imatrix(job: ExportJob) -> "Imatrix | None":
+    from tagship.gguf.imatrix import read_imatrix
+
+    return read_imatrix(job.policy.imatrix) if job.policy.imatrix else None
+
+
+def _quant(job: ExportJob) -> str:
+    assert job.variant.quant is not None
+    return job.variant.quant
+
+
+def _file_name(job: ExportJob) -> str:
+    """`…-Q4_K_M.gguf`: the Hub and Ollama find a quantization type by the last label in the name."""
+    return f"{job.title}-{_quant(job).upper()}.gguf"
+
+
+def _gguf_files(files: Iterable[str]) -> list[str]:
+    """The names of an export's GGUF: one, or the parts of a divided one in order."""
+    return sorted(name for name in files if name.endswith(".gguf"))
+
+
+def _llama_line(job: ExportJob, file: str) -> str:
+    return f"llama-cli --hf-repo {job.repo_id} --hf-file {file}"
+
+
+def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
+    runs: dict[Path, list[tuple[ExportJob, Path]]] = {}
+    for job, folder in parts:
+        runs.setdefault(job.run.path, []).append((job, folder))
+    return list(runs.values())
+
+
+def _chat(job: ExportJob, model: Path) -> Chat:
+    by_hand = job.settings.template
+    return load_chat(model, job.templates.source(by_hand) if by_hand else None)
+
+
+def _link_index(weights: "MergedWeights", model: Path) -> None:
+    if weights.base.index is not None:
+        (model / INDEX_FILE).symlink_to((weights.base.folder / INDEX_FILE).resolve())
+
+
+def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
+    from tagship.gguf.conversion import GgufMetadata
+
+    organization, _, name = job.base.id.rpartition("/")
+    base = {"name": name, "organization": organization, "repo_url": f"https://huggingface.co/{job.base.id}"}
+    general = {
+        # With the base's name: llama.cpp knows by "phi-3" in it that special tokens swallow white space.
+        "general.name": f"{job.title} ({name})",
+        "general.version": job.version,
+        "general.quantized_by": job.namespace,
+        "general.base_models": [base],
+    }
+    return GgufMetadata(
+        general={key: value for key, value in general.items() if value is not None},
+        license=job.base.license_name or job.base.license,
+        add_bos=chat.add_bos,
+    )
+
+
+def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
+    write_text(folder / "template", chat.go)
+    write_json(folder / "params", chat.parameters)
+    modelfile = job.templates.render(
+        "ollama/Modelfile.j2", gguf=_file_name(job), template=chat.go, parameters=chat.parameters
+    )
+    write_text(folder / "Modelfile", modelfile)

@@ -1,0 +1,68 @@
+"""vllm: merged safetensors as transformers and vLLM load them, with a compose file that serves them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tagship.formats.model_folder import copy_model_files, open_weights
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from tagship.naming.name_rules import Place
+from tagship.system.files import write_text
+from tagship.system.progress import Advance
+from tagship.system.toml_reader import Reader
+from tagship.verify.questions import Answers, Limits, Questions
+from tagship.verify.runtimes.processes import Runtimes
+
+# Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
+_MEMORY = 400 << 20
+# Rounding to 16 bits is all that may differ.
+_KL = 0.01
+
+
+class _Vllm:
+    name = "vllm"
+    modules: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
+
+    def configure(self, table: Reader) -> None:
+        """This format has no settings of its own."""
+
+    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return (Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),)
+
+    def footprint(self, job: ExportJob) -> Footprint:
+        weights = open_weights(job, job.policy.dtype)
+        return Footprint(disk=weights.nbytes, memory=_MEMORY + weights.prepared, work=weights.nbytes)
+
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        from tagship.weights.merge_writer import write_merged
+
+        models = []
+        for job, folder in parts:
+            weights = open_weights(job, job.policy.dtype)
+            copy_model_files(job, weights, folder)
+            compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
+            write_text(folder / "docker-compose.yml", compose)
+            models.append((weights, folder))
+        write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
+
+    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+        return runtimes.transformers(questions, "the vllm export", model=folder)
+
+    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+        return Limits(kl=_KL, same_tokens=True)
+
+    def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        load = job.templates.render("vllm/usage.py.j2", repo_id=job.repo_id)
+        return (
+            Usage(title="vLLM", language="shell", code=self.use_line(job, files)),
+            Usage(title="Docker Compose, in the downloaded folder", language="shell", code="docker compose up"),
+            Usage(title="transformers", language="python", code=load),
+        )
+
+    def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
+        return f"vllm serve {job.repo_id}"
+
+
+FORMAT = _Vllm()

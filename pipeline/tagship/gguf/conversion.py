@@ -1,0 +1,268 @@
+"""Base + adapter into a GGUF file in one pass: no merged copy and no f16 GGUF touches the disk.
+
+llama.cpp's converter decides names, shapes, order and metadata. Its tensors are lazy, so it is
+given merged ones that are computed when they are written; each is then encoded by ggml.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagship.gguf import ggml, k_quants
+from tagship.gguf.imatrix import Imatrix
+from tagship.gguf.llama_cpp import import_converter
+from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
+from tagship.gguf.writer import Encode, write_tensors
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.files import write_json
+from tagship.system.progress import Advance
+from tagship.weights.merge import MergedWeights
+from tagship.weights.merged_rows import AdapterTensors, whole_tensor
+
+# The converter's output type that keeps a base of this dtype as it is.
+_SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
+
+# Numbers of a model from which compiling a quicker encoder takes less time than it saves.
+_COMPILED_FROM = 1 << 27
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufMetadata:
+    """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
+    is to put the token that begins a text before a prompt (None: as the tokenizer's files say)."""
+
+    general: Mapping[str, Any]
+    license: str
+    add_bos: bool | None
+
+
+def write_ggufs(
+    weights: MergedWeights,
+    model: Path,
+    targets: Mapping[str, Path],
+    metadata: GgufMetadata,
+    advance: Advance,
+    *,
+    max_shard: int | None = None,
+    imatrix: Imatrix | None = None,
+    encode: Encode | None = None,
+) -> None:
+    """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
+
+    `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
+    files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
+    folder of ours with the configuration, the tokenizer and links to the base's weights. `imatrix` weighs what is
+    lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
+    counts bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture or cannot
+    convert it, ReleaseError when a GGUF would lack what the adapter changes.
+    """
+    import_converter()
+    import torch
+
+    override = model / "gguf_metadata.json"
+    write_json(override, metadata.general)
+    merged = _MergedTensors(weights)
+    with torch.inference_mode():
+        try:
+            writings = [_prepare(merged, model, target, override) for target in targets.values()]
+            for writing, quant in zip(writings, targets, strict=True):
+                _set_metadata(writing, quant, metadata, imatrix)
+                _set_types(writing, quant, imatrix is not None)
+                if max_shard is not None:
+                    _divide(writing.gguf_writer, max_shard)
+        except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
+            raise ToolError(
+                f"llama.cpp's converter cannot convert {model.name}: {error!r}",
+                remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
+            ) from error
+        encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
+        every = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
+    if every:
+        written = {name for held in writings[0].gguf_writer.tensors for name in held}
+        streamed = {held for name, names in merged.streamed.items() if name in written for held in names}
+        merged.check(merged.computed | streamed)
+
+
+def _size_of(weights: MergedWeights) -> int:
+    return sum(output.source.entry.elements for output in weights.outputs.values())
+
+
+def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:
+    """The converter's model, with every tensor known and none computed."""
+    import conversion
+    import gguf
+    from conversion.base import ModelBase, ModelType, get_model_architecture
+
+    architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
+    known = conversion.get_model_class(architecture)
+    streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
+    source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
+    writing = streaming(model, source_type, target, metadata_override=override)
+    writing.prepare_tensors()
+    merged.handed.clear()  # each would keep what is computed of it
+    merged.check(merged.taken)
+    return writing
+
+
+def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
+    """Where a subclass of the converter's model differs: its tensors come merged, and what will
+    be quantized comes in float32."""
+    import gguf
+
+    def filter_tensors(cls: Any, item: tuple[str, Callable[[], Any]]) -> Any:
+        name, generate = item
+        generate = merged.generator(name) or generate
+        kept = known.filter_tensors.__func__(cls, (name, generate))
+        if kept and kept[1] is generate:  # under another name, perhaps
+            merged.known_as[kept[0]] = name
+        return kept
+
+    def modify_tensors(self: Any, data_torch: Any, name: str, bid: int | None) -> Any:
+        if name in merged.known_as:
+            merged.handed[id(data_torch)] = data_torch, merged.known_as[name]
+        for new_name, tensor in known.modify_tensors(self, data_torch, name, bid):
+            if sources := merged.sources_of(tensor):
+                merged.streamed[new_name] = sources
+            yield new_name, tensor
+
+    def index_tensors(self: Any, remote_hf_model_id: str | None = None) -> dict[str, Callable[[], Any]]:
+        tensors: dict[str, Callable[[], Any]] = known.index_tensors(self, remote_hf_model_id)
+        for name in merged.added:  # those that no file of the base has
+            if item := self.filter_tensors((name, lambda: None)):
+                tensors[item[0]] = item[1]
+        return tensors
+
+    def tensor_force_quant(self: Any, name: str, new_name: str, bid: int | None, n_dims: int) -> Any:
+        forced = known.tensor_force_quant(self, name, new_name, bid, n_dims)
+        if forced is False and may_be_quantized(new_name, (2,) * n_dims):
+            return gguf.GGMLQuantizationType.F32
+        return forced
+
+    return {
+        "model_arch": known.model_arch,
+        "filter_tensors": classmethod(filter_tensors),
+        "index_tensors": index_tensors,
+        "modify_tensors": modify_tensors,
+        "tensor_force_quant": tensor_force_quant,
+    }
+
+
+class _MergedTensors:
+    """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for,
+    `computed` those that it wrote. `known_as` are merged tensors by the name that they have inside it, `handed`
+    those objects that stand for one there. `streamed` are the tensors that it takes as they are, or stacks: the
+    merged model's names by the GGUF's."""
+
+    def __init__(self, weights: MergedWeights) -> None:
+        self.weights = weights
+        self._adapter = AdapterTensors(weights.adapter)
+        known = weights.base.entries()
+        self.added = [name for name in weights.outputs if name not in known]
+        self.computed_here = {name for name, output in weights.outputs.items() if not output.copied} | set(self.added)
+        self.known_as: dict[str, str] = {}
+        self.handed: dict[int, tuple[Any, str]] = {}
+        self.streamed: dict[str, tuple[str, ...]] = {}
+        self.taken: set[str] = set()
+        self.computed: set[str] = set()
+
+    def check(self, held: set[str]) -> None:
+        """Raise ReleaseError when the converter left out what the adapter changes."""
+        if left_over := self.weights.changed - held:
+            raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
+
+    def sources_of(self, tensor: Any) -> tuple[str, ...]:
+        """The merged tensors that a lazy one of the converter is: one as it is, or several stacked. None for others."""
+        import torch
+
+        if id(tensor) in self.handed:
+            return (self.handed[id(tensor)][1],)
+        if getattr(tensor, "_func", None) is not torch.stack or tensor._kwargs != {"dim": 0}:
+            return ()
+        (parts,) = tensor._args
+        names = [self.sources_of(part) for part in parts]
+        return tuple(name for (name,) in names) if all(len(name) == 1 for name in names) else ()
+
+    def generator(self, name: str) -> Callable[[], Any] | None:
+        return (lambda: self._lazy(name)) if name in self.computed_here else None
+
+    def _lazy(self, name: str) -> Any:
+        import torch
+        from conversion.base import LazyTorchTensor
+
+        self.taken.add(name)
+        output = self.weights.outputs[name]
+        dtype = LazyTorchTensor._dtype_str_map[output.dtype]
+
+        def compute(_: str) -> Any:
+            self.computed.add(name)
+            merged = whole_tensor(self.weights, name, self._adapter)
+            return torch.from_numpy(merged.reshape(-1).view(np.uint8)).view(dtype).reshape(output.shape)
+
+        meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, output.shape)
+        return LazyTorchTensor(meta=meta, args=(name,), func=compute)
+
+
+def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata, imatrix: Imatrix | None) -> None:
+    import gguf
+
+    writing.ftype = gguf.LlamaFileType[QUANTS[quant].file_type]
+    writing.prepare_metadata(vocab_only=False)
+    writer = writing.gguf_writer
+    known = writer.kv_data[0]  # the writer warns of a key that is set twice
+    known.pop(gguf.Keys.General.LICENSE, None)
+    writer.add_license(metadata.license)  # the converter takes no license from the metadata file
+    if imatrix is not None:  # as llama-quantize writes it, but for the folder
+        writer.add_string("quantize.imatrix.file", imatrix.name)
+        if imatrix.dataset:
+            writer.add_string("quantize.imatrix.dataset", Path(imatrix.dataset).name)
+        writer.add_uint32("quantize.imatrix.entries_count", len(imatrix.values))
+        if imatrix.chunks > 0:
+            writer.add_uint32("quantize.imatrix.chunks_count", imatrix.chunks)
+    if metadata.add_bos is not None:
+        known.pop(gguf.Keys.Tokenizer.ADD_BOS, None)
+        writer.add_add_bos_token(metadata.add_bos)
+
+
+def _set_types(writing: Any, quant: str, imatrix: bool) -> None:
+    """Choose each tensor's type, and give the writer its size before the first byte is written."""
+    import gguf
+
+    tensors = writing.gguf_writer.tensors[0]
+    described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors.items()]
+    types = tensor_types(quant, described, _facts(writing.gguf_writer), imatrix=imatrix)
+    for name, info in tensors.items():
+        if may_be_quantized(name, info.shape):
+            info.dtype = gguf.GGMLQuantizationType[types[name]]
+            info.nbytes = prod(info.shape[:-1]) * ggml.row_size(info.dtype.value, info.shape[-1])
+
+
+def _divide(writer: Any, most: int) -> None:
+    """Have the writer put no more than so many bytes of tensors into a file; a tensor is never divided."""
+    (tensors,) = writer.tensors
+    writer.tensors = [{}]
+    size = 0
+    for name, info in tensors.items():
+        if writer.tensors[-1] and size + info.nbytes > most:
+            writer.tensors.append({})
+            size = 0
+        writer.tensors[-1][name] = info
+        size += info.nbytes
+
+
+def _facts(writer: Any) -> ModelFacts:
+    def value(key: str, default: int) -> int:
+        found = writer.kv_data[0].get(f"{writer.arch}.{key}")
+        first = found.value[0] if found and isinstance(found.value, list) else found and found.value
+        return int(first) if first else default
+
+    heads = value("attention.head_count", 1)
+    return ModelFacts(
+        architecture=writer.arch,
+        layers=value("block_count", 0),
+        experts=value("expert_count", 0),
+        gqa=heads // value("attention.head_count_kv", heads),
+    )

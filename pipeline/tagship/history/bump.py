@@ -1,0 +1,119 @@
+"""The next version of a stream, and what decided it.
+
+Commits say how much they change (Conventional Commits), and the model says how much it changed;
+the larger of the two decides. SemVer 2.0, item 4: before 1.0.0 anything may change, so that what
+would be a major change raises the minor version there.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import semver
+
+from tagship.history.conventional import Part, part_of
+from tagship.history.line import LoggedChange
+from tagship.history.model import ModelChange
+from tagship.naming.fields import is_semver
+from tagship.naming.tags import Stream, VersionTag
+from tagship.system.errors import ReleaseError, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Something that asks for a part of the version to be raised: a commit, or a file that changed."""
+
+    part: Part
+    what: str
+    commit: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bump:
+    """The next version of a stream. `last` is the release that it follows; `reasons` are those of
+    the part that is raised, the others left out. A first version raises none."""
+
+    stream: Stream
+    last: VersionTag | None
+    part: Part
+    version: str
+    reasons: tuple[Reason, ...]
+
+    @property
+    def tag(self) -> str:
+        return self.stream.tag_of(self.version)
+
+
+def reasons(changes: Iterable[LoggedChange], model: Iterable[ModelChange], files: Iterable[str]) -> list[Reason]:
+    """What asks for a new version; `files` are those of the card and the policy that changed."""
+    found = [Reason(part=part_of(logged.change), what=_subject(logged), commit=logged.commit.sha) for logged in changes]
+    found += [Reason(part=change.part, what=change.what, file=change.file) for change in model]
+    found += [Reason(part=Part.PATCH, what="the card or the policy changed", file=file) for file in files]
+    return [reason for reason in found if reason.part]
+
+
+def decide(
+    stream: Stream,
+    releases: Sequence[VersionTag],
+    found: Sequence[Reason],
+    *,
+    first: str,
+    part: Part | None = None,
+    prerelease: str | None = None,
+) -> Bump:
+    """The version after `releases` (highest first) for the reasons that were found since the last final one.
+
+    `part` overrides the reasons; `prerelease` is a label such as `rc`. The version is greater than
+    all releases. Raises ReleaseError when nothing asks for a version, UsageError for a label that
+    cannot be one, or that comes before what is out.
+    """
+    last = next((tag for tag in releases if not semver.Version.parse(tag.version).prerelease), None)
+    raised = part or max((reason.part for reason in found), default=Part.NONE)
+    if last and not raised:
+        raise ReleaseError(
+            f"nothing since {last.name} asks for a new version",
+            remedy="give one with --part patch, or by name: invoke tag " + stream.tag_of(_next(last, Part.PATCH)),
+        )
+    version = _next(last, raised, forced=part is not None) if last else first
+    version = _after_prereleases(version, releases)
+    if prerelease:
+        version = _prerelease(version, releases, prerelease)
+    deciding = tuple(reason for reason in found if reason.part == raised) if last and part is None else ()
+    return Bump(stream=stream, last=last, part=raised if last else Part.NONE, version=version, reasons=deciding)
+
+
+def _next(last: VersionTag, part: Part, *, forced: bool = False) -> str:
+    version = semver.Version.parse(last.version)
+    if version.major == 0 and part == Part.MAJOR and not forced:
+        part = Part.MINOR
+    return str({Part.MAJOR: version.bump_major, Part.MINOR: version.bump_minor}.get(part, version.bump_patch)())
+
+
+def _after_prereleases(version: str, releases: Sequence[VersionTag]) -> str:
+    """Where a prerelease of a version that is as high is out, that version is the one to be finished."""
+    highest = max((semver.Version.parse(tag.version) for tag in releases), default=None)
+    if highest is None or semver.Version.parse(version) > highest:
+        return version
+    return str(highest.finalize_version())
+
+
+def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str:
+    version = str(semver.Version.parse(version).finalize_version())
+    out = [semver.Version.parse(tag.version) for tag in releases]
+    numbers = [
+        int(parts[1])
+        for found in out
+        if str(found.finalize_version()) == version and found.prerelease
+        if len(parts := found.prerelease.split(".")) == 2 and parts[0] == label and parts[1].isdecimal()
+    ]
+    made = f"{version}-{label}.{max(numbers, default=0) + 1}"
+    if not is_semver(made) or not re.fullmatch("[0-9A-Za-z-]+", label):
+        raise UsageError(f"{label!r} cannot be the label of a prerelease", remedy="use letters, such as rc or beta")
+    if out and (highest := max(out)) >= semver.Version.parse(made):
+        raise UsageError(f"{made} is not greater than {highest}, which is out", remedy="use a later label than that")
+    return made
+
+
+def _subject(logged: LoggedChange) -> str:
+    return logged.commit.message.partition("\n")[0]

@@ -1,0 +1,113 @@
+"""The models of two releases, found: in git where runs are committed, else on disk and in manifests."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tomli
+
+from tagship.artifacts.manifest import manifests_below
+from tagship.history.model import (
+    DiskFolder,
+    Folder,
+    GitFolder,
+    ModelState,
+    base_reference,
+    read_state,
+    recorded_date,
+)
+from tagship.naming.tags import VersionTag
+from tagship.policy.config import Config
+from tagship.runs.base import BaseModel, resolve_base
+from tagship.system.errors import ReleaseError
+from tagship.system.git import Repository
+from tagship.weights.adapter_config import CONFIG_FILE
+
+Recorded = Callable[[VersionTag], ModelState | None]
+
+
+def disk_state(config: Config, run: Path) -> ModelState:
+    """What a run on disk is made of, as manifests hold it."""
+    folder = DiskFolder(path=run)
+    base = _base(config, folder, config.bases)
+    return read_state(run.name, folder, base, DiskFolder(path=base.path) if base.path else None)
+
+
+def two_states(
+    config: Config,
+    repository: Repository,
+    last: VersionTag | None,
+    until: str,
+    run: Path,
+    recorded: Recorded,
+) -> tuple[ModelState | None, ModelState] | None:
+    """The model at the last release and at a revision, to be compared with each other.
+
+    `recorded` finds what a release's manifest says, where its run is not in git. The first is
+    None where nothing tells what the last release was made of. None where the revision is not
+    checked out and has no run in git: what is on disk may be another model.
+    """
+    now = _state_at(config, repository, until, run)
+    if now is None and until != repository.head().sha:
+        now = _newest_state_at(config, repository, until)
+        if now is None:
+            return None
+    if last is None:
+        return None, now or disk_state(config, run)
+    if now and (before := _newest_state_at(config, repository, f"refs/tags/{last.name}")):
+        return before, now
+    return recorded(last), disk_state(config, run)
+
+
+def _state_at(config: Config, repository: Repository, revision: str, run: Path) -> ModelState | None:
+    folder = GitFolder.at(repository, revision, run)
+    if CONFIG_FILE not in folder.names():
+        return None
+    pinned = _revisions_at(config, repository, revision)
+    bases = {name: replace(base, revision=pinned.get(name)) for name, base in config.bases.items()}
+    model = _base(config, folder, bases)
+    base = GitFolder.at(repository, revision, model.path) if model.path else None
+    return read_state(run.name, folder, model, base if base and base.files else None)
+
+
+def _newest_state_at(config: Config, repository: Repository, revision: str) -> ModelState | None:
+    """Of the run that was the newest at a revision, by the date in its name, else the recorded one."""
+    listed = GitFolder.at(repository, revision, config.runs).files
+    names = {path.split("/")[0] for path in listed if path.count("/") == 1 and path.endswith(f"/{CONFIG_FILE}")}
+    runs = [config.runs / name for name in names]
+    newest = max(runs, key=lambda run: _age(config, repository, revision, run), default=None)
+    return _state_at(config, repository, revision, newest) if newest else None
+
+
+def _age(config: Config, repository: Repository, revision: str, run: Path) -> tuple[datetime, str]:
+    trained = (config.naming.run.parse(run.name) or {}).get("trained")
+    if not isinstance(trained, datetime):
+        trained = recorded_date(GitFolder.at(repository, revision, run))
+    return trained or datetime.min.replace(tzinfo=UTC), run.name
+
+
+def exported_state(config: Config, last: VersionTag) -> ModelState | None:
+    """What an export of a release that is still here says of its model."""
+    for manifest in manifests_below(config.exports):
+        if manifest.tag == last.name and (state := ModelState.from_manifest(manifest.model)):
+            return state
+    return None
+
+
+def _base(config: Config, folder: Folder, bases: Mapping[str, BaseModel]) -> BaseModel:
+    """A run's base model. An unknown one is told when the run is released."""
+    reference, revision = base_reference(folder)
+    try:
+        return resolve_base(reference, revision, bases, config.root)
+    except ReleaseError:
+        return BaseModel(id=reference, revision=revision)
+
+
+def _revisions_at(config: Config, repository: Repository, revision: str) -> dict[str, str]:
+    """`[bases."id"] revision` by id, as the policy said it at a revision; none where it could not be read then."""
+    try:
+        bases = tomli.loads((repository.file_at(revision, config.file) or b"").decode()).get("bases", {})
+        return {name: base["revision"] for name, base in bases.items() if "revision" in base}
+    except (ValueError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,86 @@
+"""What a release line has come to since its last release: commits, the model, policy and card.
+
+Bumps, notes, the tag's message and the card are made of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import semver
+
+from tagship.history.line import Line, LoggedChange, changes_since, last_release, releases_before
+from tagship.history.model import ModelChange, ModelState, changes
+from tagship.history.model_lookup import Recorded, two_states
+from tagship.naming.tags import VersionTag
+from tagship.policy.config import Config
+from tagship.system.git import Repository
+from tagship.system.git_objects import Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """A release line up to a commit.
+
+    `releases` are its versions before that, highest first; `since` is the one that `changes`
+    follow. `model` is what the model was at `since`, where that is known, and is now; None where
+    there is no training run. `run_path` is the run's folder (POSIX, below the repository's top,
+    where it is inside). `policy_files` are the changed files of the policy and of templates.
+    """
+
+    line: Line
+    releases: tuple[VersionTag, ...]
+    since: VersionTag | None
+    changes: tuple[LoggedChange, ...]
+    model: tuple[ModelState | None, ModelState] | None
+    run_path: str
+    policy_files: tuple[str, ...]
+
+    def model_changes(self) -> Iterator[ModelChange]:
+        """What changed in the model that counts for this line."""
+        if self.model and self.model[0]:
+            for change in changes(self.model[0], self.model[1]):
+                if not self.line.paths or self.line.counts(f"{self.run_path}/{change.file}"):
+                    yield change
+
+
+def gather(
+    config: Config,
+    repository: Repository,
+    line: Line,
+    commit: Commit,
+    *,
+    run: Path | None,
+    version: str | None = None,
+    recorded: Recorded = lambda release: None,
+) -> Coming:
+    """What a line has come to at a commit; where that is or will be a version, since the one below it.
+
+    A prerelease follows the version before it, a final version the last final one. Raises
+    ReleaseError when this clone does not have all of the history.
+    """
+    releases = releases_before(repository, line, commit, version)
+    final = version is None or not semver.Version.parse(version).prerelease
+    since = last_release(releases, final=final)
+    return Coming(
+        line=line,
+        releases=tuple(releases),
+        since=since,
+        changes=tuple(changes_since(repository, line, since, commit.sha)),
+        model=two_states(config, repository, since, commit.sha, run, recorded) if run else None,
+        run_path=repository.below_top(run) if run else "",
+        policy_files=_policy_files(config, repository, line, since, commit),
+    )
+
+
+def _policy_files(
+    config: Config, repository: Repository, line: Line, since: VersionTag | None, commit: Commit
+) -> tuple[str, ...]:
+    if since is None:
+        return ()
+    places = [repository.below_top(path) for path in (config.file, config.root / "templates")]
+    return tuple(
+        path
+        for path in repository.changed_files(f"refs/tags/{since.name}", commit.sha)
+        if line.counts(path) and any(path == place or path.startswith(f"{place}/") for place in places)
+    )

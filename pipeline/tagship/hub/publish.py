@@ -1,0 +1,179 @@
+"""A folder onto the Hub: all of it or nothing, in one commit that leaves nothing stale.
+
+Large files are sent first, which shows nothing to anyone and goes on where it was interrupted;
+then one commit adds and deletes; then every checksum is compared; then the tag is set. A folder
+that is there already makes no new commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagship.artifacts.manifest import FileEntry, list_files
+from tagship.hub.access import hub_errors
+from tagship.hub.connection import Hub
+from tagship.runs.base_folder import BaseFolder
+from tagship.system.errors import ReleaseError
+from tagship.system.progress import Advance, silent
+
+# The Hub's own file, which belongs to the repository and not to a release.
+_KEPT = (".gitattributes",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What is published: the files below `folder`, which `files` lists with their checksums."""
+
+    repo_id: str
+    folder: Path
+    files: tuple[FileEntry, ...]
+    private: bool
+    message: str
+    description: str
+    tag: str | None
+
+
+def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> str:
+    """Make a repository hold exactly the upload's files. Returns the commit that does.
+
+    Raises ReleaseError when the tag is already there with other files, which are then left as
+    they are; ToolError when the Hub refuses, also when someone else committed in between.
+    """
+    from huggingface_hub import CommitOperationDelete
+
+    repo_id = upload.repo_id
+    with hub_errors(f"create the repo {repo_id}"):
+        hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
+    if released := tags_of(hub, repo_id).get(upload.tag or ""):
+        _check_released(hub, upload, released)
+        return released
+    with hub_errors(f"list {repo_id}"):
+        parent = hub.api.model_info(repo_id).sha
+        remote = remote_files(hub, repo_id, parent)
+    changed = [entry for entry in upload.files if not _same(entry, remote.get(entry.path), upload.folder)]
+    stale = sorted(remote.keys() - {entry.path for entry in upload.files} - set(_KEPT))
+    for entry in upload.files:
+        if entry not in changed:
+            advance(entry.size)
+    if not changed and not stale:
+        return str(parent)
+    additions = _send(hub, upload, changed, advance)
+    deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
+    with hub_errors(f"commit to {repo_id}"):
+        commit = hub.api.create_commit(
+            repo_id,
+            [*additions, *deletions],
+            commit_message=upload.message,
+            commit_description=upload.description,
+            parent_commit=parent,
+        )
+    return str(commit.oid)
+
+
+def publish_base(hub: Hub, base: BaseFolder, *, private: bool) -> bool:
+    """Put a base model that is not on the Hub there, as its folder is. Returns whether it was put.
+
+    An adapter, and a card, that name a base which nobody can fetch are of no use. A base that is
+    there is never changed.
+    """
+    with hub_errors(f"look up {base.id}"):
+        if hub.api.repo_exists(base.id):
+            return False
+    upload = Upload(
+        repo_id=base.id,
+        folder=base.path,
+        files=list_files(base.path),
+        private=private,
+        message=f"Publish the base model {base.id}",
+        description="",
+        tag=None,
+    )
+    check_published(hub, upload, publish(hub, upload))
+    return True
+
+
+def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advance) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd
+
+    additions = []
+    for entry in entries:
+        addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=upload.folder / entry.path)
+        with hub_errors(f"take {entry.path} for {upload.repo_id}"):
+            hub.api.preupload_lfs_files(upload.repo_id, [addition])
+        additions.append(addition)
+        advance(entry.size)
+    return additions
+
+
+def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, Any]:
+    """Every file of a repository at a revision, by path, as the Hub describes it."""
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = hub.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+    return {item.path: item for item in tree if isinstance(item, RepoFile)}
+
+
+def check_published(hub: Hub, upload: Upload, commit: str) -> tuple[FileEntry, ...]:
+    """Compare every file of a commit with what was to be published; returns them.
+
+    Raises ReleaseError that lists every difference.
+    """
+    with hub_errors(f"list {upload.repo_id}"):
+        remote = remote_files(hub, upload.repo_id, commit)
+    problems = [
+        f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
+        for entry in upload.files
+        if not _same(entry, remote.get(entry.path), upload.folder)
+    ]
+    expected = {entry.path for entry in upload.files}
+    problems += [f"{path} should not be there" for path in sorted(remote.keys() - expected - set(_KEPT))]
+    if problems:
+        raise ReleaseError(
+            f"{upload.repo_id} at {commit[:10]} is not what was published: {'; '.join(problems)}",
+            remedy="run the same command again: it sends only what differs",
+        )
+    return upload.files
+
+
+def tag_published(hub: Hub, upload: Upload, commit: str) -> None:
+    """Set the upload's tag on its commit. A tag that exists is looked at, never moved or assumed.
+
+    Raises ReleaseError when it names another commit.
+    """
+    if upload.tag is None:
+        return
+    found = tags_of(hub, upload.repo_id).get(upload.tag)
+    if found is None:
+        with hub_errors(f"tag {upload.repo_id}"):
+            hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit)
+    elif found != commit:
+        raise ReleaseError(f"the tag {upload.tag} of {upload.repo_id} is on {found[:10]}, not on {commit[:10]}")
+
+
+def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
+    """The commit of each tag of a repository."""
+    with hub_errors(f"list the tags of {repo_id}"):
+        return {ref.name: ref.target_commit for ref in hub.api.list_repo_refs(repo_id).tags}
+
+
+def _check_released(hub: Hub, upload: Upload, commit: str) -> None:
+    try:
+        check_published(hub, upload, commit)
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"{upload.tag} was released before with other files: {error}",
+            remedy="release a new version; a published version is never changed",
+        ) from None
+
+
+def _same(entry: FileEntry, remote: Any, folder: Path) -> bool:
+    """Whether a remote file has an entry's content: by SHA-256 where it is a large file, else by
+    git's own hash of it."""
+    if remote is None or remote.size != entry.size:
+        return False
+    if remote.lfs is not None:
+        return bool(remote.lfs.sha256 == entry.sha256)
+    from huggingface_hub.utils.sha import git_hash
+
+    return bool(remote.blob_id == git_hash((folder / entry.path).read_bytes()))

@@ -1,0 +1,107 @@
+"""Everything that the routes work on: the state under one root folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from starlette.requests import Request
+
+from tagship.hub_server.access import Access, Role
+from tagship.hub_server.blobs import BlobStore, sweep
+from tagship.hub_server.content import LargeFiles
+from tagship.hub_server.history import resolve
+from tagship.hub_server.problem import HubProblem
+from tagship.hub_server.repos import Repo, RepoStore
+from tagship.hub_server.signing import Signer
+from tagship.hub_server.xet import XetStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """The stores of one Hub; all state is in files, so that servers can share it and restart."""
+
+    namespace: str
+    scratch: Path
+    repos: RepoStore
+    files: LargeFiles
+    access: Access
+    signer: Signer
+
+    @classmethod
+    def of_root(cls, root: Path, *, namespace: str, tokens: Mapping[str, Role] | None) -> "Backend":
+        """The Hub under `root`, which is made if it doesn't exist."""
+        scratch = root / "tmp"
+        for folder in (scratch, root / "repos", root / "blobs", root / "xet"):
+            folder.mkdir(parents=True, exist_ok=True)
+        sweep(scratch)
+        return cls(
+            namespace=namespace,
+            scratch=scratch,
+            repos=RepoStore(folder=root / "repos", scratch=scratch),
+            files=LargeFiles(
+                blobs=BlobStore(folder=root / "blobs"),
+                xet=XetStore(folder=root / "xet", scratch=scratch),
+            ),
+            access=Access(tokens=tokens),
+            signer=Signer.of_root(root),
+        )
+
+    def readable(self, request: Request) -> Repo:
+        """The repository in the request's path, if this request may see it.
+
+        Raises HubProblem: 307 if the repository has another name now, 401, 404 as `require_read`.
+        """
+        asked = param(request, "namespace"), param(request, "name")
+        repo = self.repos.follow(*asked)
+        # One who may not see it isn't told the new name either.
+        self.access.require_read(request, repo, asked="/".join(asked))
+        if asked != (repo.namespace, repo.name):
+            raise moved(request, repo.id)
+        return repo
+
+    def writable(self, request: Request) -> Repo:
+        """The repository in the request's path, if this request may change it. Raises HubProblem."""
+        self.access.require_write(request)
+        return self.readable(request)
+
+    def revision(self, request: Request, repo: Repo) -> str:
+        """The commit of the `{revision}` in the request's path. Raises HubProblem (404)."""
+        return resolve(repo, param(request, "revision"))
+
+    def cas_url(self, request: Request) -> str:
+        """Where this Hub's CAS API is.
+
+        It names the root folder: a client remembers which chunks an address already has, and must
+        not do so for another Hub that happens to get the same port.
+        """
+        return f"{base_url(request)}/xet/{self.signer.root_id}"
+
+
+def backend(request: Request) -> Backend:
+    """The Hub that the request came to."""
+    found = request.app.state.backend
+    assert isinstance(found, Backend)
+    return found
+
+
+def moved(request: Request, repo_id: str) -> HubProblem:
+    """The 307 to the same address with the repository's new name; relative, as the client expects.
+
+    It leaves nothing out: `huggingface_hub`, git and git-lfs repeat their request there as it was.
+    """
+    path, query = request.url.path, request.url.query
+    old = f"{request.path_params['namespace']}/{request.path_params['name']}"
+    prefix = next(prefix for prefix in ("/api/models/", "/") if path.startswith(f"{prefix}{old}"))
+    location = f"{prefix}{repo_id}{path.removeprefix(f'{prefix}{old}')}{f'?{query}' if query else ''}"
+    return HubProblem(307, f"Temporary Redirect. Redirecting to {location}", headers={"Location": location})
+
+
+def param(request: Request, name: str) -> str:
+    """A part of the request's path, decoded. (guard.py leaves the path encoded, for `refs%2Fx`.)"""
+    return unquote(str(request.path_params[name]))
+
+
+def base_url(request: Request) -> str:
+    """The address under which the client reached the Hub."""
+    return str(request.base_url).rstrip("/")

@@ -1,0 +1,192 @@
+"""One commit out of the client's list of operations: everything in it or nothing, and no lost update."""
+
+import base64
+import binascii
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagship.hub_server.attributes import lfs_line, lfs_tracked
+from tagship.hub_server.blobs import Pointer
+from tagship.hub_server.content import LargeFile
+from tagship.hub_server.git import GitFailed
+from tagship.hub_server.names import check_path
+from tagship.hub_server.problem import HubProblem, entry_not_found, revision_not_found
+from tagship.hub_server.repos import Repo
+
+_ATTEMPTS = 50
+_GITATTRIBUTES = ".gitattributes"
+
+Tree = dict[str, tuple[str, str]]
+"""Path -> (mode, object id) of every file of a commit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Add:
+    """Put the staged bytes at `path`; `large` if they are the pointer of an LFS file."""
+
+    path: str
+    staged: Path
+    large: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delete:
+    """Remove a file, or a folder with all that is in it."""
+
+    path: str
+    folder: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommitRequest:
+    """What POST /commit asked for; `parent` is the commit that the client has seen, if it says so."""
+
+    message: str
+    parent: str | None
+    operations: tuple[Add | Delete, ...]
+
+
+def read_request(body: Path, staging: Path, find: Callable[[str], LargeFile | None]) -> CommitRequest:
+    """The request in the newline-delimited JSON of `body`, with new contents written to `staging`.
+
+    One line is in memory at a time. `find` tells whether an LFS file was uploaded, by its SHA-256.
+    Raises HubProblem (400) for a malformed line or an LFS file that was never uploaded.
+    """
+    header: dict[str, Any] = {}
+    operations: list[Add | Delete] = []
+    for key, value in _items(body):
+        path = None if key == "header" else check_path(str(value.get("path", "")).rstrip("/"))
+        if path is None:
+            header = value
+        elif key in ("deletedFile", "deletedFolder"):
+            operations.append(Delete(path=path, folder=key == "deletedFolder"))
+        elif key in ("file", "lfsFile"):
+            staged = staging / str(len(operations))
+            staged.write_bytes(_pointer(value, find).text() if key == "lfsFile" else _content(value))
+            operations.append(Add(path=path, staged=staged, large=key == "lfsFile"))
+        else:
+            raise HubProblem(400, f"Unknown operation in commit: {key!r}")
+    if not isinstance(summary := header.get("summary"), str) or not summary.strip():
+        raise HubProblem(400, "A commit needs a header with a summary")
+    message = f"{summary}\n\n{header.get('description') or ''}".strip().replace("\0", "") + "\n"
+    return CommitRequest(message=message, parent=header.get("parentCommit") or None, operations=tuple(operations))
+
+
+def _items(body: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with body.open("rb") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                item = json.loads(line)
+                key, value = item["key"], item["value"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise HubProblem(400, "The commit is not newline-delimited JSON of key and value") from error
+            if not isinstance(value, dict):
+                raise HubProblem(400, f"The value of {key!r} is not an object")
+            yield str(key), value
+
+
+def _content(value: dict[str, Any]) -> bytes:
+    content, encoding = str(value.get("content", "")), value.get("encoding", "utf-8")
+    try:
+        return base64.b64decode(content, validate=True) if encoding == "base64" else content.encode()
+    except binascii.Error as error:
+        raise HubProblem(400, f"{value.get('path')}: the content is not base64") from error
+
+
+def _pointer(value: dict[str, Any], find: Callable[[str], LargeFile | None]) -> Pointer:
+    sha256, size = str(value.get("oid", "")), value.get("size")
+    file = find(sha256)
+    if file is None:
+        raise HubProblem(400, f"{value['path']}: the LFS file {sha256} was never uploaded")
+    # A copy inside the Hub names no size.
+    if size is not None and size != file.size:
+        raise HubProblem(400, f"{value['path']}: the LFS file {sha256} has {file.size} bytes, not {size}")
+    return Pointer(sha256=sha256, size=file.size)
+
+
+def commit(repo: Repo, branch: str, request: CommitRequest, *, scratch: Path) -> str:
+    """Make the commit and move the branch to it; the new commit's id.
+
+    As on the Hub, a commit that changes nothing is still a commit (the client leaves such commits
+    out). If somebody else's commit comes in between, ours is built again on top of it, unless the
+    client named its parent. Raises HubProblem: 412 if the named parent is not the branch's head,
+    404 for an unknown branch or a deleted file that isn't there.
+    """
+    ref = f"refs/heads/{branch}"
+    adds = [operation for operation in request.operations if isinstance(operation, Add)]
+    oids = repo.git.store_files([add.staged for add in adds])
+    blob_of = {add.staged: oid for add, oid in zip(adds, oids, strict=True)}
+    for attempt in range(_ATTEMPTS):
+        head = repo.git.commit_oids([ref])[0]
+        if head is None:
+            raise revision_not_found(branch)
+        if request.parent not in (None, head):
+            raise HubProblem(412, "A commit has happened since. Please refresh and try again.")
+        files = _apply(_files(repo, head), head, request.operations, blob_of)
+        large = [add.path for add in adds if add.large and add.path in files]
+        tree = _write_tree(repo, files, large, scratch)
+        oid = repo.git.line("commit-tree", tree, "-p", head, "-F", "-", feed=request.message.encode())
+        try:
+            repo.git.change("update-ref", ref, oid, head)
+        except GitFailed:
+            time.sleep(0.01 * attempt)
+        else:
+            return oid
+    raise HubProblem(503, f"The branch {branch!r} is too busy. Please try again.")
+
+
+def _files(repo: Repo, commit_oid: str) -> Tree:
+    listing = repo.git.run("ls-tree", "-r", "-z", "--full-tree", commit_oid).decode()
+    rows = (record.partition("\t") for record in listing.split("\0") if record)
+    return {path: (meta.split()[0], meta.split()[2]) for meta, _, path in rows}
+
+
+def _apply(files: Tree, head: str, operations: tuple[Add | Delete, ...], blob_of: dict[Path, str]) -> Tree:
+    result = dict(files)
+    for operation in operations:
+        if isinstance(operation, Add):
+            result[operation.path] = ("100644", blob_of[operation.staged])
+            continue
+        prefix = f"{operation.path}/"
+        gone = [path for path in result if (path.startswith(prefix) if operation.folder else path == operation.path)]
+        if not gone:
+            problem = entry_not_found(operation.path, head)
+            what = "folder" if operation.folder else "file"
+            problem.message = f"A {what} with this name doesn't exist: {operation.path}"
+            raise problem
+        for path in gone:
+            del result[path]
+    return result
+
+
+def _write_tree(repo: Repo, files: Tree, large: list[str], scratch: Path) -> str:
+    """The tree of these files, its .gitattributes extended so that git-lfs sees every LFS file."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        index = Path(folder, "index")
+        _add_to_index(repo, files, index)
+        untracked = sorted(set(large) - lfs_tracked(repo.git, index, large))
+        if untracked:
+            _, oid = files.get(_GITATTRIBUTES, ("", ""))
+            old = repo.git.run("cat-file", "blob", oid) if oid else b""
+            new = old + (b"" if old.endswith(b"\n") or not old else b"\n")
+            new += "".join(lfs_line(path) for path in untracked).encode()
+            blob = repo.git.line("hash-object", "-w", "--stdin", feed=new)
+            _add_to_index(repo, {_GITATTRIBUTES: ("100644", blob)}, index)
+        return repo.git.line("write-tree", index=index)
+
+
+def _add_to_index(repo: Repo, files: Tree, index: Path) -> None:
+    feed = b"".join(f"{mode} {oid}\t{path}".encode() + b"\0" for path, (mode, oid) in files.items())
+    try:
+        repo.git.run("update-index", "-z", "--index-info", feed=feed, index=index)
+    except GitFailed as error:
+        if not repo.exists:
+            raise
+        raise HubProblem(400, f"git refuses a path of this commit: {error}") from error

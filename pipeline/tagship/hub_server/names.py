@@ -1,0 +1,71 @@
+"""What a repository, a ref and a path inside a repository may be called."""
+
+import re
+
+from tagship.hub_server.problem import HubProblem
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}", re.ASCII)
+# What git forbids, and half a surrogate pair, which JSON can hold but UTF-8 cannot.
+_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
+
+# As for a file; git has no limit of its own, but makes a folder for every slash before it finds the path too long.
+_MAX_REF_BYTES = 255
+
+
+def check_repo_id(namespace: str, name: str) -> str:
+    """`namespace/name`, if both parts obey the Hub's rules for names.
+
+    1-96 characters of `[A-Za-z0-9._-]`, no `--`, no `..`, no `-` or `.` at either end, no `.git` at
+    the end: so neither part can leave the folder of repositories. Raises HubProblem (400).
+    """
+    for part in (namespace, name):
+        if (
+            not _NAME.fullmatch(part)
+            or "--" in part
+            or ".." in part
+            or part[0] in "-."
+            or part[-1] in "-."
+            or part.endswith(".git")
+        ):
+            raise HubProblem(400, f"Invalid repo name: {namespace}/{name} - {part!r} breaks the Hub's rules")
+    return f"{namespace}/{name}"
+
+
+def split_repo_id(repo_id: str) -> tuple[str, str]:
+    """The two checked parts of `namespace/name`. Raises HubProblem (400)."""
+    namespace, _, name = repo_id.partition("/")
+    check_repo_id(namespace, name)
+    return namespace, name
+
+
+def is_ref_name(name: str) -> bool:
+    """Whether git would take `name` as a branch or tag (git-check-ref-format), and we as a revision."""
+    return (
+        bool(name)
+        and not _REF_FORBIDDEN.search(name)
+        and name != "@"
+        and not name.startswith(("-", "/", "refs/"))
+        and not name.endswith(("/", "."))
+        and len(name.encode()) <= _MAX_REF_BYTES
+        and not any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
+    )
+
+
+def check_ref_name(name: object) -> str:
+    """`name` if a branch or tag may be called so. Raises HubProblem (400)."""
+    if not isinstance(name, str) or not is_ref_name(name):
+        raise HubProblem(400, f"Invalid ref name: {name!r}")
+    return name
+
+
+def check_path(path: object) -> str:
+    """`path` if a file in a repository may be called so. Raises HubProblem (400).
+
+    Relative, with `/` between non-empty parts none of which is `.`, `..` or any case of `.git`;
+    git would refuse most of the others, but a clone of the repository must not be a trap either.
+    """
+    if not isinstance(path, str) or any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
+        raise HubProblem(400, f"Invalid path: {path!r}")
+    if "\\" in path or any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise HubProblem(400, f"Invalid path: {path!r} holds a backslash or a control character")
+    return path

@@ -1,0 +1,90 @@
+"""Request bodies, brought to where blocking code in a thread can work on them."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tagship.hub_server.backend import backend
+from tagship.hub_server.blobs import BLOCK_BYTES, fresh_file
+from tagship.hub_server.problem import HubProblem
+
+MAX_JSON_BYTES = 64_000_000
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """A request's body in a file, which is gone after the request unless it was renamed away."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def with_body(handler: Callable[[Request, bytes], Response]) -> Endpoint:
+    """An endpoint that calls `handler` in a thread, with a body that is small enough for memory."""
+
+    async def endpoint(request: Request) -> Response:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_JSON_BYTES:
+                raise HubProblem(413, "The request is too large")
+        return await run_in_threadpool(handler, request, bytes(body))
+
+    return endpoint
+
+
+def with_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Endpoint:
+    """An endpoint that calls `handler` in a thread, with the JSON object that is the body."""
+
+    def parse(request: Request, body: bytes) -> Response:
+        try:
+            data = json.loads(body or b"{}")
+        except ValueError as error:
+            raise HubProblem(400, "The body is not JSON") from error
+        if not isinstance(data, dict):
+            raise HubProblem(400, "The body is not a JSON object")
+        return handler(request, data)
+
+    return with_body(parse)
+
+
+def with_upload(handler: Callable[[Request, Upload], Response], *, check: Callable[[Request], object]) -> Endpoint:
+    """An endpoint that streams the body into a file, then calls `handler` in a thread.
+
+    `check` may refuse before anything is written, by raising HubProblem.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        await run_in_threadpool(check, request)
+        with ExitStack() as stack:
+            path = stack.enter_context(fresh_file(backend(request).scratch))
+            file = stack.enter_context(path.open("wb"))
+            digest, size, pending = hashlib.sha256(), 0, bytearray()
+
+            def flush() -> None:
+                digest.update(pending)
+                file.write(pending)
+
+            async for chunk in request.stream():
+                size += len(chunk)
+                pending += chunk
+                if len(pending) >= BLOCK_BYTES:
+                    await run_in_threadpool(flush)
+                    pending.clear()
+            await run_in_threadpool(flush)
+            await run_in_threadpool(file.close)
+            upload = Upload(path=path, size=size, sha256=digest.hexdigest())
+            return await run_in_threadpool(handler, request, upload)
+
+    return endpoint

@@ -1,0 +1,194 @@
+"""The server side of Xet storage: xorbs, shards, and how a file is put together from them.
+
+The formats are those of https://huggingface.co/docs/xet (shard.md, xorb.md, api.md). A client
+uploads xorbs (sequences of compressed chunks), then a shard that says which chunks make up which
+file and what that file's SHA-256 is; the latter is how a commit, which knows files by their
+SHA-256, finds them again.
+"""
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagship.hub_server.blobs import write_whole
+from tagship.hub_server.problem import HubProblem
+
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SHARD_TAG = b"HFRepoMetaData\0UigEj{\x81W\x83\xa5\xbd\xd9\\\xcd\xd1J\xa9"
+_SHARD_HEADER_BYTES = 48
+_ENTRY = struct.Struct("<32sIIII")  # headers, segments and extensions all are 48-byte records
+_WITH_VERIFICATION = 1 << 31
+_WITH_SHA256 = 1 << 30
+_BOOKEND = b"\xff" * 32
+_CHUNK_HEADER_BYTES = 8
+
+
+class XetError(HubProblem):
+    """What was uploaded is not what the format says, or refers to something that is not here."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The chunks `first` to `last` (exclusive) of one xorb: `length` bytes of a file."""
+
+    xorb: str
+    length: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """One file of a shard; `raw` are its records as uploaded, `sha256` is None if the client kept it."""
+
+    xet_hash: str
+    sha256: str | None
+    segments: tuple[Segment, ...]
+    raw: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return sum(segment.length for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a xorb: its bytes `start` to `end` hold `length` bytes of data, compressed."""
+
+    start: int
+    end: int
+    length: int
+
+
+def hex_hash(raw: bytes) -> str:
+    """Xet's own way to print 32 bytes: four little-endian 64-bit words (api.md)."""
+    return "".join(f"{word:016x}" for word in struct.unpack("<4Q", raw))
+
+
+def parse_file_records(data: bytes, position: int = 0) -> Iterator[FileRecord]:
+    """The file section of a shard, starting at `position`. Raises XetError if it is malformed."""
+    try:
+        while position < len(data):
+            start = position
+            raw_hash, flags, count, _, _ = _ENTRY.unpack_from(data, position)
+            if raw_hash == _BOOKEND:
+                return
+            position += _ENTRY.size
+            segments = []
+            for _ in range(count):
+                xorb, _, length, first, last = _ENTRY.unpack_from(data, position)
+                segments.append(Segment(hex_hash(xorb), length, first, last))
+                position += _ENTRY.size
+            if flags & _WITH_VERIFICATION:
+                position += count * _ENTRY.size
+            sha256 = None
+            if flags & _WITH_SHA256:
+                sha256 = hex_hash(_ENTRY.unpack_from(data, position)[0])
+                position += _ENTRY.size
+            yield FileRecord(
+                xet_hash=hex_hash(raw_hash),
+                sha256=sha256,
+                segments=tuple(segments),
+                raw=data[start:position],
+            )
+    except struct.error as error:
+        raise XetError("the shard ends in the middle of a file") from error
+
+
+def parse_shard(data: bytes) -> tuple[FileRecord, ...]:
+    """The files that an uploaded shard describes. Raises XetError if it is no shard."""
+    if data[:32] != _SHARD_TAG:
+        raise XetError("not a shard")
+    return tuple(parse_file_records(data, _SHARD_HEADER_BYTES))
+
+
+def chunk_table(xorb: Path) -> list[Chunk]:
+    """Where each chunk of a xorb is, from the headers between them. Raises XetError."""
+    chunks, position, size = [], 0, xorb.stat().st_size
+    with xorb.open("rb") as file:
+        while position + _CHUNK_HEADER_BYTES <= size:
+            file.seek(position)
+            header = file.read(_CHUNK_HEADER_BYTES)
+            if header[0] != 0:  # version 0 is the only one; a footer begins with a letter
+                break
+            end = position + _CHUNK_HEADER_BYTES + int.from_bytes(header[1:4], "little")
+            if end > size:
+                raise XetError("the xorb ends in the middle of a chunk")
+            chunks.append(Chunk(position, end, int.from_bytes(header[5:8], "little")))
+            position = end
+    if not chunks:
+        raise XetError("not a xorb")
+    return chunks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class XetStore:
+    """Xorbs, file records and their SHA-256s under `folder`; `scratch` is on the same disk.
+
+    Every name is a hash and every file is written whole before it gets its name, so any number of
+    servers may share the folder. A client's claim that its bytes have a certain SHA-256 is checked
+    when the Hub reads the whole file (see content.py).
+    """
+
+    folder: Path
+    scratch: Path
+
+    def _path(self, kind: str, name: str) -> Path:
+        if not _HASH.fullmatch(name):
+            raise XetError(f"not a hash: {name!r}")
+        return self.folder / kind / name[:2] / name
+
+    def xorb(self, xorb_hash: str) -> Path:
+        """Where that xorb is or would be. Raises XetError if it is no hash."""
+        return self._path("xorbs", xorb_hash)
+
+    def add_xorb(self, xorb_hash: str, uploaded: Path) -> bool:
+        """Take an uploaded xorb; False if it was here already. Raises XetError if it is malformed."""
+        path = self.xorb(xorb_hash)
+        if path.exists():
+            return False
+        chunk_table(uploaded)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(uploaded, path)
+        return True
+
+    def add_shard(self, data: bytes) -> None:
+        """Make the files of a shard known. Raises XetError, and adds nothing, if chunks are missing."""
+        records = parse_shard(data)
+        segments = [segment for record in records for segment in record.segments]
+        for xorb in {segment.xorb for segment in segments}:
+            path = self.xorb(xorb)
+            if not path.exists():
+                raise XetError(f"the shard refers to a xorb that was never uploaded: {xorb}")
+            chunks = chunk_table(path)
+            for segment in (segment for segment in segments if segment.xorb == xorb):
+                if sum(chunk.length for chunk in chunks[segment.first : segment.last]) != segment.length:
+                    raise XetError(f"the shard and the xorb {xorb} disagree about the chunks in it")
+        for record in records:
+            write_whole(self._path("files", record.xet_hash), record.raw, scratch=self.scratch)
+            if record.sha256:
+                link = f"{record.xet_hash} {record.size}\n".encode()
+                write_whole(self._path("sha256", record.sha256), link, scratch=self.scratch)
+
+    def by_sha256(self, sha256: str) -> tuple[str, int] | None:
+        """The Xet hash and size of the file with this SHA-256, None if it never came through Xet."""
+        try:
+            xet_hash, size = self._path("sha256", sha256).read_text().split()
+        except FileNotFoundError:
+            return None
+        return xet_hash, int(size)
+
+    def record(self, xet_hash: str) -> FileRecord | None:
+        """How a file is put together, None if it is unknown."""
+        try:
+            raw = self._path("files", xet_hash).read_bytes()
+        except FileNotFoundError:
+            return None
+        return next(parse_file_records(raw))

@@ -1,0 +1,71 @@
+"""`[versions]` and `[checks]`: where versions begin, and what a tag has to satisfy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tagship.naming.fields import is_semver
+from tagship.system.toml_reader import Reader
+
+REQUIRED, WARN, OFF = "required", "warn", "off"
+# Every check by its name, with what it asks and how strict it is when a tag is made.
+CHECKS: Mapping[str, tuple[str, str]] = {
+    "clean": (REQUIRED, "the working tree is what the tag names"),
+    "branch": (REQUIRED, "the commit is on the release branch"),
+    "changelog": (REQUIRED, "the changelog has an entry for the version"),
+    "order": (REQUIRED, "the version is greater than the last one of its stream"),
+    "annotated": (WARN, "the tag is annotated"),
+    "pushed": (WARN, "the tag is on the remote"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPolicy:
+    """`[versions]`. `branch` is None where git is to say which branch releases are made from."""
+
+    first: str
+    branch: str | None
+    remote: str
+    changelog: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckPolicy:
+    """`[checks]`: what the policy says of each check, by name."""
+
+    said: Mapping[str, str]
+
+    def when_tagging(self, name: str) -> str:
+        """How strict a check is before a tag is made."""
+        return self.said.get(name, CHECKS[name][0])
+
+    def when_releasing(self, name: str) -> str:
+        """How strict a check is on a tag that is there.
+
+        What the policy leaves open is then a warning: the tag cannot be made better any more.
+        """
+        return self.said.get(name, REQUIRED if name == "clean" else WARN)
+
+
+def read_versions(table: Reader) -> VersionPolicy:
+    """The table `[versions]`."""
+    policy = VersionPolicy(
+        first=table.parsed("first", "0.1.0", _version),
+        branch=table.optional_text("branch"),
+        remote=table.text("remote", "origin"),
+        changelog=table.text("changelog", "CHANGELOG.md"),
+    )
+    table.close()
+    return policy
+
+
+def read_checks(table: Reader) -> CheckPolicy:
+    """The table `[checks]`."""
+    said = {name: table.choice(name, default, (REQUIRED, WARN, OFF)) for name, (default, _) in CHECKS.items()}
+    table.close()
+    return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)})
+
+
+def _version(text: str) -> str:
+    if not is_semver(text):
+        raise ValueError(f"must be a SemVer version such as 0.1.0, not {text!r}")
+    return text

@@ -1,0 +1,163 @@
+"""Exports: made beside their final names, renamed when whole, and kept when nothing changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tagship.artifacts.manifest import (
+    Manifest,
+    check_files,
+    list_files,
+    read_manifest,
+    tool_version,
+    write_manifest,
+)
+from tagship.formats.protocol import ExportJob
+from tagship.history.model_lookup import disk_state
+from tagship.release.plan import Plan
+from tagship.release.targets import Target
+from tagship.runs.base_folder import BaseFolder, model_files
+from tagship.system.errors import ReleaseError
+from tagship.system.files import new_folder, remove_leftovers, sha256_of, write_json
+from tagship.system.machine import this_boot
+from tagship.system.progress import Advance
+from tagship.system.templating import Templates
+from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
+
+
+def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
+    """What a format needs to know to make an export."""
+    return ExportJob(
+        run=target.run,
+        base=base,
+        variant=target.variant,
+        settings=target.policy.settings,
+        policy=plan.config.export,
+        title=target.title,
+        repo_id=target.repo_id,
+        version=plan.version,
+        namespace=plan.config.namespace,
+        templates=templates,
+    )
+
+
+def export_together(
+    plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance
+) -> list[tuple[Manifest, bool]]:
+    """Make the exports of one format under their final names, reading the base once for all of them;
+    returns the manifest of each, and whether it was made now.
+
+    An export that an earlier run of the same command finished, from the same inputs, is kept.
+    Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
+    there before.
+    """
+    contents = [_contents(job) for _, job in parts]
+    inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
+    kept = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
+    # Of this boot: after a crash, a file that had its name need not be whole.
+    resumed = [_digest(content | {"boot": this_boot()}) for content in contents]
+    missing = [(*part, name) for part, manifest, name in zip(parts, kept, resumed, strict=True) if manifest is None]
+    made = iter(_export(plan, missing, advance) if missing else ())
+    results = [(manifest, False) if manifest else (next(made), True) for manifest in kept]
+    for (target, _), said, (_, new) in zip(parts, inputs, results, strict=True):
+        if new:
+            write_json(_state(plan, target), {"inputs": said})
+    return results
+
+
+def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance: Advance) -> list[Manifest]:
+    """Make exports; with each comes the name by which a killed run of it is known again."""
+    targets, jobs, names = zip(*parts, strict=True)
+    try:
+        for parent in {target.export_dir.parent for target in targets}:
+            remove_leftovers(parent, names)
+        with ExitStack() as stack:
+            folders = [
+                stack.enter_context(new_folder(target.export_dir, resumes=name))
+                for target, name in zip(targets, names, strict=True)
+            ]
+            targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
+            manifests = [_manifest(plan, *made) for made in zip(targets, jobs, folders, strict=True)]
+            for manifest, folder in zip(manifests, folders, strict=True):
+                write_manifest(folder, manifest)
+    except OSError as error:
+        formats = " and ".join(dict.fromkeys(target.name for target in targets))
+        raise ReleaseError(f"the {formats} export could not be written: {error}") from error
+    return manifests
+
+
+def _state(plan: Plan, target: Target) -> Path:
+    return plan.config.state / "exports" / f"{target.export_dir.name}.json"
+
+
+def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | None:
+    try:
+        if json.loads(_state(plan, target).read_text(encoding="utf-8"))["inputs"] != inputs:
+            return None
+        manifest = read_manifest(target.export_dir)
+        check_files(target.export_dir, manifest, hashes=False)
+    except (OSError, ValueError, KeyError, TypeError, ReleaseError):
+        return None  # there is none, or it is of other inputs, or was changed: it is made again
+    return manifest
+
+
+def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manifest:
+    return Manifest(
+        tagship=tool_version(),
+        format=target.policy.name,
+        quant=target.variant.quant,
+        repo_id=target.repo_id,
+        version=plan.version,
+        tag=plan.tag.name if plan.tag else None,
+        commit=plan.commit.sha,
+        exported=plan.moment,
+        run=target.run.name,
+        fields=dict(sorted(target.run.fields.items())),
+        base_model=job.base.id,
+        base_revision=job.base.revision,
+        license=job.base.license,
+        files=list_files(folder),
+        model=disk_state(plan.config, target.run.path).document(),
+    )
+
+
+def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str:
+    """A digest of all that a finished export says and is made from."""
+    return _digest(
+        {
+            **contents,
+            "commit": plan.commit.sha,
+            "license": job.base.license,
+            "names": [job.repo_id, plan.moment.isoformat()],
+        }
+    )
+
+
+def _contents(job: ExportJob) -> dict[str, Any]:
+    """What an export's weights are made from; big files of the base by size and time.
+
+    Neither the time in its names nor the commit: an export that was killed is resumed under another name.
+    """
+    base = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(job.base.path.iterdir())
+        if path.is_file()
+    ]
+    return {
+        "tagship": tool_version(),
+        "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
+        "files": {name: sha256_of(path) for name, path in sorted(model_files(job.base, job.run.path).items())},
+        "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
+        "variant": asdict(job.variant),
+        "settings": repr((job.settings, job.policy)),
+        "imatrix": sha256_of(job.policy.imatrix) if job.policy.imatrix else None,
+        "names": [job.title, job.version, job.namespace],
+    }
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Gates: read-only checks that come before the first byte is written, and refuse."""
+
+import importlib.util
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tagship.formats.protocol import Footprint
+from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
+from tagship.naming.tag_hints import probably_meant, why_no_stream
+from tagship.release.plan import Plan
+from tagship.release.targets import Target
+from tagship.system.errors import ReleaseError
+from tagship.system.files import size_of_leftovers
+from tagship.system.git import Repository
+from tagship.system.machine import available_memory, device_of, free_disk
+from tagship.system.templating import human_size
+
+# torch, transformers and PEFT, or llama.cpp, with what a prompt takes. The weights themselves are
+# mapped from their files, whose pages the kernel can drop: a model larger than the memory is slow
+# to run, and runs.
+_RUNTIME_MEMORY = 3 << 29
+_VERIFY_MODULES = ("torch", "transformers", "peft")
+
+
+def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
+    """Raise ReleaseError when an optional dependency that the release needs is not installed."""
+    wanted = [module for target in targets for module in target.policy.format.modules]
+    missing = [
+        module
+        for module in dict.fromkeys([*(_VERIFY_MODULES if verifies else ()), *wanted])
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise ReleaseError(
+            f"not installed: {', '.join(missing)}, which exporting and verifying need",
+            remedy='pip install -e ".[gguf]" in a clone of tagship, or pip install "tagship[gguf]" elsewhere',
+        )
+
+
+def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
+    """Raise ReleaseError when the tag is not what is checked out, triggers nothing, or does not pass a
+    required check. Returns what else the checks found, to be warned of."""
+    if plan.tag is None or plan.version_tag is None:
+        return []
+    name = plan.tag.name
+    streams = plan.config.streams
+    if plan.stream is None:
+        meant = probably_meant(name, streams)
+        raise ReleaseError(
+            f"the tag {name} is of no stream, so it triggers nothing: {why_no_stream(name, streams)}",
+            remedy=f"git tag {meant}, if that was meant" if meant else f"tag it as {streams[0].tag_of('1.0.0')}",
+        )
+    if plan.tag.commit.sha != plan.commit.sha:
+        raise ReleaseError(
+            f"the tag {name} is on {plan.tag.commit.sha[:10]}, and {plan.commit.sha[:10]} is checked out",
+            remedy=f"git checkout {name}",
+        )
+    tagging = Tagging(
+        config=plan.config,
+        repository=repository,
+        version_tag=plan.version_tag,
+        commit=plan.commit,
+        tag=plan.tag,
+    )
+    outcomes = list(run_checks(tagging))
+    refuse(outcomes, name)
+    return [outcome for outcome in outcomes if outcome.problem]
+
+
+def check_download(size: int) -> None:
+    """Raise ReleaseError when the Hub's cache has no room for the base model."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    _check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
+
+
+def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> None:
+    """Raise ReleaseError when a disk has less room than the exports and archives will take."""
+    needed: dict[int, int] = defaultdict(int)
+    folders: dict[int, Path] = {}
+    for folder in {target.export_dir.parent for target, _ in footprints}:
+        needed[device_of(folder)] -= size_of_leftovers(folder)
+    for target, footprint in footprints:
+        for folder in (target.export_dir, target.artifact, *((plan.config.state,) if plan.embedded else ())):
+            device = device_of(folder)
+            needed[device] += footprint.disk
+            folders.setdefault(device, folder.parent)
+    for device, size in needed.items():
+        _check_room(folders[device], size, "the release")
+
+
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bool) -> None:
+    """Raise ReleaseError when an export, or running the model to verify it, needs more memory than
+    there is."""
+    free = available_memory()
+    needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
+    if verifies:
+        needs.append(("running base + adapter", _RUNTIME_MEMORY))
+    for what, size in needs:
+        if size > free:
+            raise ReleaseError(
+                f"{what} needs {human_size(size)} of memory, and {human_size(free)} is available",
+                remedy="close other programs, raise the limit, or use a larger machine",
+            )
+
+
+def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:
+    """What the exports will need and what there is, in a line."""
+    memory = max(footprint.memory for _, footprint in footprints)
+    disk = sum(footprint.disk for _, footprint in footprints)
+    free = free_disk(footprints[0][0].export_dir)
+    return (
+        f"exporting takes up to {human_size(memory)} of memory, of {human_size(available_memory())}, "
+        f"and {human_size(disk)} on the disk, of {human_size(free)}"
+    )
+
+
+def _check_room(folder: Path, size: int, what: str) -> None:
+    free = free_disk(folder)
+    if size > free:
+        raise ReleaseError(
+            f"{what} needs {human_size(size)} on the disk of {folder}, which has {human_size(free)} free",
+            remedy="free some, or point [project] exports and artifacts, or HF_HOME, at another disk",
+        )

@@ -1,0 +1,121 @@
+"""What the steps of a release return, and how later steps select from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tagship.artifacts.archive import Archive
+from tagship.artifacts.manifest import FileEntry, Manifest
+from tagship.formats.protocol import Footprint
+from tagship.hub.publish import Upload
+from tagship.release.targets import Target
+from tagship.runs.base_folder import BaseFolder
+from tagship.verify.comparison import Evidence
+from tagship.verify.questions import Answers, Questions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """The version's release notes, in Markdown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The base model, on this disk and whole."""
+
+    base: BaseFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """An export that can be made here, and what it will take."""
+
+    target: Target
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """An export under its final name, with its manifest."""
+
+    target: Target
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What base + adapter answers, and the questions that force an export along those answers."""
+
+    questions: Questions
+    answers: Answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """An export that answers like base + adapter."""
+
+    target: Target
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """An export's archive."""
+
+    target: Target
+    archive: Archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """An export that the Hub took, not yet compared with what was sent."""
+
+    target: Target
+    upload: Upload
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """An export that is on the Hub: the commit that holds it, and the files as they are there."""
+
+    target: Target
+    url: str
+    commit: str
+    files: tuple[FileEntry, ...]
+
+
+class Results:
+    """All that was returned so far, in order. It is never changed: `plus` makes a longer one."""
+
+    def __init__(self, items: Iterable[object] = ()) -> None:
+        self._items = tuple(items)
+
+    def plus(self, items: Iterable[object]) -> "Results":
+        return Results((*self._items, *items))
+
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """Everything of one kind."""
+        return tuple(item for item in self._items if isinstance(item, kind))
+
+    def one(self, kind: type[T]) -> T:
+        """The newest of a kind. Raises LookupError when a step that makes it has not run."""
+        return self.of(kind)[-1]
+
+    def find(self, kind: type[T], target: Target) -> T | None:
+        """The newest of a kind for one target, or None."""
+        found = [item for item in self.of(kind) if getattr(item, "target", None) == target]
+        return found[-1] if found else None
+
+    def for_target(self, kind: type[T], target: Target) -> T:
+        """As `find`. Raises LookupError when a step that makes it has not run for the target."""
+        found = self.find(kind, target)
+        if found is None:
+            raise LookupError(f"no {kind.__name__} for {target.name}")
+        return found

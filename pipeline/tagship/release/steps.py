@@ -1,0 +1,252 @@
+"""A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from tagship.artifacts.archive import record_checksum, write_archive
+from tagship.artifacts.card import render_card
+from tagship.artifacts.manifest import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    check_files,
+    file_entry,
+    read_manifest,
+    with_file,
+    write_manifest,
+)
+from tagship.formats.protocol import ExportJob
+from tagship.history.line import line_of
+from tagship.history.notes import make_notes, render_notes
+from tagship.history.unreleased import gather
+from tagship.hub.access import check_access
+from tagship.hub.fetch import fetch_base, locate_base
+from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
+from tagship.release import gates
+from tagship.release.export_store import export_together, job_of
+from tagship.release.plan import Plan
+from tagship.release.results import (
+    Answered,
+    Committed,
+    Exported,
+    Fetched,
+    Fitting,
+    Noted,
+    Packaged,
+    Published,
+    Results,
+    Verified,
+)
+from tagship.release.runner import Step, Tools
+from tagship.release.targets import Target
+from tagship.system.files import write_text
+from tagship.system.templating import human_size
+from tagship.verify.comparison import compare
+from tagship.verify.questions import Questions
+
+
+def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
+    gates.check_modules(plan.targets, verifies=verifies)
+    for outcome in gates.check_tag(plan, tools.repository):
+        tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
+    if plan.publishes:
+        for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
+            check_access(tools.hub, namespace)
+    return iter(())
+
+
+def _notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    assert plan.stream is not None and plan.tag is not None
+    line = line_of(plan.config, plan.stream, tools.repository)
+    # Of git alone, and without links: the same tag gives the same card, wherever it is released from.
+    coming = gather(plan.config, tools.repository, line, plan.commit, run=plan.run.path, version=plan.version)
+    notes = make_notes(coming, plan.version_tag, plan.tag.commit.time)
+    since = coming.since.name if coming.since else "the beginning"
+    number = len(coming.changes)
+    tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
+    yield Noted(text=render_notes(notes, tools.templates))
+
+
+def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    located = locate_base(plan.base, tools.hub)
+    gates.check_download(located.size)
+    with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
+        base = fetch_base(located)
+    tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
+    yield Fetched(base=base)
+
+
+def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
+    footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
+    gates.check_disk(plan, footprints)
+    gates.check_memory(footprints, verifies=verifies)
+    tools.console.note(gates.predicted(footprints))
+    for target, footprint in footprints:
+        yield Fitting(target=target, footprint=footprint)
+
+
+def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+    parts = [(target, _job(plan, target, done, tools)) for target in targets]
+    work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
+    with tools.console.bytes(", ".join(target.name for target in targets), work) as advance:
+        exported = export_together(plan, parts, advance)
+    for target, (manifest, new) in zip(targets, exported, strict=True):
+        size = human_size(sum(entry.size for entry in manifest.files))
+        tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")
+        yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+
+
+def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    manifest = read_manifest(target.export_dir)
+    check_files(target.export_dir, manifest)
+    tools.console.note(f"{target.name}: {target.export_dir}")
+    yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+
+
+def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    policy = plan.config.verify
+    questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens)
+    base = done.one(Fetched).base
+    with tools.console.working("base + adapter answers"):
+        answers = tools.runtimes.transformers(questions, "base + adapter", model=base.path, adapter=plan.run.path)
+    forced = tuple(answer.ids for answer in answers)
+    yield Answered(questions=replace(questions, forced=forced), answers=answers)
+
+
+def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    reference = done.one(Answered)
+    form = target.policy.format
+    exported = done.for_target(Exported, target)
+    with tools.console.working(f"{target.name} answers"):
+        answers = form.answer(_job(plan, target, done, tools), exported.folder, reference.questions, tools.runtimes)
+    limits = form.limits(target.variant, plan.config.verify.kl)
+    evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
+    tools.console.note(f"{target.name}: {evidence.summary}")
+    yield Verified(target=target, evidence=evidence)
+
+
+def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    exported = done.for_target(Exported, target)
+    folder = exported.folder
+    noted = done.of(Noted)
+    job = _job(plan, target, done, tools)
+    card = render_card(target.policy.format, job, exported.manifest, plan.config, noted[0].text if noted else None)
+    write_text(folder / CARD_FILE, card)
+    manifest = with_file(exported.manifest, folder, CARD_FILE)
+    write_manifest(folder, manifest)
+    tools.console.note(f"{target.name}: {folder / CARD_FILE}")
+    yield replace(exported, manifest=manifest)
+
+
+def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    exported = done.for_target(Exported, target)
+    size = sum(entry.size for entry in exported.manifest.files)
+    with tools.console.bytes(target.name, size) as advance:
+        archive = write_archive(exported.folder, target.artifact, plan.moment, advance)
+    record_checksum(archive)
+    tools.console.note(f"{target.name}: {archive.path} ({human_size(archive.size)})")
+    yield Packaged(target=target, archive=archive)
+
+
+def _publish_base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    base = done.one(Fetched).base
+    put = publish_base(tools.hub, base, private=plan.private)
+    tools.console.note(f"{base.id}{'' if put else ': there already'}")
+    return iter(())
+
+
+def _publish(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
+    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
+        commit = publish(tools.hub, upload, advance)
+    tools.console.note(f"{target.name}: {target.repo_id} at {commit[:10]}")
+    yield Committed(target=target, upload=upload, commit=commit)
+
+
+def _check(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    committed = done.for_target(Committed, target)
+    files = check_published(tools.hub, committed.upload, committed.commit)
+    tag_published(tools.hub, committed.upload, committed.commit)
+    tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
+    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
+    url = f"{tools.hub.url}/{target.repo_id}"
+    yield Published(target=target, url=url, commit=committed.commit, files=files)
+
+
+def _job(plan: Plan, target: Target, done: Results, tools: Tools) -> ExportJob:
+    return job_of(plan, target, done.one(Fetched).base, tools.templates)
+
+
+def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
+    described = (
+        plan.tag.message.strip() if plan.tag and plan.tag.message else "",
+        f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
+        f"Verified: {verified.evidence.summary}.",
+    )
+    return Upload(
+        repo_id=exported.target.repo_id,
+        folder=exported.folder,
+        files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
+        private=plan.private,
+        message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
+        description="\n\n".join(filter(None, described)),
+        tag=plan.tag.name if plan.tag else None,
+    )
+
+
+def _unless_versioned(plan: Plan) -> str | None:
+    if plan.stream is None:
+        return "no version"
+    return None if plan.config.card.notes else "[card] notes is off"
+
+
+def _unless_published(plan: Plan) -> str | None:
+    return None if plan.publishes else "tags of this stream do not publish"
+
+
+def _unless_base_is_published(plan: Plan) -> str | None:
+    return _unless_published(plan) or (None if plan.base.publish else "the policy leaves the base model alone")
+
+
+GATES = Step(name="gates", title="Gates", once=_gates)
+NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
+BASE = Step(name="base", title="Base model", once=_base)
+FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
+EXPORT = Step(name="export", title="Export", together=_export)
+LOAD = Step(name="load", title="Exports", each=_load)
+REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
+VERIFY = Step(name="verify", title="Verify", each=_verify)
+CARD = Step(name="card", title="Model cards", each=_card)
+PACKAGE = Step(name="package", title="Package", each=_package)
+PUBLISH_BASE = Step(
+    name="publish_base", title="Publish the base model", once=_publish_base, skip=_unless_base_is_published
+)
+PUBLISH = Step(name="publish", title="Publish", each=_publish, skip=_unless_published)
+CHECK = Step(name="check", title="Check what was published", each=_check, skip=_unless_published)
+
+RELEASE = (
+    GATES,  # tools, tag, tree, token: refuses before anything is written
+    NOTES,  # what the version brings, for the card
+    BASE,  # the base model on this disk, whole
+    FIT,  # adapter and base fit each other; the release fits memory and disk
+    EXPORT,  # every format, under its final name when it is whole
+    REFERENCE,  # what the trained model answers
+    VERIFY,  # each export answers the same, or nothing goes on
+    CARD,  # README.md, and the manifest of the finished folder
+    PACKAGE,  # that folder as a reproducible archive
+    PUBLISH_BASE,  # the base model, where the policy says so and it is not there
+    PUBLISH,  # that folder as one commit on the Hub
+    CHECK,  # every checksum on the Hub, then the version's tag
+)
+# The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
+EXPORT_ONLY = (
+    replace(GATES, once=partial(_gates, verifies=False)),
+    BASE,
+    replace(FIT, once=partial(_fit, verifies=False)),
+    EXPORT,
+)
+VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
+CARD_ONLY = (NOTES, BASE, LOAD, CARD)
+PACKAGE_ONLY = (LOAD, PACKAGE)
+# Nothing is published that was not verified.
+PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK)

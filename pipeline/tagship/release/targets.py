@@ -1,0 +1,149 @@
+"""The exports of a release, with every name that they will get, checked before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagship.cli.options import Options
+from tagship.formats.protocol import Variant
+from tagship.naming.fields import FieldValue, PatternError
+from tagship.naming.name_rules import FILES, HUB, PLUS_IN_REPO_NAMES, Place
+from tagship.naming.names import make_name
+from tagship.naming.tags import VersionTag
+from tagship.policy.config import Config, FormatPolicy
+from tagship.runs.run import Run
+from tagship.system.errors import ReleaseError, UsageError
+from tagship.system.toml_reader import hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One export of the release, with every name that it will get."""
+
+    run: Run
+    policy: FormatPolicy
+    variant: Variant
+    title: str
+    export_dir: Path
+    artifact: Path
+    repo_id: str
+
+    @property
+    def name(self) -> str:
+        """The format, and its quantization type where it has one: `ollama q4_k_m`."""
+        return " ".join(filter(None, (self.policy.name, self.variant.quant)))
+
+
+def make_targets(
+    config: Config,
+    options: Options,
+    tag: VersionTag | None,
+    runs: Sequence[tuple[Run, Mapping[str, FieldValue | None]]],
+) -> tuple[Target, ...]:
+    """Every export of each run, whose names are made of the values beside it.
+
+    Raises UsageError for options that do not fit the policy or each other and for names that the
+    places they go to would refuse, ReleaseError for a name that cannot be made.
+    """
+    targets = []
+    for policy in _policies(config, options.formats, tag):
+        wanted = options.quants if policy.format.quants else ()
+        quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
+        _check_quants(policy, quants)
+        variants = policy.format.variants(policy.settings, quants)
+        targets += [
+            _target(config, options, policy, variant, run, values) for run, values in runs for variant in variants
+        ]
+    if options.quants and not any(target.variant.quant for target in targets):
+        raise UsageError("--quant is given, but none of the formats has quantization types")
+    if options.repo_name and len(targets) > 1:
+        raise UsageError("--repo-name names one repo, and there are several exports", remedy="add --format")
+    _check_distinct(targets)
+    return tuple(targets)
+
+
+def _check_distinct(targets: Sequence[Target]) -> None:
+    for meaning, names in (
+        ("export folder", [str(target.export_dir) for target in targets]),
+        ("artifact", [str(target.artifact) for target in targets]),
+        ("repo", [target.repo_id for target in targets]),
+    ):
+        if shared := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(
+                f"two exports would have the same {meaning}, {shared}",
+                remedy="put {kind}, {prefix} or {label} into that pattern of [naming]",
+            )
+
+
+def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -> Sequence[FormatPolicy]:
+    by_name = {policy.name: policy for policy in config.formats}
+    released = config.released_by(tag.stream if tag else None)
+    for name in wanted:
+        if name not in by_name:
+            raise UsageError(f"unknown format {name!r}{hint(name, list(by_name))}")
+        if tag and by_name[name] not in released:
+            own = by_name[name].stream
+            assert tag.stream is not None
+            raise UsageError(
+                f"the tag {tag.name} does not release {name}: "
+                + (f"{name} has versions of its own" if own else f"it is of {tag.stream.format} alone"),
+                remedy=f"tag {name} by {own.pattern.text}" if own else f"leave --format {name} out",
+            )
+    if tag and not released:
+        raise UsageError(f"the tag {tag.name} releases nothing: each format has versions of its own")
+    return [by_name[name] for name in dict.fromkeys(wanted)] or released
+
+
+def _check_quants(policy: FormatPolicy, quants: tuple[str, ...]) -> None:
+    for quant in quants:
+        if quant not in policy.format.quants:
+            raise UsageError(
+                f"unknown quantization type {quant!r} for {policy.name}{hint(quant, policy.format.quants)}",
+                remedy=f"known: {', '.join(policy.format.quants)}",
+            )
+
+
+def _target(
+    config: Config,
+    options: Options,
+    policy: FormatPolicy,
+    variant: Variant,
+    run: Run,
+    values: Mapping[str, FieldValue | None],
+) -> Target:
+    version = values["version"]
+    tagged = str(version) if version is not None else None
+    named = {**values, "kind": variant.kind, "prefix": variant.prefix, "label": variant.label}
+    names = policy.names
+    try:
+        export = make_name(names.export.at(tagged), named, "export")
+        artifact = make_name(names.artifact.at(tagged), named, "artifact")
+        repo = options.repo_name or make_name(names.repo.at(tagged), named, "repo")
+    except PatternError as error:
+        raise ReleaseError(
+            f"{policy.name}: {error}",
+            remedy="record it in experiment_metadata.json, or change [naming]",
+        ) from None
+    repo_id = repo if "/" in repo else f"{config.namespace}/{repo}"
+    title = str(values["run"]) if tagged is None else f"{values['run']}-v{tagged.replace('+', PLUS_IN_REPO_NAMES)}"
+    _check_name(export, "export folder", FILES, "change [naming] export")
+    _check_name(f"{artifact}.tar.gz", "artifact", FILES, "change [naming] artifact")
+    for part in repo_id.split("/", 1):
+        _check_name(part, "repo name", HUB, "change [naming] repo or --repo-name")
+    for place in policy.format.places:
+        _check_name(title, "model name", place, "change [naming] run")
+        _check_name(repo_id.rsplit("/", 1)[-1], "repo name", place, "change [naming] repo or --repo-name")
+    return Target(
+        run=run,
+        policy=policy,
+        variant=variant,
+        title=title,
+        export_dir=(options.output or config.exports) / export,
+        artifact=config.artifacts / f"{artifact}.tar.gz",
+        repo_id=repo_id,
+    )
+
+
+def _check_name(name: str, what: str, place: Place, remedy: str) -> None:
+    if complaint := place.complaint(name, what):
+        raise UsageError(complaint, remedy=f"nearest valid name: {place.nearest(name)!r}; {remedy}")

@@ -1,0 +1,49 @@
+"""The base model of a run: which one it is by its Hub id, and the folder that has its weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tagship.naming.name_rules import HUB
+from tagship.system.errors import ReleaseError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """A base model before it is fetched, by its Hub id.
+
+    `path` is a folder with its weights where they are at hand, `publish` whether a release puts
+    it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml).
+    """
+
+    id: str
+    path: Path | None = None
+    revision: str | None = None
+    license: str | None = None
+    publish: bool = False
+
+
+def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseModel], root: Path) -> BaseModel:
+    """Which model `reference` (a Hub id or a folder, as adapters record it) means.
+
+    Raises ReleaseError for a folder whose Hub id nobody told, as the card, the names and the
+    adapter all need it, and for what is neither a folder nor a Hub id.
+    """
+    folder = next((path for path in (root / reference, Path(reference)) if reference and path.is_dir()), None)
+    if folder is not None:
+        known = next((base for base in bases.values() if base.path == folder.resolve()), None)
+        if known is None:
+            raise ReleaseError(
+                f"the base model {reference} is a folder, and nothing says which model on the Hub it is",
+                remedy=f'add to release.toml: [bases."organisation/name"] path = "{reference}"',
+            )
+        return known
+    if reference in bases:
+        return replace(bases[reference], revision=bases[reference].revision or revision)
+    parts = reference.split("/")
+    if len(parts) > 2 or any(map(HUB.problem, parts)):
+        raise ReleaseError(
+            f"the base model {reference!r} is neither a folder here nor a model's id on the Hub",
+            remedy="name it with --base, as organisation/name or as a folder",
+        )
+    return BaseModel(id=reference, revision=revision)

@@ -1,0 +1,131 @@
+"""The base model of a run on this disk: its folder, checked to be whole, and what goes with its weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+
+# What tells a tokenizer from the rest of a model's files.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tekken.json",
+    "*.tiktoken",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*",
+)
+MODEL_FILES = ("config.json", "generation_config.json", "*.py", "LICENSE*", "NOTICE*", "USE_POLICY*")
+# One of these makes a tokenizer; the others only describe it.
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFolder:
+    """A base model on this disk; `revision` is the Hub commit that it was fetched at, if it was.
+
+    `license` is the Hub's identifier; with `other`, the model's own page names and links it.
+    """
+
+    id: str
+    path: Path
+    revision: str | None
+    license: str
+    license_name: str | None = None
+    license_link: str | None = None
+
+
+def check_base_folder(base_id: str, path: Path, *, revision: str | None, license_id: str | None) -> BaseFolder:
+    """A base that is whole: configuration, tokenizer and license are there.
+
+    Raises ReleaseError that names what is missing. The weights are checked by their headers.
+    """
+    if not path.is_dir():
+        raise ReleaseError(f"the base model {base_id} should be in {path}, which does not exist")
+    if not (path / "config.json").is_file():
+        raise ReleaseError(f"the base model in {path} has no config.json")
+    if not any(next(path.glob(pattern), None) for pattern in _VOCABULARIES):
+        raise ReleaseError(
+            f"the base model in {path} has no tokenizer (tokenizer.json, tokenizer.model, …)",
+            remedy="fetch the model again, whole: an export without a tokenizer cannot run",
+        )
+    card = _card_data(path)
+    license_id = license_id or card.get("license")
+    if not isinstance(license_id, str):
+        raise ReleaseError(
+            f"the license of the base model {base_id} is not known: its README.md has no `license:`",
+            remedy=f'add to release.toml: [bases."{base_id}"] license = "…", as the model\'s page says',
+        )
+    return BaseFolder(
+        id=base_id,
+        path=path,
+        revision=revision,
+        license=license_id,
+        license_name=card.get("license_name"),
+        license_link=card.get("license_link"),
+    )
+
+
+def model_files(base: BaseFolder, run: Path) -> dict[str, Path]:
+    """The files that go with the weights, by name: configuration from the base; tokenizer and
+    chat template from the run where it brings its own, for those it was trained with."""
+    tokenizer_home = run if any(next(run.glob(pattern), None) for pattern in _VOCABULARIES) else base.path
+    files = matching_files(base.path, MODEL_FILES)
+    # Beside a template inside tokenizer_config.json, this file would win.
+    if not _read_object(tokenizer_home / "tokenizer_config.json").get("chat_template"):
+        files |= matching_files(base.path, ("chat_template.jinja",))
+    return dict(sorted((files | matching_files(tokenizer_home, TOKENIZER_FILES)).items()))
+
+
+def vocabulary_rows(folder: Path) -> int | None:
+    """The rows of the embedding that config.json declares, or None where it does not say.
+
+    Raises ReleaseError when it is no JSON object.
+    """
+    config = _read_object(folder / "config.json")
+    inner = config.get("text_config")
+    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
+    return value if isinstance(value, int) else None
+
+
+def matching_files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a folder that match any of the glob patterns, by their name below it."""
+    return {
+        path.relative_to(folder).as_posix(): path
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+
+
+def _card_data(folder: Path) -> dict[str, Any]:
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return {}
+    import yaml  # type: ignore[import-untyped]
+    from huggingface_hub import ModelCard
+
+    try:
+        return dict(ModelCard.load(readme).data.to_dict())
+    except (ValueError, yaml.YAMLError):  # front matter that is none tells no license
+        return {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReleaseError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ReleaseError(f"{path} is not a JSON object")
+    return document

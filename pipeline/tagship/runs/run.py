@@ -1,0 +1,167 @@
+"""A training run on disk: a folder with a LoRA adapter, named by the policy."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tagship.naming.fields import FieldValue
+from tagship.naming.names import NamingPolicy
+from tagship.system.errors import ReleaseError
+from tagship.weights.adapter_config import CONFIG_FILE, AdapterConfig, read_adapter_config
+
+METADATA_FILE = "experiment_metadata.json"
+TRAINER_FILE = "trainer_state.json"
+
+
+class UnknownRun(ReleaseError):
+    """No folder is the run that was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished training run.
+
+    `fields` are what names are made of (dataset, rank, alpha, epochs, trained; `base` where the
+    run's own name tells it); `recorded` is what the trainer wrote about the run, for the card.
+    """
+
+    name: str
+    path: Path
+    adapter: AdapterConfig
+    fields: Mapping[str, FieldValue]
+    recorded: Mapping[str, Any]
+
+
+def find_runs(folder: Path, naming: NamingPolicy) -> list[Path]:
+    """The training runs in a folder, newest first.
+
+    A run is a folder that has an adapter, or that is named as one: an unfinished run is listed
+    too, so that it is refused by name and never silently passed over for an older one. The date
+    in the name decides, then the recorded one. Runs without either come after all others, by
+    their folders' times: a clone has made those anew.
+    """
+    if not folder.is_dir():
+        return []
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and ((path / CONFIG_FILE).is_file() or naming.run.parse(path.name) is not None)
+    ]
+    return sorted(found, key=lambda path: _age(path, naming), reverse=True)
+
+
+def choose_run(folder: Path, naming: NamingPolicy, wanted: str | None) -> Path:
+    """The run of that name below `folder`, or at that path; without a name, the newest.
+
+    Raises ReleaseError that lists what there is.
+    """
+    runs = find_runs(folder, naming)
+    if wanted is None:
+        if not runs:
+            raise ReleaseError(
+                f"no training run found in {folder}",
+                remedy="train one, set [project] runs in release.toml, or name a folder with --run",
+            )
+        return runs[0]
+    for path in (folder / wanted, Path(wanted)):
+        if path.is_dir():
+            return path.resolve()
+    listed = ", ".join(path.name for path in runs[:5]) or "none"
+    raise UnknownRun(f"there is no training run {wanted!r}", remedy=f"newest in {folder}: {listed}")
+
+
+def read_run(path: Path, naming: NamingPolicy) -> Run:
+    """Read what a run says of itself.
+
+    Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
+    """
+    adapter = read_adapter_config(path)
+    recorded = _read_json(path / METADATA_FILE) or _from_trainer(_read_json(path / TRAINER_FILE))
+    named = naming.run.parse(path.name) or {}
+    for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
+        if named.get(field, value) != value:
+            raise ReleaseError(
+                f"the run's name {path.name} says {field} {named[field]}, its {CONFIG_FILE} says {value:g}",
+                remedy="rename the folder: every name of the release is made from it",
+            )
+    fields: dict[str, FieldValue] = {"rank": adapter.rank}
+    # A number that is not whole has no place in names: cut, it would say what is not so.
+    if float(adapter.alpha).is_integer():
+        fields["alpha"] = int(adapter.alpha)
+    fields |= _recorded_fields(recorded) | _own_fields(recorded, naming) | named
+    return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
+
+
+def _age(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str]:
+    """What runs are sorted by, oldest first."""
+    trained = _trained(path, naming)
+    if trained is None:
+        return datetime.min.replace(tzinfo=UTC), path.stat().st_mtime, path.name
+    return trained, 0.0, path.name
+
+
+def _trained(path: Path, naming: NamingPolicy) -> datetime | None:
+    named = (naming.run.parse(path.name) or {}).get("trained")
+    if isinstance(named, datetime):
+        return named
+    try:
+        recorded = _recorded_fields(_read_json(path / METADATA_FILE)).get("trained")
+    except ReleaseError:  # told when the run is read
+        return None
+    return recorded if isinstance(recorded, datetime) else None
+
+
+def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
+    fields: dict[str, FieldValue] = {}
+    dataset = recorded.get("dataset")
+    if isinstance(dataset, dict):
+        dataset = dataset.get("name")
+    if isinstance(dataset, str):
+        fields["dataset"] = dataset
+    epochs = recorded.get("epochs")
+    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and float(epochs).is_integer():
+        fields["epochs"] = int(epochs)
+    try:
+        trained = datetime.fromisoformat(str(recorded.get("trained")))
+    except ValueError:
+        return fields
+    return fields | {"trained": trained if trained.tzinfo else trained.replace(tzinfo=UTC)}
+
+
+def _own_fields(recorded: Mapping[str, Any], naming: NamingPolicy) -> dict[str, FieldValue]:
+    """The policy's own fields (`[naming.fields]`), as far as the run recorded them."""
+    found = {name: recorded.get(name) for name in naming.own_fields}
+    return {
+        name: f"{value:g}" if isinstance(value, float) else value
+        for name, value in found.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
+
+
+def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers' Trainer recorded, under the names of an experiment's metadata."""
+    if not state:
+        return {}
+    losses = [entry["loss"] for entry in state.get("log_history", []) if "loss" in entry]
+    recorded = {
+        "epochs": state.get("num_train_epochs"),
+        "batch_size": state.get("train_batch_size"),
+        "steps": state.get("global_step"),
+        "train_loss": losses[-1] if losses else None,
+    }
+    return {key: value for key, value in recorded.items() if value is not None}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ReleaseError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ReleaseError(f"{path} is not a JSON object")
+    return document

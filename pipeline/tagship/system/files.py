@@ -1,0 +1,216 @@
+"""Files that appear whole or not at all."""
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+from tagship.system.progress import Advance, silent
+
+BLOCK = 4 << 20
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def new_folder(target: Path, *, resumes: str | None = None) -> Iterator[Path]:
+    """A folder to fill that becomes `target` at the end, in one rename; on an error it is removed.
+
+    With `resumes`, the name of what is made, the folder may hold what a killed or interrupted run of the
+    same name left: the files in it that are whole have their own names. Without it nothing is kept, and what
+    killed runs left beside it is removed first. Raises ReleaseError when another process is filling the same one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if resumes is None:
+        remove_leftovers(target.parent)
+    partial = target.with_name(f".{resumes or target.name}{_PARTIAL}")
+    with _filling(partial, target):
+        for left in partial.glob(f".*{_PARTIAL}"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield partial
+            replaced = target.with_name(f".{target.name}.replaced{_PARTIAL}")
+            if target.exists():
+                target.rename(replaced)
+            partial.rename(target)
+            shutil.rmtree(replaced, ignore_errors=True)
+        except BaseException as error:
+            if resumes is None or not isinstance(error, KeyboardInterrupt):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def remove_leftovers(folder: Path, kept: Collection[str] = ()) -> None:
+    """Remove what killed runs left in a folder, but for what is to be resumed by these names."""
+    for left in folder.glob(f".*{_PARTIAL}"):
+        if left.name[1:].removesuffix(_PARTIAL) not in kept:
+            _remove_unless_locked(left)
+
+
+def size_of_leftovers(folder: Path) -> int:
+    """The bytes on disk of what killed runs left in a folder, which will be used or removed."""
+    left = [path for partial in folder.glob(f".*{_PARTIAL}") for path in files_below(partial)]
+    return sum(path.stat().st_blocks * 512 for path in left)
+
+
+@contextmanager
+def _filling(partial: Path, target: Path) -> Iterator[None]:
+    """Make a folder, if it is not there, and hold its lock."""
+    busy = ReleaseError(f"another process is writing {target}", remedy="wait until it has finished")
+    partial.mkdir(exist_ok=True)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(_locked(partial))
+        except (BlockingIOError, FileNotFoundError):
+            raise busy from None
+        if not partial.exists():  # whoever held the lock has given it its final name
+            raise busy
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; the kernel lets go of it however this process ends.
+
+    Raises BlockingIOError when another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    try:
+        if path.is_dir():
+            with _locked(path):
+                shutil.rmtree(path)
+    except (BlockingIOError, FileNotFoundError):
+        return  # another process is at work on it, or has just finished
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A path to write that becomes `target` at the end; on an error it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}{_PARTIAL}")
+    try:
+        yield partial
+        partial.rename(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file, visible only when it is whole."""
+    with new_file(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(target: Path, document: Any) -> None:
+    """Write JSON as people read it: two spaces, keys in the given order, a newline at the end."""
+    write_text(target, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def set_aside(descriptor: int, size: int) -> None:
+    """Give an open, empty file its length, and its room on the disk where the file system can do that: a full disk
+    is then known before anything is written, and writing takes half the time. Raises OSError."""
+    os.ftruncate(descriptor, size)
+    # Not os.posix_fallocate: where a file system cannot do it, the C library writes to each of its blocks.
+    allocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if allocate is None or not size:  # not Linux
+        return
+    if allocate(descriptor, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # else it is only slower
+            raise OSError(number, os.strerror(number))
+
+
+# Has a range of a file share the blocks of another's (Linux, ioctl_ficlonerange(2)).
+_FICLONERANGE = 0x4020940D
+
+
+def share_range(source: int, target: int, start: int, length: int, at: int) -> bool:
+    """Whether the whole blocks of a range are from now on those of another open file: the file system has to be able
+    to do that, and the range to begin in the same place of a block in both."""
+    before, whole = _whole_blocks(target, start, length, at)
+    if sys.platform != "linux" or not whole:
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start + before, whole, at + before))
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
+class EndedEarly(OSError):
+    """A file is shorter than it was."""
+
+
+def copy_range(source: int, target: int, start: int, length: int, at: int, advance: Advance = silent) -> None:
+    """Copy bytes between open files, inside the kernel (and by reference) where it can do that.
+
+    Raises EndedEarly when the source ends before `length` bytes.
+    """
+    copied = 0
+    while copied < length:
+        # A file system that can share blocks does so only for whole ones that are asked for apart.
+        before, whole = _whole_blocks(target, start + copied, length - copied, at + copied)
+        wanted = min(before or whole or length - copied, 64 << 20)
+        try:
+            done = os.copy_file_range(source, target, wanted, start + copied, at + copied)
+        except (
+            OSError,
+            AttributeError,
+        ):  # not Linux, another file system, or none that can: EXDEV, EINVAL, ENOSYS, EOPNOTSUPP
+            done = 0
+        if done == 0:  # also where a kernel copies nothing from a file that it knows no length of
+            done = os.pwrite(target, os.pread(source, min(wanted, BLOCK), start + copied), at + copied)
+        if done == 0:
+            raise EndedEarly(f"the file ended {length - copied} bytes before its header says")
+        copied += done
+        advance(done)
+
+
+def _whole_blocks(target: int, start: int, length: int, at: int) -> tuple[int, int]:
+    """How many bytes of a range come before its first whole block, and how many are in whole blocks; none where it
+    does not begin in the same place of a block in both files."""
+    block = os.fstatvfs(target).f_frsize
+    if (start - at) % block:
+        return 0, 0
+    before = min(-start % block, length)
+    return before, (length - before) // block * block
+
+
+def copy_file(source: Path, target: Path, advance: Advance = silent) -> None:
+    """Copy a file's bytes, and nothing else of it: not its mode, not its times."""
+    with source.open("rb") as reading, target.open("wb") as writing:
+        size = os.fstat(reading.fileno()).st_size
+        copy_range(reading.fileno(), writing.fileno(), 0, size, 0, advance)
+
+
+def sha256_of(path: Path, advance: Advance = silent) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            advance(len(block))
+    return digest.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file of a folder and its subfolders, by its name in POSIX form."""
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())

@@ -1,0 +1,264 @@
+"""The repository that a release is made from: the only module that imports GitPython."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, Tag
+
+try:
+    import git
+except ImportError as error:  # GitPython looks for the git program when it is imported
+    raise ReleaseError("git is not installed", remedy="apt-get install git") from error
+
+_SSH = "ssh -oBatchMode=yes"
+# Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
+_SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
+
+
+class Repository:
+    """The git repository that holds `folder`. Raises ReleaseError where there is none, and
+    ToolError with git's own words where git refuses to read it."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._repo = git.Repo(folder, search_parent_directories=True)
+        except (git.InvalidGitRepositoryError, git.NoSuchPathError):
+            raise ReleaseError(
+                f"{folder} is in no git repository, so a release could not say which code it came from",
+                remedy="git init && git add . && git commit",
+            ) from None
+        self.folder = Path(self._repo.working_dir)
+
+    def __enter__(self) -> "Repository":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._repo.close()  # ends the `git cat-file` processes that GitPython keeps
+
+    def below_top(self, path: Path) -> str:
+        """A path as git writes it, below the repository's top; one that is outside stays as it is."""
+        path, top = path.resolve(), self.folder.resolve()
+        return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
+
+    def head(self) -> Commit:
+        """The commit that is checked out. Raises ReleaseError in a repository without commits."""
+        try:
+            return _commit(self._repo.head.commit)
+        except ValueError:
+            raise ReleaseError(
+                f"the repository {self.folder} has no commit yet",
+                remedy="git add . && git commit",
+            ) from None
+
+    def tag(self, name: str) -> Tag:
+        """The tag of that name. Raises ReleaseError when there is none."""
+        if not self.has_tag(name):
+            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
+        reference = git.TagReference(self._repo, f"refs/tags/{name}")
+        try:
+            commit = _commit(reference.commit)
+        except ValueError:
+            raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag") from None
+        return Tag(name=name, commit=commit, message=_text(reference.tag.message) if reference.tag else None)
+
+    def has_tag(self, name: str) -> bool:
+        """Whether there is a tag of that name."""
+        return bool(self._git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}") == name)
+
+    def tag_hash(self, name: str) -> str:
+        """The hash of a tag itself: of the annotation, where it has one, else of its commit."""
+        return self._git("rev-parse", "--verify", f"refs/tags/{name}")
+
+    def tags_at(self, commit: Commit) -> tuple[str, ...]:
+        """The names of all tags on a commit."""
+        return self._tag_names(f"--points-at={commit.sha}")
+
+    def tags_on(self, sha: str) -> tuple[str, ...]:
+        """The names of all tags on a commit, by its hash; none where this clone does not have it."""
+        if self._answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
+            return ()
+        return self._tag_names(f"--points-at={sha}")
+
+    def tags_before(self, commit: Commit) -> tuple[str, ...]:
+        """The names of all tags on a commit and on those that it was made from."""
+        return self._tag_names(f"--merged={commit.sha}")
+
+    def list_tags(self) -> Iterator[ListedTag]:
+        """Every tag but those of trees and files, as one `git for-each-ref` gives them."""
+        # %(object) is in the tag itself; %(*objectname) would read the commit of each one.
+        fields = ("%(refname:strip=2)", "%(objecttype)", "%(objectname)", "%(object)", "%(type)")
+        line = "%00".join((*fields, "%(creatordate:iso-strict)", "%(contents:subject)"))
+        for listed in self._lines("for-each-ref", f"--format={line}", "refs/tags"):
+            name, kind, sha, tagged, of, date, subject = listed.split("\0")
+            if of == "tag":  # a tag of a tag
+                tagged = self._answer("rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}") or ""
+                of = "commit" if tagged else ""
+            if "commit" in (kind, of):
+                yield ListedTag(name, sha, tagged or sha, date, subject, kind == "tag")
+
+    def create_tag(self, name: str, message: str) -> None:
+        """An annotated tag on HEAD; its message is kept as it is, with lines that begin with '#'."""
+        # Through a file: the kernel takes no argument as long as the notes of a thousand commits.
+        with tempfile.TemporaryFile() as text:
+            text.write(message.encode(errors="surrogateescape"))
+            text.seek(0)
+            self._git("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name, stdin=text)
+
+    def log(self, since: str | None, until: str, *, with_paths: bool = False) -> list[LoggedCommit]:
+        """The commits that `until` was made from and `since` was not, newest first, without merges."""
+        revisions = ("--no-merges", until, *((f"^{since}",) if since else ()), "--")
+        paths = self._logged_paths(revisions) if with_paths else {}
+        commits = []
+        for entry in filter(None, self._log("--format=%H%n%aN%n%cI%n%B", *revisions).split("\0")):
+            sha, author, time, message = entry.split("\n", 3)
+            made = datetime.fromisoformat(time).astimezone(UTC)
+            touched = tuple(paths.get(sha, ()))
+            commits.append(LoggedCommit(sha=sha, author=author, time=made, message=message.strip(), paths=touched))
+        return commits
+
+    def _logged_paths(self, revisions: Sequence[str]) -> dict[str, list[str]]:
+        # No path is empty, so that two NUL in a row only come after a commit's hash.
+        printed = self._log("--name-only", "--no-renames", "--format=%x00%H%x00", *revisions)
+        commits = re.finditer(r"\0([0-9a-f]{40,64})\0\0(?:\n((?:[^\0]+\0)+))?", printed)
+        return {found[1]: (found[2] or "").split("\0")[:-1] for found in commits}
+
+    def _log(self, *arguments: str) -> str:
+        # Whatever the user's configuration says of signatures and of the log's encoding.
+        return self._git("log", "-z", "--no-show-signature", "--encoding=UTF-8", *arguments)
+
+    def missing_history(self, since: str | None, until: str) -> bool:
+        """Whether commits between the two are not in this clone, because it is shallow."""
+        file = Path(self._git("rev-parse", "--git-path", "shallow"))
+        shallow = self.folder / file
+        if not shallow.is_file():
+            return False
+        cut = set(shallow.read_text(encoding="ascii").split())
+        return not cut.isdisjoint(self._git("rev-list", until, *((f"^{since}",) if since else ())).split())
+
+    def files_at(self, revision: str, folder: Path) -> dict[str, str]:
+        """The files below a folder at a revision: the hash of their content by POSIX path below the
+        repository's top. Empty where the folder is not in the repository."""
+        below = self.below_top(folder)
+        if Path(below).is_absolute():
+            return {}
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", f"{below}/")
+        entries = (entry.split("\t", 1) for entry in listed.split("\0") if entry)
+        return {path: meta.split()[2] for meta, path in entries}
+
+    def file_at(self, revision: str, path: Path) -> bytes | None:
+        """The bytes of a file at a revision, or None where it was not there."""
+        listed = self._git("ls-tree", "-z", "--full-tree", revision, "--", self.below_top(path))
+        return self.read(listed.split("\t", 1)[0].split()[2]) if listed else None
+
+    def changed_files(self, since: str, until: str) -> tuple[str, ...]:
+        """The paths that differ between two revisions (POSIX, below the repository's top)."""
+        listed = self._git("diff", "--name-only", "-z", "--no-renames", since, until, "--")
+        return tuple(filter(None, listed.split("\0")))
+
+    def read(self, content: str) -> bytes:
+        """The bytes of a file by the hash of its content."""
+        return bytes(self._repo.odb.stream(bytes.fromhex(content)).read())
+
+    def branch_of_releases(self, named: str | None, remote: str) -> str | None:
+        """The release branch: what the policy says, else the remote's default, else main or master.
+        None where there is no such branch."""
+        default = self._answer("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD") or ""
+        wanted = (named,) if named else (default.removeprefix(f"{remote}/"), "main", "master")
+        for branch in filter(None, wanted):
+            if any(self._answer("rev-parse", "--verify", "--quiet", ref) for ref in _branch_refs(branch, remote)):
+                return branch
+        return None
+
+    def is_on_branch(self, commit: Commit, branch: str, remote: str) -> bool:
+        """Whether a branch, here or on the remote as it was last fetched, has a commit."""
+        return any(
+            self._answer("merge-base", "--is-ancestor", commit.sha, ref) is not None
+            for ref in _branch_refs(branch, remote)
+        )
+
+    def remote_url(self, remote: str) -> str | None:
+        """The address of a remote, or None where there is no remote of that name."""
+        return self._answer("remote", "get-url", remote)
+
+    def remote_tags(self, remote: str) -> dict[str, str]:
+        """The hash of each tag on a remote, by its name and one request. Raises ToolError when it does not answer."""
+        with self._asking_nobody():
+            listed = self._git("ls-remote", "--tags", "--refs", "--quiet", remote)
+        pairs = (line.split("\t", 1) for line in _lines_of(listed))
+        return {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
+
+    def push_tag(self, remote: str, name: str) -> None:
+        """Push a tag. Raises ToolError with git's words when the remote refuses it."""
+        with self._asking_nobody():
+            self._git("push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
+
+    def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
+        """What is modified, staged or untracked, but for what lies in the folders left out."""
+        inside = [path for path in leaving_out if path.is_relative_to(self.folder)]
+        excluded = [f":(top,literal,exclude){path.relative_to(self.folder).as_posix()}" for path in inside]
+        options = ("--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
+        listed = self._git("status", *options, "--", ":/", *excluded)
+        return tuple(entry[3:] for entry in listed.split("\0") if entry)
+
+    def _tag_names(self, *which: str) -> tuple[str, ...]:
+        return tuple(_lines_of(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags")))
+
+    def _answer(self, command: str, *arguments: str) -> str | None:
+        """What git prints, or None where it says no."""
+        try:
+            return self._git(command, *arguments)
+        except ToolError:
+            return None
+
+    def _lines(self, command: str, *arguments: str) -> Iterator[str]:
+        """What git prints, line by line, while it is still at work."""
+        process = getattr(self._repo.git, command.replace("-", "_"))(*arguments, as_process=True)
+        for line in process.stdout:
+            yield line.decode(errors="replace").rstrip("\n")
+        try:
+            process.wait()
+        except git.GitCommandError as error:
+            raise ToolError(f"git {command}: {error.stderr}") from None
+
+    @contextmanager
+    def _asking_nobody(self) -> Iterator[None]:
+        """A server that wants a password is told no, rather than waited for; a way to call ssh that the
+        user chose stays."""
+        chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys() or self._answer("config", "core.sshCommand")
+        ssh = {} if chosen else {"GIT_SSH_COMMAND": _SSH}
+        with self._repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", **ssh):
+            yield
+
+    def _git(self, command: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
+        try:
+            printed = str(getattr(self._repo.git, command.replace("-", "_"))(*arguments, istream=stdin))
+        except git.GitCommandError as error:
+            said = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
+            raise ToolError(f"git {command}: {said}") from None
+        # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
+        return printed.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _lines_of(printed: str) -> list[str]:
+    """What git prints, by its line feeds alone: a tag's name may hold what Python takes for a line's end."""
+    return printed.split("\n") if printed else []
+
+
+def _branch_refs(branch: str, remote: str) -> tuple[str, str]:
+    return f"refs/heads/{branch}", f"refs/remotes/{remote}/{branch}"
+
+
+def _commit(commit: git.Commit) -> Commit:
+    return Commit(sha=commit.hexsha, time=datetime.fromtimestamp(commit.committed_date, UTC))
+
+
+def _text(message: str | bytes) -> str:
+    text = message if isinstance(message, str) else message.decode(errors="replace")
+    return text[: found.start()] if (found := _SIGNATURE.search(text)) else text

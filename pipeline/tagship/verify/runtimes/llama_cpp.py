@@ -1,0 +1,111 @@
+"""Worker: answers by llama.cpp, which is what runs GGUFs in Ollama.
+
+Beside the questions a request names `model` (a GGUF) and `rendered`, the prompts as the
+Modelfile's template makes them, without the token that begins a text: whether there is one is the
+GGUF's to say.
+"""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xllamacpp
+
+from tagship.system.pool import cores
+from tagship.verify.questions import Answer, Answers
+from tagship.verify.runtimes.worker import serve
+
+# Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
+# large one.
+_TOP = 2048
+_Distribution = dict[int, float]
+
+
+def answer_all(request: dict[str, Any]) -> Answers:
+    """Load a GGUF, let it answer, and let go of it."""
+    prompts = request["rendered"]
+    longest = max(len(prompt.encode()) for prompt in prompts)  # a token is at least a byte
+    server = _Server(Path(request["model"]), context=longest + 2 * request["max_tokens"] + 16)
+    return tuple(
+        _answer(server, prompt, forced, request["max_tokens"])
+        for prompt, forced in zip(prompts, request["forced"], strict=True)
+    )
+
+
+class _Server:
+    """llama.cpp's own server, in this process, on a free port of the loopback interface."""
+
+    def __init__(self, model: Path, context: int) -> None:
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(model)
+        parameters.n_ctx = context
+        parameters.n_parallel = 1
+        parameters.n_gpu_layers = 0
+        parameters.warmup = False
+        parameters.cpuparams.n_threads = cores()
+        self._server = xllamacpp.Server(parameters)
+        self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
+
+    def post(self, path: str, document: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self._server.listening_address + path,
+            data=json.dumps(document).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def tokens(self, text: str) -> list[int]:
+        """A text's tokens, with the one that begins a text where the GGUF asks for it."""
+        content = {"content": text, "add_special": True, "parse_special": True}
+        return list(self.post("/tokenize", content)["tokens"])
+
+    def generate(self, ids: list[int], most: int) -> tuple[str, list[int], list[_Distribution]]:
+        """The greedy continuation: its text, its tokens with the one that ended it, and the
+        log-probabilities at each, or none where llama.cpp does not tell all of them."""
+        answer = self._complete(ids, most, {"return_tokens": True})
+        steps, tokens = answer.get("completion_probabilities", []), list(answer["tokens"])
+        # It leaves out tokens that end inside of a character, as bytes of an emoji do.
+        whole = [step["id"] for step in steps] == tokens
+        return answer["content"], tokens, [_distribution(step) for step in steps] if whole else []
+
+    def after(self, ids: list[int]) -> _Distribution:
+        """The log-probabilities of the next token."""
+        # Whatever is likely, a whole character is chosen; what is told is how likely each was.
+        (step,) = self._complete(ids, 1, {"logit_bias": [[self._letter, 1e6]]})["completion_probabilities"]
+        return _distribution(step)
+
+    def _complete(self, ids: list[int], most: int, more: dict[str, Any]) -> Any:
+        asked = {"prompt": ids, "n_predict": most, "temperature": 0, "n_probs": _TOP, "cache_prompt": True}
+        return self.post("/completion", asked | more)
+
+
+def _distribution(step: dict[str, Any]) -> _Distribution:
+    return {top["id"]: top["logprob"] for top in step["top_logprobs"]}
+
+
+def _answer(server: _Server, prompt: str, forced: list[int], most: int) -> Answer:
+    prompt_ids = server.tokens(prompt)
+    text, ids, distributions = server.generate(prompt_ids, most)
+    along = [
+        # As long as the own answer is the forced one, its distributions are those wanted.
+        distributions[position]
+        if ids[:position] == forced[:position] and position < len(distributions)
+        else server.after(prompt_ids + forced[:position])
+        for position in range(len(forced))
+    ]
+    return Answer(prompt=prompt, prompt_ids=tuple(prompt_ids), ids=tuple(ids), text=text, logprobs=_table(along))
+
+
+def _table(distributions: list[_Distribution]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    columns = 1 + max((token for known in distributions for token in known), default=0)
+    table = np.full((len(distributions), columns), -np.inf, np.float32)
+    for row, known in enumerate(distributions):
+        table[row, list(known)] = list(known.values())
+    return table
+
+
+if __name__ == "__main__":
+    serve(answer_all)

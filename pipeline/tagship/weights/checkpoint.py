@@ -1,0 +1,86 @@
+"""A model's weights on disk: one safetensors file, or shards with an index."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+from tagship.weights.safetensors import Header, TensorEntry, pickled, read_header
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The weights in a folder: the shards in order, and which of them has each tensor."""
+
+    folder: Path
+    shards: tuple[Header, ...]
+    index: Mapping[str, Any] | None
+
+    def owner(self, tensor: str) -> Header | None:
+        """The shard that holds a tensor, or None."""
+        return next((shard for shard in self.shards if tensor in shard.tensors), None)
+
+    def entries(self) -> dict[str, TensorEntry]:
+        """Every tensor by name, in the order of the files."""
+        return {name: entry for shard in self.shards for name, entry in shard.tensors.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all shards, in bytes."""
+        return sum(shard.size for shard in self.shards)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read the headers of a model's weights.
+
+    Raises ReleaseError when there are none, when the index names a shard that is missing or lies
+    elsewhere, or when index and shards disagree.
+    """
+    if (folder / SINGLE_FILE).is_file():  # before the index, as transformers does
+        return Checkpoint(folder=folder, shards=(read_header(folder / SINGLE_FILE),), index=None)
+    if not (folder / INDEX_FILE).is_file():
+        raise _no_weights(folder)
+    return _sharded(folder)
+
+
+def _sharded(folder: Path) -> Checkpoint:
+    index = _read_index(folder / INDEX_FILE)
+    weight_map = index["weight_map"]
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ReleaseError(f"{folder / INDEX_FILE} names {name!r}, which is no file of that folder")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ReleaseError(
+            f"the base model in {folder} lacks {', '.join(missing)}, which {INDEX_FILE} names",
+            remedy="fetch the model again, whole",
+        )
+    shards = tuple(read_header(folder / name) for name in names)
+    held = {(tensor, shard.path.name) for shard in shards for tensor in shard.tensors}
+    if differing := sorted(held ^ set(weight_map.items())):
+        raise ReleaseError(
+            f"{folder / INDEX_FILE} and its shards disagree, first about {differing[0][0]}",
+            remedy="fetch the model again, whole",
+        )
+    return Checkpoint(folder=folder, shards=shards, index=index)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        weight_map = index["weight_map"]
+        if not all(isinstance(text, str) for pair in weight_map.items() for text in pair):
+            raise TypeError("weight_map must map tensors to files")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ReleaseError(f"{path} is not a valid index of shards: {error!r}") from None
+    return dict(index)
+
+
+def _no_weights(folder: Path) -> ReleaseError:
+    return pickled(folder) or ReleaseError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}")

@@ -1,0 +1,125 @@
+"""Which file of a merged model holds which tensor, and where: declared before the first byte is written."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tagship.weights.checkpoint import SINGLE_FILE
+from tagship.weights.merge import MergedWeights, Output
+from tagship.weights.safetensors import SIZES, Header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A file to be written: the bytes of its header, and each tensor with its offset in the file."""
+
+    name: str
+    header: bytes
+    tensors: tuple[tuple[Output, int], ...]
+
+    @property
+    def size(self) -> int:
+        """The length of the file, in bytes."""
+        return max((at + output.nbytes for output, at in self.tensors), default=len(self.header))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """All files of a merged model; `index` is what model.safetensors.index.json says, if there is one."""
+
+    shards: tuple[Shard, ...]
+    index: Mapping[str, Any] | None
+
+
+def lay_out(weights: MergedWeights, max_shard: int | None = None) -> Layout:
+    """The base's own files, where nothing in them moves; else new headers, and files of at most
+    `max_shard` bytes where that is given (a tensor is never divided)."""
+    groups: list[list[Output]] = [[] for _ in weights.base.shards]
+    for output in weights.outputs.values():
+        groups[output.shard].append(output)
+    if max_shard is None:
+        names = [shard.path.name for shard in weights.base.shards]
+    else:
+        groups = _split(list(weights.outputs.values()), max_shard)
+        names = _names(len(groups))
+    olds: Sequence[Header | None] = weights.base.shards if max_shard is None else [None] * len(groups)
+    shards = tuple(_shard(*parts) for parts in zip(names, groups, olds, strict=True))
+    return Layout(shards=shards, index=_index(weights, shards))
+
+
+def _shard(name: str, outputs: Sequence[Output], old: Header | None) -> Shard:
+    if old is not None and _unmoved(outputs, old):
+        return Shard(
+            name=name,
+            header=_head(old),
+            tensors=tuple((output, old.tensors[output.name].start) for output in outputs),
+        )
+    # Wide dtypes first, as the format's own library has them: each tensor begins at a multiple of its element's size.
+    outputs = sorted(outputs, key=lambda output: -SIZES[output.dtype])
+    described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for output in outputs:
+        described[output.name] = {
+            "dtype": output.dtype,
+            "shape": list(output.shape),
+            "data_offsets": [at, at + output.nbytes],
+        }
+        at += output.nbytes
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight, as the format's own library does
+    header = len(text).to_bytes(8, "little") + text
+    starts = [len(header) + described[output.name]["data_offsets"][0] for output in outputs]
+    return Shard(name=name, header=header, tensors=tuple(zip(outputs, starts, strict=True)))
+
+
+def _unmoved(outputs: Sequence[Output], old: Header) -> bool:
+    return [(output.name, output.dtype, output.shape) for output in outputs] == [
+        (entry.name, entry.dtype, entry.shape) for entry in old.tensors.values()
+    ]
+
+
+def _head(old: Header) -> bytes:
+    with old.path.open("rb") as file:
+        return file.read(old.data_start)
+
+
+def _split(outputs: Sequence[Output], most: int) -> list[list[Output]]:
+    groups: list[list[Output]] = [[]]
+    size = 0
+    for output in outputs:
+        if groups[-1] and size + output.nbytes > most:
+            groups.append([])
+            size = 0
+        groups[-1].append(output)
+        size += output.nbytes
+    return groups
+
+
+def _names(count: int) -> list[str]:
+    if count == 1:
+        return [SINGLE_FILE]
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
+def _index(weights: MergedWeights, shards: Sequence[Shard]) -> Mapping[str, Any] | None:
+    """The index of the shards, as transformers writes it; None for a single file."""
+    old = weights.base.index
+    placed = {output.name: shard.name for shard in shards for output, _ in shard.tensors}
+    if len(shards) == 1 and shards[0].name == SINGLE_FILE:
+        return None
+    if old is not None and old["weight_map"] == placed and weights.nbytes == _total(weights):
+        return old
+    metadata = {**(old or {}).get("metadata", {}), "total_size": weights.nbytes}
+    if "total_parameters" in metadata:
+        metadata["total_parameters"] += _elements(weights.outputs) - _elements(weights.base.entries())
+    return {**(old or {}), "metadata": metadata, "weight_map": dict(sorted(placed.items()))}
+
+
+def _elements(tensors: Mapping[str, Any]) -> int:
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
+def _total(weights: MergedWeights) -> int:
+    return sum(entry.nbytes for entry in weights.base.entries().values())

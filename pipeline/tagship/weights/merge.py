@@ -1,0 +1,239 @@
+"""Base + adapter as a plan of output tensors: what each is made of, decided from headers alone.
+
+Names are those of the base's files, so that the merged model has the base's layout. What the
+adapter changes is found under the trained model's names, which may differ (`base_names.py`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+from tagship.weights.base_names import by_base_names
+from tagship.weights.changes import Change, LowRank, Magnitude
+from tagship.weights.checkpoint import Checkpoint
+from tagship.weights.compatibility import check_fit
+from tagship.weights.experts import ExpertsLowRank
+from tagship.weights.lora import FLOATS, Adapter
+from tagship.weights.safetensors import SIZES, Header, TensorEntry
+from tagship.weights.tied_embeddings import embedding_of, is_head, settle
+
+_TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+# Models whose layers are Conv1D, which store their weights transposed (transformers, pytorch_utils.py).
+_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+# Models whose experts are (experts, in, out) to PEFT (transformers, use_experts_implementation's is_transposed).
+_TRANSPOSED_EXPERTS = ("gpt_oss", "openai_privacy_filter", "aria")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A tensor in a file."""
+
+    file: Header
+    entry: TensorEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A tensor of the merged model: what its rows are read from, and what is done to them.
+
+    `replaced` is whether it is read from the adapter; `shard` is the number of the base's file that
+    it belongs to.
+    """
+
+    name: str
+    dtype: str
+    source: Stored
+    replaced: bool
+    changes: tuple[Change, ...]
+    shard: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.entry.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.entry.elements * SIZES[self.dtype]
+
+    @property
+    def copied(self) -> bool:
+        """Whether its bytes are those that the base has, which no one looks at."""
+        return not (self.changes or self.replaced) and self.dtype == self.source.entry.dtype
+
+
+class MergedWeights:
+    """The tensors of base + adapter, by name and in the order of the base's files.
+
+    `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's.
+    Raises ReleaseError, tensor by tensor, when the adapter was not made for the base.
+    """
+
+    def __init__(self, base: Checkpoint, adapter: Adapter, dtype: str | None = None) -> None:
+        self.base = base
+        self.adapter = adapter
+        self._dtype = dtype
+        config = _config(base.folder)
+        if config.get("is_encoder_decoder"):
+            raise ReleaseError(
+                f"the base model in {base.folder} is an encoder-decoder: one embedding of its serves both sides",
+                remedy="release the lora format alone with --format lora",
+            )
+        trained = by_base_names(adapter, base.entries())
+        self.untied = settle(adapter.weights, base, config, adapter.config.keeps_tied, trained)
+        entries = base.entries()
+        if self.untied:
+            head, embedding = self.untied
+            entries.setdefault(head, entries[embedding])
+        changes = _oriented(trained.changes, entries, str(config.get("model_type")))
+        check_fit(adapter, base, replace(trained, changes=changes), entries)
+        outputs = self._outputs(trained.replaced, changes)
+        self.outputs: Mapping[str, Output] = {output.name: output for output in outputs}
+        self.changed = frozenset(trained.replaced) | frozenset(changes)
+
+    def config_changes(self) -> dict[str, Any]:
+        """What config.json has to say of the merged model that the base's does not."""
+        changed: dict[str, Any] = {}
+        if self.untied:
+            changed["tie_word_embeddings"] = False
+        embedding = embedding_of(self.outputs)
+        before = self.base.entries().get(embedding or "")
+        if embedding and before and self.outputs[embedding].shape[0] != before.shape[0]:
+            changed["vocab_size"] = self.outputs[embedding].shape[0]
+        if self._dtype:
+            changed["dtype"] = _TORCH_DTYPES[self._dtype]
+        return changed
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors, in bytes."""
+        return sum(output.nbytes for output in self.outputs.values())
+
+    @property
+    def prepared(self) -> int:
+        """The most memory that the adapter takes in float32 while tensors of two files are merged and the next ones are
+        prepared, in bytes."""
+        sizes = (sum(entry.elements for change in o.changes for entry in change.tensors) for o in self.outputs.values())
+        return 4 * 4 * max(sizes, default=0)
+
+    def _outputs(self, replaced: Mapping[str, TensorEntry], changes: Mapping[str, tuple[Change, ...]]) -> list[Output]:
+        outputs = []
+        last = len(self.base.shards) - 1
+        held = [
+            (Stored(file=shard, entry=entry), number)
+            for number, shard in enumerate(self.base.shards)
+            for entry in shard.tensors.values()
+        ]
+        known = {stored.entry.name for stored, _ in held}
+        if self.untied and self.untied[0] not in known:
+            head, embedding = self.untied
+            owner = self.base.owner(embedding)
+            assert owner is not None
+            held.append((Stored(file=owner, entry=replace(owner.tensors[embedding], name=head)), last))
+            known.add(head)
+        held += [
+            (Stored(file=self.adapter.weights, entry=replace(entry, name=name)), last)
+            for name, entry in replaced.items()
+            if name not in known
+        ]
+        for stored, shard in held:
+            name = stored.entry.name
+            base_dtype = stored.entry.dtype if name in known else self._main_dtype()
+            if name in replaced:
+                stored = Stored(file=self.adapter.weights, entry=replaced[name])
+            dtype = self._dtype if self._dtype and base_dtype in FLOATS else base_dtype
+            outputs.append(
+                Output(
+                    name=name,
+                    dtype=dtype,
+                    source=stored,
+                    replaced=name in replaced,
+                    changes=changes.get(name, ()),
+                    shard=shard,
+                )
+            )
+        return outputs
+
+    def _main_dtype(self) -> str:
+        """The float dtype that most of the base is in; F32 where it has none."""
+        sizes = {"F32": 0}
+        for entry in self.base.entries().values():
+            if entry.dtype in FLOATS:
+                sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    @property
+    def main_dtype(self) -> str:
+        """The dtype that most of the merged model is in, in safetensors' name."""
+        return self._dtype or self._main_dtype()
+
+
+def _oriented(
+    changes: Mapping[str, tuple[Change, ...]], entries: Mapping[str, TensorEntry], model_type: str
+) -> dict[str, tuple[Change, ...]]:
+    """The changes, transposed where the base's tensor is.
+
+    The adapter's `fan_in_fan_out` is one flag, and PEFT sets it by the last module it wrapped, so
+    that it is no word on all of them. Where it or the architecture has Conv1D layers, a tensor's
+    shape tells; a square one goes with the architecture, else with others of its name, else with the flag. Experts
+    that are square go with others of their module, else with the architecture.
+    """
+    told: dict[str, bool] = {}
+
+    def by_shape(entry: TensorEntry, low: LowRank | ExpertsLowRank) -> bool:
+        may_be = isinstance(low, ExpertsLowRank) or low.transposed or model_type in _CONV1D_MODELS
+        return may_be and entry.shape == replace(low, transposed=True).shape
+
+    for name, made in changes.items():
+        entry, low = entries.get(name), _low_rank(made)
+        if entry and low and not _is_square(entry):
+            told[_leaf(name)] = by_shape(entry, low)
+    oriented = {}
+    for name, made in changes.items():
+        entry, low = entries.get(name), _low_rank(made)
+        if entry is None or low is None:
+            oriented[name] = made
+            continue
+        if not _is_square(entry):
+            transposed = by_shape(entry, low)
+        elif isinstance(low, ExpertsLowRank):
+            transposed = told.get(_leaf(name), model_type in _TRANSPOSED_EXPERTS)
+        elif model_type in _CONV1D_MODELS:
+            transposed = not is_head(name)
+        else:
+            transposed = told.get(_leaf(name), low.transposed)
+        oriented[name] = tuple(
+            replace(change, transposed=transposed)
+            if isinstance(change, LowRank | ExpertsLowRank | Magnitude)
+            else change
+            for change in made
+        )
+    return oriented
+
+
+def _low_rank(made: Sequence[Change]) -> LowRank | ExpertsLowRank | None:
+    return next(
+        (
+            change
+            for change in made
+            if isinstance(change, ExpertsLowRank) or (isinstance(change, LowRank) and not change.embedding)
+        ),
+        None,
+    )
+
+
+def _is_square(entry: TensorEntry) -> bool:
+    return entry.shape[-1:] == entry.shape[-2:-1]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # told where the base is checked to be whole
+        return {}

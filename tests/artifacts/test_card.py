@@ -1,0 +1,409 @@
+"""Model cards: front matter that the Hub reads, and tables that no name and no recorded value can break.
+
+The golden files are tests/golden/card-*.md; REWRITE_GOLDEN=1 pytest tests/test_card.py rewrites them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from tagship.artifacts.card import flatten, render_card
+from tagship.artifacts.card_metadata import front_matter
+from tagship.artifacts.manifest import FileEntry, Manifest
+from tagship.formats.protocol import ExportJob, ExportPolicy
+from tagship.policy.config import CardPolicy, Config, FormatPolicy, load_config
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.run import METADATA_FILE, Run, read_run
+from tagship.system.errors import ReleaseError
+from tagship.system.templating import Templates
+from tagship.weights.lora import CONFIG_FILE
+
+from tests import tiny
+
+RUN = "phi3mini4k-minimal-r32-a64-e20-20250914-132416"
+BASE_ID = "microsoft/Phi-3-mini-4k-instruct"
+POLICY = """
+[project]
+namespace = "acme"
+[formats.vllm]
+[formats.ollama]
+[formats.lora]
+[card]
+language = ["en"]
+tags = ["avro"]
+"""
+RECORDED = {
+    "dataset": {"name": "minimal", "rows": 1200},
+    "epochs": 20,
+    "learning_rate": 0.0002,
+    "trained": "2025-09-14T13:24:16+00:00",
+    "notes": ["first", "second"],
+    "unknown": None,
+}
+NASTY = [
+    "a: b",
+    "say \"hi\" and 'bye'",
+    "two\nlines\r\nand a tab\t.",
+    "---",
+    "\n---\nlicense: stolen\n---\n",
+    "a | b || c",
+    "a \\| b \\",
+    "<script>alert(1)</script>",
+    "</td></table><!-- and all that follows",
+    "`code` and ``` fences",
+    "# heading",
+    "{{ namespace }} {% raw %}",
+    "[link](javascript:alert(1)) ![image](x) *star*",
+    "&lt; &amp; é \u4e2d \U0001f600 \u202e",
+    "- item",
+    "yes",
+    "1.10",
+    "",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A project with one run, and the folder of a base model."""
+
+    folder: Path
+    config: Config
+
+    def policy(self, name: str) -> FormatPolicy:
+        return next(policy for policy in self.config.formats if policy.name == name)
+
+    def job(self, name: str, **changes: Any) -> ExportJob:
+        policy = self.policy(name)
+        (variant,) = policy.format.variants(policy.settings, ())
+        label = f"phi3mini4k-minimal-{variant.label}-v2.0.0"
+        job = ExportJob(
+            run=self.run(RECORDED),
+            base=BaseFolder(id=BASE_ID, path=self.folder / "base", revision="0a67737c", license="mit"),
+            variant=variant,
+            settings=policy.settings,
+            policy=ExportPolicy(),
+            title=f"{RUN}-v2.0.0",
+            repo_id=f"acme/{label}",
+            version="2.0.0",
+            namespace="acme",
+            templates=Templates(self.folder),
+        )
+        return replace(job, **changes)
+
+    def run(self, recorded: Mapping[str, Any]) -> Run:
+        folder = self.folder / "adapters" / RUN
+        folder.mkdir(parents=True, exist_ok=True)
+        adapter = {
+            "peft_type": "LORA",
+            "base_model_name_or_path": str(self.folder / "base"),
+            "r": 32,
+            "lora_alpha": 64,
+            "target_modules": ["qkv_proj", "o_proj"],
+        }
+        (folder / CONFIG_FILE).write_text(json.dumps(adapter))
+        (folder / METADATA_FILE).write_text(json.dumps(recorded))
+        return read_run(folder, self.config.naming)
+
+    def card(
+        self, name: str, *, manifest: Mapping[str, Any] | None = None, notes: str | None = None, **changes: Any
+    ) -> str:
+        job = self.job(name, **changes)
+        described = replace(make_manifest(name, job), **dict(manifest or {}))
+        return render_card(self.policy(name).format, job, described, self.config, notes)
+
+
+def make_manifest(name: str, job: ExportJob) -> Manifest:
+    weights = f"{job.title}-{job.variant.quant.upper()}.gguf" if job.variant.quant else "model.safetensors"
+    return Manifest(
+        tagship="0.1.0",
+        format=name,
+        quant=job.variant.quant,
+        repo_id=job.repo_id,
+        version="2.0.0",
+        tag="v2.0.0",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
+        run=RUN,
+        fields={},
+        base_model=BASE_ID,
+        base_revision="0a67737c",
+        license="mit",
+        files=(
+            FileEntry(path="README.md", size=1, sha256="0" * 64),
+            FileEntry(path="config.json", size=967, sha256="1" * 64),
+            FileEntry(path=weights, size=7_642_159_104, sha256="2" * 64),
+        ),
+    )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "release.toml").write_text(POLICY)
+    return Bench(folder=tmp_path, config=load_config(tmp_path / "release.toml", {}))
+
+
+def parsed(card: str) -> list[Token]:
+    """The card's body as Markdown with GitHub's tables, and with HTML where the text has some."""
+    body = ModelCard(card).text
+    return MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+
+
+def shape(tokens: list[Token]) -> list[str]:
+    """What a document is made of, without its text and without what stands inside a line."""
+    return [token.type for token in tokens]
+
+
+def html(tokens: list[Token]) -> list[str]:
+    inline = [child for token in tokens for child in token.children or ()]
+    return [token.content for token in (*tokens, *inline) if token.type.startswith("html")]
+
+
+def cells(tokens: list[Token]) -> list[list[str]]:
+    """The rows of all tables, each cell as its text."""
+    rows: list[list[str]] = []
+    for token, inside in pairwise(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type in ("th_open", "td_open"):
+            rows[-1].append("".join(child.content for child in inside.children or ()))
+    return rows
+
+
+FORMATS = ["vllm", "ollama", "lora"]
+
+
+# Goldens and front matter
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_golden(bench: Bench, name: str) -> None:
+    """The card of each format is as its golden file shows it."""
+    tiny.check_golden(f"card-{name}.md", bench.card(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "relation", "tag"),
+    [
+        ("vllm", "transformers", "finetune", "vllm"),
+        ("ollama", "gguf", "quantized", "gguf"),
+        ("lora", "peft", "adapter", "lora"),
+    ],
+)
+def test_front_matter(bench: Bench, name: str, library: str, relation: str, tag: str) -> None:
+    """The Hub's own reader finds the base model, the relation, the library, the license and the tags."""
+    data = ModelCard(bench.card(name)).data.to_dict()
+    assert data["base_model"] == BASE_ID
+    assert data["base_model_relation"] == relation
+    assert data["library_name"] == library
+    assert data["license"] == "mit"
+    assert data["language"] == ["en"]
+    assert data["pipeline_tag"] == "text-generation"
+    assert data["version"] == "2.0.0"
+    assert {tag, "avro"} <= set(data["tags"])
+    assert "license_name" not in data
+
+
+def test_version_stays_text(bench: Bench) -> None:
+    """A version that looks like a number is text in the front matter."""
+    assert ModelCard(bench.card("vllm", version="1.10")).data.to_dict()["version"] == "1.10"
+
+
+def test_untagged(bench: Bench) -> None:
+    """Without a tag there is no version in the front matter, and the table says so."""
+    card = bench.card("lora", version=None, manifest={"version": None, "tag": None})
+    assert "version" not in ModelCard(card).data.to_dict()
+    rows = dict(row for row in cells(parsed(card)) if len(row) == 2)
+    assert rows["Version"] == "none: released without a version tag"
+    assert rows["Tag"] == "none"
+
+
+def test_other_license(bench: Bench) -> None:
+    """A license that the Hub has no identifier for is named and linked."""
+    base = BaseFolder(
+        id=BASE_ID,
+        path=bench.folder,
+        revision=None,
+        license="other",
+        license_name="my license: v1",
+        license_link="https://example.com/a?b=c#d",
+    )
+    card = bench.card("vllm", base=base)
+    data = ModelCard(card).data.to_dict()
+    assert (data["license"], data["license_name"]) == ("other", "my license: v1")
+    assert data["license_link"] == "https://example.com/a?b=c#d"
+    assert ["License", "my license: v1, from the base model"] in cells(parsed(card))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_base_model_is_never_a_path(bench: Bench, name: str) -> None:
+    """The adapter recorded the path that it was trained from: the card has the Hub's id, and the path nowhere."""
+    card = bench.card(name)
+    assert ModelCard(card).data.to_dict()["base_model"] == BASE_ID
+    assert str(bench.folder) not in card
+
+
+@pytest.mark.parametrize(
+    "identifier", ["/models/phi3", "./phi3", "../models/phi3", "~/phi3", "models/of/phi3", "C:\\phi3"]
+)
+def test_path_as_the_base_model(bench: Bench, identifier: str) -> None:
+    """A base model whose id is a path is refused: the Hub would refuse the card."""
+    base = BaseFolder(id=identifier, path=bench.folder, revision=None, license="mit")
+    with pytest.raises(ReleaseError, match="base model") as caught:
+        front_matter(
+            "title", base, bench.policy("vllm").format.card, CardPolicy(language=(), tags=(), notes=True), None
+        )
+    assert repr(identifier) in str(caught.value)
+
+
+# Content
+
+
+def test_tables(bench: Bench) -> None:
+    """The card says what the model is made of, what the run recorded, and which files it has but itself."""
+    rows = cells(parsed(bench.card("vllm")))
+    for row in (
+        ["Base model", f"{BASE_ID} at 0a67737c"],
+        ["Training run", RUN],
+        ["Adapter", "LoRA, rank 32, alpha 64"],
+        ["Adapted", "o_proj, qkv_proj"],
+        ["Tag", "v2.0.0"],
+        ["Released", "2025-09-15 12:40:51 UTC"],
+        ["dataset.rows", "1200"],
+        ["learning_rate", "0.0002"],
+        ["notes", "first, second"],
+        ["model.safetensors", "7.6 GB", "2" * 64],
+    ):
+        assert row in rows
+    assert not any(row[0] in ("README.md", "unknown") for row in rows)
+
+
+def test_run_without_records(bench: Bench) -> None:
+    """A run that recorded nothing has no table of it."""
+    assert "## Training" not in bench.card("lora", run=bench.run({}))
+
+
+def test_flatten() -> None:
+    """Nested records become rows by their dotted keys; what is not known is left out."""
+    moment = datetime(2025, 9, 14, tzinfo=UTC)
+    recorded = {"a": {"b": {"c": 1}, "d": None}, "e": [1, "two"], "f": moment, "g": False, "h": {}}
+    assert flatten(recorded) == {"a.b.c": "1", "e": "1, two", "f": "2025-09-14T00:00:00+00:00", "g": "False"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_use(bench: Bench, name: str) -> None:
+    """Every way to use the model names the published repo or a file of it."""
+    fences = [token for token in parsed(bench.card(name)) if token.type == "fence"]
+    assert len(fences) >= 2
+    assert any(f"acme/phi3mini4k-minimal-{bench.job(name).variant.label}-v2.0.0" in token.content for token in fences)
+
+
+# What people wrote cannot break it
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_recorded_values(bench: Bench, text: str) -> None:
+    """A recorded value or key stays one cell of its table, as text, whatever it holds."""
+    recorded = {"before": "1", "value": text, f"key {text}": "2", "after": "3"}
+    plain = bench.card("lora", run=bench.run({**recorded, "value": "x", f"key {text}": "2"} | {"value": "x"}))
+    card = bench.card("lora", run=bench.run(recorded))
+    tokens = parsed(card)
+    assert html(tokens) == []
+    rows = cells(tokens)
+    assert len(rows) == len(cells(parsed(plain)))
+    assert {len(row) for row in rows} == {2, 3}
+    assert ["before", "1"] in rows
+    assert ["after", "3"] in rows
+    value = next(row[1] for row in rows if row[0] == "value")
+    if not set(text) & set("[]!*`"):  # which Markdown may show as a link, as emphasis, as code
+        assert value == " ".join(text.split())
+    assert ModelCard(card).data.to_dict() == ModelCard(plain).data.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("vllm", text) for text in NASTY if text] + [("ollama", NASTY[8]), ("lora", NASTY[8])]
+)
+def test_names(bench: Bench, name: str, text: str) -> None:
+    """Neither a run's name nor a tag's, nor the title made of them, breaks the front matter or adds HTML or rows."""
+    title = f"{text}-v2.0.0"
+    named = {"run": text, "tag": text, "version": text}
+    card = bench.card(name, title=title, version=text, manifest=named)
+    ordinary = bench.card(name)
+    data = ModelCard(card).data.to_dict()
+    assert data["model_name"] == title
+    assert data["version"] == text
+    assert data.keys() == ModelCard(ordinary).data.to_dict().keys()
+    assert data["license"] == "mit"
+    tokens = parsed(card)
+    assert html(tokens) == []
+    assert [len(row) for row in cells(tokens)] == [len(row) for row in cells(parsed(ordinary))]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == [
+        token.tag for token in parsed(ordinary) if token.type == "heading_open"
+    ]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_license_names(bench: Bench, text: str) -> None:
+    """Neither does the name that a base model's own card gives its license."""
+    base = BaseFolder(
+        id=BASE_ID, path=bench.folder, revision=None, license="other", license_name=text or None, license_link=text
+    )
+    card = bench.card("lora", base=base)
+    assert ModelCard(card).data.to_dict()["license"] == "other"
+    assert html(parsed(card)) == []
+    assert {len(row) for row in cells(parsed(card))} == {2, 3}
+
+
+# Templates
+
+
+def test_unknown_variable(bench: Bench) -> None:
+    """A template that asks for what nobody gave is refused, by its name and the variable's."""
+    (bench.folder / "templates" / "cards").mkdir(parents=True)
+    (bench.folder / "templates" / "cards" / "vllm.md.j2").write_text("# {{ title }}\n{{ manifest.colour }}\n")
+    with pytest.raises(ReleaseError, match=r"cards/vllm\.md\.j2.*colour"):
+        bench.card("vllm")
+
+
+def test_template_that_is_no_template(bench: Bench) -> None:
+    """A template with a mistake in it is refused, by its name and the line."""
+    (bench.folder / "templates" / "cards").mkdir(parents=True)
+    (bench.folder / "templates" / "cards" / "lora.md.j2").write_text("one\n{% if %}\n")
+    with pytest.raises(ReleaseError, match=r"cards/lora\.md\.j2, line 2"):
+        bench.card("lora")
+
+
+def test_own_template(bench: Bench) -> None:
+    """The project's own template is taken before the shipped one, and may extend it."""
+    (bench.folder / "templates" / "cards").mkdir(parents=True)
+    own = '{% extends "cards/base.md.j2" %}{% block intro %}Ours: {{ namespace }}.{% endblock %}'
+    (bench.folder / "templates" / "cards" / "vllm.md.j2").write_text(own)
+    card = bench.card("vllm")
+    assert "Ours: acme." in card
+    assert "## Files" in card
+
+
+def test_how_weights_were_written(bench: Bench) -> None:
+    """The card says what precision a merge was rounded to, and by what a quantization was weighed."""
+    plain, other = ExportPolicy(), ExportPolicy(dtype="F16", imatrix=Path("secret/place/m.gguf"))
+    assert "rounded once to the base's own precision" in bench.card("vllm", policy=plain)
+    assert "rounded once to f16." in bench.card("vllm", policy=other)
+    assert "importance matrix" not in bench.card("ollama", policy=plain)
+    assert "The importance matrix `m.gguf` weighed" in bench.card("ollama", policy=other)
+    assert "secret" not in bench.card("ollama", policy=other)
+
+
+def test_adapted_by_a_pattern(bench: Bench) -> None:
+    """What was adapted is told also where it is a pattern of modules, or parameters."""
+    run = bench.run({})
+    adapter = replace(run.adapter, target_modules=(), target_pattern=r".*\.q_proj", target_parameters=("experts.up",))
+    assert ["Adapted", r".*\.q_proj, experts.up"] in cells(
+        parsed(bench.card("vllm", run=replace(run, adapter=adapter)))
+    )

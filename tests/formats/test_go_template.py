@@ -1,0 +1,382 @@
+"""Chat templates: what real models' Jinja templates become in Ollama's language, and which are refused."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tagship.formats.ollama.chat import load_chat
+from tagship.formats.ollama.go_template import ChatTemplate, Message, derive
+from tagship.system.errors import ReleaseError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """How a model family is talked to: its Jinja template, and its special tokens."""
+
+    jinja: str
+    bos: str
+    eos: str
+    special: tuple[str, ...] = ()
+    system: bool = True
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """A prompt as transformers makes it, but for the token that begins a text, which the runtime puts."""
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = refuse
+        text = environment.from_string(self.jinja).render(
+            messages=list(messages), bos_token=self.bos, eos_token=self.eos, add_generation_prompt=True
+        )
+        return text.removeprefix(self.bos) if self.bos else text
+
+    def derive(self) -> ChatTemplate:
+        return derive(self.render, [token for token in (self.bos, self.eos, *self.special) if token])
+
+
+def refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+def message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+PHI_3 = Model(
+    jinja="{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{{ '<|system|>\n' + message['content'] + '<|end|>\n' }}{% elif message['role'] == 'user' %}"
+    "{{ '<|user|>\n' + message['content'] + '<|end|>\n' }}{% elif message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>\n' + message['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",
+    bos="<s>",
+    eos="<|endoftext|>",
+    special=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+)
+PHI_3_FIRST = Model(
+    jinja="{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') %}"
+    "{{'<|user|>' + '\n' + message['content'] + '<|end|>' + '\n' + '<|assistant|>' + '\n'}}"
+    "{% elif (message['role'] == 'assistant') %}{{message['content'] + '<|end|>' + '\n'}}{% endif %}{% endfor %}",
+    bos="<s>",
+    eos="<|endoftext|>",
+    special=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+    system=False,
+)
+LLAMA_3 = Model(
+    jinja="{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    " + message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+    bos="<|begin_of_text|>",
+    eos="<|eot_id|>",
+    special=("<|start_header_id|>", "<|end_header_id|>"),
+)
+LLAMA_3_1 = Model(
+    jinja="{{- bos_token }}{%- if messages[0]['role'] == 'system' %}"
+    "{%- set system_message = messages[0]['content']|trim %}{%- set messages = messages[1:] %}"
+    "{%- else %}{%- set system_message = '' %}{%- endif %}"
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}"
+    "{{- 'Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n' }}"
+    "{{- system_message }}{{- '<|eot_id|>' }}"
+    "{%- for message in messages %}{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' +"
+    " message['content'] | trim + '<|eot_id|>' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}",
+    bos="<|begin_of_text|>",
+    eos="<|eot_id|>",
+    special=("<|start_header_id|>", "<|end_header_id|>"),
+)
+CHATML = Model(
+    jinja="{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+    " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    bos="",
+    eos="<|im_end|>",
+    special=("<|im_start|>",),
+)
+QWEN_2_5 = Model(
+    jinja="{%- if messages[0]['role'] == 'system' %}"
+    "{{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}{%- else %}"
+    "{{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}"
+    "{%- endif %}{%- for message in messages %}"
+    "{%- if (message.role == 'user') or (message.role == 'system' and not loop.first)"
+    " or (message.role == 'assistant') %}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
+    bos="",
+    eos="<|im_end|>",
+    special=("<|im_start|>", "<|endoftext|>"),
+)
+MISTRAL_START = (
+    "{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] %}"
+    "{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}{%- endif %}"
+    "{{- bos_token }}{%- for message in loop_messages %}"
+    "{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{- raise_exception('After the optional system message, conversation roles must alternate') }}{%- endif %}"
+)
+MISTRAL = Model(  # of the Instruct v0.1 and v0.2: a space is before an answer that was given, none before a new one
+    jinja=MISTRAL_START + "{%- if message['role'] == 'user' %}{%- if loop.first and system_message is defined %}"
+    "{{- ' [INST] ' + system_message + '\n\n' + message['content'] + ' [/INST]' }}"
+    "{%- else %}{{- ' [INST] ' + message['content'] + ' [/INST]' }}{%- endif %}"
+    "{%- elif message['role'] == 'assistant' %}{{- ' ' + message['content'] + eos_token}}{%- endif %}{%- endfor %}",
+    bos="<s>",
+    eos="</s>",
+)
+MISTRAL_PLAIN = Model(
+    jinja=MISTRAL_START + "{%- if message['role'] == 'user' %}{%- if loop.first and system_message is defined %}"
+    "{{- '[INST] ' + system_message + '\n\n' + message['content'] + '[/INST]' }}"
+    "{%- else %}{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}"
+    "{%- elif message['role'] == 'assistant' %}{{- message['content'] + eos_token}}{%- endif %}{%- endfor %}",
+    bos="<s>",
+    eos="</s>",
+    special=("[INST]", "[/INST]"),
+)
+GEMMA = Model(
+    jinja="{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
+    "{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+    "{% else %}{% set role = message['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}",
+    bos="<bos>",
+    eos="<eos>",
+    special=("<start_of_turn>", "<end_of_turn>"),
+    system=False,
+)
+GEMMA_3 = Model(
+    jinja="{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}"
+    "{%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}{%- set loop_messages = messages[1:] -%}"
+    "{%- else -%}{%- set first_user_prefix = '' -%}{%- set loop_messages = messages -%}{%- endif -%}"
+    "{%- for message in loop_messages -%}"
+    "{%- if (message['role'] == 'assistant') -%}{%- set role = 'model' -%}"
+    "{%- else -%}{%- set role = message['role'] -%}{%- endif -%}"
+    "{{ '<start_of_turn>' + role + '\n' + (first_user_prefix if loop.first else '') }}{{ message['content'] | trim }}"
+    "{{ '<end_of_turn>\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}",
+    bos="<bos>",
+    eos="<eos>",
+    special=("<start_of_turn>", "<end_of_turn>"),
+)
+ZEPHYR = Model(
+    jinja="{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
+    "{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n"
+    "{{ '<|system|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n"
+    "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
+    bos="<s>",
+    eos="</s>",
+)
+ALPACA = Model(  # braces of the template itself are text in Go's language too
+    jinja="{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '{{ask}} {' + message['content'] + '}\n' }}{% elif message['role'] == 'assistant' %}"
+    "{{ '{{' + message['content'] + '{\n' }}{% endif %}{% endfor %}{{ '{{' }}",
+    bos="<s>",
+    eos="</s>",
+    system=False,
+)
+MODELS = {
+    "phi-3": PHI_3,
+    "phi-3-first": PHI_3_FIRST,
+    "llama-3": LLAMA_3,
+    "llama-3.1": LLAMA_3_1,
+    "chatml": CHATML,
+    "qwen-2.5": QWEN_2_5,
+    "mistral": MISTRAL,
+    "mistral-plain": MISTRAL_PLAIN,
+    "gemma": GEMMA,
+    "gemma-3": GEMMA_3,
+    "zephyr": ZEPHYR,
+    "braces": ALPACA,
+}
+TURNS = [
+    message("user", "What is {{ this }}?"),
+    message("assistant", "A <b>schema</b>.\n\nIt has fields."),
+    message("user", "Another one, please."),
+    message("assistant", "Here."),
+    message("user", "Thanks\nand one more"),
+]
+SYSTEM = message("system", "You write AVRO schemas.\nBe brief.")
+
+
+def conversations(model: Model) -> list[list[Message]]:
+    """Conversations other than those that deriving tries."""
+    plain = [TURNS[:1], TURNS[:3], TURNS]
+    return plain + ([[SYSTEM, *turns] for turns in plain] if model.system else [])
+
+
+@pytest.fixture(params=list(MODELS.values()), ids=list(MODELS))
+def model(request: pytest.FixtureRequest) -> Model:
+    found: Model = request.param
+    return found
+
+
+def test_derived_template_renders_the_same(model: Model) -> None:
+    """What is derived renders conversations to the very text of the model's own template."""
+    template = model.derive()
+    for messages in conversations(model):
+        assert template.render(messages) == model.render(messages)
+
+
+def test_go_uses_the_language_alone(model: Model) -> None:
+    """The Go text needs no function beyond Go's own and no value but messages and the system prompt."""
+    go = model.derive().go()
+    actions = [piece.partition("}}")[0] for piece in go.split("{{")[1:]]
+    words = {word for action in actions for word in action.replace("(", " ").replace(")", " ").split()}
+    names = {word for word in words if not word.startswith('"') and not word.isdecimal()}
+    assert names <= {
+        *("if", "else", "end", "range", "and", "not", "eq", "ne", "lt", "len", "slice", ":=", "$i,", "$_"),
+        *("$i", "$last", "$.Messages", ".Messages", "$.System", ".System", ".Role", ".Content"),
+    }
+
+
+PHI_3_GO = (
+    "{{ range $i, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $i)) 1 }}"
+    '{{ if eq .Role "system" }}<|system|>\n{{ .Content }}<|end|>\n'
+    '{{ else if eq .Role "user" }}<|user|>\n{{ .Content }}<|end|>\n'
+    '{{ else if eq .Role "assistant" }}<|assistant|>\n{{ .Content }}{{ if not $last }}<|end|>\n{{ end }}{{ end }}'
+    '{{ if and $last (ne .Role "assistant") }}<|assistant|>\n{{ end }}{{ end }}'
+)
+
+
+def test_go_text() -> None:
+    """Phi-3's template in Go's language, as people would write it."""
+    assert PHI_3.derive().go() == PHI_3_GO
+
+
+def test_default_system_prompt() -> None:
+    """A default system prompt is said only where no other is given."""
+    template = QWEN_2_5.derive()
+    assert "You are Qwen" in template.render(TURNS[:1])
+    assert "You are Qwen" not in template.render([SYSTEM, *TURNS[:1]])
+    assert template.go().startswith("{{ if not .System }}<|im_start|>system\nYou are Qwen")
+
+
+def test_system_in_the_first_user_message() -> None:
+    """A system prompt that the model's template folds into the first user message stands there in Go's too."""
+    template = MISTRAL.derive()
+    assert template.system_in_user
+    assert "{{ if and $.System (lt $i 2) }}{{ $.System }}\n\n{{ end }}{{ .Content }}" in template.go()
+
+
+def test_no_place_for_a_system_prompt() -> None:
+    """A template that refuses system messages has no role for them."""
+    assert '"system"' not in GEMMA.derive().go()
+
+
+# What cannot be expressed
+
+EACH = "{% for message in messages %}"
+REFUSED = {
+    "numbered turns": f"{EACH}{{{{ loop.index }}}}. {{{{ message.role }}}}: {{{{ message.content }}}}\n"
+    "{% endfor %}assistant: ",
+    "last message alone": "<user>{{ messages[-1].content }}<assistant>",
+    "answers left out": f"{EACH}{{% if message.role != 'assistant' %}}<user>{{{{ message.content }}}}{{% endif %}}"
+    "{% endfor %}<assistant>",
+    "long history left out": "{% for message in messages[-3:] %}<{{ message.role }}>{{ message.content }}{% endfor %}"
+    "<assistant>",
+    "content changed": f"{EACH}<{{{{ message.role }}}}>{{{{ message.content | upper }}}}{{% endfor %}}<assistant>",
+    "lines joined": f"{EACH}<{{{{ message.role }}}}>{{{{ message.content.split('\\n') | join(' ') }}}}{{% endfor %}}"
+    "<assistant>",
+    "first answer otherwise": f"{EACH}<{{{{ message.role }}}}{{% if loop.index == 2 %}} first{{% endif %}}>"
+    "{{ message.content }}{% endfor %}<assistant>",
+    "refuses long conversations": "{% if messages | length > 4 %}{{ raise_exception('too long') }}{% endif %}"
+    f"{EACH}<{{{{ message.role }}}}>{{{{ message.content }}}}{{% endfor %}}<assistant>",
+    "refuses everything": "{{ raise_exception('no conversations') }}",
+    "system at the end": f"{EACH}{{% if message.role != 'system' %}}<{{{{ message.role }}}}>{{{{ message.content }}}}"
+    "{% endif %}{% endfor %}"
+    "{% if messages[0].role == 'system' %}<system>{{ messages[0].content }}{% endif %}<assistant>",
+}
+
+
+@pytest.mark.parametrize("jinja", REFUSED.values(), ids=REFUSED.keys())
+def test_refused(jinja: str) -> None:
+    """A template that does more than put text around messages is refused, with how to write one by hand."""
+    with pytest.raises(ReleaseError, match="cannot be put into Ollama's language") as caught:
+        Model(jinja=jinja, bos="", eos="").derive()
+    assert "[formats.ollama] template" in str(caught.value.remedy)
+
+
+# Reading it from a model's folder
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """A function that writes a model's tokenizer with a chat template, and its generation config."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers")
+
+    def make(chat_template: str | None, generation: dict[str, Any] | str | None = None, **special: str) -> Path:
+        vocabulary = {token: number for number, token in enumerate(["<unk>", "<s>", "</s>", "<|end|>", "a"])}
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+        fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+        fast.chat_template = chat_template
+        fast.save_pretrained(tmp_path)
+        if generation is not None:
+            text = generation if isinstance(generation, str) else json.dumps(generation)
+            (tmp_path / "generation_config.json").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return make
+
+
+def test_chat_of_a_model(make_model: MakeModel) -> None:
+    """A model's prompt, template, stop tokens and sampling come from its own files."""
+    generation = {"eos_token_id": [2, 3], "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1, "do_sample": True}
+    chat = load_chat(make_model(PHI_3.jinja, generation, bos_token="<s>", eos_token="<|end|>"), None)
+    assert chat.add_bos is True
+    assert chat.prompt("Hi") == "<|user|>\nHi<|end|>\n<|assistant|>\n"
+    assert chat.go == PHI_3_GO
+    assert chat.parameters == {
+        "stop": ["</s>", "<|end|>"],
+        "temperature": 0.7,
+        "top_k": 20,
+        "repeat_penalty": 1.1,
+    }
+
+
+def test_template_without_a_beginning(make_model: MakeModel) -> None:
+    """A template that does not begin with the tokenizer's beginning token says so to the runtime."""
+    chat = load_chat(make_model(CHATML.jinja, bos_token="<s>", eos_token="</s>"), None)
+    assert chat.add_bos is False
+    assert chat.prompt("Hi") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_greedy_generation(make_model: MakeModel) -> None:
+    """A model that is not meant to be sampled is run at temperature 0, and one number of an end token will do."""
+    chat = load_chat(make_model(CHATML.jinja, {"do_sample": False, "eos_token_id": 3}, eos_token="</s>"), None)
+    assert chat.parameters == {"stop": ["<|end|>", "</s>"], "temperature": 0}
+
+
+def test_no_chat_template(make_model: MakeModel) -> None:
+    """A model without a chat template is given the prompt as it is."""
+    chat = load_chat(make_model(None, bos_token="<s>", eos_token="</s>"), None)
+    assert (chat.go, chat.add_bos, chat.prompt("Hi")) == ("{{ .Prompt }}", None, "Hi")
+
+
+def test_template_by_hand(make_model: MakeModel) -> None:
+    """A template that was written by hand is taken as it is, where none could be derived."""
+    model = make_model(REFUSED["numbered turns"], eos_token="</s>")
+    with pytest.raises(ReleaseError, match="cannot be put into Ollama's language"):
+        load_chat(model, None)
+    chat = load_chat(model, "{{ .Prompt }} by hand")
+    assert chat.go == "{{ .Prompt }} by hand"
+    assert chat.prompt("Hi") == "1. user: Hi\nassistant: "
+
+
+@pytest.mark.parametrize("by_hand", [None, "{{ .Prompt }}"])
+@pytest.mark.parametrize("jinja", [REFUSED["refuses everything"], "{% if %}", "{{ messages[0].content.nothing() }}"])
+def test_template_that_does_not_render(make_model: MakeModel, jinja: str, by_hand: str | None) -> None:
+    """A chat template that does not even render one message is refused in its own words."""
+    with pytest.raises(ReleaseError, match="chat template") as caught:
+        load_chat(make_model(jinja, bos_token="<s>", eos_token="</s>"), by_hand)
+    assert not isinstance(caught.value.__cause__, jinja2.TemplateError)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_broken_generation_config(make_model: MakeModel, text: str) -> None:
+    """A generation config that is no JSON object is refused by its name."""
+    with pytest.raises(ReleaseError, match=r"generation_config\.json"):
+        load_chat(make_model(CHATML.jinja, text, eos_token="</s>"), None)

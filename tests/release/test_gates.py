@@ -1,0 +1,222 @@
+"""Gates: what refuses a release before the first byte is written."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tagship.cli.options import Options
+from tagship.formats.protocol import Footprint
+from tagship.policy.config import load_config
+from tagship.release.gates import check_disk, check_download, check_memory, check_modules, check_tag, predicted
+from tagship.release.plan import Plan, make_plan
+from tagship.release.targets import Target
+from tagship.system.errors import ReleaseError
+from tagship.system.git import Repository
+from tagship.system.machine import free_disk
+
+from tests.conftest import GitFolder
+
+PETABYTE = 10**15
+NOW = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
+
+MakePlan = Callable[..., Plan]
+
+
+@pytest.fixture
+def opened(project: GitFolder) -> Iterator[Repository]:
+    """The project's repository."""
+    with Repository(project.folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def plan(project: GitFolder, opened: Repository) -> MakePlan:
+    """A function that plans a release of the project with some options."""
+
+    def planned(**options: Any) -> Plan:
+        return make_plan(load_config(project.folder / "release.toml", {}), Options(**options), opened, NOW)
+
+    return planned
+
+
+def footprints(made: Plan, *, disk: int = 0, memory: int = 0) -> list[tuple[Target, Footprint]]:
+    return [(target, Footprint(disk=disk, memory=memory, work=0)) for target in made.targets]
+
+
+def test_what_is_predicted(plan: MakePlan) -> None:
+    """The most memory of one export, and the disk of all, beside what there is."""
+    made = plan()
+    said = predicted(footprints(made, disk=10**9, memory=2 * 10**9))
+    assert re.fullmatch(r"exporting takes up to 2\.0 GB of memory, of .+B, and \d\.0 GB on the disk, of .+B", said), (
+        said
+    )
+
+
+# The tag and the tree
+
+
+def test_clean_tree(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """A version tag on what is checked out, with nothing changed, passes."""
+    project.tag("v1.0.0", "First")
+    check_tag(plan(), opened)
+
+
+def test_no_tag(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """Without a tag, any tree can be released."""
+    project.write("new.txt")
+    check_tag(plan(), opened)
+
+
+def test_other_tag(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """A tag of no stream is refused, with the patterns of those that trigger something and such a tag."""
+    project.tag("nightly")
+    with pytest.raises(ReleaseError, match="the tag nightly is of no stream, so it triggers nothing") as caught:
+        check_tag(plan(tag="nightly"), opened)
+    for pattern in ("v{version}", "model-v{version}", "export-v{version}"):
+        assert pattern in str(caught.value)
+    assert caught.value.remedy == "tag it as v1.0.0"
+
+
+def test_tag_elsewhere(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """A tag of another commit than the one that is checked out is refused, with the command that checks it out."""
+    project.tag("v1.0.0")
+    tagged = project.git("rev-parse", "HEAD")
+    head = project.commit("Later")
+    with pytest.raises(ReleaseError, match=f"the tag v1.0.0 is on {tagged[:10]}, and {head[:10]} is") as caught:
+        check_tag(plan(tag="v1.0.0"), opened)
+    assert caught.value.remedy == "git checkout v1.0.0"
+
+
+def test_detached_head(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """A tag that is checked out without a branch, as CI does it, passes."""
+    project.tag("v1.0.0")
+    project.commit("Later")
+    project.git("checkout", "--quiet", "v1.0.0")
+    check_tag(plan(), opened)
+
+
+@pytest.mark.parametrize("change", ["modified", "staged", "untracked"])
+def test_changed_tree(project: GitFolder, opened: Repository, plan: MakePlan, change: str) -> None:
+    """A tree that is not what the tag names is refused, with the file that differs."""
+    project.tag("v1.0.0")
+    path = project.write("release.toml" if change == "modified" else f"{change}.txt", "")
+    if change == "modified":
+        project.git("checkout", "release.toml")
+        path.write_text(path.read_text() + "# changed\n")
+    if change == "staged":
+        project.git("add", path.name)
+    with pytest.raises(ReleaseError) as caught:
+        check_tag(plan(), opened)
+    refused, *checks = str(caught.value).splitlines()
+    assert refused == "v1.0.0 does not pass 1 check:"
+    mend = "git stash --include-untracked, or commit and tag that"
+    assert checks == [f"  clean: the working tree is not what v1.0.0 tags: {path.name} ({mend})"]
+
+
+def test_many_changes(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """Of many files that differ, five are named and the others counted."""
+    project.tag("v1.0.0")
+    for number in range(8):
+        project.write(f"{number}.txt")
+    with pytest.raises(ReleaseError, match=r"0\.txt, 1\.txt, 2\.txt, 3\.txt, 4\.txt and 3 more \(git stash"):
+        check_tag(plan(), opened)
+
+
+def test_what_a_release_writes_is_no_change(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """Exports, archives and the state of an earlier release make no tree dirty, ignored or not."""
+    project.tag("v1.0.0")
+    for name in ("exports/run/model.safetensors", "dist/run.tar.gz", ".tagship/hub/x"):
+        project.write(name)
+    check_tag(plan(), opened)
+
+
+def test_own_folders_beside_the_repository(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """A policy may put exports and archives outside of the repository."""
+    policy = (project.folder / "release.toml").read_text()
+    project.write("release.toml", policy.replace("[formats.vllm]", 'exports = "../out"\n[formats.vllm]', 1))
+    project.commit()
+    project.tag("v1.0.0")
+    check_tag(plan(), opened)
+
+
+# What is installed
+
+
+class _Elsewhere:
+    """A format of another package, as far as the gate asks it."""
+
+    modules = ("json", "a_module_that_nobody_has")
+
+
+def test_installed_modules(plan: MakePlan) -> None:
+    """Formats that need nothing but what is installed pass."""
+    check_modules(plan(formats=("vllm", "lora")).targets, verifies=False)
+
+
+def test_missing_modules(plan: MakePlan) -> None:
+    """A module that is not installed is named once, with the pip command that installs it."""
+    target = plan(formats=("lora",)).targets[0]
+    elsewhere: Any = _Elsewhere()
+    foreign = replace(target, policy=replace(target.policy, format=elsewhere))
+    with pytest.raises(ReleaseError, match=r"^not installed: a_module_that_nobody_has, which") as caught:
+        check_modules([target, foreign, foreign], verifies=False)
+    assert 'pip install "tagship[gguf]"' in str(caught.value.remedy)
+
+
+# Memory and disk
+
+
+def test_enough(plan: MakePlan) -> None:
+    """A release that needs little passes."""
+    made = plan()
+    check_disk(made, footprints(made, disk=1))
+    check_memory(footprints(made, memory=1), verifies=False)
+    check_download(0)
+
+
+def test_memory(plan: MakePlan) -> None:
+    """An export that needs more memory than there is is named, with both sizes."""
+    made = plan(formats=("lora", "ollama"))
+    needs = footprints(made, memory=1)[:1] + footprints(made, memory=PETABYTE)[1:]
+    with pytest.raises(
+        ReleaseError, match=r"the ollama q4_k_m export needs 1000\.0 TB of memory, and \d+\.\d [kMGT]B is available"
+    ) as caught:
+        check_memory(needs, verifies=False)
+    assert caught.value.remedy
+
+
+def test_disk(project: GitFolder, plan: MakePlan) -> None:
+    """A release that needs more disk than there is is told with the folder and both sizes: the export,
+    its archive, and what the embedded Hub keeps of it."""
+    made = plan(formats=("lora",))
+    with pytest.raises(
+        ReleaseError, match=rf"the release needs 3000\.0 TB on the disk of {project.folder}/exports, which has .*B free"
+    ) as caught:
+        check_disk(made, footprints(made, disk=PETABYTE))
+    assert "[project] exports" in str(caught.value.remedy)
+
+
+def test_disk_of_another_hub(plan: MakePlan) -> None:
+    """Another Hub keeps nothing on this disk."""
+    made = plan(formats=("lora",), hub="https://huggingface.co")
+    with pytest.raises(ReleaseError, match=r"the release needs 2000\.0 TB on"):
+        check_disk(made, footprints(made, disk=PETABYTE))
+
+
+def test_disk_of_all_exports(project: GitFolder, plan: MakePlan) -> None:
+    """All exports are counted together: each alone would fit."""
+    made = plan(hub="https://huggingface.co")
+    part = free_disk(project.folder) // 5
+    check_disk(made, footprints(made, disk=part)[:1])
+    with pytest.raises(ReleaseError, match="the release needs"):
+        check_disk(made, footprints(made, disk=part))
+
+
+def test_download() -> None:
+    """A base model that the Hub's cache has no room for is refused before it is fetched."""
+    with pytest.raises(ReleaseError, match=r"fetching the base model needs 1000\.0 TB on the disk of ") as caught:
+        check_download(PETABYTE)
+    assert "HF_HOME" in str(caught.value.remedy)

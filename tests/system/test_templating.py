@@ -1,0 +1,134 @@
+"""Templates of the project and of tagship, and the filters that they use."""
+
+from pathlib import Path
+
+import pytest
+from tagship.system.errors import ReleaseError
+from tagship.system.templating import Templates, human_size, plain, quoted, shipped_folder
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Templates:
+    (tmp_path / "templates" / "cards").mkdir(parents=True)
+    return Templates(tmp_path)
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    path = folder / "templates" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_shipped_templates() -> None:
+    """tagship ships a card for each of its formats."""
+    assert {path.name for path in (shipped_folder() / "cards").iterdir()} >= {
+        "vllm.md.j2",
+        "ollama.md.j2",
+        "lora.md.j2",
+    }
+
+
+def test_shipped_template_renders(templates: Templates) -> None:
+    """A template of tagship is found from any project."""
+    assert "acme/model" in templates.render("lora/usage.py.j2", repo_id="acme/model")
+
+
+def test_template_of_the_project_goes_first(tmp_path: Path, templates: Templates) -> None:
+    """A project's template of the same name replaces tagship's, and others stay."""
+    write(tmp_path, "lora/usage.py.j2", "ours: {{ repo_id }}")
+    assert templates.render("lora/usage.py.j2", repo_id="acme/model") == "ours: acme/model"
+    assert "acme/model" in templates.render("vllm/usage.py.j2", repo_id="acme/model")
+
+
+def test_text_is_not_escaped(tmp_path: Path, templates: Templates) -> None:
+    """What is rendered is text and not HTML, with its last line end, and lines of statements leave no trace."""
+    write(
+        tmp_path, "x.j2", "{% for line in lines %}\n  {% if line %}\n- {{ line }}\n  {% endif %}\n{% endfor %}\nend\n"
+    )
+    assert templates.render("x.j2", lines=["<a> & 'b'", "", "ü"]) == "- <a> & 'b'\n- ü\nend\n"
+
+
+def test_source(tmp_path: Path, templates: Templates) -> None:
+    """The text of a template file can be had as it is."""
+    write(tmp_path, "ollama/mine", "{{ .Prompt }}\n")
+    assert templates.source("ollama/mine") == "{{ .Prompt }}\n"
+
+
+@pytest.mark.parametrize("name", ["missing.j2", "../release.toml", "cards/../../release.toml"])
+def test_missing_template(tmp_path: Path, templates: Templates, name: str) -> None:
+    """A template that is not there, or not below templates/, is told by its name."""
+    (tmp_path / "release.toml").write_text("x")
+    for read in (templates.render, templates.source):
+        with pytest.raises(ReleaseError, match=r"there is no template '.*' in templates/"):
+            read(name)
+
+
+def test_missing_included_template(tmp_path: Path, templates: Templates) -> None:
+    """A missing template that another one includes is told by its own name."""
+    write(tmp_path, "x.j2", "{% include 'cards/none.j2' %}")
+    with pytest.raises(ReleaseError, match=r"there is no template 'cards/none\.j2'"):
+        templates.render("x.j2")
+
+
+def test_missing_variable(tmp_path: Path, templates: Templates) -> None:
+    """A variable that nobody gave is an error that names template and variable, never a blank."""
+    write(tmp_path, "x.j2", "Hello {{ naem }}")
+    with pytest.raises(ReleaseError, match=r"the template x\.j2 cannot be rendered: 'naem' is undefined"):
+        templates.render("x.j2", name="Ada")
+
+
+def test_missing_attribute(tmp_path: Path, templates: Templates) -> None:
+    """An attribute that a value has not is an error too."""
+    write(tmp_path, "x.j2", "{{ run.naem }}")
+    with pytest.raises(ReleaseError, match="has no attribute 'naem'"):
+        templates.render("x.j2", run={"name": "x"})
+
+
+def test_mistake_in_a_template(tmp_path: Path, templates: Templates) -> None:
+    """A mistake in the template's language is told with its line."""
+    write(tmp_path, "x.j2", "one\n{% if %}\n")
+    with pytest.raises(ReleaseError, match=r"the template x\.j2, line 2 cannot be rendered"):
+        templates.render("x.j2")
+
+
+def test_template_that_is_no_text(tmp_path: Path, templates: Templates) -> None:
+    """A template that is not UTF-8 is told by its name."""
+    (tmp_path / "templates" / "x.j2").write_bytes(b"\xff\xfe")
+    for read in (templates.render, templates.source):
+        with pytest.raises(ReleaseError, match=r"the template x\.j2 is not UTF-8"):
+            read("x.j2")
+
+
+def test_filters(tmp_path: Path, templates: Templates) -> None:
+    """Templates have filters for sizes, for cells of tables and for quoted text."""
+    write(tmp_path, "x.j2", "{{ size | human_size }} | {{ text | plain }} | {{ text | quoted }}")
+    assert templates.render("x.j2", size=1_500_000, text='a|b\n"c"') == '1.5 MB | a\\|b "c" | "a|b\\n\\"c\\""'
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_500_000_000, "1.5 GB"),
+        (999_949, "999.9 kB"),
+        (999_999, "1.0 MB"),
+        (999_999_999_999, "1.0 TB"),
+        (2_000_000_000_000_000, "2000.0 TB"),
+    ],
+)
+def test_human_size(size: int, shown: str) -> None:
+    """Sizes are in powers of ten, with one digit after the point."""
+    assert human_size(size) == shown
+
+
+def test_quoted() -> None:
+    """Quoted text keeps letters beyond ASCII and escapes quotes, backslashes and line ends."""
+    assert quoted('ü "x" \\ \n') == '"ü \\"x\\" \\\\ \\n"'
+
+
+def test_plain() -> None:
+    """A cell is on one line, and a bar in it ends no cell."""
+    assert plain(" a |\n b ") == "a \\| b"
+    assert plain(3) == "3"

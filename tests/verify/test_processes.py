@@ -1,0 +1,170 @@
+"""Models that are run in processes of their own: their answers, and what is told when they crash."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from tagship.gguf.conversion import GgufMetadata, write_ggufs
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.verify.comparison import compare
+from tagship.verify.questions import Answers, Limits, Questions
+from tagship.verify.runtimes.processes import Runtimes
+from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import read_adapter
+from tagship.weights.merge import MergedWeights
+from tagship.weights.merge_writer import write_merged
+from tagship.weights.safetensors import read_header
+
+from tests import tiny
+
+pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+PROMPT = "the quick brown fox"
+RENDERED = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
+QUESTIONS = Questions(prompts=(PROMPT,), max_tokens=6)
+# llama.cpp drops whitespace after Phi-3's special tokens only where a model's name says that it is one.
+METADATA = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, an adapter that changes its answers, and the two merged."""
+    folder = tmp_path_factory.mktemp("runtime")
+    base = tiny.phi3(folder / "base", layers=1, dtype=tiny.FLOAT32)
+    tiny.tokenizer(base)
+    tiny.adapter(base, folder / "adapter", size=0.3)
+    shutil.copytree(base, folder / "merged", ignore=shutil.ignore_patterns("*.safetensors"))
+    write_merged([(MergedWeights(open_checkpoint(base), read_adapter(folder / "adapter")), folder / "merged")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtimes() -> Iterator[Runtimes]:
+    """Shared by the tests below, as starting a runtime takes longer than any tiny model."""
+    with Runtimes() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def reference(models: Path, runtimes: Runtimes) -> Answers:
+    """What PEFT answers for base and adapter."""
+    return runtimes.transformers(QUESTIONS, "base + adapter", model=models / "base", adapter=models / "adapter")
+
+
+@pytest.fixture(scope="module")
+def gguf(models: Path) -> Path:
+    """Base and adapter as an f32 GGUF."""
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("conversion")
+    weights = MergedWeights(open_checkpoint(models / "base"), read_adapter(models / "adapter"))
+    write_ggufs(weights, models / "base", {"f32": models / "model.gguf"}, METADATA, lambda _: None)
+    return models / "model.gguf"
+
+
+def forced(reference: Answers) -> Questions:
+    return Questions(prompts=QUESTIONS.prompts, max_tokens=6, forced=tuple(answer.ids for answer in reference))
+
+
+def test_answer(reference: Answers) -> None:
+    """An answer has the rendered prompt, at most so many tokens, and a distribution over the vocabulary at each."""
+    (answer,) = reference
+    assert answer.prompt == RENDERED
+    assert 1 <= len(answer.ids) <= 6
+    assert answer.logprobs.shape == (len(answer.ids), tiny.VOCABULARY)
+    assert np.exp(answer.logprobs).sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert answer.logprobs.argmax(axis=1).tolist() == list(answer.ids)
+
+
+def test_merged_answers_like_base_and_adapter(models: Path, runtimes: Runtimes, reference: Answers) -> None:
+    """The merged weights answer as PEFT does on base and adapter, and the base alone does not."""
+    limits = Limits(kl=1e-5, same_tokens=True)
+    merged = runtimes.transformers(forced(reference), "the export", model=models / "merged")
+    assert compare(reference, merged, limits, "the export").same == 1
+    base = runtimes.transformers(forced(reference), "the base", model=models / "base")
+    with pytest.raises(ReleaseError, match="does not answer like"):
+        compare(reference, base, limits, "the base")
+
+
+def test_llama_cpp_answers_like_base_and_adapter(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
+    """llama.cpp on an f32 GGUF of the two reports the same tokens and nearly the same distributions."""
+    answers = runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    assert compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF").tokens == len(reference[0].ids)
+
+
+def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """A model that does not load is a foreign failure, told with the last lines that were printed."""
+    broken = shutil.copytree(models / "merged", tmp_path / "broken")
+    (broken / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+    with pytest.raises(ToolError, match="the broken export does not run \\(exit code 1\\)") as caught:
+        runtimes.transformers(QUESTIONS, "the broken export", model=broken)
+    first, *printed = str(caught.value).splitlines()
+    assert first.endswith(":")
+    assert "no-such-model" in "".join(printed)
+    assert 1 <= len(printed) <= 30
+    assert all(line.startswith("  ") for line in printed)
+
+
+def test_next_model_after_a_crash(gguf: Path, runtimes: Runtimes, reference: Answers, tmp_path: Path) -> None:
+    """llama.cpp's own reason is told of a file that it cannot load, and the next GGUF is run all the same."""
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ToolError, match="the GGUF does not run") as caught:
+        runtimes.llama(forced(reference), "the GGUF", model=tmp_path / "model.gguf", rendered=("a",))
+    assert "failed to load model" in str(caught.value)
+    (answer,) = runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    assert answer.prompt_ids == reference[0].prompt_ids
+
+
+def test_killed_while_it_waits(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
+    """A runtime that was killed between two models, as by a full memory, is told as that."""
+    runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    children = psutil.Process().children()
+    (worker,) = [child for child in children if "tagship.verify.runtimes.llama_cpp" in child.cmdline()]
+    worker.kill()
+    while worker.status() != psutil.STATUS_ZOMBIE:  # it is the runtimes' to wait for
+        time.sleep(0.01)
+    with pytest.raises(ToolError, match="the GGUF does not run \\(killed by signal 9\\)"):
+        runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+
+
+def test_model_without_weights(runtimes: Runtimes, tmp_path: Path) -> None:
+    """A model folder without weights is refused before anything is started for it."""
+    with pytest.raises(ReleaseError, match=r"model\.safetensors"):
+        runtimes.transformers(QUESTIONS, "the merged model", model=tmp_path / "no-such-model")
+
+
+def test_nothing_is_left_running(models: Path) -> None:
+    """With the block all of its processes end, also when an error leaves it."""
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(ZeroDivisionError), Runtimes() as own:
+        pytest.importorskip("xllamacpp")
+        with pytest.raises(ToolError):
+            own.llama(QUESTIONS, "the GGUF", model=models / "none.gguf", rendered=("a",))
+        raise ZeroDivisionError
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+def test_tokens_that_are_no_whole_character(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """A model that says the first byte of a character again and again, as one that spells an emoji in bytes begins to,
+    has the tokens and distributions that transformers tells of it."""
+    pytest.importorskip("xllamacpp")
+    base = tmp_path / "base"
+    shutil.copytree(models / "base", base)
+    header = read_header(base / "model.safetensors")
+    tensors = {name: header.read(name).copy() for name in header.tensors}
+    vocabulary = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    tensors["model.embed_tokens.weight"][:, 0] = 1000  # in the first dimension all tokens are alike
+    tensors["lm_head.weight"][vocabulary["<0xF0>"], 0] = 5
+    tiny.write_tensors(base / "model.safetensors", tensors)
+    weights = MergedWeights(open_checkpoint(base), read_adapter(models / "adapter"))
+    write_ggufs(weights, base, {"f32": tmp_path / "m.gguf"}, METADATA, lambda _: None)
+    reference = runtimes.transformers(QUESTIONS, "base + adapter", model=base, adapter=models / "adapter")
+    assert set(reference[0].ids) == {vocabulary["<0xF0>"]}
+    answers = runtimes.llama(forced(reference), "the GGUF", model=tmp_path / "m.gguf", rendered=(RENDERED,))
+    assert answers[0].ids == reference[0].ids
+    compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF")
