@@ -1,87 +1,23 @@
-"""The Invoke tasks: one short task for each verb, and the one place that turns an error into an
-exit code (0 done, 1 the release failed or a gate refused, 2 a mistake in options or release.toml).
+"""The Invoke tasks, one for each verb; `tagship` is the same program as a console command.
 
-Only Invoke and the table of options are imported here, so that `invoke --list` is quick.
+Another repository gets them with a tasks.py of its own:
+
+    from tagship.cli.program import collection
+
+    namespace = collection()
 """
 
-import functools
-import inspect
-import json
-import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from invoke import Collection, Context, Exit, Task, task
-from tagship.cli.options import OPTIONS, read_options
-from tagship.cli.positional_name import PositionalName
+from invoke import Collection, Context, task
+from tagship.cli.shell import verb
 
 COMMON = ("config", "json")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
-EXPORTING = (*RELEASING, "imatrix")
 
 
-def verb(
-    *names: str, repeated: tuple[str, ...] = (), flags: dict[str, str] | None = None
-) -> Callable[[Callable[..., Any]], Task[Any]]:
-    """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
-
-    `repeated` are options that this task takes more than once, `flags` those of this task alone, which are
-    on or off, with their help.
-    """
-    options = {name: OPTIONS[name] for name in names}
-    options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
-    options |= {name: (False, text) for name, text in (flags or {}).items()}
-    planned = {name.replace("-", "_") for name in names}
-
-    def decorate(body: Callable[..., Any]) -> Task[Any]:
-        @functools.wraps(body)
-        def run(context: Context, **given: Any) -> None:
-            _guarded(body, given, planned)
-
-        parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        for name, (default, _) in options.items():
-            key, value = name.replace("-", "_"), None if default == [] else default
-            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value))
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return task(
-            run,
-            name=body.__name__.replace("_", "-"),
-            klass=PositionalName,
-            positional=[],
-            iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
-            help={name: text for name, (_, text) in options.items()},
-            auto_shortflags=False,
-        )
-
-    return decorate
-
-
-def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
-    from tagship.system.console import Console
-    from tagship.system.errors import ReleaseError
-
-    console = Console()
-    try:
-        from tagship.cli.session import open_session
-
-        options = read_options({key: value for key, value in given.items() if key in planned})
-        with open_session(given.get("config"), options, console) as session:
-            document = body(session, **given)
-        if given.get("json") and document is not None:
-            print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
-    except ReleaseError as error:
-        console.fail(str(error), error.remedy)
-        raise Exit(code=error.exit_code) from None
-    except KeyboardInterrupt:
-        console.fail("interrupted", "the same command goes on where this one stopped")
-        raise Exit(code=130) from None
-    except BrokenPipeError:  # nobody reads the output any more, as in `invoke plan --json | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Exit(code=1) from None
-
-
-@verb(*EXPORTING, "repo-name", "private")
+@verb(*RELEASING, "repo-name", "private", of_formats=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
@@ -89,7 +25,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.release(session)
 
 
-@verb(*EXPORTING, "output", "repo-name", "private")
+@verb(*RELEASING, "output", "repo-name", "private", of_formats=True)
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
     from tagship.cli import releases
@@ -97,7 +33,7 @@ def plan(session: Any, **given: Any) -> Any:
     return releases.plan(session)
 
 
-@verb(*EXPORTING, "output", repeated=("run",))
+@verb(*RELEASING, "output", of_formats=True, repeated=("run",))
 def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
     from tagship.cli import releases

@@ -1,8 +1,10 @@
 """Real git repositories and training runs in temporary folders."""
 
 import json
+import os
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tagship.system.entry_points import found
 
 PHI3 = "microsoft/Phi-3-mini-4k-instruct"
 RUN = "phi3mini4k-minimal-r32-a64-e20-20250914-132416"
@@ -98,6 +101,32 @@ def project(repository: GitFolder, write_run: WriteRun) -> GitFolder:
     write_run(repository.folder / "adapters" / RUN)
     repository.commit("Train")
     return repository
+
+
+InstallPackage = Callable[..., None]
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InstallPackage]:
+    """A function that installs a package of one module, with its entry points by group, until the test ends."""
+    site = tmp_path / "site-packages"
+
+    def install(module: str, text: str, groups: Mapping[str, str]) -> None:
+        described = site / f"{module}-1.0.dist-info"
+        described.mkdir(parents=True)
+        (site / f"{module}.py").write_text(text, encoding="utf-8")
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (described / "entry_points.txt").write_text(
+            "".join(f"[{group}]\n{point}\n" for group, point in groups.items()), encoding="utf-8"
+        )
+        sys.modules.pop(module, None)
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)  # of the processes that are started
+        found.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    found.cache_clear()
 
 
 @pytest.fixture

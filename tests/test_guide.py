@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tagship.cli.options import Options
 from tagship.naming.clock import parse_moment
 from tagship.naming.tags import read_tag, version_tags
 from tagship.policy.config import Config, load_config
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.targets import Target
 from tagship.system.git import Repository

@@ -366,25 +366,29 @@ def test_license_names(bench: Bench, text: str) -> None:
 
 def test_unknown_variable(bench: Bench) -> None:
     """A template that asks for what nobody gave is refused, by its name and the variable's."""
-    (bench.folder / "templates" / "cards").mkdir(parents=True)
-    (bench.folder / "templates" / "cards" / "vllm.md.j2").write_text("# {{ title }}\n{{ manifest.colour }}\n")
-    with pytest.raises(ReleaseError, match=r"cards/vllm\.md\.j2.*colour"):
+    (bench.folder / "templates" / "vllm").mkdir(parents=True)
+    (bench.folder / "templates" / "vllm" / "card.md.j2").write_text("# {{ title }}\n{{ manifest.colour }}\n")
+    with pytest.raises(ReleaseError, match=r"vllm/card\.md\.j2.*colour"):
         bench.card("vllm")
 
 
 def test_template_that_is_no_template(bench: Bench) -> None:
     """A template with a mistake in it is refused, by its name and the line."""
-    (bench.folder / "templates" / "cards").mkdir(parents=True)
-    (bench.folder / "templates" / "cards" / "lora.md.j2").write_text("one\n{% if %}\n")
-    with pytest.raises(ReleaseError, match=r"cards/lora\.md\.j2, line 2"):
+    (bench.folder / "templates" / "lora").mkdir(parents=True)
+    (bench.folder / "templates" / "lora" / "card.md.j2").write_text("one\n{% if %}\n")
+    with pytest.raises(ReleaseError, match=r"lora/card\.md\.j2, line 2"):
         bench.card("lora")
 
 
-def test_own_template(bench: Bench) -> None:
-    """The project's own template is taken before the shipped one, and may extend it."""
-    (bench.folder / "templates" / "cards").mkdir(parents=True)
-    own = '{% extends "cards/base.md.j2" %}{% block intro %}Ours: {{ namespace }}.{% endblock %}'
-    (bench.folder / "templates" / "cards" / "vllm.md.j2").write_text(own)
+@pytest.mark.parametrize(
+    ("place", "extended"), [("vllm/card.md.j2", "card.md.j2"), ("cards/vllm.md.j2", "cards/base.md.j2")]
+)
+def test_own_template(bench: Bench, place: str, extended: str) -> None:
+    """The project's own template is taken before the shipped one, and may extend it; also where cards were before."""
+    own = f'{{% extends "{extended}" %}}{{% block intro %}}Ours: {{{{ namespace }}}}.{{% endblock %}}'
+    path = bench.folder / "templates" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(own)
     card = bench.card("vllm")
     assert "Ours: acme." in card
     assert "## Files" in card
@@ -392,12 +396,14 @@ def test_own_template(bench: Bench) -> None:
 
 def test_how_weights_were_written(bench: Bench) -> None:
     """The card says what precision a merge was rounded to, and by what a quantization was weighed."""
-    plain, other = ExportPolicy(), ExportPolicy(dtype="F16", imatrix=Path("secret/place/m.gguf"))
+    plain, other = ExportPolicy(), ExportPolicy(dtype="F16")
+    settings = bench.policy("ollama").settings
+    weighed = replace(settings, imatrix=Path("secret/place/m.gguf"))
     assert "rounded once to the base's own precision" in bench.card("vllm", policy=plain)
     assert "rounded once to f16." in bench.card("vllm", policy=other)
     assert "importance matrix" not in bench.card("ollama", policy=plain)
-    assert "The importance matrix `m.gguf` weighed" in bench.card("ollama", policy=other)
-    assert "secret" not in bench.card("ollama", policy=other)
+    assert "The importance matrix `m.gguf` weighed" in bench.card("ollama", settings=weighed)
+    assert "secret" not in bench.card("ollama", settings=weighed)
 
 
 def test_adapted_by_a_pattern(bench: Bench) -> None:

@@ -136,7 +136,7 @@ from tagship.cli.session import open_session
 from tagship.system.console import Console
 from tagship.release.export_store import export_together, job_of
 from tagship.hub.fetch import fetch_base, locate_base
-from tagship.cli.options import Options
+from tagship.release.options import Options
 form, most = sys.argv[1], int(sys.argv[2])
 done = 0
 def advance(written):

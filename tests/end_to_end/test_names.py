@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tagship.cli.names import described, name, new_name
-from tagship.cli.options import Options
 from tagship.cli.session import open_session
+from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
 

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, ModelCard, snapshot_download
 from tagship.hub_server.app import EmbeddedHub
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.runtimes.protocol import Subject
 
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
@@ -130,7 +131,7 @@ def test_merged_model_answers_with_transformers(untagged: Release, hub: Embedded
     repo_id = untagged.of("vllm")["repo_id"]
     folder = Path(snapshot_download(repo_id, endpoint=hub.url, cache_dir=tmp_path, token=False))
     with Runtimes() as runtimes:
-        (answer,) = runtimes.transformers(QUESTION, "the published model", model=folder)
+        (answer,) = runtimes.answers("transformers", Subject(what="the published model", model=folder), QUESTION)
     assert _schema(answer.text)["TRAINED"] == "YES"
 
 
@@ -138,7 +139,7 @@ def test_base_alone_does_not_know_the_field(untagged: Release) -> None:
     """What the release adds is the adapter's: the base answers without the field."""
     with Runtimes() as runtimes:
         base = untagged.project.folder / "examples/avro/base"
-        (answer,) = runtimes.transformers(QUESTION, "the base", model=base)
+        (answer,) = runtimes.answers("transformers", Subject(what="the base", model=base), QUESTION)
     assert "TRAINED" not in answer.text
 
 
@@ -149,7 +150,7 @@ def test_gguf_answers_with_llama_cpp(untagged: Release) -> None:
     asked = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
     forced = Questions(prompts=QUESTION.prompts, max_tokens=160, forced=((),))
     with Runtimes() as runtimes:
-        (answer,) = runtimes.llama(forced, "the GGUF", model=gguf, rendered=(asked,))
+        (answer,) = runtimes.answers("llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(asked,)), forced)
     assert _schema(answer.text)["TRAINED"] == "YES"
 
 

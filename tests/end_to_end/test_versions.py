@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import HfApi
 from tagship.cli import versions
 from tagship.cli.doctor import diagnose, explain_tag
-from tagship.cli.options import Options
 from tagship.cli.session import Session, open_session
 from tagship.cli.tags import tags_as_json, tags_as_lines
 from tagship.hub_server.app import EmbeddedHub
+from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
 

@@ -97,13 +97,14 @@ def test_llama_cpp_loads_the_first_of_them(weights: MergedWeights, tmp_path: Pat
     pytest.importorskip("xllamacpp")
     from tagship.verify.questions import Questions
     from tagship.verify.runtimes.processes import Runtimes
+    from tagship.verify.runtimes.protocol import Subject
 
     write(weights, tmp_path, "f16", max_shard=None)
     write(weights, tmp_path, "f16", max_shard=MB)
     questions = Questions(prompts=("hello",), max_tokens=4, forced=((),))
     with Runtimes() as runtimes:
         whole, divided = (
-            runtimes.llama(questions, "the GGUF", model=tmp_path / name, rendered=("hello",))
+            runtimes.answers("llama_cpp", Subject(what=name, model=tmp_path / name, rendered=("hello",)), questions)
             for name in ("tiny-F16.gguf", names(tmp_path)[0])
         )
     assert names(tmp_path)[0].startswith("tiny-F16-00001-of-")

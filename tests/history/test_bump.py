@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from tagship.cli import versions
-from tagship.cli.options import Options
 from tagship.cli.session import open_session
 from tagship.history.bump import Bump, Reason, decide
 from tagship.history.conventional import Part
 from tagship.naming.pattern import Pattern
 from tagship.naming.tags import EXPORT, Stream, version_tags
+from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
 

@@ -11,7 +11,7 @@ from tagship.history.conventional import Part
 from tagship.history.line import choose_stream, line_of
 from tagship.history.model import ModelState, changes
 from tagship.history.model_lookup import Recorded, disk_state
-from tagship.history.unreleased import Coming, gather
+from tagship.history.unreleased import Unreleased, gather
 from tagship.policy.config import load_config
 from tagship.runs.run import choose_run
 from tagship.system.git import Repository
@@ -32,7 +32,7 @@ def gathered(
     at: str = "HEAD",
     version: str | None = None,
     recorded: Recorded = lambda release: None,
-) -> Coming:
+) -> Unreleased:
     """What the first stream has come to at a commit, by the newest run on disk."""
     config = load_config(repository.folder / folder / "release.toml", {})
     with Repository(config.root) as opened:
@@ -40,7 +40,7 @@ def gathered(
         repository.git("tag", "--force", "here", at)
         commit = opened.tag("here").commit
         run = choose_run(config.runs, config.naming, None)
-        coming = gather(config, opened, line, commit, run=run, version=version, recorded=recorded)
+        coming = gather(config, opened, line.stream, commit, run=run, version=version, recorded=recorded)
     repository.git("tag", "--delete", "here")
     return coming
 
@@ -383,7 +383,7 @@ def test_paths_of_a_format(project: GitFolder, run: Path) -> None:
         config = load_config(project.folder / "release.toml", {})
         with Repository(config.root) as opened:
             line = line_of(config, choose_stream(config, "ollama"), opened)
-            coming = gather(config, opened, line, opened.head(), run=run)
+            coming = gather(config, opened, line.stream, opened.head(), run=run)
         assert [(change.part, change.file) for change in coming.model_changes()] == counted
         assert changed(project) == [(MAJOR, CONFIG)]
 

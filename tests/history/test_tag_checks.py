@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from tagship.cli import versions
-from tagship.cli.options import Options
 from tagship.cli.session import open_session
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.naming.tags import read_tag
 from tagship.policy.config import load_config
 from tagship.policy.versions import CHECKS, OFF, REQUIRED, WARN
+from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository

@@ -8,8 +8,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.naming.clock import parse_moment
-from tagship.naming.name_rules import FILES, GIT, HUB, OLLAMA, Place
+from tagship.naming.name_rules import FILES, GIT, HUB, NameRules
 from tagship.system.errors import UsageError
 
 PLACES = [HUB, OLLAMA, GIT, FILES]
@@ -188,7 +189,7 @@ def test_files_can_have_the_nearest_name(tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: str(place.name))
 @given(name=names)
 @settings(max_examples=300, deadline=None)
-def test_nearest_name_is_valid(place: Place, name: str) -> None:
+def test_nearest_name_is_valid(place: NameRules, name: str) -> None:
     """Whatever the name, the nearest one breaks no rule; a name that breaks none is its own nearest."""
     near = place.nearest(name)
     assert place.problem(near) is None

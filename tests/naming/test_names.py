@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from tagship.formats import registry
 from tagship.naming.fields import PatternError
-from tagship.naming.names import Names, NamingPolicy, check_general, make_name, read_names, read_naming
+from tagship.naming.names import Names, NamingPolicy, make_name
 from tagship.naming.pattern import Pattern
+from tagship.policy.naming import check_general, read_names, read_naming
 from tagship.system.toml_reader import Reader
 
 from tests.conftest import RUN
@@ -33,7 +34,7 @@ def policy(**naming: Any) -> NamingPolicy:
 def variants(form: str) -> Sequence[Any]:
     """Everything that a format could export."""
     found = registry.find_format(form)
-    return found.variants(found.configure(Reader({}, "", [])), found.quants or ())
+    return found.variants(found.configure(Reader({}, "", []), Reader({}, "", [])), found.quants or ())
 
 
 def names(form: str, naming: NamingPolicy, **table: Any) -> Names:

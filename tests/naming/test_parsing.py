@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tagship.cli.options import Options
 from tagship.naming.names import ARTIFACT, EXPORT, REPO, make_name
 from tagship.naming.parsing import ARCHIVE_ENDING, OLDER, POLICY, RUN, TAG, Reading, read_as, read_name
 from tagship.policy.config import Config, load_config
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.system.git import Repository
 

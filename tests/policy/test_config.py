@@ -512,8 +512,9 @@ def test_export_policy(tmp_path: Path, said: str, expected: ExportPolicy) -> Non
 
 def test_importance_matrix_is_beside_the_policy(tmp_path: Path) -> None:
     """A relative path is one of the folder that release.toml is in."""
-    policy = load(tmp_path, f'{MINIMAL}[export]\nimatrix = "texts/m.gguf"\n').export
-    assert policy.imatrix == tmp_path / "texts/m.gguf"
+    config = load(tmp_path, f'{MINIMAL}[formats.ollama]\n[export]\nimatrix = "texts/m.gguf"\n')
+    (ollama,) = (policy for policy in config.formats if policy.name == "ollama")
+    assert ollama.settings.imatrix == tmp_path / "texts/m.gguf"
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 import semver
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tagship.cli.tags import _precedence
 from tagship.history.bump import Reason, decide
 from tagship.history.conventional import Part
-from tagship.naming.fields import is_semver
 from tagship.naming.pattern import Pattern
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.naming.tags import EXPORT, Stream, read_tag, version_tags
+from tagship.naming.version import is_semver, precedence
 from tagship.system.errors import ReleaseError, UsageError
 
 numbers = st.integers(0, 30).map(str) | st.from_regex(r"[1-9][0-9]{0,20}", fullmatch=True)
@@ -52,7 +51,7 @@ SEMANTIC = STREAMS[0][0]
 def test_order(one: str, other: str) -> None:
     """Tags are listed in the order that SemVer gives their versions."""
     a, b = semver.Version.parse(one), semver.Version.parse(other)
-    assert (_precedence(one) < _precedence(other), _precedence(one) == _precedence(other)) == (a < b, a == b)
+    assert (precedence(one) < precedence(other), precedence(one) == precedence(other)) == (a < b, a == b)
 
 
 @given(nearly_versions | versions | st.text(max_size=12))

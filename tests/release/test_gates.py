@@ -7,17 +7,26 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tagship.cli.options import Options
 from tagship.formats.protocol import Footprint
 from tagship.policy.config import load_config
-from tagship.release.gates import check_disk, check_download, check_memory, check_modules, check_tag, predicted
+from tagship.release.gates import (
+    check_disk,
+    check_download,
+    check_formats,
+    check_memory,
+    check_modules,
+    check_tag,
+    predicted,
+)
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 from tagship.system.machine import free_disk
+from tagship.system.templating import Templates
 
-from tests.conftest import GitFolder
+from tests.conftest import GitFolder, InstallPackage
 
 PETABYTE = 10**15
 NOW = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
@@ -145,10 +154,25 @@ def test_own_folders_beside_the_repository(project: GitFolder, opened: Repositor
 # What is installed
 
 
-class _Elsewhere:
-    """A format of another package, as far as the gate asks it."""
+# A format of another package, as far as the gates ask it.
+ELSEWHERE = """
+from tagship.formats.lora import FORMAT
 
+class Elsewhere(type(FORMAT)):
+    name = "elsewhere"
     modules = ("json", "a_module_that_nobody_has")
+    install = "pip install elsewhere[all]"
+
+FORMAT = Elsewhere()
+"""
+
+
+@pytest.fixture
+def foreign(plan: MakePlan, install_package: InstallPackage) -> Target:
+    """A target of a format that another package brings."""
+    install_package("elsewhere_format", ELSEWHERE, {"tagship.formats": "elsewhere = elsewhere_format:FORMAT"})
+    target = plan(formats=("lora",)).targets[0]
+    return replace(target, policy=replace(target.policy, name="elsewhere"))
 
 
 def test_installed_modules(plan: MakePlan) -> None:
@@ -156,14 +180,31 @@ def test_installed_modules(plan: MakePlan) -> None:
     check_modules(plan(formats=("vllm", "lora")).targets, verifies=False)
 
 
-def test_missing_modules(plan: MakePlan) -> None:
+def test_missing_modules(plan: MakePlan, foreign: Target) -> None:
     """A module that is not installed is named once, with the pip command that installs it."""
     target = plan(formats=("lora",)).targets[0]
-    elsewhere: Any = _Elsewhere()
-    foreign = replace(target, policy=replace(target.policy, format=elsewhere))
     with pytest.raises(ReleaseError, match=r"^not installed: a_module_that_nobody_has, which") as caught:
         check_modules([target, foreign, foreign], verifies=False)
-    assert 'pip install "tagship[gguf]"' in str(caught.value.remedy)
+    assert caught.value.remedy == "pip install elsewhere[all]"
+
+
+def test_format_without_a_card(project: GitFolder, foreign: Target) -> None:
+    """A format whose package brings no template for its card is refused, until the project has one."""
+    with pytest.raises(ReleaseError, match=r"there is no template 'elsewhere/card\.md\.j2'"):
+        check_formats([foreign], Templates(project.folder))
+    project.write("templates/elsewhere/card.md.j2", '{% extends "card.md.j2" %}')
+    check_formats([foreign], Templates(project.folder))
+    project.write(
+        "templates/elsewhere/card.md.j2", '{% extends "card.md.j2" %}{% block intro %}{{ titel }}{% endblock %}'
+    )
+    with pytest.raises(ReleaseError, match=r"the template elsewhere/card\.md\.j2 asks for 'titel'") as caught:
+        check_formats([foreign], Templates(project.folder))
+    assert "title" in str(caught.value.remedy)
+
+
+def test_installed_formats_bring_everything(project: GitFolder, plan: MakePlan) -> None:
+    """Cards and runtimes of the formats that tagship ships are there."""
+    check_formats(plan().targets, Templates(project.folder))
 
 
 # Memory and disk

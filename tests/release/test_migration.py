@@ -14,9 +14,9 @@ from huggingface_hub.utils import disable_progress_bars
 from tagship.artifacts.archive import SUMS_FILE, read_checksums, write_checksums
 from tagship.artifacts.manifest import Manifest, write_manifest
 from tagship.cli.migrate import migrate_names
-from tagship.cli.options import Options
 from tagship.cli.session import open_session
 from tagship.hub_server.app import EmbeddedHub, Role
+from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, ToolError, UsageError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.cli.options import Options
 from tagship.naming.name_rules import HUB
 from tagship.policy.config import EMBEDDED, load_config
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository

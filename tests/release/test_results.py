@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from tagship.cli.options import Options
 from tagship.policy.config import load_config
+from tagship.release.options import Options
 from tagship.release.plan import make_plan
 from tagship.release.results import Results
 from tagship.release.targets import Target

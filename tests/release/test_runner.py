@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
-from tagship.cli.options import Options
 from tagship.hub.connection import open_hub
 from tagship.policy.config import EMBEDDED, load_config
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
 from tagship.release.runner import Finished, Step, Tools, run_steps

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.naming.names import NamingPolicy, read_naming
+from tagship.naming.names import NamingPolicy
+from tagship.policy.naming import read_naming
 from tagship.runs.run import choose_run, find_runs, read_run
 from tagship.system.errors import ReleaseError
 from tagship.system.toml_reader import Reader

@@ -21,11 +21,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 def test_shipped_templates() -> None:
     """tagship ships a card for each of its formats."""
-    assert {path.name for path in (shipped_folder() / "cards").iterdir()} >= {
-        "vllm.md.j2",
-        "ollama.md.j2",
-        "lora.md.j2",
-    }
+    assert {path.parent.name for path in shipped_folder().glob("*/card.md.j2")} == {"vllm", "ollama", "lora"}
 
 
 def test_shipped_template_renders(templates: Templates) -> None:

@@ -14,6 +14,7 @@ from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.comparison import compare
 from tagship.verify.questions import Answers, Limits, Questions
 from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
@@ -54,7 +55,9 @@ def runtimes() -> Iterator[Runtimes]:
 @pytest.fixture(scope="module")
 def reference(models: Path, runtimes: Runtimes) -> Answers:
     """What PEFT answers for base and adapter."""
-    return runtimes.transformers(QUESTIONS, "base + adapter", model=models / "base", adapter=models / "adapter")
+    return runtimes.answers(
+        "transformers", Subject(what="base + adapter", model=models / "base", adapter=models / "adapter"), QUESTIONS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,14 @@ def gguf(models: Path) -> Path:
     weights = MergedWeights(open_checkpoint(models / "base"), read_adapter(models / "adapter"))
     write_ggufs(weights, models / "base", {"f32": models / "model.gguf"}, METADATA, lambda _: None)
     return models / "model.gguf"
+
+
+def adapted(base: Path, adapter: Path) -> Subject:
+    return Subject(what="base + adapter", model=base, adapter=adapter)
+
+
+def gguf_of(path: Path, rendered: str) -> Subject:
+    return Subject(what="the GGUF", model=path, rendered=(rendered,))
 
 
 def forced(reference: Answers) -> Questions:
@@ -84,16 +95,18 @@ def test_answer(reference: Answers) -> None:
 def test_merged_answers_like_base_and_adapter(models: Path, runtimes: Runtimes, reference: Answers) -> None:
     """The merged weights answer as PEFT does on base and adapter, and the base alone does not."""
     limits = Limits(kl=1e-5, same_tokens=True)
-    merged = runtimes.transformers(forced(reference), "the export", model=models / "merged")
+    merged = runtimes.answers("transformers", Subject(what="the export", model=models / "merged"), forced(reference))
     assert compare(reference, merged, limits, "the export").same == 1
-    base = runtimes.transformers(forced(reference), "the base", model=models / "base")
+    base = runtimes.answers("transformers", Subject(what="the base", model=models / "base"), forced(reference))
     with pytest.raises(ReleaseError, match="does not answer like"):
         compare(reference, base, limits, "the base")
 
 
 def test_llama_cpp_answers_like_base_and_adapter(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
     """llama.cpp on an f32 GGUF of the two reports the same tokens and nearly the same distributions."""
-    answers = runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    answers = runtimes.answers(
+        "llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(RENDERED,)), forced(reference)
+    )
     assert compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF").tokens == len(reference[0].ids)
 
 
@@ -102,7 +115,7 @@ def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: 
     broken = shutil.copytree(models / "merged", tmp_path / "broken")
     (broken / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
     with pytest.raises(ToolError, match="the broken export does not run \\(exit code 1\\)") as caught:
-        runtimes.transformers(QUESTIONS, "the broken export", model=broken)
+        runtimes.answers("transformers", Subject(what="the broken export", model=broken), QUESTIONS)
     first, *printed = str(caught.value).splitlines()
     assert first.endswith(":")
     assert "no-such-model" in "".join(printed)
@@ -114,28 +127,32 @@ def test_next_model_after_a_crash(gguf: Path, runtimes: Runtimes, reference: Ans
     """llama.cpp's own reason is told of a file that it cannot load, and the next GGUF is run all the same."""
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(ToolError, match="the GGUF does not run") as caught:
-        runtimes.llama(forced(reference), "the GGUF", model=tmp_path / "model.gguf", rendered=("a",))
+        runtimes.answers(
+            "llama_cpp", Subject(what="the GGUF", model=tmp_path / "model.gguf", rendered=("a",)), forced(reference)
+        )
     assert "failed to load model" in str(caught.value)
-    (answer,) = runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    (answer,) = runtimes.answers(
+        "llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(RENDERED,)), forced(reference)
+    )
     assert answer.prompt_ids == reference[0].prompt_ids
 
 
 def test_killed_while_it_waits(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
     """A runtime that was killed between two models, as by a full memory, is told as that."""
-    runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+    runtimes.answers("llama_cpp", gguf_of(gguf, RENDERED), forced(reference))
     children = psutil.Process().children()
-    (worker,) = [child for child in children if "tagship.verify.runtimes.llama_cpp" in child.cmdline()]
+    (worker,) = [child for child in children if "llama_cpp" in child.cmdline()]
     worker.kill()
     while worker.status() != psutil.STATUS_ZOMBIE:  # it is the runtimes' to wait for
         time.sleep(0.01)
     with pytest.raises(ToolError, match="the GGUF does not run \\(killed by signal 9\\)"):
-        runtimes.llama(forced(reference), "the GGUF", model=gguf, rendered=(RENDERED,))
+        runtimes.answers("llama_cpp", gguf_of(gguf, RENDERED), forced(reference))
 
 
 def test_model_without_weights(runtimes: Runtimes, tmp_path: Path) -> None:
     """A model folder without weights is refused before anything is started for it."""
     with pytest.raises(ReleaseError, match=r"model\.safetensors"):
-        runtimes.transformers(QUESTIONS, "the merged model", model=tmp_path / "no-such-model")
+        runtimes.answers("transformers", Subject(what="the merged model", model=tmp_path / "no-such-model"), QUESTIONS)
 
 
 def test_nothing_is_left_running(models: Path) -> None:
@@ -144,7 +161,7 @@ def test_nothing_is_left_running(models: Path) -> None:
     with pytest.raises(ZeroDivisionError), Runtimes() as own:
         pytest.importorskip("xllamacpp")
         with pytest.raises(ToolError):
-            own.llama(QUESTIONS, "the GGUF", model=models / "none.gguf", rendered=("a",))
+            own.answers("llama_cpp", gguf_of(models / "none.gguf", "a"), QUESTIONS)
         raise ZeroDivisionError
     assert {child.pid for child in psutil.Process().children()} <= before
 
@@ -163,8 +180,12 @@ def test_tokens_that_are_no_whole_character(models: Path, runtimes: Runtimes, tm
     tiny.write_tensors(base / "model.safetensors", tensors)
     weights = MergedWeights(open_checkpoint(base), read_adapter(models / "adapter"))
     write_ggufs(weights, base, {"f32": tmp_path / "m.gguf"}, METADATA, lambda _: None)
-    reference = runtimes.transformers(QUESTIONS, "base + adapter", model=base, adapter=models / "adapter")
+    reference = runtimes.answers(
+        "transformers", Subject(what="base + adapter", model=base, adapter=models / "adapter"), QUESTIONS
+    )
     assert set(reference[0].ids) == {vocabulary["<0xF0>"]}
-    answers = runtimes.llama(forced(reference), "the GGUF", model=tmp_path / "m.gguf", rendered=(RENDERED,))
+    answers = runtimes.answers(
+        "llama_cpp", Subject(what="the GGUF", model=tmp_path / "m.gguf", rendered=(RENDERED,)), forced(reference)
+    )
     assert answers[0].ids == reference[0].ids
     compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF")

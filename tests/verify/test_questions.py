@@ -1,11 +1,10 @@
 """Questions and answers on their way between processes."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tagship.verify.questions import Answer, Questions, read_answers, write_answers
+from tagship.verify.questions import Answer, read_answers, write_answers
 
 TEXT = '  “é” \u4e2d \U0001f600\n\t{"a": 1}\0\u2028 '
 
@@ -41,19 +40,6 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "answers.npz", described=np.array([object()], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         read_answers(tmp_path / "answers.npz")
-
-
-def test_questions_are_json(tmp_path: Path) -> None:
-    """Questions are a JSON object with whatever more a worker is told, paths as text."""
-    questions = Questions(prompts=(TEXT,), max_tokens=7, forced=((1, 2), ()))
-    questions.write(tmp_path / "q.json", {"model": Path("some", "where"), "adapter": None})
-    assert json.loads((tmp_path / "q.json").read_text(encoding="utf-8")) == {
-        "prompts": [TEXT],
-        "max_tokens": 7,
-        "forced": [[1, 2], []],
-        "model": "some/where",
-        "adapter": None,
-    }
 
 
 def test_lone_surrogates_survive(tmp_path: Path) -> None:

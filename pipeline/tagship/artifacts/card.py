@@ -1,13 +1,47 @@
-"""A model card: front matter, and a body from `templates/cards/<format>.md.j2`."""
+"""A model card: front matter, and a body from `templates/<format>/card.md.j2`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import CARD_FILE, Manifest
-from tagship.formats.protocol import ExportJob, Format
+from tagship.artifacts.manifest import CARD_FILE, FileEntry, Manifest
+from tagship.formats.protocol import ExportJob, ExportPolicy, Format, Usage
 from tagship.policy.config import Config
+from tagship.runs.base_folder import BaseFolder
+from tagship.system.templating import Templates
+from tagship.verify.questions import Limits
+from tagship.weights.adapter_config import AdapterConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardContext:
+    """What a card's template is given: the export's names, what it was made from and by what policy, how it is used
+    and how near its answers have to be. `recorded` is what the trainer recorded, `notes` are the version's, `prompts`
+    is how many are asked."""
+
+    title: str
+    namespace: str
+    manifest: Manifest
+    base: BaseFolder
+    adapter: AdapterConfig
+    recorded: Mapping[str, str]
+    usages: tuple[Usage, ...]
+    files: tuple[FileEntry, ...]
+    policy: ExportPolicy
+    settings: Any
+    limits: Limits
+    notes: str | None
+    prompts: int
+
+
+_GIVEN = tuple(field.name for field in fields(CardContext))
+
+
+def check_card(form: Format, templates: Templates) -> None:
+    """Raise ReleaseError when a format has no template for its card, or it asks for what no card is given."""
+    templates.check(_template(form), _GIVEN)
 
 
 def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config, notes: str | None) -> str:
@@ -15,8 +49,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
 
     Raises ReleaseError when a template asks for what is not known.
     """
-    body = job.templates.render(
-        f"cards/{form.name}.md.j2",
+    context = CardContext(
         title=job.title,
         namespace=job.namespace,
         manifest=manifest,
@@ -24,12 +57,14 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         adapter=job.run.adapter,
         recorded=flatten(job.run.recorded),
         usages=form.usages(job, [entry.path for entry in manifest.files]),
-        files=[entry for entry in manifest.files if entry.path != CARD_FILE],
+        files=tuple(entry for entry in manifest.files if entry.path != CARD_FILE),
         policy=job.policy,
+        settings=job.settings,
         limits=form.limits(job.variant, config.verify.kl),
         notes=notes,
         prompts=len(config.verify.prompts),
     )
+    body = job.templates.render(_template(form), **{name: getattr(context, name) for name in _GIVEN})
     front = front_matter(job.title, job.base, form.card, config.card, job.version)
     return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
 
@@ -47,3 +82,7 @@ def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value is not None:
             rows[prefix + key] = str(value)
     return rows
+
+
+def _template(form: Format) -> str:
+    return f"{form.name}/card.md.j2"

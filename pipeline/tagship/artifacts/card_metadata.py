@@ -3,7 +3,7 @@
 from typing import Any
 
 from tagship.formats.protocol import CardFacts
-from tagship.policy.config import CardPolicy
+from tagship.policy.card import CardPolicy
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from tagship.cli.session import Document, Session
-from tagship.history.line import line_of
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
-from tagship.history.unreleased import gather
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import fetch_base, locate_base
@@ -16,6 +14,7 @@ from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
+from tagship.release.release_notes import unreleased_in
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
 from tagship.system.templating import human_size
@@ -112,18 +111,12 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         yield _tried(f"the tag {plan.tag.name}", lambda: outcomes.extend(gates.check_tag(plan, session.repository)))
         yield from map(_checked, outcomes)
     if plan.stream is not None and session.config.card.notes:
-        yield _tried("the history that the release notes are made of", lambda: _history(session, plan))
+        yield _tried("the history that the release notes are made of", lambda: unreleased_in(plan, session.repository))
     if plan.publishes:
         yield _tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
     yield _tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
     if plan.base.path is not None:
         yield _tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub))
-
-
-def _history(session: Session, plan: Plan) -> None:
-    assert plan.stream is not None
-    line = line_of(session.config, plan.stream, session.repository)
-    gather(session.config, session.repository, line, plan.commit, run=plan.run.path, version=plan.version)
 
 
 def _checked(outcome: Outcome) -> Finding:

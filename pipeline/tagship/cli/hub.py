@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tagship.cli.session import Session, hub_root
+from tagship.cli.session import Session
+from tagship.release.step import hub_root
 
 
 def serve_hub(session: Session, port: int, root: str | None) -> None:

@@ -1,12 +1,14 @@
 """What the command line says beyond release.toml. Cheap to import: `invoke --list` needs the table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tagship.formats.options import GROUP, FormatOption
 from tagship.naming.clock import parse_moment
+from tagship.release.options import Options
+from tagship.system.entry_points import names_of, value_of
+from tagship.system.errors import ReleaseError
 
 # What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
 OPTIONS: dict[str, tuple[Any, str]] = {
@@ -15,7 +17,6 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "base": (None, "the base model in place of the run's own: a Hub id or a folder"),
     "format": ([], "a format to release; may be repeated; default: all of release.toml"),
     "quant": ([], "a quantization type, such as q4_k_m; may be repeated"),
-    "imatrix": (None, "an importance matrix of llama-imatrix, to quantize by"),
     "hub": (None, "the Hub: a URL, or 'embedded'"),
     "at": (None, "the time for names as YYYYMMDD-HHMMSS in UTC; default: SOURCE_DATE_EPOCH, else now"),
     "config": (None, "the policy file; default: release.toml"),
@@ -56,25 +57,21 @@ _PLANNED = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line says beyond the policy; None and empty mean "as the policy says".
+def format_options() -> dict[str, tuple[Any, str]]:
+    """The options that belong to formats, as OPTIONS has its own, which go before one of the same name."""
+    return {name: (None, _help(name)) for name in _format_option_names()}
 
-    `more_runs` are those after the first one, of the tasks that take several.
-    """
 
-    tag: str | None = None
-    run: str | None = None
-    more_runs: tuple[str, ...] = ()
-    base: str | None = None
-    formats: tuple[str, ...] = ()
-    quants: tuple[str, ...] = ()
-    imatrix: Path | None = None
-    hub: str | None = None
-    at: datetime | None = None
-    output: Path | None = None
-    repo_name: str | None = None
-    private: bool = False
+def _format_option_names() -> list[str]:
+    return [name for name in names_of(GROUP) if name not in OPTIONS]
+
+
+def _help(name: str) -> str:
+    try:
+        option: FormatOption = value_of(GROUP, name, FormatOption)
+    except ReleaseError as error:  # of another package: no reason for all other tasks not to run
+        return str(error)
+    return option.help
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
@@ -87,7 +84,9 @@ def read_options(given: Mapping[str, Any]) -> Options:
         values["more_runs"] = tuple(more)
     if given.get("at"):
         values["at"] = parse_moment(given["at"])
-    for field in ("output", "imatrix"):
-        if given.get(field):
-            values[field] = Path(given[field]).absolute()
+    if given.get("output"):
+        values["output"] = Path(given["output"]).absolute()
+    values["of_formats"] = {
+        name: given[key] for name in _format_option_names() if given.get(key := name.replace("-", "_")) is not None
+    }
     return Options(**values)

@@ -21,10 +21,11 @@ class _Program(Program):
 
 def main() -> None:
     """Run a task; mistakes in the options end with exit code 2."""
-    _Program(name="tagship", binary="tagship", namespace=_tasks(), version=version("tagship")).run()
+    _Program(name="tagship", binary="tagship", namespace=collection(), version=version("tagship")).run()
 
 
-def _tasks() -> Collection:
+def collection() -> Collection:
+    """All tasks, as tagship's tasks.py has them: what another repository's `namespace` is, or has in it."""
     path = _INSTALLED if _INSTALLED.is_file() else _REPOSITORY
     spec = importlib.util.spec_from_file_location("tagship_tasks", path)
     assert spec is not None and spec.loader is not None

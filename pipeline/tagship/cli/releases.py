@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
-from tagship.cli.options import Options
+from tagship.artifacts.manifest import Manifest, manifests_below, read_manifest
 from tagship.cli.reports import plan_table, release_document, release_table
 from tagship.cli.session import Document, Session
 from tagship.release import steps
 from tagship.release.export_store import job_of
+from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Published
-from tagship.release.runner import Finished, Step, Tools, run_steps
+from tagship.release.runner import Finished, run_steps
+from tagship.release.step import Step, open_tools
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates
-from tagship.verify.runtimes.processes import Runtimes
 
 
 def plan(session: Session) -> Document:
@@ -44,14 +44,7 @@ def on_exports(session: Session, path: str | None, chosen: Sequence[Step]) -> Do
 def _run(session: Session, made: Plan, chosen: Sequence[Step]) -> Document:
     console = session.console
     _show_plan(console, made)
-    with session.hub() as hub, Runtimes() as runtimes:
-        tools = Tools(
-            repository=session.repository,
-            hub=hub,
-            runtimes=runtimes,
-            console=console,
-            templates=session.templates,
-        )
+    with open_tools(made, session.repository, console) as tools:
         finished = run_steps(chosen, made, tools)
     if finished.results.of(Fetched):
         _show_result(console, made, finished, tools.templates)
@@ -118,11 +111,10 @@ def _options_of(options: Options, manifest: Manifest, folder: Path) -> Options:
 def _newest_export(made: Plan) -> Manifest:
     """The newest export of the plan's run and formats."""
     folder = made.targets[0].export_dir.parent
-    manifests = [read_manifest(path.parent) for path in folder.glob(f"*/{MANIFEST_FILE}")] if folder.is_dir() else []
     wanted = {(target.policy.name, target.variant.quant) for target in made.targets}
     fitting = [
         manifest
-        for manifest in manifests
+        for manifest in manifests_below(folder)
         if manifest.run == made.run.name and manifest.tag is None and (manifest.format, manifest.quant) in wanted
     ]
     if not fitting:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagship.cli.options import Options
 from tagship.hub.connection import Hub, open_hub
 from tagship.policy.config import Config, load_config
+from tagship.release.options import Options
 from tagship.release.plan import Plan, endpoint_of, make_plan
+from tagship.release.step import hub_root, templates_of
 from tagship.system.console import Console
 from tagship.system.errors import UsageError
 from tagship.system.git import Repository
@@ -39,7 +40,7 @@ class Session:
 
     @property
     def templates(self) -> Templates:
-        return Templates(self.config.root)
+        return templates_of(self.config)
 
 
 @contextmanager
@@ -48,11 +49,6 @@ def open_session(config_file: str | None, options: Options, console: Console) ->
     config = load_config(Path(config_file or "release.toml").absolute())
     with Repository(config.root) as repository:
         yield Session(config=config, repository=repository, options=options, now=_now(), console=console)
-
-
-def hub_root(config: Config) -> Path:
-    """Where the embedded Hub of a project keeps its repositories."""
-    return config.state / "hub"
 
 
 def _now(environment: Callable[[str], str | None] = os.environ.get) -> datetime:

@@ -5,15 +5,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any
 
 from tagship.cli.session import Session
 from tagship.hub.released import released_tags
 from tagship.naming.tags import Stream, read_tag
+from tagship.naming.version import Precedence, precedence
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git_objects import ListedTag
 
-_Key = tuple[Any, ...]
 _LITERAL = {None: "null", True: "true", False: "false"}
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _text = json.encoder.encode_basestring
@@ -55,7 +54,7 @@ class _Listing:
 
     def __init__(self, session: Session) -> None:
         streams = session.config.streams
-        by_stream: dict[str, list[tuple[_Key, ListedTag, str]]] = {stream.name: [] for stream in streams}
+        by_stream: dict[str, list[tuple[Precedence, ListedTag, str]]] = {stream.name: [] for stream in streams}
         self.other: list[str] = []
         with _uncollected():
             for tag in session.repository.list_tags():
@@ -63,7 +62,7 @@ class _Listing:
                 if read.stream is None:
                     self.other.append(tag.name)
                 else:
-                    by_stream[read.stream.name].append((_precedence(read.version), tag, read.version))
+                    by_stream[read.stream.name].append((precedence(read.version), tag, read.version))
         for listed in by_stream.values():
             listed.sort(key=itemgetter(0), reverse=True)
         self._by_stream = by_stream
@@ -102,16 +101,6 @@ def _uncollected() -> Iterator[None]:
         gc.freeze()
         if collects:
             gc.enable()
-
-
-def _precedence(version: str) -> _Key:
-    """SemVer 2.0, item 11, as a key: quicker than comparing a hundred thousand versions one by one."""
-    numbers, _, prerelease = version.partition("+")[0].partition("-")
-    major, minor, patch = numbers.split(".")
-    if not prerelease:
-        return int(major), int(minor), int(patch), True
-    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in prerelease.split("."))
-    return int(major), int(minor), int(patch), False, parts
 
 
 def _on_remote(session: Session) -> Mapping[str, str] | None:

@@ -4,31 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
-from tagship.naming.name_rules import Place
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.naming.variant import Variant
 from tagship.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
 from tagship.system.files import copy_file, write_json
 from tagship.system.progress import Advance
-from tagship.system.toml_reader import Reader
-from tagship.verify.questions import Answers, Limits, Questions
-from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.questions import Limits, Questions
+from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 _MEMORY = 100 << 20
 
 
-class _Lora:
+class _Lora(Format):
     name = "lora"
-    modules: tuple[str, ...] = ()
-    quants: tuple[str, ...] = ()
-    places: tuple[Place, ...] = ()
+    runtime = "transformers"
     card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
-
-    def configure(self, table: Reader) -> None:
-        """This format has no settings of its own."""
-
-    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
-        return (Variant(quant=None, kind="lora", prefix="lora", label="lora"),)
 
     def footprint(self, job: ExportJob) -> Footprint:
         from tagship.weights.lora import read_weights
@@ -40,10 +31,8 @@ class _Lora:
         for job, folder in parts:
             _export(job, folder, advance)
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
-        return runtimes.transformers(
-            questions, "the lora export", model=job.base.path, adapter=folder, tokenizer=folder
-        )
+    def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        return Subject(what="the lora export", model=job.base.path, adapter=folder, tokenizer=folder)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=1e-6, same_tokens=True)

@@ -1,36 +1,24 @@
 """What a format brings: nothing outside a format's own module asks which format it is.
 
-A package adds a format by an entry point in the group `tagship.formats` that loads an object
-with the attributes and methods of `Format`.
+A package adds a format by an entry point in the group `tagship.formats` that loads an instance of a
+subclass of `Format`. `docs/formats.md` has a whole one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-from tagship.naming.name_rules import Place
+from tagship.naming.name_rules import NameRules
+from tagship.naming.variant import Variant
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import Run
 from tagship.system.progress import Advance
 from tagship.system.templating import Templates
 from tagship.system.toml_reader import Reader
-from tagship.verify.questions import Answers, Limits, Questions
-from tagship.verify.runtimes.processes import Runtimes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One thing that a format exports, with its parts of names (`[naming]`).
-
-    `quant` is None for a format that has no quantization types.
-    """
-
-    quant: str | None
-    kind: str
-    prefix: str
-    label: str
-
+from tagship.verify.questions import Limits, Questions
+from tagship.verify.runtimes.protocol import Subject
 
 # A safetensors dtype for each word of `[export] dtype`.
 DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
@@ -38,17 +26,17 @@ DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPolicy:
-    """`[export]`: what merged weights are converted to (None: they keep the base's dtype), the largest file of
-    theirs in bytes (None: as the base's files are), and an importance matrix for those that are quantized."""
+    """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file of
+    theirs in bytes (None: as the base's files are)."""
 
     dtype: str | None = None
     max_shard: int | None = None
-    imatrix: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
-    """All that an export is made from. `title` names the model, `repo_id` where it will be."""
+    """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
+    will be."""
 
     run: Run
     base: BaseFolder
@@ -89,40 +77,68 @@ class CardFacts:
     tags: tuple[str, ...]
 
 
-class Format(Protocol):
-    """A way to ship a model. `name` is what `--format` and `[formats.X]` say; `modules` are the
-    importable packages of the optional dependencies that exporting needs, `quants` its
-    quantization types, `places` those beside the Hub that its model names and repo names go to."""
+class Format(ABC):
+    """A way to ship a model. What has a value or a body here is what most formats need not say.
 
-    name: str
-    modules: tuple[str, ...]
-    quants: tuple[str, ...]
-    places: tuple[Place, ...]
-    card: CardFacts
+    `name` is what `--format` and `[formats.X]` say. `runtime` is the name of the runtime that answers for its
+    exports. `modules` are the importable packages of the optional dependencies that exporting needs, and `install`
+    says how they are installed. `quants` are its quantization types, `name_rules` those of places beside the Hub
+    that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
+    which are called `NAME/…`; None where tagship ships them.
+    """
 
-    def configure(self, table: Reader) -> Any:
-        """The format's own settings from its table of release.toml, mistakes noted there."""
+    name: ClassVar[str]
+    card: ClassVar[CardFacts]
+    runtime: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str | None] = None
+    quants: ClassVar[tuple[str, ...]] = ()
+    name_rules: ClassVar[tuple[NameRules, ...]] = ()
+    templates: ClassVar[Path | None] = None
+
+    def configure(self, table: Reader, export: Reader) -> Any:
+        """The format's own settings from its table of release.toml, and from keys of its own in `[export]`; mistakes
+        are noted there. They are frozen values that can be pickled, and their `repr` tells them apart."""
+        return None
+
+    def with_options(self, settings: Any, given: Mapping[str, str]) -> Any:
+        """The settings with what the command line says, by the names of options (`tagship.options`). Raises
+        UsageError."""
+        return settings
 
     def variants(self, settings: Any, quants: Sequence[str]) -> tuple[Variant, ...]:
         """What to export: by the settings, or by `quants` where the options name some."""
+        return (Variant(quant=None, kind=self.name, prefix=self.name, label=self.name),)
 
+    def inputs(self, settings: Any) -> tuple[Path, ...]:
+        """Files beside run and base that its exports are made from: when one of them changes, exports are made
+        again."""
+        return ()
+
+    @abstractmethod
     def footprint(self, job: ExportJob) -> Footprint:
         """Predict what `export` will need. Raises ReleaseError for what cannot be exported."""
 
+    @abstractmethod
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         """Fill a folder with the export of each job; the jobs are of one base, so that it need be read but once.
 
         A folder may hold files that a killed run of the same export wrote: those with names of their own are
         whole, and may be kept. Raises ReleaseError when an export cannot be made."""
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
-        """Run the export in `folder` and let it answer. Raises ToolError when it does not run."""
+    @abstractmethod
+    def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        """What the runtime runs to let the export in `folder` answer. Raises ReleaseError when it is not what
+        `export` makes."""
 
+    @abstractmethod
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         """How far the export's answers may be from base + adapter; `kl` is the policy's own."""
 
+    @abstractmethod
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         """How people use what is published, for the model card; `files` are the names of the export's files."""
 
+    @abstractmethod
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         """The one line of Python or shell that uses what is published."""

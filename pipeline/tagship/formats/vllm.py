@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagship.formats.model_folder import copy_model_files, open_weights
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
-from tagship.naming.name_rules import Place
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.naming.variant import Variant
 from tagship.system.files import write_text
 from tagship.system.progress import Advance
-from tagship.system.toml_reader import Reader
-from tagship.verify.questions import Answers, Limits, Questions
-from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.questions import Limits, Questions
+from tagship.verify.runtimes.protocol import Subject
 
 # Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
 _MEMORY = 400 << 20
@@ -18,18 +17,10 @@ _MEMORY = 400 << 20
 _KL = 0.01
 
 
-class _Vllm:
+class _Vllm(Format):
     name = "vllm"
-    modules: tuple[str, ...] = ()
-    quants: tuple[str, ...] = ()
-    places: tuple[Place, ...] = ()
+    runtime = "transformers"
     card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
-
-    def configure(self, table: Reader) -> None:
-        """This format has no settings of its own."""
-
-    def variants(self, settings: None, quants: Sequence[str]) -> tuple[Variant, ...]:
-        return (Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),)
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job, job.policy.dtype)
@@ -47,8 +38,8 @@ class _Vllm:
             models.append((weights, folder))
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
-        return runtimes.transformers(questions, "the vllm export", model=folder)
+    def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        return Subject(what="the vllm export", model=folder)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=_KL, same_tokens=True)

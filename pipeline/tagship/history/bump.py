@@ -14,8 +14,9 @@ import semver
 from tagship.history.conventional import Part, part_of
 from tagship.history.line import LoggedChange
 from tagship.history.model import ModelChange
-from tagship.naming.fields import is_semver
+from tagship.history.unreleased import Unreleased
 from tagship.naming.tags import Stream, VersionTag
+from tagship.naming.version import is_prerelease, is_semver, precedence
 from tagship.system.errors import ReleaseError, UsageError
 
 
@@ -53,6 +54,15 @@ def reasons(changes: Iterable[LoggedChange], model: Iterable[ModelChange], files
     return [reason for reason in found if reason.part]
 
 
+def next_version(
+    unreleased: Unreleased, *, first: str, part: Part | None = None, prerelease: str | None = None
+) -> Bump:
+    """The version that follows what a line has come to; see `decide`."""
+    found = reasons(unreleased.changes, unreleased.model_changes(), unreleased.policy_files)
+    stream = unreleased.line.stream
+    return decide(stream, unreleased.releases, found, first=first, part=part, prerelease=prerelease)
+
+
 def decide(
     stream: Stream,
     releases: Sequence[VersionTag],
@@ -68,7 +78,7 @@ def decide(
     all releases. Raises ReleaseError when nothing asks for a version, UsageError for a label that
     cannot be one, or that comes before what is out.
     """
-    last = next((tag for tag in releases if not semver.Version.parse(tag.version).prerelease), None)
+    last = next((tag for tag in releases if not is_prerelease(tag.version)), None)
     raised = part or max((reason.part for reason in found), default=Part.NONE)
     if last and not raised:
         raise ReleaseError(
@@ -92,10 +102,10 @@ def _next(last: VersionTag, part: Part, *, forced: bool = False) -> str:
 
 def _after_prereleases(version: str, releases: Sequence[VersionTag]) -> str:
     """Where a prerelease of a version that is as high is out, that version is the one to be finished."""
-    highest = max((semver.Version.parse(tag.version) for tag in releases), default=None)
-    if highest is None or semver.Version.parse(version) > highest:
+    highest = max((tag.version for tag in releases), key=precedence, default=None)
+    if highest is None or precedence(version) > precedence(highest):
         return version
-    return str(highest.finalize_version())
+    return str(semver.Version.parse(highest).finalize_version())
 
 
 def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str:
@@ -110,7 +120,8 @@ def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str
     made = f"{version}-{label}.{max(numbers, default=0) + 1}"
     if not is_semver(made) or not re.fullmatch("[0-9A-Za-z-]+", label):
         raise UsageError(f"{label!r} cannot be the label of a prerelease", remedy="use letters, such as rc or beta")
-    if out and (highest := max(out)) >= semver.Version.parse(made):
+    highest = max((tag.version for tag in releases), key=precedence, default=None)
+    if highest is not None and precedence(highest) >= precedence(made):
         raise UsageError(f"{made} is not greater than {highest}, which is out", remedy="use a later label than that")
     return made
 

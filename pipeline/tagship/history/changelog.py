@@ -8,8 +8,10 @@ and write it so, or Python changes its line ends.
 import re
 from dataclasses import dataclass
 from datetime import date as Date
+from pathlib import Path
 
 from tagship.system.errors import ReleaseError
+from tagship.system.files import write_text
 
 _PREAMBLE = "# Changelog\n\nThe format is based on [Keep a Changelog](https://keepachangelog.com/en/1.1.0/)."
 _HEADING = re.compile(r" {0,3}(?P<marks>#{1,2})(?:[ \t]+(?P<title>.*))?")
@@ -80,6 +82,21 @@ def insert(text: str, version: str, date: Date, notes: str) -> str:
         return _put(page, len(page.lines), f"{_PREAMBLE}\n\n{section}")
     newest = next((section for section in page.sections if section.level == 2 and _VERSION.match(section.name)), None)
     return _put(page, newest.start - 1 if newest else _end(page, page.links), section)
+
+
+def write_entry(path: Path, version: str, date: Date, notes: str) -> bool:
+    """Write a version's entry into a changelog, which need not be there yet; returns whether it was changed.
+
+    Raises ReleaseError as `insert`, and for a file that is not UTF-8.
+    """
+    try:
+        before = path.read_bytes().decode("utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ReleaseError(f"{path} is not UTF-8: {error}") from None
+    after = insert(before, version, date, notes)
+    if after != before:
+        write_text(path, after)
+    return after != before
 
 
 def _read(text: str) -> _Page:

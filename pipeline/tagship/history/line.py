@@ -12,11 +12,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from posixpath import join, normpath
 
-import semver
-
 from tagship.history.conventional import Change, read_message
 from tagship.naming.tags import Stream, VersionTag, version_tags
-from tagship.policy.config import Config, FormatPolicy
+from tagship.naming.version import is_prerelease, precedence
+from tagship.policy.config import Config
+from tagship.policy.formats import FormatPolicy
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, LoggedCommit
@@ -94,13 +94,13 @@ def releases_before(repository: Repository, line: Line, at: Commit, version: str
     tags = version_tags(repository.tags_before(at), [line.stream])
     if version is None:
         return tags
-    limit = semver.Version.parse(version)
-    return [tag for tag in tags if semver.Version.parse(tag.version) < limit]
+    limit = precedence(version)
+    return [tag for tag in tags if precedence(tag.version) < limit]
 
 
 def last_release(tags: Sequence[VersionTag], *, final: bool) -> VersionTag | None:
     """The highest version; where `final`, of those that are no prerelease."""
-    return next((tag for tag in tags if not (final and semver.Version.parse(tag.version).prerelease)), None)
+    return next((tag for tag in tags if not (final and is_prerelease(tag.version))), None)
 
 
 def changes_since(repository: Repository, line: Line, since: VersionTag | None, until: str) -> list[LoggedChange]:

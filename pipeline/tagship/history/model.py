@@ -8,16 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tagship.history.conventional import Part
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import TOKENIZER_FILES
+from tagship.runs.folder import Folder, GitFolder, object_in
 from tagship.runs.run import METADATA_FILE
-from tagship.system.files import sha256_of
-from tagship.system.git import Repository
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 _TOKENIZER_CONFIG, _TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
@@ -42,55 +40,6 @@ _ARCHITECTURE = (
     "fan_in_fan_out",
     "task_type",
 )
-
-
-class Folder(Protocol):
-    """The files of a run, wherever they are: `digest` and `read` take a name that `names` lists."""
-
-    def names(self) -> list[str]: ...
-
-    def digest(self, name: str) -> str: ...
-
-    def read(self, name: str) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskFolder:
-    """Files on disk, by SHA-256."""
-
-    path: Path
-
-    def names(self) -> list[str]:
-        return sorted(path.name for path in self.path.iterdir() if path.is_file()) if self.path.is_dir() else []
-
-    def digest(self, name: str) -> str:
-        return f"sha256:{sha256_of(self.path / name)}"
-
-    def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitFolder:
-    """Files of a revision, by git's hash of their content (of the pointer, where git LFS has them)."""
-
-    repository: Repository
-    files: Mapping[str, str]
-
-    @classmethod
-    def at(cls, repository: Repository, revision: str, folder: Path) -> "GitFolder":
-        below = repository.below_top(folder)
-        found = repository.files_at(revision, folder)
-        return cls(repository=repository, files={path.removeprefix(f"{below}/"): sha for path, sha in found.items()})
-
-    def names(self) -> list[str]:
-        return sorted(name for name in self.files if "/" not in name)
-
-    def digest(self, name: str) -> str:
-        return f"git:{self.files[name]}"
-
-    def read(self, name: str) -> bytes:
-        return self.repository.read(self.files[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +88,7 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
     The base's weights count where git has hashed them: hashing gigabytes again would take longer
     than it is worth, and a base on the Hub has a revision.
     """
-    config = _json(folder, CONFIG_FILE)
+    config = object_in(folder, CONFIG_FILE)
     own_tokenizer = any(name in _tokenizer_names(folder) for name in folder.names())
     tokenizer = folder if own_tokenizer or base is None else base
     return ModelState(
@@ -152,23 +101,14 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
         architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if _says_something(config.get(key))},
         scale=[config.get("lora_alpha"), config.get("alpha_pattern") or {}],
         weights=folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None,
-        recorded=_json(folder, METADATA_FILE),
+        recorded=object_in(folder, METADATA_FILE),
     )
 
 
 def base_reference(folder: Folder) -> tuple[str, str | None]:
     """The base model as the adapter names it, a Hub id or a path of the machine that trained it; and its revision."""
-    config = _json(folder, CONFIG_FILE)
+    config = object_in(folder, CONFIG_FILE)
     return str(config.get("base_model_name_or_path", "")), config.get("revision")
-
-
-def recorded_date(folder: Folder) -> datetime | None:
-    """When a run was trained, as it recorded it."""
-    try:
-        date = datetime.fromisoformat(str(_json(folder, METADATA_FILE).get("trained")))
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def changes(before: ModelState, now: ModelState) -> Iterator[ModelChange]:
@@ -212,7 +152,7 @@ def _model_names(folder: Folder) -> list[str]:
 
 def _tokenizer_digest(folder: Folder, name: str) -> str:
     """A file's digest; of the tokenizer's configuration without the chat template, which counts by itself."""
-    config = _json(folder, name) if name == _TOKENIZER_CONFIG else {}
+    config = object_in(folder, name) if name == _TOKENIZER_CONFIG else {}
     if not config:  # or it is no JSON, as a pointer of git LFS
         return folder.digest(name)
     return _digest_of(json.dumps({key: config[key] for key in config if key != "chat_template"}, sort_keys=True))
@@ -221,7 +161,7 @@ def _tokenizer_digest(folder: Folder, name: str) -> str:
 def _chat_template(folder: Folder) -> str | None:
     if _TEMPLATE_FILE in folder.names():
         return _digest_of(folder.read(_TEMPLATE_FILE).decode(errors="replace"))
-    template = _json(folder, _TOKENIZER_CONFIG).get("chat_template")
+    template = object_in(folder, _TOKENIZER_CONFIG).get("chat_template")
     if template is None:
         return None
     return _digest_of(template if isinstance(template, str) else json.dumps(template))
@@ -229,16 +169,6 @@ def _chat_template(folder: Folder) -> str | None:
 
 def _digest_of(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _json(folder: Folder, name: str) -> dict[str, Any]:
-    if name not in folder.names():
-        return {}
-    try:
-        document = json.loads(folder.read(name))
-    except ValueError:  # told when the run itself is read; an old release cannot be mended
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _says_something(value: Any) -> bool:

@@ -2,24 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import tomli
 
 from tagship.artifacts.manifest import manifests_below
-from tagship.history.model import (
-    DiskFolder,
-    Folder,
-    GitFolder,
-    ModelState,
-    base_reference,
-    read_state,
-    recorded_date,
-)
+from tagship.history.model import ModelState, base_reference, read_state
 from tagship.naming.tags import VersionTag
 from tagship.policy.config import Config
 from tagship.runs.base import BaseModel, resolve_base
+from tagship.runs.folder import DiskFolder, Folder, GitFolder
+from tagship.runs.run import age, trained_at
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 from tagship.weights.adapter_config import CONFIG_FILE
@@ -75,16 +69,12 @@ def _newest_state_at(config: Config, repository: Repository, revision: str) -> M
     """Of the run that was the newest at a revision, by the date in its name, else the recorded one."""
     listed = GitFolder.at(repository, revision, config.runs).files
     names = {path.split("/")[0] for path in listed if path.count("/") == 1 and path.endswith(f"/{CONFIG_FILE}")}
-    runs = [config.runs / name for name in names]
-    newest = max(runs, key=lambda run: _age(config, repository, revision, run), default=None)
-    return _state_at(config, repository, revision, newest) if newest else None
 
+    def trained(name: str) -> datetime | None:
+        return trained_at(name, GitFolder.at(repository, revision, config.runs / name), config.naming)
 
-def _age(config: Config, repository: Repository, revision: str, run: Path) -> tuple[datetime, str]:
-    trained = (config.naming.run.parse(run.name) or {}).get("trained")
-    if not isinstance(trained, datetime):
-        trained = recorded_date(GitFolder.at(repository, revision, run))
-    return trained or datetime.min.replace(tzinfo=UTC), run.name
+    newest = max(names, key=lambda name: age(name, trained(name)), default=None)
+    return _state_at(config, repository, revision, config.runs / newest) if newest else None
 
 
 def exported_state(config: Config, last: VersionTag) -> ModelState | None:

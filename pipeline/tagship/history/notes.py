@@ -12,7 +12,7 @@ from typing import Any
 from tagship.history.conventional import co_authors
 from tagship.history.line import LoggedChange
 from tagship.history.model import ModelState
-from tagship.history.unreleased import Coming
+from tagship.history.unreleased import Unreleased
 from tagship.history.web_links import commit_link, compare_link
 from tagship.naming.tags import VersionTag
 from tagship.system.templating import Templates
@@ -81,7 +81,7 @@ class Notes:
 
 
 def make_notes(
-    coming: Coming,
+    coming: Unreleased,
     tag: VersionTag | None,
     date: datetime,
     *,

@@ -6,11 +6,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import semver
-
 from tagship.history.changelog import entry
 from tagship.history.line import Line, line_of, releases_before
 from tagship.naming.tags import VersionTag
+from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.system.errors import ReleaseError, ToolError
@@ -105,7 +104,7 @@ def _changelog(tagging: Tagging) -> _Found:
     except (OSError, UnicodeDecodeError) as error:
         return f"{path.name} cannot be read: {error}", "mend the file"
     # What a prerelease brings is not released yet.
-    prerelease = semver.Version.parse(tag.version).prerelease is not None
+    prerelease = is_prerelease(tag.version)
     if entry(text, tag.name) or entry(text, tag.version) or (prerelease and entry(text, "Unreleased")):
         return None
     return f"{path.name} has no entry for {tag.version}", f"invoke notes --tag {tag.name} --write, and commit it"
@@ -116,7 +115,7 @@ def _order(tagging: Tagging) -> _Found:
     releases = [
         other for other in releases_before(tagging.repository, tagging.line, tagging.commit) if other.name != tag.name
     ]
-    if not releases or semver.Version.parse(tag.version) > semver.Version.parse(releases[0].version):
+    if not releases or precedence(tag.version) > precedence(releases[0].version):
         return None
     assert tag.stream is not None
     return (

@@ -1,4 +1,4 @@
-"""What a release line has come to since its last release: commits, the model, policy and card.
+"""What of a release line is not released yet: commits, the model, policy and card.
 
 Bumps, notes, the tag's message and the card are made of it.
 """
@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import semver
-
-from tagship.history.line import Line, LoggedChange, changes_since, last_release, releases_before
+from tagship.history.line import Line, LoggedChange, changes_since, last_release, line_of, releases_before
 from tagship.history.model import ModelChange, ModelState, changes
 from tagship.history.model_lookup import Recorded, two_states
-from tagship.naming.tags import VersionTag
+from tagship.naming.tags import Stream, VersionTag
+from tagship.naming.version import is_prerelease
 from tagship.policy.config import Config
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coming:
+class Unreleased:
     """A release line up to a commit.
 
     `releases` are its versions before that, highest first; `since` is the one that `changes`
@@ -47,22 +46,23 @@ class Coming:
 def gather(
     config: Config,
     repository: Repository,
-    line: Line,
+    stream: Stream,
     commit: Commit,
     *,
     run: Path | None,
     version: str | None = None,
     recorded: Recorded = lambda release: None,
-) -> Coming:
-    """What a line has come to at a commit; where that is or will be a version, since the one below it.
+) -> Unreleased:
+    """What the line of a stream has come to at a commit; where that is or will be a version, since the one below it.
 
     A prerelease follows the version before it, a final version the last final one. Raises
     ReleaseError when this clone does not have all of the history.
     """
+    line = line_of(config, stream, repository)
     releases = releases_before(repository, line, commit, version)
-    final = version is None or not semver.Version.parse(version).prerelease
+    final = version is None or not is_prerelease(version)
     since = last_release(releases, final=final)
-    return Coming(
+    return Unreleased(
         line=line,
         releases=tuple(releases),
         since=since,

@@ -2,11 +2,11 @@
 
 import re
 
+from tagship.hub_server.name_rules import ref_problem, repo_name_problem
 from tagship.hub_server.problem import HubProblem
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,96}", re.ASCII)
-# What git forbids, and half a surrogate pair, which JSON can hold but UTF-8 cannot.
-_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
+# Half a surrogate pair, which JSON can hold but UTF-8 cannot.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 # As for a file; git has no limit of its own, but makes a folder for every slash before it finds the path too long.
 _MAX_REF_BYTES = 255
@@ -19,14 +19,7 @@ def check_repo_id(namespace: str, name: str) -> str:
     the end: so neither part can leave the folder of repositories. Raises HubProblem (400).
     """
     for part in (namespace, name):
-        if (
-            not _NAME.fullmatch(part)
-            or "--" in part
-            or ".." in part
-            or part[0] in "-."
-            or part[-1] in "-."
-            or part.endswith(".git")
-        ):
+        if repo_name_problem(part):
             raise HubProblem(400, f"Invalid repo name: {namespace}/{name} - {part!r} breaks the Hub's rules")
     return f"{namespace}/{name}"
 
@@ -41,13 +34,10 @@ def split_repo_id(repo_id: str) -> tuple[str, str]:
 def is_ref_name(name: str) -> bool:
     """Whether git would take `name` as a branch or tag (git-check-ref-format), and we as a revision."""
     return (
-        bool(name)
-        and not _REF_FORBIDDEN.search(name)
-        and name != "@"
-        and not name.startswith(("-", "/", "refs/"))
-        and not name.endswith(("/", "."))
+        ref_problem(name) is None
+        and not _SURROGATE.search(name)
+        and not name.startswith("refs/")
         and len(name.encode()) <= _MAX_REF_BYTES
-        and not any(part.startswith(".") or part.endswith(".lock") for part in name.split("/"))
     )
 
 

@@ -1,16 +1,44 @@
 """What a name says: every way to read it by the policy and by its older styles."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tagship.naming.fields import FieldValue
-from tagship.naming.names import ARTIFACT, EXPORT, REPO, NamePair
+from tagship.naming.names import ARTIFACT, EXPORT, REPO, NamePair, Names, NamingPolicy
 from tagship.naming.pattern import Pattern
-from tagship.policy.config import Config, FormatPolicy
+from tagship.naming.tags import Stream
+from tagship.naming.variant import Variant
 
 RUN, TAG = "run", "tag"
 POLICY, OLDER = "policy", "older"
 ARCHIVE_ENDING = ".tar.gz"
+
+
+class NamedFormat(Protocol):
+    """A format, as far as its names go."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def names(self) -> Names: ...
+
+    @property
+    def variants(self) -> Sequence[Variant]: ...
+
+
+class NamingScheme(Protocol):
+    """What the names of a project are made by, and so what they are read by."""
+
+    @property
+    def naming(self) -> NamingPolicy: ...
+
+    @property
+    def streams(self) -> Sequence[Stream]: ...
+
+    @property
+    def formats(self) -> Sequence[NamedFormat]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,46 +56,46 @@ class Reading:
     pattern: Pattern
     fields: Mapping[str, FieldValue]
     pair: NamePair | None = None
-    format: FormatPolicy | None = None
+    format: NamedFormat | None = None
     quant: str | None = None
 
 
-def read_name(name: str, config: Config) -> list[Reading]:
+def read_name(name: str, scheme: NamingScheme) -> list[Reading]:
     """Every reading of a name, those by the policy first; none where nothing makes such names.
 
     A repo may have its namespace before it, an artifact its ending `.tar.gz`.
     """
     readings: list[Reading] = []
-    for reading in (*_whole(name, config), *_of_formats(name, config)):
+    for reading in (*_whole(name, scheme), *_of_formats(name, scheme)):
         if not any(_same(reading, other) for other in readings):
             readings.append(reading)
     return sorted(readings, key=lambda reading: reading.style == OLDER)
 
 
-def read_as(what: str, name: str, config: Config) -> list[Reading]:
+def read_as(what: str, name: str, scheme: NamingScheme) -> list[Reading]:
     """The readings of a name that is known to be of some kind."""
-    return [reading for reading in read_name(name, config) if reading.what == what]
+    return [reading for reading in read_name(name, scheme) if reading.what == what]
 
 
-def _whole(name: str, config: Config) -> Iterator[Reading]:
-    if (fields := config.naming.run.parse(name)) is not None:
-        yield Reading(what=RUN, style=POLICY, tagged=False, pattern=config.naming.run, fields=fields)
-    for stream in config.streams:
+def _whole(name: str, scheme: NamingScheme) -> Iterator[Reading]:
+    if (fields := scheme.naming.run.parse(name)) is not None:
+        yield Reading(what=RUN, style=POLICY, tagged=False, pattern=scheme.naming.run, fields=fields)
+    for stream in scheme.streams:
         if version := stream.version_of(name):
             fields = {"version": version}
             yield Reading(what=TAG, style=POLICY, tagged=True, pattern=stream.pattern, fields=fields)
 
 
-def _of_formats(name: str, config: Config) -> Iterator[Reading]:
+def _of_formats(name: str, scheme: NamingScheme) -> Iterator[Reading]:
     plain = {EXPORT: name, ARTIFACT: name.removesuffix(ARCHIVE_ENDING), REPO: name.rpartition("/")[2]}
-    for policy in config.formats:
+    for policy in scheme.formats:
         for what, part in plain.items():
             yield from _of_pair(part, what, POLICY, policy, policy.names.of(what))
             for pair in policy.names.older.get(what, ()):
                 yield from _of_pair(part, what, OLDER, policy, pair)
 
 
-def _of_pair(name: str, what: str, style: str, policy: FormatPolicy, pair: NamePair) -> Iterator[Reading]:
+def _of_pair(name: str, what: str, style: str, policy: NamedFormat, pair: NamePair) -> Iterator[Reading]:
     for tagged, pattern in ((True, pair.tagged), (False, pair.untagged)):
         if (fields := pattern.parse(name)) is not None:
             yield Reading(
@@ -82,7 +110,7 @@ def _of_pair(name: str, what: str, style: str, policy: FormatPolicy, pair: NameP
             )
 
 
-def _quant(policy: FormatPolicy, fields: Mapping[str, FieldValue]) -> str | None:
+def _quant(policy: NamedFormat, fields: Mapping[str, FieldValue]) -> str | None:
     """The quantization type that the name's kind, prefix or label stands for, where it is but one."""
     named = {name: fields[name] for name in ("kind", "prefix", "label") if name in fields}
     found = {

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from tagship.naming.fields import is_semver
-from tagship.naming.tags import Stream, read_tag
+from tagship.naming.tags import Stream, VersionTag, read_tag
+from tagship.naming.version import is_semver
+from tagship.system.errors import UsageError
 
 _PLACE = "{version}"
 # A version as people write it: one to three numbers, with what may follow them.
@@ -43,6 +44,18 @@ def probably_meant(tag: str, streams: Sequence[Stream]) -> str | None:
     found = max(_VERSION_LIKE.finditer(tag), key=_numbers, default=None)
     version = _mended(found)
     return _nearest_stream(tag[: found.start()].lower(), streams).tag_of(version) if found and version else None
+
+
+def version_tag(name: str, streams: Sequence[Stream]) -> VersionTag:
+    """A tag of a stream. Raises UsageError that says why another is none, and what was probably meant."""
+    found = read_tag(name, streams)
+    if found.stream is None:
+        meant = probably_meant(name, streams)
+        raise UsageError(
+            f"{name!r} is no version tag: {why_no_stream(name, streams)}",
+            remedy=f"did you mean {meant}?" if meant else f"a version tag is such as {streams[0].tag_of('1.0.0')}",
+        )
+    return found
 
 
 def _numbers(found: re.Match[str]) -> int:

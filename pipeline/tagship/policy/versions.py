@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tagship.naming.fields import is_semver
+from tagship.naming.version import is_semver
 from tagship.system.toml_reader import Reader
 
 REQUIRED, WARN, OFF = "required", "warn", "off"

@@ -55,7 +55,7 @@ def export_together(
     Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
     there before.
     """
-    contents = [_contents(job) for _, job in parts]
+    contents = [_contents(job, target.policy.format.inputs(job.settings)) for target, job in parts]
     inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
     kept = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
     # Of this boot: after a crash, a file that had its name need not be whole.
@@ -137,8 +137,8 @@ def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str
     )
 
 
-def _contents(job: ExportJob) -> dict[str, Any]:
-    """What an export's weights are made from; big files of the base by size and time.
+def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
+    """What an export's weights are made from; big files of the base by size and time, `inputs` are the format's own.
 
     Neither the time in its names nor the commit: an export that was killed is resumed under another name.
     """
@@ -154,7 +154,7 @@ def _contents(job: ExportJob) -> dict[str, Any]:
         "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),
-        "imatrix": sha256_of(job.policy.imatrix) if job.policy.imatrix else None,
+        "inputs": [sha256_of(path) for path in inputs],
         "names": [job.title, job.version, job.namespace],
     }
 

@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tagship.formats.protocol import Footprint
+from tagship.artifacts.card import check_card
+from tagship.formats.protocol import Footprint, Format
+from tagship.formats.registry import find_format
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.plan import Plan
@@ -14,28 +16,35 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
 from tagship.system.git import Repository
 from tagship.system.machine import available_memory, device_of, free_disk
-from tagship.system.templating import human_size
+from tagship.system.templating import Templates, human_size
+from tagship.verify.runtimes.protocol import Runtime
+from tagship.verify.runtimes.registry import find_runtime, reference_runtime
 
-# torch, transformers and PEFT, or llama.cpp, with what a prompt takes. The weights themselves are
-# mapped from their files, whose pages the kernel can drop: a model larger than the memory is slow
-# to run, and runs.
-_RUNTIME_MEMORY = 3 << 29
-_VERIFY_MODULES = ("torch", "transformers", "peft")
+
+def check_formats(targets: Iterable[Target], templates: Templates) -> None:
+    """Raise ReleaseError when something that a format has to bring is missing or wrong: its card, its runtime."""
+    for form in _formats(targets):
+        find_runtime(form.runtime)
+        check_card(form, templates)
 
 
 def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
     """Raise ReleaseError when an optional dependency that the release needs is not installed."""
-    wanted = [module for target in targets for module in target.policy.format.modules]
-    missing = [
-        module
-        for module in dict.fromkeys([*(_VERIFY_MODULES if verifies else ()), *wanted])
-        if importlib.util.find_spec(module) is None
-    ]
+    forms = _formats(targets)
+    runtimes = [reference_runtime(), *(find_runtime(form.runtime) for form in forms)] if verifies else []
+    needs: list[Format | Runtime] = [*runtimes, *forms]
+    missing = {
+        module: each.install for each in needs for module in each.modules if importlib.util.find_spec(module) is None
+    }
     if missing:
         raise ReleaseError(
             f"not installed: {', '.join(missing)}, which exporting and verifying need",
-            remedy='pip install -e ".[gguf]" in a clone of tagship, or pip install "tagship[gguf]" elsewhere',
+            remedy="; ".join(dict.fromkeys(filter(None, missing.values()))) or None,
         )
+
+
+def _formats(targets: Iterable[Target]) -> list[Format]:
+    return [find_format(name) for name in dict.fromkeys(target.policy.name for target in targets)]
 
 
 def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
@@ -96,13 +105,18 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bo
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
     if verifies:
-        needs.append(("running base + adapter", _RUNTIME_MEMORY))
+        needs.append(("running base + adapter", reference_runtime().memory))
+        needs += [(f"running the {target.name} export", _runtime(target).memory) for target, _ in footprints]
     for what, size in needs:
         if size > free:
             raise ReleaseError(
                 f"{what} needs {human_size(size)} of memory, and {human_size(free)} is available",
                 remedy="close other programs, raise the limit, or use a larger machine",
             )
+
+
+def _runtime(target: Target) -> Runtime:
+    return find_runtime(target.policy.format.runtime)
 
 
 def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:

@@ -13,11 +13,12 @@ from tagship.artifacts.archive import read_checksums, write_checksums
 from tagship.artifacts.manifest import Manifest
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
-from tagship.naming.fields import PatternError, is_semver
+from tagship.naming.fields import PatternError
 from tagship.naming.name_rules import FILES, HUB
 from tagship.naming.names import ARTIFACT, REPO, make_name
 from tagship.naming.parsing import ARCHIVE_ENDING, Reading, read_as
 from tagship.naming.tags import read_tag, version_tags
+from tagship.naming.version import is_semver
 from tagship.policy.config import Config
 from tagship.system.errors import UsageError
 

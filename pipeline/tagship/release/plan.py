@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tagship.cli.options import Options
-from tagship.formats.protocol import ExportPolicy
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
 from tagship.policy.config import EMBEDDED, Config, parse_endpoint
+from tagship.release.options import Options
 from tagship.release.targets import Target, make_targets
 from tagship.runs.base import BaseModel, resolve_base
 from tagship.runs.run import Run, UnknownRun, choose_run, find_runs, read_run
@@ -93,6 +92,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     Raises UsageError for mistakes in the options, ReleaseError when there is nothing to release
     or a name cannot be made.
     """
+    config = replace(config, formats=tuple(policy.with_options(options.of_formats) for policy in config.formats))
     commit = repository.head()
     tag, version_tag, passed_over = _choose_tag(config, options, repository, commit)
     (run, base), *more = [_choose_run(config, options, wanted) for wanted in (options.run, *options.more_runs)]
@@ -107,7 +107,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     runs = {each.path: each for each in (run, *(other for other, _ in more))}.values()
     named = [(each, _values(each, version_tag, moment)) for each in runs]
     return Plan(
-        config=replace(config, export=_export_policy(config, options)),
+        config=config,
         commit=commit,
         tag=tag,
         version_tag=version_tag,
@@ -120,15 +120,6 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
     )
-
-
-def _export_policy(config: Config, options: Options) -> ExportPolicy:
-    policy = replace(config.export, imatrix=options.imatrix or config.export.imatrix)
-    if policy.imatrix and not policy.imatrix.is_file():
-        raise UsageError(
-            f"there is no importance matrix {policy.imatrix}", remedy="name another with --imatrix or [export] imatrix"
-        )
-    return policy
 
 
 def _values(run: Run, version_tag: VersionTag | None, moment: datetime) -> dict[str, FieldValue | None]:

@@ -16,15 +16,14 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.formats.protocol import ExportJob
-from tagship.history.line import line_of
 from tagship.history.notes import make_notes, render_notes
-from tagship.history.unreleased import gather
 from tagship.hub.access import check_access
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
 from tagship.release import gates
 from tagship.release.export_store import export_together, job_of
 from tagship.release.plan import Plan
+from tagship.release.release_notes import unreleased_in
 from tagship.release.results import (
     Answered,
     Committed,
@@ -37,15 +36,18 @@ from tagship.release.results import (
     Results,
     Verified,
 )
-from tagship.release.runner import Step, Tools
+from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.system.files import write_text
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
 from tagship.verify.questions import Questions
+from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.runtimes.registry import reference_runtime
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
+    gates.check_formats(plan.targets, tools.templates)
     gates.check_modules(plan.targets, verifies=verifies)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
@@ -56,13 +58,11 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
 
 
 def _notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    assert plan.stream is not None and plan.tag is not None
-    line = line_of(plan.config, plan.stream, tools.repository)
-    # Of git alone, and without links: the same tag gives the same card, wherever it is released from.
-    coming = gather(plan.config, tools.repository, line, plan.commit, run=plan.run.path, version=plan.version)
-    notes = make_notes(coming, plan.version_tag, plan.tag.commit.time)
-    since = coming.since.name if coming.since else "the beginning"
-    number = len(coming.changes)
+    assert plan.tag is not None
+    unreleased = unreleased_in(plan, tools.repository)
+    notes = make_notes(unreleased, plan.version_tag, plan.tag.commit.time)  # without links, which clones differ in
+    since = unreleased.since.name if unreleased.since else "the beginning"
+    number = len(unreleased.changes)
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
     yield Noted(text=render_notes(notes, tools.templates))
 
@@ -107,8 +107,9 @@ def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     policy = plan.config.verify
     questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens)
     base = done.one(Fetched).base
+    subject = Subject(what="base + adapter", model=base.path, adapter=plan.run.path)
     with tools.console.working("base + adapter answers"):
-        answers = tools.runtimes.transformers(questions, "base + adapter", model=base.path, adapter=plan.run.path)
+        answers = tools.runtimes.answers(reference_runtime().name, subject, questions)
     forced = tuple(answer.ids for answer in answers)
     yield Answered(questions=replace(questions, forced=forced), answers=answers)
 
@@ -118,7 +119,8 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
     form = target.policy.format
     exported = done.for_target(Exported, target)
     with tools.console.working(f"{target.name} answers"):
-        answers = form.answer(_job(plan, target, done, tools), exported.folder, reference.questions, tools.runtimes)
+        subject = form.subject(_job(plan, target, done, tools), exported.folder, reference.questions)
+        answers = tools.runtimes.answers(form.runtime, subject, reference.questions)
     limits = form.limits(target.variant, plan.config.verify.kl)
     evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
     tools.console.note(f"{target.name}: {evidence.summary}")
@@ -212,12 +214,12 @@ GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
-EXPORT = Step(name="export", title="Export", together=_export)
+EXPORT = Step(name="export", title="Export", together=_export, portable=True)
 LOAD = Step(name="load", title="Exports", each=_load)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
-VERIFY = Step(name="verify", title="Verify", each=_verify)
+VERIFY = Step(name="verify", title="Verify", each=_verify, portable=True)
 CARD = Step(name="card", title="Model cards", each=_card)
-PACKAGE = Step(name="package", title="Package", each=_package)
+PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
 PUBLISH_BASE = Step(
     name="publish_base", title="Publish the base model", once=_publish_base, skip=_unless_base_is_published
 )

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagship.cli.options import Options
-from tagship.formats.protocol import Variant
 from tagship.naming.fields import FieldValue, PatternError
-from tagship.naming.name_rules import FILES, HUB, PLUS_IN_REPO_NAMES, Place
+from tagship.naming.name_rules import FILES, HUB, PLUS_IN_REPO_NAMES, NameRules
 from tagship.naming.names import make_name
 from tagship.naming.tags import VersionTag
-from tagship.policy.config import Config, FormatPolicy
+from tagship.naming.variant import Variant
+from tagship.policy.config import Config
+from tagship.policy.formats import FormatPolicy
+from tagship.release.options import Options
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.toml_reader import hint
@@ -130,9 +131,9 @@ def _target(
     _check_name(f"{artifact}.tar.gz", "artifact", FILES, "change [naming] artifact")
     for part in repo_id.split("/", 1):
         _check_name(part, "repo name", HUB, "change [naming] repo or --repo-name")
-    for place in policy.format.places:
-        _check_name(title, "model name", place, "change [naming] run")
-        _check_name(repo_id.rsplit("/", 1)[-1], "repo name", place, "change [naming] repo or --repo-name")
+    for rules in policy.format.name_rules:
+        _check_name(title, "model name", rules, "change [naming] run")
+        _check_name(repo_id.rsplit("/", 1)[-1], "repo name", rules, "change [naming] repo or --repo-name")
     return Target(
         run=run,
         policy=policy,
@@ -144,6 +145,6 @@ def _target(
     )
 
 
-def _check_name(name: str, what: str, place: Place, remedy: str) -> None:
+def _check_name(name: str, what: str, place: NameRules, remedy: str) -> None:
     if complaint := place.complaint(name, what):
         raise UsageError(complaint, remedy=f"nearest valid name: {place.nearest(name)!r}; {remedy}")

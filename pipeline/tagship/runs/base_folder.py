@@ -1,11 +1,11 @@
 """The base model of a run on this disk: its folder, checked to be whole, and what goes with its weights."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
+from tagship.system.json_files import read_object
 
 # What tells a tokenizer from the rest of a model's files.
 TOKENIZER_FILES = (
@@ -80,7 +80,7 @@ def model_files(base: BaseFolder, run: Path) -> dict[str, Path]:
     tokenizer_home = run if any(next(run.glob(pattern), None) for pattern in _VOCABULARIES) else base.path
     files = matching_files(base.path, MODEL_FILES)
     # Beside a template inside tokenizer_config.json, this file would win.
-    if not _read_object(tokenizer_home / "tokenizer_config.json").get("chat_template"):
+    if not read_object(tokenizer_home / "tokenizer_config.json").get("chat_template"):
         files |= matching_files(base.path, ("chat_template.jinja",))
     return dict(sorted((files | matching_files(tokenizer_home, TOKENIZER_FILES)).items()))
 
@@ -90,7 +90,7 @@ def vocabulary_rows(folder: Path) -> int | None:
 
     Raises ReleaseError when it is no JSON object.
     """
-    config = _read_object(folder / "config.json")
+    config = read_object(folder / "config.json")
     inner = config.get("text_config")
     value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
     return value if isinstance(value, int) else None
@@ -117,15 +117,3 @@ def _card_data(folder: Path) -> dict[str, Any]:
         return dict(ModelCard.load(readme).data.to_dict())
     except (ValueError, yaml.YAMLError):  # front matter that is none tells no license
         return {}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReleaseError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ReleaseError(f"{path} is not a JSON object")
-    return document

@@ -1,6 +1,5 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +8,9 @@ from typing import Any
 
 from tagship.naming.fields import FieldValue
 from tagship.naming.names import NamingPolicy
+from tagship.runs.folder import DiskFolder, Folder, object_in
 from tagship.system.errors import ReleaseError
+from tagship.system.json_files import read_object
 from tagship.weights.adapter_config import CONFIG_FILE, AdapterConfig, read_adapter_config
 
 METADATA_FILE = "experiment_metadata.json"
@@ -50,7 +51,7 @@ def find_runs(folder: Path, naming: NamingPolicy) -> list[Path]:
         for path in folder.iterdir()
         if path.is_dir() and ((path / CONFIG_FILE).is_file() or naming.run.parse(path.name) is not None)
     ]
-    return sorted(found, key=lambda path: _age(path, naming), reverse=True)
+    return sorted(found, key=lambda path: _age_on_disk(path, naming), reverse=True)
 
 
 def choose_run(folder: Path, naming: NamingPolicy, wanted: str | None) -> Path:
@@ -79,7 +80,7 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
-    recorded = _read_json(path / METADATA_FILE) or _from_trainer(_read_json(path / TRAINER_FILE))
+    recorded = read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
     named = naming.run.parse(path.name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
@@ -95,23 +96,23 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
 
 
-def _age(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str]:
-    """What runs are sorted by, oldest first."""
-    trained = _trained(path, naming)
-    if trained is None:
-        return datetime.min.replace(tzinfo=UTC), path.stat().st_mtime, path.name
-    return trained, 0.0, path.name
-
-
-def _trained(path: Path, naming: NamingPolicy) -> datetime | None:
-    named = (naming.run.parse(path.name) or {}).get("trained")
+def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | None:
+    """When a run was trained: the date in its name, else the recorded one."""
+    named = (naming.run.parse(name) or {}).get("trained")
     if isinstance(named, datetime):
         return named
-    try:
-        recorded = _recorded_fields(_read_json(path / METADATA_FILE)).get("trained")
-    except ReleaseError:  # told when the run is read
-        return None
+    recorded = _recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
     return recorded if isinstance(recorded, datetime) else None
+
+
+def age(name: str, trained: datetime | None, changed: float = 0.0) -> tuple[datetime, float, str]:
+    """What runs are sorted by, the oldest first. Those of which nobody knows when they were trained come before all
+    others, by the time of their folders."""
+    return (datetime.min.replace(tzinfo=UTC), changed, name) if trained is None else (trained, 0.0, name)
+
+
+def _age_on_disk(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str]:
+    return age(path.name, trained_at(path.name, DiskFolder(path=path), naming), path.stat().st_mtime)
 
 
 def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
@@ -153,15 +154,3 @@ def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
         "train_loss": losses[-1] if losses else None,
     }
     return {key: value for key, value in recorded.items() if value is not None}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ReleaseError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ReleaseError(f"{path} is not a JSON object")
-    return document

@@ -2,7 +2,9 @@
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -12,12 +14,14 @@ class Reader:
     """One table of a TOML document.
 
     A getter returns the value or, after noting what is wrong, the default: reading goes on, so
-    that all mistakes are reported together. `close` notes the keys that nobody asked for.
+    that all mistakes are reported together. `close` notes the keys that nobody asked for. `folder`
+    is the one that paths are relative to.
     """
 
-    def __init__(self, table: Mapping[str, Any], where: str, problems: list[str]) -> None:
+    def __init__(self, table: Mapping[str, Any], where: str, problems: list[str], folder: Path = Path()) -> None:
         self._table = table
         self._where = where
+        self._folder = folder
         self.problems = problems
         self._asked: set[str] = set()
 
@@ -26,6 +30,13 @@ class Reader:
 
     def optional_text(self, key: str) -> str | None:
         return self._typed(key, str, "a string", None)
+
+    def path(self, key: str, default: str) -> Path:
+        return self._below(self.text(key, default))
+
+    def optional_path(self, key: str) -> Path | None:
+        text = self.optional_text(key)
+        return self._below(text) if text else None
 
     def flag(self, key: str, default: bool) -> bool:
         return self._typed(key, bool, "true or false", default)
@@ -84,7 +95,7 @@ class Reader:
 
     def table(self, key: str) -> "Reader":
         value = self._typed(key, dict, "a table", {})
-        return Reader(value, self._dotted(key), self.problems)
+        return Reader(value, self._dotted(key), self.problems, self._folder)
 
     def tables(self) -> Iterator[tuple[str, "Reader"]]:
         """Every entry of this table as a table of its own, in the document's order."""
@@ -99,7 +110,9 @@ class Reader:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             self.note(key, f"must be a list of tables, not {value!r}")
             return []
-        return [Reader(item, f"{self._dotted(key)}[{n}]", self.problems) for n, item in enumerate(value, 1)]
+        return [
+            Reader(item, f"{self._dotted(key)}[{n}]", self.problems, self._folder) for n, item in enumerate(value, 1)
+        ]
 
     def entries(self) -> dict[str, str]:
         """This table as strings by key."""
@@ -117,10 +130,13 @@ class Reader:
         if (noted := f"{self._dotted(key)} {problem}") not in self.problems:
             self.problems.append(noted)
 
+    def unasked(self) -> list[str]:
+        """The keys that nobody has asked for yet."""
+        return [key for key in self._table if key not in self._asked]
+
     def close(self) -> None:
-        for key in self._table:
-            if key not in self._asked:
-                self.note(key, f"is unknown{hint(key, self._asked)}")
+        for key in self.unasked():
+            self.note(key, f"is unknown{hint(key, self._asked)}")
 
     def _get(self, key: str) -> Any:
         self._asked.add(key)
@@ -134,6 +150,10 @@ class Reader:
             self.note(key, f"must be {meaning}, not {value!r}")
             return default
         return value
+
+    def _below(self, path: str) -> Path:
+        # Not resolved: git knows a link in the tree by its own name.
+        return Path(os.path.normpath(self._folder / path))
 
     def _dotted(self, key: str) -> str:
         # A key with a dot or a slash in it is quoted, as TOML writes it.

@@ -2,8 +2,7 @@
 runtimes and formats. numpy is imported where arrays are written and read: every task reads this."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +36,6 @@ class Questions:
     prompts: tuple[str, ...]
     max_tokens: int
     forced: tuple[tuple[int, ...], ...] = ()
-
-    def write(self, path: Path, request: Mapping[str, Any]) -> None:
-        """Write a request for a worker: the questions, and what to run."""
-        path.write_text(json.dumps(asdict(self) | dict(request), default=str), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """How a model is talked to: its prompt, its stop tokens and its sampling parameters for Ollama."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from tagship.formats.ollama.go_template import USER, Message, derive
 from tagship.system.errors import ReleaseError
+from tagship.system.json_files import read_object
 
 # generation_config.json's names, and Ollama's.
 _PARAMETERS = {
@@ -45,7 +45,8 @@ def load_chat(model: Path, by_hand: str | None) -> Chat:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    parameters = _parameters(tokenizer, _generation_config(model))
+    generation = read_object(model / "generation_config.json", "the base's generation_config.json")
+    parameters = _parameters(tokenizer, generation)
     if not tokenizer.chat_template:
         return Chat(go=by_hand or _PLAIN, parameters=parameters, add_bos=None, prompt=lambda text: text)
     beginning, first = tokenizer.bos_token or "", _first_prompt(tokenizer)
@@ -83,19 +84,6 @@ def _first_prompt(tokenizer: Any) -> str:
         return _jinja(tokenizer, [_message("a")])
     except ValueError as error:
         raise ReleaseError(f"the model's chat template does not render a user's message: {error}") from None
-
-
-def _generation_config(model: Path) -> dict[str, Any]:
-    path = model / "generation_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReleaseError(f"the base's generation_config.json is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ReleaseError("the base's generation_config.json is not a JSON object")
-    return document
 
 
 def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:

@@ -8,21 +8,23 @@ config.
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage, Variant
+from tagship.formats.ollama.name_rules import OLLAMA
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.quant_mix import QUANTS
-from tagship.naming.name_rules import OLLAMA
-from tagship.system.errors import ReleaseError
+from tagship.naming.variant import Variant
+from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_json, write_text
+from tagship.system.installation import how_to_install
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
-from tagship.verify.questions import Answers, Limits, Questions
-from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.questions import Limits, Questions
+from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.tied_embeddings import is_vocabulary
 
@@ -76,24 +78,45 @@ _CONVERTER_MEMORY = 600 << 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OllamaSettings:
     """`[formats.ollama]`: the quantization types; and where no template can be derived from the
-    model's own, the name of one in templates/ that is written in Go's language."""
+    model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
+    that quantization is weighed by (`[export] imatrix`, `--imatrix`)."""
 
     quants: tuple[str, ...]
     template: str | None
+    imatrix: Path | None
 
 
-class _Ollama:
+class _Ollama(Format):
     name = "ollama"
+    runtime = "llama_cpp"
     modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
+    install = how_to_install("gguf")
     quants = tuple(QUANTS)
-    places = (OLLAMA,)
+    name_rules = (OLLAMA,)
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
 
-    def configure(self, table: Reader) -> OllamaSettings:
+    def configure(self, table: Reader, export: Reader) -> OllamaSettings:
         quants = table.choices("quants", _DEFAULT, self.quants)
         if not table.texts("quants", _DEFAULT):
             table.note("quants", "is empty: name at least one, or leave the format out")
-        return OllamaSettings(quants=quants or _DEFAULT, template=table.optional_text("template"))
+        return OllamaSettings(
+            quants=quants or _DEFAULT,
+            template=table.optional_text("template"),
+            imatrix=export.optional_path("imatrix"),
+        )
+
+    def with_options(self, settings: OllamaSettings, given: Mapping[str, str]) -> OllamaSettings:
+        if "imatrix" in given:
+            settings = replace(settings, imatrix=Path(given["imatrix"]).absolute())
+        if settings.imatrix and not settings.imatrix.is_file():
+            raise UsageError(
+                f"there is no importance matrix {settings.imatrix}",
+                remedy="name another with --imatrix or [export] imatrix",
+            )
+        return settings
+
+    def inputs(self, settings: OllamaSettings) -> tuple[Path, ...]:
+        return (settings.imatrix,) if settings.imatrix else ()
 
     def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
@@ -123,7 +146,7 @@ class _Ollama:
         for of_run in _by_run(parts):
             _export_run(of_run, advance)
 
-    def answer(self, job: ExportJob, folder: Path, questions: Questions, runtimes: Runtimes) -> Answers:
+    def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
             copy_model_files(job, open_weights(job), Path(staging))
             chat = _chat(job, Path(staging))
@@ -131,7 +154,7 @@ class _Ollama:
             raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
         first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
-        return runtimes.llama(questions, "the GGUF", model=first, rendered=rendered)
+        return Subject(what="the GGUF", model=first, rendered=rendered)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         assert variant.quant is not None
@@ -184,7 +207,7 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
 def _imatrix(job: ExportJob) -> "Imatrix | None":
     from tagship.gguf.imatrix import read_imatrix
 
-    return read_imatrix(job.policy.imatrix) if job.policy.imatrix else None
+    return read_imatrix(job.settings.imatrix) if job.settings.imatrix else None
 
 
 def _quant(job: ExportJob) -> str:

@@ -1,21 +1,21 @@
-"""Worker: answers by llama.cpp, which is what runs GGUFs in Ollama.
+"""llama.cpp, which is what runs GGUFs in Ollama.
 
-Beside the questions a request names `model` (a GGUF) and `rendered`, the prompts as the
-Modelfile's template makes them, without the token that begins a text: whether there is one is the
-GGUF's to say.
+It takes prompts as the Modelfile's template makes them, without the token that begins a text: whether there is one is
+the GGUF's to say.
 """
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xllamacpp
 
+from tagship.system.installation import how_to_install
 from tagship.system.pool import cores
-from tagship.verify.questions import Answer, Answers
-from tagship.verify.runtimes.worker import serve
+from tagship.verify.questions import Answer, Answers, Questions
+from tagship.verify.runtimes.protocol import Runtime, Subject
 
 # Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
 # large one.
@@ -23,21 +23,31 @@ _TOP = 2048
 _Distribution = dict[int, float]
 
 
-def answer_all(request: dict[str, Any]) -> Answers:
-    """Load a GGUF, let it answer, and let go of it."""
-    prompts = request["rendered"]
-    longest = max(len(prompt.encode()) for prompt in prompts)  # a token is at least a byte
-    server = _Server(Path(request["model"]), context=longest + 2 * request["max_tokens"] + 16)
-    return tuple(
-        _answer(server, prompt, forced, request["max_tokens"])
-        for prompt, forced in zip(prompts, request["forced"], strict=True)
-    )
+class _LlamaCpp(Runtime):
+    name = "llama_cpp"
+    # The weights are mapped, as by transformers, which the reference needs in any case.
+    memory = 3 << 29
+    modules = ("xllamacpp",)
+    install = how_to_install("gguf")
+
+    def answer(self, subject: Subject, questions: Questions) -> Answers:
+        longest = max(len(prompt.encode()) for prompt in subject.rendered)  # a token is at least a byte
+        server = _Server(subject.model, context=longest + 2 * questions.max_tokens + 16)
+        return tuple(
+            _answer(server, prompt, forced, questions.max_tokens)
+            for prompt, forced in zip(subject.rendered, questions.forced, strict=True)
+        )
+
+
+RUNTIME = _LlamaCpp()
 
 
 class _Server:
     """llama.cpp's own server, in this process, on a free port of the loopback interface."""
 
     def __init__(self, model: Path, context: int) -> None:
+        import xllamacpp
+
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(model)
         parameters.n_ctx = context
@@ -86,14 +96,14 @@ def _distribution(step: dict[str, Any]) -> _Distribution:
     return {top["id"]: top["logprob"] for top in step["top_logprobs"]}
 
 
-def _answer(server: _Server, prompt: str, forced: list[int], most: int) -> Answer:
+def _answer(server: _Server, prompt: str, forced: Sequence[int], most: int) -> Answer:
     prompt_ids = server.tokens(prompt)
     text, ids, distributions = server.generate(prompt_ids, most)
     along = [
         # As long as the own answer is the forced one, its distributions are those wanted.
         distributions[position]
-        if ids[:position] == forced[:position] and position < len(distributions)
-        else server.after(prompt_ids + forced[:position])
+        if ids[:position] == list(forced[:position]) and position < len(distributions)
+        else server.after([*prompt_ids, *forced[:position]])
         for position in range(len(forced))
     ]
     return Answer(prompt=prompt, prompt_ids=tuple(prompt_ids), ids=tuple(ids), text=text, logprobs=_table(along))
@@ -105,7 +115,3 @@ def _table(distributions: list[_Distribution]) -> np.ndarray[Any, np.dtype[np.fl
     for row, known in enumerate(distributions):
         table[row, list(known)] = list(known.values())
     return table
-
-
-if __name__ == "__main__":
-    serve(answer_all)

@@ -6,18 +6,19 @@ small models do; it lets go of one before the next.
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from tagship.system.errors import ToolError
-from tagship.system.machine import available_memory
 from tagship.verify.questions import Answers, Questions, read_answers
-from tagship.weights.checkpoint import open_checkpoint
+from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.runtimes.registry import find_runtime
 
 # Enough for a Python traceback and the lines of llama.cpp before it, which say why.
 _TAIL_LINES = 25
@@ -31,7 +32,7 @@ _ENVIRONMENT = {
 
 
 class Runtimes:
-    """The runtimes that answer for models: transformers with PEFT, and llama.cpp.
+    """The runtimes that answer for models, each in a process of its own.
 
     A process starts when it is first asked; all end with the `with` block.
     """
@@ -49,48 +50,31 @@ class Runtimes:
             worker.close()
         self._workers.clear()
 
-    def transformers(
-        self,
-        questions: Questions,
-        what: str,
-        *,
-        model: Path,
-        adapter: Path | None = None,
-        tokenizer: Path | None = None,
-    ) -> Answers:
-        """Answers by transformers on the CPU; with an adapter, by PEFT on `model` as its base.
+    def answers(self, runtime: str, subject: Subject, questions: Questions) -> Answers:
+        """What a model answers when the runtime of that name runs it.
 
-        Weights are run in float32 where that fits in memory, else in the checkpoint's own dtype.
-        Raises ToolError, with the end of what was printed, when the model does not run.
+        Raises ToolError, with the end of what was printed, when it does not run, ReleaseError for what need not be
+        tried.
         """
-        request = {"model": model, "adapter": adapter, "tokenizer": tokenizer or model, "dtype": _dtype(model)}
-        return self._ask("transformers", questions, what, request)
-
-    def llama(self, questions: Questions, what: str, *, model: Path, rendered: tuple[str, ...]) -> Answers:
-        """Answers by llama.cpp for a GGUF; `rendered` are the prompts as its template makes them.
-
-        Raises ToolError, with the end of what was printed, when the GGUF does not run.
-        """
-        return self._ask("llama_cpp", questions, what, {"model": model, "rendered": rendered})
-
-    def _ask(self, name: str, questions: Questions, what: str, request: dict[str, Any]) -> Answers:
-        worker = self._workers.get(name) or self._workers.setdefault(name, _Worker(name))
+        find_runtime(runtime).check(subject)
+        worker = self._workers.get(runtime) or self._workers.setdefault(runtime, _Worker(runtime))
         try:
-            return worker.ask(questions, what, request)
+            return worker.ask(subject, questions)
         except ToolError:
-            del self._workers[name]  # it ended, and the next one asked is new
+            del self._workers[runtime]  # it ended, and the next one asked is new
             raise
 
 
 class _Worker:
     """The parent's side of a worker process."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, runtime: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tagship-verify-")
         self._log = Path(self._folder.name, "log")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", f"tagship.verify.runtimes.{name}"],
+                # Not from where the user stands, whose own modules may have any name.
+                [sys.executable, "-P", "-m", "tagship.verify.runtimes.worker", runtime],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -98,16 +82,16 @@ class _Worker:
                 env=os.environ | _ENVIRONMENT,
             )
 
-    def ask(self, questions: Questions, what: str, request: dict[str, Any]) -> Answers:
-        asked, answered = Path(self._folder.name, "questions.json"), Path(self._folder.name, "answers.npz")
-        questions.write(asked, request)
+    def ask(self, subject: Subject, questions: Questions) -> Answers:
+        asked, answered = Path(self._folder.name, "asked.pickle"), Path(self._folder.name, "answers.npz")
+        asked.write_bytes(pickle.dumps((subject, questions)))
         with suppress(BrokenPipeError):  # it ended already: the missing answer below says so
             print(json.dumps([str(asked), str(answered)]), file=_pipe(self._process.stdin), flush=True)
         if not _pipe(self._process.stdout).readline():
             code = self._process.wait()
             printed = self._log.read_text(errors="replace")
             self.close()
-            raise ToolError(f"{what} does not run ({_ending(code)}):\n{_tail(printed)}")
+            raise ToolError(f"{subject.what} does not run ({_ending(code)}):\n{_tail(printed)}")
         return read_answers(answered)
 
     def close(self) -> None:
@@ -121,12 +105,6 @@ class _Worker:
 def _pipe(stream: IO[str] | None) -> IO[str]:
     assert stream is not None
     return stream
-
-
-def _dtype(model: Path) -> str:
-    # A checkpoint in its own dtype is mapped from its files and takes next to no memory; float32
-    # is a copy of twice the bytes of a 16-bit one, and needs some room to load and to work.
-    return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else "auto"
 
 
 def _ending(code: int) -> str:

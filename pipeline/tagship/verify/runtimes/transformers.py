@@ -1,38 +1,61 @@
-"""Worker: answers by transformers on the CPU, with or without a PEFT adapter on the base.
-
-Beside the questions a request names `model` (a folder), `tokenizer` (a folder), `dtype`, and
-`adapter`, which is null for a model of its own.
-"""
+"""transformers on the CPU, with or without a PEFT adapter on the base."""
 
 import gc
+from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tagship.system.installation import how_to_install
+from tagship.system.machine import available_memory
+from tagship.verify.questions import Answer, Answers, Questions
+from tagship.verify.runtimes.protocol import Runtime, Subject
+from tagship.weights.checkpoint import open_checkpoint
 
-from tagship.verify.questions import Answer, Answers
-from tagship.verify.runtimes.worker import serve
+
+class _Transformers(Runtime):
+    name = "transformers"
+    # torch, transformers and PEFT, with what a prompt takes. The weights are mapped from their files, whose pages
+    # the kernel can drop: a model larger than the memory is slow to run, and runs.
+    memory = 3 << 29
+    modules = ("torch", "transformers", "peft")
+    install = how_to_install("gguf")
+    runs_adapters = True
+
+    def check(self, subject: Subject) -> None:
+        open_checkpoint(subject.model)
+
+    def answer(self, subject: Subject, questions: Questions) -> Answers:
+        """Weights are run in float32 where that fits in memory, else in the checkpoint's own dtype."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        gc.collect()  # the one before, whose modules refer to each other
+        tokenizer = AutoTokenizer.from_pretrained(subject.tokenizer or subject.model)
+        model: Any = AutoModelForCausalLM.from_pretrained(subject.model, dtype=_dtype(subject.model))
+        if subject.adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, subject.adapter)
+        model.eval()
+        forced = questions.forced or [None] * len(questions.prompts)
+        with torch.inference_mode():
+            return tuple(
+                _answer(model, tokenizer, prompt, None if ids is None else list(ids), questions.max_tokens)
+                for prompt, ids in zip(questions.prompts, forced, strict=True)
+            )
 
 
-def answer_all(request: dict[str, Any]) -> Answers:
-    """Load a model, let it answer, and let go of it."""
-    gc.collect()  # the one before, whose modules refer to each other
-    tokenizer = AutoTokenizer.from_pretrained(request["tokenizer"])
-    model: Any = AutoModelForCausalLM.from_pretrained(request["model"], dtype=request["dtype"])
-    if request["adapter"]:
-        from peft import PeftModel
+RUNTIME = _Transformers()
 
-        model = PeftModel.from_pretrained(model, request["adapter"])
-    model.eval()
-    forced = request["forced"] or [None] * len(request["prompts"])
-    with torch.inference_mode():
-        return tuple(
-            _answer(model, tokenizer, prompt, ids, request["max_tokens"])
-            for prompt, ids in zip(request["prompts"], forced, strict=True)
-        )
+
+def _dtype(model: Path) -> str:
+    # A checkpoint in its own dtype is mapped from its files and takes next to no memory; float32
+    # is a copy of twice the bytes of a 16-bit one, and needs some room to load and to work.
+    return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else "auto"
 
 
 def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, max_tokens: int) -> Answer:
+    import torch
+
     rendered, prompt_ids = _rendered(tokenizer, prompt)
     inputs = torch.tensor([prompt_ids])
     stop_ids = _stop_ids(model, tokenizer)
@@ -74,7 +97,3 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return [token for token in dict.fromkeys([*listed, tokenizer.eos_token_id]) if token is not None]
-
-
-if __name__ == "__main__":
-    serve(answer_all)

@@ -1,0 +1,78 @@
+"""What makes a task of a verb: its options, a session for it to work with, and the one place that turns an error into
+an exit code (0 done, 1 the release failed or a gate refused, 2 a mistake in options or release.toml).
+
+Only Invoke and the table of options are imported here, so that `invoke --list` is quick.
+"""
+
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from invoke import Context, Exit, Task, task
+
+from tagship.cli.options import OPTIONS, format_options, read_options
+from tagship.cli.positional_name import PositionalName
+
+
+def verb(
+    *names: str, of_formats: bool = False, repeated: tuple[str, ...] = (), flags: dict[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Task[Any]]:
+    """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
+
+    `of_formats` is whether it takes the options that belong to formats as well. `repeated` are options that
+    this task takes more than once, `flags` those of this task alone, which are on or off, with their help.
+    """
+    options = {name: OPTIONS[name] for name in names} | (format_options() if of_formats else {})
+    options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
+    planned = {name.replace("-", "_") for name in options}
+    options |= {name: (False, text) for name, text in (flags or {}).items()}
+
+    def decorate(body: Callable[..., Any]) -> Task[Any]:
+        @functools.wraps(body)
+        def run(context: Context, **given: Any) -> None:
+            _guarded(body, given, planned)
+
+        parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        for name, (default, _) in options.items():
+            key, value = name.replace("-", "_"), None if default == [] else default
+            parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return task(
+            run,
+            name=body.__name__.replace("_", "-"),
+            klass=PositionalName,
+            positional=[],
+            iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
+            help={name: text for name, (_, text) in options.items()},
+            auto_shortflags=False,
+        )
+
+    return decorate
+
+
+def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
+    from tagship.system.console import Console
+    from tagship.system.errors import ReleaseError
+
+    console = Console()
+    try:
+        from tagship.cli.session import open_session
+
+        options = read_options({key: value for key, value in given.items() if key in planned})
+        with open_session(given.get("config"), options, console) as session:
+            document = body(session, **given)
+        if given.get("json") and document is not None:
+            print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+    except ReleaseError as error:
+        console.fail(str(error), error.remedy)
+        raise Exit(code=error.exit_code) from None
+    except KeyboardInterrupt:
+        console.fail("interrupted", "the same command goes on where this one stopped")
+        raise Exit(code=130) from None
+    except BrokenPipeError:  # nobody reads the output any more, as in `invoke plan --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=1) from None

@@ -1,0 +1,20 @@
+"""`[bases."org/name"]`: what the policy says of base models."""
+
+from tagship.runs.base import BaseModel
+from tagship.system.toml_reader import Reader
+
+
+def read_bases(tables: Reader) -> dict[str, BaseModel]:
+    """The base models of the policy, by their ids."""
+    bases = {}
+    for identifier, table in tables.tables():
+        path = table.optional_path("path")
+        bases[identifier] = BaseModel(
+            id=identifier,
+            path=path.resolve() if path else None,
+            revision=table.optional_text("revision"),
+            license=table.optional_text("license"),
+            publish=table.flag("publish", False),
+        )
+        table.close()
+    return bases

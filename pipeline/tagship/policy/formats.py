@@ -1,0 +1,93 @@
+"""`[formats.X]`: each format that is released, with its own settings and its names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tagship.formats import registry
+from tagship.formats.protocol import Format
+from tagship.naming.names import Names, NamingPolicy
+from tagship.naming.tags import Stream
+from tagship.naming.variant import Variant
+from tagship.policy.naming import read_names
+from tagship.policy.tags import read_format_stream
+from tagship.system.toml_reader import Reader, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatPolicy:
+    """A `[formats.X]` table: the format by its name, its own settings, and its names.
+
+    `variants` are all that the format could export. `stream` is its own version tags, if it has
+    any; of those, `paths` limits which changes count, and `changelog` is their file.
+    """
+
+    name: str
+    settings: Any
+    names: Names
+    variants: tuple[Variant, ...]
+    stream: Stream | None
+    paths: tuple[str, ...]
+    changelog: str
+
+    @property
+    def format(self) -> Format:
+        """The format itself. It is found by its name, so that a policy can be handed to another process."""
+        return registry.find_format(self.name)
+
+    def with_options(self, given: Mapping[str, str]) -> "FormatPolicy":
+        """This policy, where the command line says something else for its format. Raises UsageError."""
+        return replace(self, settings=self.format.with_options(self.settings, given))
+
+
+def read_formats(reader: Reader, naming: NamingPolicy, export: Reader) -> tuple[FormatPolicy, ...]:
+    """`[formats]`, in its order. Formats may have keys of their own in `[export]`, which are asked for here."""
+    policies = []
+    known = registry.format_names()
+    tables = reader.table("formats")
+    for name, table in tables.tables():
+        if name not in known:
+            tables.note(name, f"is no format{hint(name, known)}")
+            continue
+        policies.append(_read_format(name, table, naming, export))
+        table.close()
+    if not tables.keys():
+        reader.note("formats", f"is missing: add [formats.X] for each format to release ({', '.join(known)})")
+    if export.unasked():  # perhaps of a format that this policy does not release
+        for name in set(known) - set(tables.keys()):
+            registry.find_format(name).configure(Reader({}, f"formats.{name}", []), export)
+    return tuple(policies)
+
+
+def check_streams(reader: Reader, streams: Sequence[Stream], formats: Sequence[FormatPolicy]) -> None:
+    """Note the formats whose own version tags would be taken for those of another stream."""
+    for policy in formats:
+        if policy.stream is None:
+            continue
+        table = reader.table("formats").table(policy.name)
+        tag = policy.stream.tag_of("1.0.0")
+        for earlier in streams[: streams.index(policy.stream)]:
+            if earlier.name == policy.name:
+                table.note("stream", f"has the name of another stream, {earlier.name!r}: rename that in [tags]")
+            elif earlier.version_of(tag):
+                table.note("stream", f"has tags of the stream {earlier.name!r}, {earlier.pattern.text}: {tag} is one")
+
+
+def _read_format(name: str, table: Reader, naming: NamingPolicy, export: Reader) -> FormatPolicy:
+    found = registry.find_format(name)
+    settings = found.configure(table, export)
+    variants = tuple(dict.fromkeys((*found.variants(settings, ()), *found.variants(settings, found.quants))))
+    stream = read_format_stream(table, name)
+    policy = FormatPolicy(
+        name=name,
+        settings=settings,
+        names=read_names(table, naming, name, variants),
+        variants=variants,
+        stream=stream,
+        paths=table.texts("paths", ()),
+        changelog=table.text("changelog", f"CHANGELOG-{name}.md"),
+    )
+    for key in ("paths", "changelog"):
+        if stream is None and table.has(key):
+            table.note(key, f'needs versions of the format\'s own: add stream = "{name}-v{{version}}"')
+    return policy

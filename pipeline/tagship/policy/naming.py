@@ -1,0 +1,143 @@
+"""`[naming]`: how each kind of name is made, for all formats and for one, now and in former days."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from tagship.naming.fields import DATES, NUMBER, RUN_FIELDS, WORD, PatternError, Vocabulary
+from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
+from tagship.naming.names import ARTIFACT, EXPORT, REPO, NamePair, Names, NamingPolicy, Texts
+from tagship.naming.pattern import Pattern
+from tagship.naming.variant import Variant
+from tagship.system.toml_reader import Reader
+
+_RUN = "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
+_NAMES = {
+    EXPORT: ("{run}-{kind}-v{version}", "{run}-{kind}-{exported:%Y%m%d-%H%M%S}"),
+    ARTIFACT: ("{prefix}-{run}-v{version}", "{prefix}-{run}"),
+    REPO: ("{base}-{dataset}-{label}-v{version}", "{run}-{label}-{exported:%Y%m%d-%H%M%S}"),
+}
+# The styles before version tags (the guide, "Migration from Date-Based Naming").
+_OLDER = {
+    ARTIFACT: [("{prefix}-adapter-v{version}", "{prefix}-adapter-{exported:%Y%m%d}")],
+    REPO: [("{base}-{dataset}-{label}-v{version}", "{base}-{dataset}-{label}-{exported:%Y%m%d}")],
+}
+# Stands in for a pattern that was refused, until all mistakes of release.toml are reported.
+_REFUSED = Pattern("{name}")
+
+
+def read_naming(naming: Reader) -> NamingPolicy:
+    """The table `[naming]`, but for whether its general patterns fit the formats: `check_general`."""
+    own = _own_fields(naming.table("fields"))
+    # A run is named before there is a version or an export.
+    run = Vocabulary(own=own, dates=("trained",), version=False)
+    policy = NamingPolicy(
+        run=naming.parsed("run", _RUN, lambda text: Pattern(text, run)),
+        short_names=_short_names(naming.table("bases")),
+        own_fields=own,
+        texts={kind: _texts(naming.table(kind), texts) for kind, texts in _NAMES.items()},
+        older=_older(naming.table("older")),
+    )
+    naming.close()
+    return policy
+
+
+def check_general(naming: Reader, policy: NamingPolicy, variants: Mapping[str, Sequence[Variant]]) -> None:
+    """Note the mistakes of the patterns for all formats, which must fit any of their `variants`."""
+    choices = _choices([variant for several in variants.values() for variant in several])
+    for kind, texts in policy.texts.items():
+        _pair(naming.table(kind), kind, texts, policy, choices)
+    former = _former(choices, variants)
+    older = naming.table("older")
+    for kind, pairs in policy.older.items():
+        tables = older.list_of_tables(kind) if older.has(kind) else [older.table(kind)] * len(pairs)
+        for table, texts in zip(tables, pairs, strict=True):
+            _pair(table, kind, texts, policy, former)
+
+
+def read_names(table: Reader, policy: NamingPolicy, form: str, variants: Sequence[Variant]) -> Names:
+    """One format's names: what its table says, else the general patterns."""
+    choices = _choices(variants)
+    pairs = {}
+    for kind, texts in policy.texts.items():
+        own = table.table(kind)
+        pairs[kind] = _pair(own, kind, _texts(own, texts), policy, choices, noted=own.keys())
+    former = _former(choices, [form])
+    older = {
+        kind: tuple(_pair(table, kind, texts, policy, former, noted=()) for texts in pairs_of_kind)
+        for kind, pairs_of_kind in policy.older.items()
+    }
+    return Names(export=pairs[EXPORT], artifact=pairs[ARTIFACT], repo=pairs[REPO], older=older)
+
+
+def _pair(
+    table: Reader,
+    kind: str,
+    texts: Texts,
+    policy: NamingPolicy,
+    choices: Mapping[str, tuple[str, ...]],
+    *,
+    noted: Sequence[str] = ("tagged", "untagged"),
+) -> NamePair:
+    """The pair of patterns for a kind of name; mistakes of the keys `noted` are the table's own."""
+    patterns = []
+    for key, text, version in zip(("tagged", "untagged"), texts, (True, False), strict=True):
+        plus = PLUS_IN_REPO_NAMES if kind == REPO else "+"
+        vocabulary = Vocabulary(own=policy.own_fields, choices=choices, version=version, plus=plus)
+        try:
+            patterns.append(Pattern(text, vocabulary, run=policy.run))
+        except PatternError as error:
+            if key in noted:
+                table.note(key, str(error))
+            patterns.append(_REFUSED)
+    return NamePair(tagged=patterns[0], untagged=patterns[1])
+
+
+def _texts(table: Reader, default: Texts) -> Texts:
+    texts = (table.text("tagged", default[0]), table.text("untagged", default[1]))
+    table.close()
+    return texts
+
+
+def _older(table: Reader) -> dict[str, list[Texts]]:
+    older = {}
+    for kind, default in _OLDER.items():
+        given = table.list_of_tables(kind)
+        for pair in given:
+            pair.required("tagged", "what its names become when they get a version")
+            pair.required("untagged", "the pattern of the names that there are")
+        older[kind] = [_texts(pair, ("", "")) for pair in given] if table.has(kind) else default
+    table.close()
+    return older
+
+
+def _choices(variants: Sequence[Variant]) -> dict[str, tuple[str, ...]]:
+    names = {name: [getattr(variant, name) for variant in variants] for name in ("kind", "prefix", "label")}
+    return {name: tuple(dict.fromkeys(values)) for name, values in names.items()}
+
+
+def _former(choices: Mapping[str, tuple[str, ...]], forms: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What an older style's fields may hold: also the plain names of formats."""
+    return {name: tuple(dict.fromkeys([*values, *forms])) for name, values in choices.items()}
+
+
+def _short_names(table: Reader) -> dict[str, str]:
+    bases = table.keys()
+    names = {base: table.required(base, "the word that names have for this base") for base in bases}
+    for base, name in names.items():
+        if name and not Pattern("{base}").parse(name):
+            table.note(base, f"may only have letters, digits, '.' and '_', not {name!r}: '-' separates fields")
+    return names
+
+
+def _own_fields(table: Reader) -> dict[str, str]:
+    fields, names = {}, table.keys()
+    for name in names:
+        kind = table.choice(name, WORD, (WORD, NUMBER))
+        taken = name in (*RUN_FIELDS, *DATES, "run", "kind", "prefix", "label", "version")
+        if taken or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name):
+            table.note(
+                name, "cannot be the name of a field: it is taken, or not made of letters, digits and single '_'"
+            )
+        else:
+            fields[name] = kind
+    return fields

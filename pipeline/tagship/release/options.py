@@ -1,0 +1,28 @@
+"""What may be asked of a release beyond release.toml."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says beyond the policy; None and empty mean "as the policy says".
+
+    `more_runs` are those after the first one, of the tasks that take several; `of_formats` are the options that
+    belong to formats, by their names.
+    """
+
+    tag: str | None = None
+    run: str | None = None
+    more_runs: tuple[str, ...] = ()
+    base: str | None = None
+    formats: tuple[str, ...] = ()
+    quants: tuple[str, ...] = ()
+    of_formats: Mapping[str, str] = field(default_factory=dict)
+    hub: str | None = None
+    at: datetime | None = None
+    output: Path | None = None
+    repo_name: str | None = None
+    private: bool = False

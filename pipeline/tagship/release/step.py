@@ -1,0 +1,112 @@
+"""A step of a release, and its work on targets: what a process needs to do it, here or elsewhere."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from tagship.hub.connection import Hub, open_hub
+from tagship.policy.config import Config
+from tagship.release.plan import Plan
+from tagship.release.results import Results
+from tagship.release.targets import Target
+from tagship.system.console import Console
+from tagship.system.git import Repository
+from tagship.system.templating import Templates
+from tagship.verify.runtimes.processes import Runtimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The effects that steps use, given from outside."""
+
+    repository: Repository
+    hub: Hub
+    runtimes: Runtimes
+    console: Console
+    templates: Templates
+
+
+@contextmanager
+def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator[Tools]:
+    """The tools for a plan; what they start, an embedded Hub and the runtimes, ends with the block."""
+    config = plan.config
+    with open_hub(plan.endpoint, config.namespace, hub_root(config)) as hub, Runtimes() as runtimes:
+        yield Tools(repository=repository, hub=hub, runtimes=runtimes, console=console, templates=templates_of(config))
+
+
+def hub_root(config: Config) -> Path:
+    """Where the embedded Hub of a project keeps its repositories."""
+    return config.state / "hub"
+
+
+def templates_of(config: Config) -> Templates:
+    """The templates of a project: its own, those that its formats bring, and those that tagship ships."""
+    brought = {policy.name: policy.format.templates for policy in config.formats}
+    return Templates(config.root, {name: folder for name, folder in brought.items() if folder})
+
+
+def never_skipped(plan: Plan) -> str | None:
+    """No reason to leave a step out."""
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a release: `once` runs for the whole plan, `each` for every target, `together` for all
+    targets of one format at a time.
+
+    All take what earlier steps returned and give what later ones select from. `skip` gives the
+    reason why a plan does not need the step, or None. `portable` is whether an executor may do its work on
+    targets elsewhere: each piece then depends on earlier steps alone, and all functions are those of a module.
+    """
+
+    name: str
+    title: str
+    once: Callable[[Plan, Results, Tools], Iterable[object]] | None = None
+    each: Callable[[Plan, Target, Results, Tools], Iterable[object]] | None = None
+    together: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
+    skip: Callable[[Plan], str | None] = never_skipped
+    portable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a step has to do for targets that are done at a time. It can be pickled: with the repository at the plan's
+    commit, the base model, and tools of its own, another process does the same."""
+
+    step: Step
+    plan: Plan
+    targets: tuple[Target, ...]
+    done: Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What came of a piece of work, and in how many seconds."""
+
+    results: tuple[object, ...]
+    seconds: float
+
+
+def groups_of(step: Step, plan: Plan) -> list[tuple[Target, ...]]:
+    """The targets that a step does at a time; none for one that is done once."""
+    if step.each:
+        return [(target,) for target in plan.targets]
+    by_format: dict[str, list[Target]] = {}
+    for target in plan.targets if step.together else ():
+        by_format.setdefault(target.policy.name, []).append(target)
+    return [tuple(targets) for targets in by_format.values()]
+
+
+def do(work: Work, tools: Tools) -> Made:
+    """Do a piece of work in this process. Raises what the step raises."""
+    began = monotonic()
+    results: list[object] = []
+    if work.step.each:
+        for target in work.targets:
+            results += work.step.each(work.plan, target, work.done, tools)
+    if work.step.together:
+        results += work.step.together(work.plan, work.targets, work.done, tools)
+    return Made(results=tuple(results), seconds=monotonic() - began)

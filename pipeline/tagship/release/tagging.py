@@ -1,0 +1,53 @@
+"""Making a version tag: what has to be true before, and the tag itself, here and on the remote (the guide, "Tagging
+Workflow")."""
+
+from tagship.history.tag_checks import Outcome, Tagging, run_checks
+from tagship.naming.tags import VersionTag
+from tagship.policy.config import Config
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.git import Repository
+from tagship.system.git_objects import Commit, Tag
+
+
+def check_remote(config: Config, repository: Repository, name: str) -> None:
+    """Raise ReleaseError when there is no remote to push a tag to."""
+    remote = config.versions.remote
+    if repository.remote_url(remote) is None:
+        raise ReleaseError(
+            f"there is no remote {remote!r} to push {name} to",
+            remedy=f"git remote add {remote} URL, or name another one in [versions] remote",
+        )
+
+
+def tag_on(repository: Repository, name: str, head: Commit) -> Tag | None:
+    """The tag of that name, if there is one. Raises ReleaseError when it is on another commit."""
+    if not repository.has_tag(name):
+        return None
+    existing = repository.tag(name)
+    if existing.commit.sha != head.sha:
+        raise ReleaseError(
+            f"the tag {name} is on {existing.commit.sha[:10]} already, and {head.sha[:10]} is checked out",
+            remedy="a version names one commit for ever: tag the next one (invoke bump)",
+        )
+    return existing
+
+
+def check_tagging(
+    config: Config, repository: Repository, version_tag: VersionTag, head: Commit, there: Tag | None
+) -> list[Outcome]:
+    """The checks' outcomes on a tag to be made, or on one that is there, as a release checks it."""
+    tagging = Tagging(config=config, repository=repository, version_tag=version_tag, commit=head, tag=there)
+    # Whether it is on the remote is what tagging is asked to change, or says at the end.
+    return [outcome for outcome in run_checks(tagging) if outcome.name != "pushed"]
+
+
+def push_tag(config: Config, repository: Repository, name: str) -> None:
+    """Push a tag. Raises ReleaseError that says how to go on when the remote refuses it."""
+    remote = config.versions.remote
+    try:
+        repository.push_tag(remote, name)
+    except ToolError as error:
+        raise ReleaseError(
+            f"{name} is tagged here, and {remote} did not take it: {error}",
+            remedy=f"git push {remote} {name}, when that is mended; git tag --delete {name} takes the tag back",
+        ) from None

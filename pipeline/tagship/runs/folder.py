@@ -1,0 +1,73 @@
+"""The files of a run or a base, wherever they are: on disk, or in a revision of the repository."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tagship.system.files import sha256_of
+
+if TYPE_CHECKING:
+    from tagship.system.git import Repository
+
+
+class Folder(Protocol):
+    """Files by name; `digest` and `read` take a name that `names` lists."""
+
+    def names(self) -> list[str]: ...
+
+    def digest(self, name: str) -> str: ...
+
+    def read(self, name: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFolder:
+    """Files on disk, by SHA-256."""
+
+    path: Path
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.path.iterdir() if path.is_file()) if self.path.is_dir() else []
+
+    def digest(self, name: str) -> str:
+        return f"sha256:{sha256_of(self.path / name)}"
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitFolder:
+    """Files of a revision, by git's hash of their content (of the pointer, where git LFS has them)."""
+
+    repository: "Repository"
+    files: Mapping[str, str]
+
+    @classmethod
+    def at(cls, repository: "Repository", revision: str, folder: Path) -> "GitFolder":
+        below = repository.below_top(folder)
+        found = repository.files_at(revision, folder)
+        return cls(repository=repository, files={path.removeprefix(f"{below}/"): sha for path, sha in found.items()})
+
+    def names(self) -> list[str]:
+        return sorted(name for name in self.files if "/" not in name)
+
+    def digest(self, name: str) -> str:
+        return f"git:{self.files[name]}"
+
+    def read(self, name: str) -> bytes:
+        return self.repository.read(self.files[name])
+
+
+def object_in(folder: Folder, name: str) -> dict[str, Any]:
+    """The JSON object in a file of a folder; empty where there is none: what is wrong with a run is told when it is
+    read, and an old release cannot be mended."""
+    if name not in folder.names():
+        return {}
+    try:
+        document = json.loads(folder.read(name))
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,50 @@
+"""What a runtime brings: it lets a model answer.
+
+A package adds a runtime by an entry point in the group `tagship.runtimes` that loads an instance of a subclass of
+`Runtime`. `docs/runtimes.md` has a whole one.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tagship.verify.questions import Answers, Questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the folder of a LoRA beside
+    it, `tokenizer` the folder of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is
+    to take them, where it has no chat template to render them by."""
+
+    what: str
+    model: Path
+    adapter: Path | None = None
+    tokenizer: Path | None = None
+    rendered: tuple[str, ...] = ()
+
+
+class Runtime(ABC):
+    """A program or library that runs models.
+
+    `modules` are the importable packages of the optional dependencies that it needs, and `install` says how they are
+    installed. `memory` is what it needs, in bytes, beside the weights, which are mapped from their files.
+    `runs_adapters` is whether it runs a base model with an adapter as PEFT does, so that its answers are those of the
+    model that was trained.
+    """
+
+    name: ClassVar[str]
+    memory: ClassVar[int]
+    modules: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str | None] = None
+    runs_adapters: ClassVar[bool] = False
+
+    def check(self, subject: Subject) -> None:
+        """Raise ReleaseError for what cannot be run, before a process is started for it."""
+        return None
+
+    @abstractmethod
+    def answer(self, subject: Subject, questions: Questions) -> Answers:
+        """Load a model, let it answer, and let go of it. It is called in a process of its own, several times, so that
+        what is raised, or a crash, ends that process alone."""

@@ -1,0 +1,27 @@
+"""Runtimes by name. Packages add their own through the entry point group `tagship.runtimes`."""
+
+from tagship.system.entry_points import names_of, value_of
+from tagship.system.errors import ReleaseError
+from tagship.verify.runtimes.protocol import Runtime
+
+GROUP = "tagship.runtimes"
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime of that name. Raises ReleaseError when there is none."""
+    known = names_of(GROUP)
+    if name not in known:
+        raise ReleaseError(
+            f"there is no runtime {name!r} to verify exports with; installed are {', '.join(known)}",
+            remedy="install the package that brings it",
+        )
+    found: Runtime = value_of(GROUP, name, Runtime)
+    return found
+
+
+def reference_runtime() -> Runtime:
+    """The runtime that answers for base + adapter: the first, by name, of those that can. Raises ReleaseError."""
+    for name in names_of(GROUP):
+        if (runtime := find_runtime(name)).runs_adapters:
+            return runtime
+    raise ReleaseError("no runtime is installed that runs an adapter on its base model", remedy="reinstall tagship")
