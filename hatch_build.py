@@ -1,5 +1,6 @@
-"""Compiles what is in C when tagship is installed; where that fails, the same bytes take longer to make."""
+"""What is done when tagship is built: compiling what is in C, and finding out where its repository is."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
+# It needs nothing but the standard library.
+_LINKS = "pipeline/tagship/history/web_links.py"
 _SOURCE = "pipeline/tagship/weights/bf16.c"
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 
 class CompileHook(BuildHookInterface):
-    """Puts the library into the wheel, which is then for this kind of machine; without a compiler it is for all."""
+    """Compiles what is in C; where that fails, the same bytes take longer to make.
+
+    The library goes into the wheel, which is then for this kind of machine; without a compiler it is for all.
+    """
 
     PLUGIN_NAME = "custom"
 
@@ -44,3 +51,32 @@ def _compile(source: Path, library: Path) -> bool:
         making.unlink(missing_ok=True)
         return False
     return True
+
+
+class ProjectUrls(MetadataHookInterface):
+    """The project's addresses: those of the repository that it is built from, if that one has a page."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        page = _page(self.root)
+        paths = {"Documentation": "README.md", "Changelog": "CHANGELOG.md"}
+        metadata["urls"] = (
+            {"Source": page, **{name: f"{page}/blob/HEAD/{path}" for name, path in paths.items()}} if page else {}
+        )
+
+
+def _page(root: str) -> str | None:
+    """The web page of the remote `origin`, without what a user's secret may have added to its address."""
+    asked = ["git", "-C", root, "remote", "get-url", "origin"]
+    try:
+        url = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):  # no git, or built from an archive
+        return None
+    spec = importlib.util.spec_from_file_location("web_links", Path(root, _LINKS))
+    assert spec is not None and spec.loader is not None
+    links = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = links  # dataclasses look for their module there
+    spec.loader.exec_module(links)
+    found: str | None = links.web_address(url)
+    return found

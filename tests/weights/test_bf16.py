@@ -1,31 +1,21 @@
 """Rounding to bfloat16 by the loop in C: the bytes of ml_dtypes, and where it is not there, ml_dtypes."""
 
-import ctypes
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from tagship.weights import bf16, merged_rows
-from tagship.weights.bf16 import can_round, round_to_bf16
-from tagship.weights.checkpoint import open_checkpoint
-from tagship.weights.lora import read_adapter
-from tagship.weights.merge import MergedWeights
-from tagship.weights.merge_writer import write_merged
+import tagship
+from tagship.weights.bf16 import can_round, find_loop, round_to_bf16
 from tagship.weights.scratch import Array
 
 from tests import tiny
 
 needs_loop = pytest.mark.skipif(not can_round(), reason="there was no C compiler when tagship was installed")
-
-
-@pytest.fixture(autouse=True)
-def loaded_anew() -> Iterator[None]:
-    bf16._loop.cache_clear()
-    yield
-    bf16._loop.cache_clear()
 
 
 def bits(*patterns: int) -> Array:
@@ -92,40 +82,75 @@ def test_what_is_not_finite_is_told(pattern: int, finite: bool, place: int) -> N
     assert rounded(values)[1] == finite
 
 
-def test_without_the_loop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A library that is not there, or is none, is none to use."""
-    monkeypatch.setattr(bf16, "LIBRARY", tmp_path / "libbf16.so")
-    assert not can_round()
+def test_without_the_loop(tmp_path: Path) -> None:
+    """A library that is not there, or is none, has no loop."""
+    assert find_loop(tmp_path / "libbf16.so") is None
     (tmp_path / "libbf16.so").write_bytes(b"for another machine")
-    bf16._loop.cache_clear()
-    assert not can_round()
+    assert find_loop(tmp_path / "libbf16.so") is None
+
+
+# As for a processor that takes subnormals for zero.
+WITHOUT_SUBNORMALS = """
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+int tagship_round_to_bf16(const float *values, uint16_t *rounded, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float value = fpclassify(values[i]) == FP_SUBNORMAL ? 0.0f : values[i];
+        uint32_t bits;
+        memcpy(&bits, &value, 4);
+        rounded[i] = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    }
+    return 1;
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+@pytest.mark.parametrize("as_it_should", [False, True])
+def test_a_loop_that_does_not_agree(tmp_path: Path, as_it_should: bool) -> None:
+    """A loop that rounds in another way on this machine is not used."""
+    text = WITHOUT_SUBNORMALS.replace("FP_SUBNORMAL", "FP_NAN") if as_it_should else WITHOUT_SUBNORMALS
+    (tmp_path / "loop.c").write_text(text)
+    compiled = tmp_path / "loop.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", compiled, tmp_path / "loop.c", "-lm"], check=True)
+    assert (find_loop(compiled) is not None) == as_it_should
+
+
+MERGE = """
+import sys
+from pathlib import Path
+from tagship.weights.bf16 import can_round
+from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import read_adapter
+from tagship.weights.merge import MergedWeights
+from tagship.weights.merge_writer import write_merged
+
+base, adapter, target = map(Path, sys.argv[1:])
+write_merged([(MergedWeights(open_checkpoint(base), read_adapter(adapter), "BF16"), target)])
+print(can_round())
+"""
 
 
 @needs_loop
-def test_a_loop_that_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loop that rounds in another way on this machine, as one that takes subnormals for zero, is not used."""
-
-    class Library:
-        @staticmethod
-        def tagship_round_to_bf16(values: int, into: int, count: int) -> int:
-            sample = np.ctypeslib.as_array((ctypes.c_float * count).from_address(values))
-            without = np.where(np.abs(sample) < np.finfo(np.float32).tiny, np.float32(0), sample)
-            ctypes.memmove(into, without.astype(ml_dtypes.bfloat16).ctypes.data, 2 * count)
-            return 1
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library)
-    assert not can_round()
-
-
-@needs_loop
-def test_merges_are_the_same_without_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A merged model has the same bytes where the loop is not there."""
+def test_merges_are_the_same_without_it(tmp_path: Path) -> None:
+    """A merged model has the same bytes where tagship was installed without a compiler."""
     pytest.importorskip("torch")
     base = tiny.llama(tmp_path / "base")
     adapter = tiny.adapter(base, tmp_path / "adapter", target_modules=["q_proj", "down_proj"], use_dora=True)
-    for name, there in (("with", True), ("without", False)):
-        monkeypatch.setattr(merged_rows, "can_round", lambda there=there: there)
+    package = Path(tagship.__file__).parent
+    shutil.copytree(package, tmp_path / "site/tagship", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name, site, there in (("with", package.parent, "True"), ("without", tmp_path / "site", "False")):
         (tmp_path / name).mkdir()
-        write_merged([(MergedWeights(open_checkpoint(base), read_adapter(adapter), "BF16"), tmp_path / name)])
+        done = subprocess.run(
+            [sys.executable, "-c", MERGE, base, adapter, tmp_path / name],
+            env={**os.environ, "PYTHONPATH": str(site)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == there
     (one,), (other,) = ([*(tmp_path / name).glob("*.safetensors")] for name in ("with", "without"))
     assert one.read_bytes() == other.read_bytes()

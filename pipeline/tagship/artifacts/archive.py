@@ -6,19 +6,19 @@ processors of one kind. The checksum is taken in the same pass.
 """
 
 import hashlib
-import io
 import os
+import struct
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from isal import igzip_threaded
+from isal import isal_zlib
 
+from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, new_file, write_text
-from tagship.system.pool import cores
+from tagship.system.pool import in_order
 from tagship.system.progress import Advance, silent
 
 SUMS_FILE = "SHA256SUMS"
@@ -26,6 +26,10 @@ SUMS_FILE = "SHA256SUMS"
 _LEVEL = 1
 # Blocks of this size are compressed on their own: the bytes do not depend on the number of threads.
 _BLOCK = 1 << 20
+# How far back deflate refers (RFC 1951).
+_WINDOW = 1 << 15
+# Neither name nor time, from no particular system.
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +46,12 @@ def write_archive(folder: Path, target: Path, moment: datetime, advance: Advance
 
     `advance` counts bytes of the files. The archive appears under its name when it is whole.
     """
-    with new_file(target) as partial:
-        with partial.open("wb") as raw:
-            sink = _HashingSink(raw)
-            with igzip_threaded.open(sink, "wb", compresslevel=_LEVEL, threads=cores(), block_size=_BLOCK) as packed:
-                _write_tar(folder, packed, int(moment.timestamp()), advance)
-        archive = Archive(path=target, size=sink.size, sha256=sink.digest.hexdigest())
-    return archive
+    digest, size = hashlib.sha256(), 0
+    with new_file(target) as partial, partial.open("wb") as file:
+        for part in _gzip(_tar(folder, int(moment.timestamp()), advance)):
+            digest.update(part)
+            size += file.write(part)
+    return Archive(path=target, size=size, sha256=digest.hexdigest())
 
 
 def record_checksum(archive: Archive) -> Path:
@@ -76,51 +79,81 @@ def write_checksums(folder: Path, sums: Mapping[str, str]) -> Path:
     return path
 
 
-class _HashingSink(io.RawIOBase):
-    """Hashes and counts what goes through to a file."""
-
-    def __init__(self, file: io.BufferedWriter) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self.size += len(data)
-        return self._file.write(data)
+def _tar(folder: Path, moment: int, advance: Advance) -> Iterator[bytes]:
+    """The pieces of a tar (POSIX.1-2001, pax), in order."""
+    size = 0
+    for piece in _members(folder, moment, advance):
+        size += len(piece)
+        yield piece
+    end = 2 * tarfile.BLOCKSIZE
+    yield bytes(end + -(size + end) % tarfile.RECORDSIZE)
 
 
-def _write_tar(folder: Path, packed: Any, moment: int, advance: Advance) -> None:
-    with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:
-        tar.copybufsize = _BLOCK  # type: ignore[attr-defined]
-        tar.addfile(_member(folder.name, 0, moment, tarfile.DIRTYPE))
-        for path in files_below(folder):
-            name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
-            with path.open("rb") as file:
-                member = _member(name, os.fstat(file.fileno()).st_size, moment, tarfile.REGTYPE)
-                tar.addfile(member, _Watched(file, advance))
+def _members(folder: Path, moment: int, advance: Advance) -> Iterator[bytes]:
+    yield _header(folder.name, 0, moment, tarfile.DIRTYPE)
+    for path in files_below(folder):
+        with path.open("rb") as file:
+            size = left = os.fstat(file.fileno()).st_size
+            yield _header(f"{folder.name}/{path.relative_to(folder).as_posix()}", size, moment, tarfile.REGTYPE)
+            while left:
+                if not (data := file.read(min(left, _BLOCK))):
+                    raise ReleaseError(
+                        f"{path} became shorter while it was packed", remedy="run the same command again"
+                    )
+                yield data
+                advance(len(data))
+                left -= len(data)
+        yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-def _member(name: str, size: int, moment: int, kind: bytes) -> tarfile.TarInfo:
+def _header(name: str, size: int, moment: int, kind: bytes) -> bytes:
     member = tarfile.TarInfo(name)
     member.size = size
     member.type = kind
     member.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
     member.mtime = moment
-    return member
+    return member.tobuf(tarfile.PAX_FORMAT)
 
 
-class _Watched(io.RawIOBase):
-    """A file that tells how much of it was read."""
+def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of a gzip file (RFC 1952) of one member, whose blocks are compressed on all cores."""
+    checksum, size = 0, 0
+    yield _GZIP_HEADER
+    for compressed, of_block, length in in_order(_compressed, _with_windows(_blocks(pieces))):
+        checksum = isal_zlib.crc32_combine(checksum, of_block, length)
+        size += length
+        yield compressed
+    yield isal_zlib.compress(b"", wbits=-isal_zlib.MAX_WBITS)  # the block that ends a stream
+    yield struct.pack("<II", checksum, size & 0xFFFFFFFF)
 
-    def __init__(self, file: io.BufferedReader, advance: Advance) -> None:
-        self._file = file
-        self._advance = advance
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data
+def _compressed(block: tuple[bytes, bytes]) -> tuple[bytes, int, int]:
+    """A block, compressed after a window of what was before it, its CRC-32, and its length.
+
+    Each has a compressor of its own: what one block leaves behind cannot get into another.
+    """
+    data, window = block
+    compressor = isal_zlib.compressobj(level=_LEVEL, wbits=-isal_zlib.MAX_WBITS, zdict=window)
+    # The flush ends it at a byte, so that the next one can follow.
+    compressed = compressor.compress(data) + compressor.flush(isal_zlib.Z_SYNC_FLUSH)
+    return compressed, isal_zlib.crc32(data), len(data)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of one size, the last one shorter."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) >= _BLOCK:
+            yield bytes(waiting[:_BLOCK])
+            del waiting[:_BLOCK]
+    if waiting:
+        yield bytes(waiting)
+
+
+def _with_windows(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Each block with the end of the one before it, which it may refer to."""
+    window = b""
+    for block in blocks:
+        yield block, window
+        window = block[-_WINDOW:]

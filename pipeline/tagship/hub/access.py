@@ -13,14 +13,15 @@ _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 @contextmanager
 def hub_errors(doing: str) -> Iterator[None]:
     """Turn what the Hub's client raises into ToolError that says what was being done."""
-    import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
+    # What the client's HTTP library raises where nobody answers. Which library that is, is the client's own matter.
+    (unanswered, *_) = HfHubHTTPError.__bases__
     try:
         yield
     except HfHubHTTPError as error:
         raise ToolError(f"the Hub refused to {doing}: {_first_line(error)}") from error
-    except httpx2.HTTPError as error:
+    except unanswered as error:
         raise ToolError(
             f"the Hub could not be reached to {doing}: {_first_line(error)}",
             remedy="check the network and [hub] endpoint; the same command goes on where this one stopped",

@@ -29,6 +29,8 @@ __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
 
 _START_SECONDS = 20
 _STOP_SECONDS = 5
+# huggingface.co's own.
+_PAGE_SIZE = 1000
 
 
 def _no_such_route(request: Request, problem: Exception) -> Response:
@@ -47,11 +49,14 @@ def _git_failed(request: Request, problem: Exception) -> Response:
     raise problem
 
 
-def create_app(root: Path, *, namespace: str, tokens: Mapping[str, Role] | None) -> Starlette:
+def create_app(
+    root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int = _PAGE_SIZE
+) -> Starlette:
     """The Hub under the folder `root` as an ASGI application.
 
     `namespace` is the user that `whoami` names and that owns repositories without a namespace;
-    `tokens` says what each token allows, None lets everybody read and write.
+    `tokens` says what each token allows, None lets everybody read and write. `page_size` is how many
+    models a page of a list has at the most.
     """
     app = Starlette(
         # LFS and git go first: in `/{namespace}/{name}`, a name may not end in .git but would match.
@@ -67,7 +72,7 @@ def create_app(root: Path, *, namespace: str, tokens: Mapping[str, Role] | None)
         exception_handlers={HubProblem: respond, GitFailed: _git_failed, HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False
-    app.state.backend = Backend.of_root(root.absolute(), namespace=namespace, tokens=tokens)
+    app.state.backend = Backend.of_root(root.absolute(), namespace=namespace, tokens=tokens, page_size=page_size)
     return app
 
 
@@ -123,8 +128,9 @@ class EmbeddedHub:
         host: str = "127.0.0.1",
         port: int = 0,
         tokens: Mapping[str, Role] | None = None,
+        page_size: int = _PAGE_SIZE,
     ) -> None:
-        self._app = create_app(root, namespace=namespace, tokens=tokens)
+        self._app = create_app(root, namespace=namespace, tokens=tokens, page_size=page_size)
         self._host = host
         self._port = port
         self._running: tuple[uvicorn.Server, threading.Thread, socket.socket] | None = None

@@ -19,9 +19,13 @@ from tagship.hub_server.xet import XetStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
-    """The stores of one Hub; all state is in files, so that servers can share it and restart."""
+    """The stores of one Hub; all state is in files, so that servers can share it and restart.
+
+    `page_size` is how many models a page of a list has at the most.
+    """
 
     namespace: str
+    page_size: int
     scratch: Path
     repos: RepoStore
     files: LargeFiles
@@ -29,7 +33,7 @@ class Backend:
     signer: Signer
 
     @classmethod
-    def of_root(cls, root: Path, *, namespace: str, tokens: Mapping[str, Role] | None) -> "Backend":
+    def of_root(cls, root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int) -> "Backend":
         """The Hub under `root`, which is made if it doesn't exist."""
         scratch = root / "tmp"
         for folder in (scratch, root / "repos", root / "blobs", root / "xet"):
@@ -37,6 +41,7 @@ class Backend:
         sweep(scratch)
         return cls(
             namespace=namespace,
+            page_size=page_size,
             scratch=scratch,
             repos=RepoStore(folder=root / "repos", scratch=scratch),
             files=LargeFiles(

@@ -16,9 +16,6 @@ from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
 from tagship.hub_server.shapes import flag, model_json, only, wanted_fields
 
-# huggingface.co's default and its maximum.
-_PAGE = 1000
-
 # What huggingface.co lists of each model, and what `full` and `cardData` add to it.
 _BRIEF = (*("likes", "downloads", "private", "tags", "library_name", "pipeline_tag", "createdAt"),)
 _FULL = (*("author", "sha", "lastModified", "gated", "disabled", "siblings"),)
@@ -26,11 +23,11 @@ _FULL = (*("author", "sha", "lastModified", "gated", "disabled", "siblings"),)
 T = TypeVar("T")
 
 
-def _limit(query: QueryParams) -> int:
-    limit = query.get("limit", str(_PAGE))
+def _limit(query: QueryParams, most: int) -> int:
+    limit = query.get("limit", str(most))
     if not (limit.isascii() and limit.isdigit()):
         raise HubProblem(400, f"limit must be a number, not {limit!r}")
-    return min(max(int(limit), 1), _PAGE)
+    return min(max(int(limit), 1), most)
 
 
 def _fields(query: QueryParams) -> list[str]:
@@ -80,8 +77,9 @@ def list_models(request: Request) -> Response:
     of huggingface.co are not known here.
     """
     query = request.query_params
-    limit, fields = _limit(query), _fields(query)
-    matching = _matching(backend(request), request)
+    hub = backend(request)
+    limit, fields = _limit(query, hub.page_size), _fields(query)
+    matching = _matching(hub, request)
     page = matching[:limit]
     shapes = [only(shape, fields) for repo in page if (shape := _unless_gone(repo, _shape))]
     headers = {}

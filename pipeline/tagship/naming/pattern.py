@@ -39,7 +39,8 @@ class Pattern:
     def __init__(self, text: str, vocabulary: Vocabulary | None = None, *, run: "Pattern | None" = None) -> None:
         self.text = text
         self._run = run
-        self._parts = tuple(_parts(text, vocabulary or Vocabulary(), run))
+        self._vocabulary = vocabulary or Vocabulary()
+        self._parts = tuple(_parts(text, self._vocabulary, run))
         names = [_name(part) for part in self._parts if not isinstance(part, str)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise PatternError(f"{{{repeated[0]}}} stands twice in {text!r}")
@@ -49,6 +50,10 @@ class Pattern:
         self._check_dates()
         self._check_one_reading()
         self._regex = re.compile(_regex(self._parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What it is made of is functions and their closures, which cannot be pickled: it is made anew.
+        return _remade, (self.text, self._vocabulary, self._run)
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
@@ -123,6 +128,10 @@ class Pattern:
 
 
 _Part = str | _Placed | Pattern
+
+
+def _remade(text: str, vocabulary: Vocabulary, run: Pattern | None) -> Pattern:
+    return Pattern(text, vocabulary, run=run)
 
 
 def _name(part: "_Placed | Pattern") -> str:

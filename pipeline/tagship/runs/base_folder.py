@@ -110,7 +110,7 @@ def _card_data(folder: Path) -> dict[str, Any]:
     readme = folder / "README.md"
     if not readme.is_file():
         return {}
-    import yaml  # type: ignore[import-untyped]
+    import yaml
     from huggingface_hub import ModelCard
 
     try:

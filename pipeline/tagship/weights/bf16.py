@@ -15,7 +15,7 @@ import numpy as np
 from tagship.weights.scratch import Array
 
 # Not an extension of Python's: one library is for all of its versions.
-LIBRARY = Path(__file__).with_name("libbf16.so")
+_LIBRARY = Path(__file__).with_name("libbf16.so")
 
 # Where float32 values lie, where what they are rounded to goes, their number; returns whether all of that is finite.
 _Loop = Callable[[int, int, int], int]
@@ -23,21 +23,26 @@ _Loop = Callable[[int, int, int], int]
 
 def can_round() -> bool:
     """Whether the loop is there, and makes the bytes of ml_dtypes on this machine."""
-    return _loop() is not None
+    return _own_loop() is not None
 
 
 def round_to_bf16(values: Array, rounded: Array) -> bool:
     """Round float32 `values` to the nearest in `rounded`, bfloat16 of the same shape, ties to the even one; returns
     whether all of it is finite. Both are contiguous, and `can_round` is true."""
-    loop = _loop()
+    loop = _own_loop()
     assert loop is not None
     return bool(loop(values.ctypes.data, rounded.ctypes.data, values.size))
 
 
 @cache
-def _loop() -> _Loop | None:
+def _own_loop() -> _Loop | None:
+    return find_loop(_LIBRARY)
+
+
+def find_loop(path: Path) -> _Loop | None:
+    """The loop in a library, where there is one that makes the bytes of ml_dtypes on this machine."""
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        library = ctypes.CDLL(str(path))
     except OSError:  # not compiled, or for another kind of processor
         return None
     loop = library.tagship_round_to_bf16
