@@ -175,18 +175,23 @@ def hub(session: Any, port: int, root: str | None, **given: Any) -> None:
     serve_hub(session, port, root)
 
 
-@task
-def test(context: Context) -> None:
+@task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})
+def test(context: Context, quick: bool = False, coverage: bool = False) -> None:
     """Run this repository's tests."""
-    context.run(f"{sys.executable} -m pytest")
+    options = ["-m 'not slow'"] * quick + ["--cov --cov-report=term-missing:skip-covered"] * coverage
+    context.run(" ".join([sys.executable, "-m pytest", *options]))
 
 
 @task(name="lint-code")
 def lint_code(context: Context) -> None:
-    """Check this repository's style and types."""
-    context.run(f"{sys.executable} -m ruff check .")
-    context.run(f"{sys.executable} -m ruff format --check .")
-    context.run(f"{sys.executable} -m mypy")
+    """Check this repository's style, types, imports and workflows."""
+    run = f"{sys.executable} -m"
+    context.run(f"{run} ruff check .")
+    context.run(f"{run} ruff format --check .")
+    context.run(f"{run} mypy")
+    context.run("lint-imports")
+    context.run(f"{run} deptry .")
+    context.run("zizmor --offline --quiet .github")
 
 
 @task(help={"name": "startup, tags, export or package; default: all"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -57,9 +58,9 @@ class GitFolder:
         self.git("tag", name, *(("--message", message) if message else ()))
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitFolder:
-    """A git repository without a commit, which knows no configuration but its own."""
+@pytest.fixture(scope="session")
+def git_environment() -> dict[str, str]:
+    """What git is told: who commits and when, and no configuration but a repository's own."""
     environment = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
     for role in ("AUTHOR", "COMMITTER"):
         environment |= {
@@ -67,15 +68,10 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitFolder:
             f"GIT_{role}_EMAIL": "ada@example.org",
             f"GIT_{role}_DATE": COMMITTED,
         }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    made = GitFolder(folder=tmp_path / "repository")
-    made.folder.mkdir()
-    made.git("init", "--quiet", "--initial-branch=main")
-    return made
+    return environment
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run() -> WriteRun:
     """A function that writes a training run: a folder with a tiny LoRA adapter."""
 
@@ -94,12 +90,38 @@ def write_run() -> WriteRun:
     return write
 
 
+@pytest.fixture(scope="session")
+def made_repositories(
+    tmp_path_factory: pytest.TempPathFactory, git_environment: dict[str, str], write_run: WriteRun
+) -> Path:
+    """Repositories that are made once, to be copied: one without a commit, and a project with a run."""
+    folder = tmp_path_factory.mktemp("repositories")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in git_environment.items():
+            patch.setenv(name, value)
+        (folder / "empty").mkdir()
+        GitFolder(folder=folder / "empty").git("init", "--quiet", "--initial-branch=main")
+        project = GitFolder(folder=shutil.copytree(folder / "empty", folder / "project"))
+        project.write("release.toml", POLICY)
+        write_run(project.folder / "adapters" / RUN)
+        project.commit("Train")
+    return folder
+
+
 @pytest.fixture
-def project(repository: GitFolder, write_run: WriteRun) -> GitFolder:
+def repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git_environment: dict[str, str], made_repositories: Path
+) -> GitFolder:
+    """A git repository without a commit, which knows no configuration but its own."""
+    for name, value in git_environment.items():
+        monkeypatch.setenv(name, value)
+    return GitFolder(folder=shutil.copytree(made_repositories / "empty", tmp_path / "repository"))
+
+
+@pytest.fixture
+def project(repository: GitFolder, made_repositories: Path) -> GitFolder:
     """A committed project with a policy for all three formats and one training run."""
-    repository.write("release.toml", POLICY)
-    write_run(repository.folder / "adapters" / RUN)
-    repository.commit("Train")
+    shutil.copytree(made_repositories / "project", repository.folder, dirs_exist_ok=True)
     return repository
 
 

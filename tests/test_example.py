@@ -26,7 +26,10 @@ REQUESTS = schemas["held_out"](10)
 ENOUGH = 9
 
 # PEFT reads a property of Transformers' models that Transformers has renamed.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

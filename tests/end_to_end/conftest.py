@@ -86,22 +86,29 @@ class Project:
         }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole tasks take seconds."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
-    """Make another project with the example committed."""
+    """Make another project with the example committed: a copy of one that is made once."""
     environment = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | _ENVIRONMENT
+    first = Project(tmp_path_factory.mktemp("made-once"), environment)
+    for name in ("tasks.py", "release.toml", ".gitignore"):
+        shutil.copy(REPOSITORY / name, first.folder / name)
+    for part in ("base", "adapters"):
+        shutil.copytree(REPOSITORY / "examples/avro" / part, first.folder / "examples/avro" / part)
+    first.git("init", "--quiet", "--initial-branch=main")
+    first.git("add", ".")
+    first.git("commit", "--quiet", "--message=feat: train on minimal schemas")
 
     def make() -> Project:
-        folder = tmp_path_factory.mktemp("project")
-        for name in ("tasks.py", "release.toml", ".gitignore"):
-            shutil.copy(REPOSITORY / name, folder / name)
-        for part in ("base", "adapters"):
-            shutil.copytree(REPOSITORY / "examples/avro" / part, folder / "examples/avro" / part)
-        project = Project(folder, {**environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
-        project.git("init", "--quiet", "--initial-branch=main")
-        project.git("add", ".")
-        project.git("commit", "--quiet", "--message=feat: train on minimal schemas")
-        return project
+        folder = shutil.copytree(first.folder, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
+        return Project(folder, {**environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
 
     return make
 

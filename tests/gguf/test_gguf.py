@@ -39,6 +39,8 @@ METADATA = GgufMetadata(
     license="mit",
     add_bos=False,
 )
+
+pytestmark = pytest.mark.slow
 HIDDEN, LAYERS = 256, 2
 PHI3_NAMES = {
     "self_attn.qkv_proj": "attn_qkv",

@@ -15,6 +15,8 @@ from tests import tiny
 pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf")
 
+pytestmark = pytest.mark.slow
+
 METADATA = GgufMetadata(general={"general.name": "tiny"}, license="mit", add_bos=None)
 MB = 1_000_000
 

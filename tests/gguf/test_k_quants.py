@@ -12,6 +12,8 @@ from tagship.gguf import ggml, k_quants
 pytest.importorskip("xllamacpp")
 pytest.importorskip("numba")
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"Q4_K": 12, "Q5_K": 13}
 BLOCK = 256
 

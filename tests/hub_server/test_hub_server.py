@@ -176,6 +176,7 @@ class TestRepositories:
         assert api.model_info("acme/secret").private
 
 
+@pytest.mark.slow
 class TestUploads:
     def test_xet(self, api: HfApi, tmp_path: Path) -> None:
         """Large files go through Xet before the commit, and come back through it byte for byte."""
@@ -684,6 +685,7 @@ class TestAccess:
         assert request(hub, "GET", "/api/models")[0] == 200
 
 
+@pytest.mark.slow
 class TestServer:
     def test_restart(self, tmp_path: Path) -> None:
         """Another server on the same folder has everything that the first one had."""

@@ -47,7 +47,7 @@ BAD_TAGS = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("quiet_client")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet_client")]
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tagship.system.errors import ReleaseError, ToolError, UsageError
 
 from tests.conftest import POLICY, RUN, GitFolder
 
+pytestmark = pytest.mark.slow
+
 ARTIFACT, NEW_ARTIFACT = "vllm-adapter-20250915.tar.gz", "vllm-adapter-v2.0.0.tar.gz"
 REPO, NEW_REPO = "phi3-avro-vllm-20250915", "phi3-avro-vllm-v2.0.0"
 OTHER_REPO, NEW_OTHER_REPO = "phi3-avro-lora-20250915", "phi3-avro-lora-v2.0.0"

@@ -26,6 +26,8 @@ from tests import tiny
 pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "the quick brown fox"
 RENDERED = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
 QUESTIONS = Questions(prompts=(PROMPT,), max_tokens=6)

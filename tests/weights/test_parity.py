@@ -20,6 +20,8 @@ from tests import tiny
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY, HIDDEN = 64, 32
 F32, F16, BF16, F64 = "float32", "float16", "bfloat16", "float64"
 SIZES: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """An importance matrix: how much each column of a tensor matters, as llama.cpp's `llama-imatrix` measures it.
 
 Both of its formats are read, GGUF and the older one, as llama.cpp's common/imatrix-loader.cpp and
-tools/quantize/quantize.cpp do (revision of `weights/quant_mix.py`).
+tools/quantize/quantize.cpp do (revision of `gguf/quant_mix.py`).
 """
 
 import struct

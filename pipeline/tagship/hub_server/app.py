@@ -83,7 +83,9 @@ def _bind(host: str, port: int) -> socket.socket:
             f"the embedded Hub listens on loopback only, not on {host!r}",
             remedy=f"use one of {', '.join(LOOPBACK_HOSTS)}",
         )
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # With the protocol said: asyncio sends small answers at once (TCP_NODELAY) only where it knows that this is TCP.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))

@@ -1,4 +1,4 @@
-/* Rounds float32 to bfloat16 for pipeline/weights/bf16.py, which has the contract. */
+/* Rounds float32 to bfloat16 for weights/bf16.py, which has the contract. */
 
 #include <stddef.h>
 #include <stdint.h>

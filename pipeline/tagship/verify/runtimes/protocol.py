@@ -1,7 +1,7 @@
 """What a runtime brings: it lets a model answer.
 
 A package adds a runtime by an entry point in the group `tagship.runtimes` that loads an instance of a subclass of
-`Runtime`. `docs/runtimes.md` has a whole one.
+`Runtime`. `docs/formats.md` has a whole one.
 """
 
 from abc import ABC, abstractmethod
