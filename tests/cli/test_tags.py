@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.cli.session import hub_root, open_session
+from tagship.cli.session import open_session
 from tagship.cli.tags import tags_as_json, tags_as_lines
 from tagship.hub_server.app import EmbeddedHub
 from tagship.policy.config import load_config
 from tagship.release.options import Options
+from tagship.release.step import hub_root
 from tagship.system.console import Console
 
 from tests.conftest import POLICY, GitFolder

@@ -45,12 +45,15 @@ def test_version_follows_the_guide_s_priority(project: Project) -> None:
 
 
 def test_export_then_the_other_verbs_one_by_one(project: Project) -> None:
-    """`export`, `verify`, `card`, `package` and `publish` work on the newest export without being told its time."""
+    """`export`, `verify`, `card`, `package` and `publish` work on the newest export without being told its time, also
+    beside a folder with a manifest of something else."""
     exported = project.invoke("export", "--format", "lora", "--json")
     assert exported.code == 0, exported.stderr
     (entry,) = exported.document["formats"]
     folder = project.folder / entry["export_dir"]
     assert not (folder / "README.md").exists()
+    (project.folder / "exports" / "junk").mkdir()
+    (project.folder / "exports" / "junk" / "release.json").write_text("{}")
     for verb in ("verify", "card", "package", "publish"):
         done = project.invoke(verb, "--format", "lora", "--json")
         assert done.code == 0, done.stderr

@@ -517,6 +517,11 @@ def test_importance_matrix_is_beside_the_policy(tmp_path: Path) -> None:
     assert ollama.settings.imatrix == tmp_path / "texts/m.gguf"
 
 
+def test_keys_of_formats_that_are_not_released(tmp_path: Path) -> None:
+    """What `[export]` says for a format that the policy does not release is no mistake."""
+    assert load(tmp_path, f'{MINIMAL}[export]\nimatrix = "m.gguf"\n').export == ExportPolicy()
+
+
 @pytest.mark.parametrize(
     ("said", "problem"),
     [

@@ -1,7 +1,8 @@
 """The runner: order, skipping, timing, and the end of a run that fails."""
 
+import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -11,7 +12,9 @@ from tagship.policy.config import EMBEDDED, load_config
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
-from tagship.release.runner import Finished, Step, Tools, run_steps
+from tagship.release.runner import Finished, run_steps
+from tagship.release.step import Step, Tools, Work, WorkDone, do
+from tagship.release.steps import RELEASE
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
@@ -152,6 +155,42 @@ def test_failure_ends_the_run(bench: Bench, error: type[BaseException]) -> None:
     with pytest.raises(error):
         bench.run(bench.whole("a"), Step(name="b", title="B", each=fails), bench.whole("c"))
     assert bench.calls == ["a", "b vllm", "b ollama q4_k_m"]
+
+
+class Backwards:
+    """An executor that has all pieces of work before it does the last one first."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def run(self, works: Iterable[Work], tools: Tools) -> Iterator[WorkDone]:
+        every = list(works)
+        self.steps += [work.step.name for work in every]
+        done = [do(work, tools) for work in reversed(every)]
+        return reversed(done)
+
+
+def test_executor(bench: Bench) -> None:
+    """Work of portable steps is the executor's, in whatever order, and results are in the order of the plan; that of
+    other steps, and what is done once, is done here."""
+    executor = Backwards()
+    portable = replace(bench.each("b"), portable=True)
+    steps = (bench.whole("a"), portable, bench.each("c"))
+    finished = run_steps(steps, bench.plan, bench.tools, executor)
+    assert executor.steps == ["b"] * 3
+    assert bench.calls == ["a", *(f"b {name}" for name in reversed(TARGETS)), *(f"c {name}" for name in TARGETS)]
+    assert finished.results.of(Made)[1:4] == tuple(Made("b", target) for target in bench.plan.targets)
+
+
+def test_work_can_be_handed_to_another_process(bench: Bench) -> None:
+    """A plan, its targets and the portable steps of a release survive being pickled."""
+    portable = [step for step in RELEASE if step.portable]
+    assert [step.name for step in portable] == ["export", "verify", "package"]
+    for step in portable:
+        work = Work(step=step, plan=bench.plan, targets=bench.plan.targets, done=Results([Made("a")]))
+        again = pickle.loads(pickle.dumps(work))
+        assert (again.step, again.plan, again.targets) == (work.step, work.plan, work.targets)
+        assert again.done.of(Made) == (Made("a"),)
 
 
 def test_no_steps(bench: Bench) -> None:

@@ -95,6 +95,58 @@ def test_template_that_is_no_text(tmp_path: Path, templates: Templates) -> None:
             read("x.j2")
 
 
+CHECKED = {
+    "good.j2": "{{ title }}{% for x in [1] %}{{ x }}{{ loop.index }}{% endfor %}{% set y = 1 %}{{ y }}",
+    "child.j2": '{% extends "good.j2" %}{% block a %}{{ super() }}{{ self.a() }}{% endblock %}',
+    "set.j2": '{% extends "good.j2" %}{% set z = 2 %}{% block a %}{{ z }}{% endblock %}',
+    "macros.j2": '{% import "child.j2" as m %}{% from "child.j2" import n as o %}{% macro p(q) %}{{ q }}{% endmacro %}'
+    "{{ m }}{{ o }}{{ p(1) }}",
+    "optional.j2": "{% if colour is defined %}{{ colour }}{% endif %}{{ size | default(1) }}",
+    "wrong.j2": "{{ titel }}",
+    "wrong-child.j2": '{% extends "wrong.j2" %}',
+    "malformed.j2": "one\n{% if %}",
+    "lost.j2": '{% include "nowhere.j2" %}',
+}
+
+
+@pytest.mark.parametrize("name", ["good.j2", "child.j2", "set.j2", "macros.j2", "optional.j2"])
+def test_check_of_what_can_be_rendered(tmp_path: Path, templates: Templates, name: str) -> None:
+    """Whatever a template sets, imports, defines or may do without need not be given."""
+    for other, text in CHECKED.items():
+        write(tmp_path, other, text)
+    templates.check(name, ["title"])
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("wrong.j2", r"wrong\.j2 asks for 'titel'"),
+        ("wrong-child.j2", r"the template wrong\.j2 asks for 'titel'"),
+        ("malformed.j2", r"malformed\.j2, line 2"),
+        ("lost.j2", r"no template 'nowhere\.j2'"),
+        ("none.j2", r"no template 'none\.j2'"),
+    ],
+)
+def test_check_of_what_cannot_be_rendered(tmp_path: Path, templates: Templates, name: str, problem: str) -> None:
+    """A mistake that would end a release at its card is told from the template's text."""
+    for other, text in CHECKED.items():
+        write(tmp_path, other, text)
+    with pytest.raises(ReleaseError, match=problem):
+        templates.check(name, ["title"])
+
+
+def test_templates_of_formats(tmp_path: Path) -> None:
+    """A format's own folder is called by its name, after the project's and before tagship's."""
+    brought = tmp_path / "package"
+    brought.mkdir()
+    (brought / "card.md.j2").write_text("theirs")
+    (brought / "usage.py.j2").write_text("theirs too")
+    templates = Templates(tmp_path, {"lora": brought})
+    assert [templates.render(f"lora/{name}") for name in ("card.md.j2", "usage.py.j2")] == ["theirs", "theirs too"]
+    write(tmp_path, "lora/card.md.j2", "ours")
+    assert Templates(tmp_path, {"lora": brought}).render("lora/card.md.j2") == "ours"
+
+
 def test_filters(tmp_path: Path, templates: Templates) -> None:
     """Templates have filters for sizes, for cells of tables and for quoted text."""
     write(tmp_path, "x.j2", "{{ size | human_size }} | {{ text | plain }} | {{ text | quoted }}")

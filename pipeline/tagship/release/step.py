@@ -83,7 +83,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class WorkDone:
     """What came of a piece of work, and in how many seconds."""
 
     results: tuple[object, ...]
@@ -100,7 +100,7 @@ def groups_of(step: Step, plan: Plan) -> list[tuple[Target, ...]]:
     return [tuple(targets) for targets in by_format.values()]
 
 
-def do(work: Work, tools: Tools) -> Made:
+def do(work: Work, tools: Tools) -> WorkDone:
     """Do a piece of work in this process. Raises what the step raises."""
     began = monotonic()
     results: list[object] = []
@@ -109,4 +109,4 @@ def do(work: Work, tools: Tools) -> Made:
             results += work.step.each(work.plan, target, work.done, tools)
     if work.step.together:
         results += work.step.together(work.plan, work.targets, work.done, tools)
-    return Made(results=tuple(results), seconds=monotonic() - began)
+    return WorkDone(results=tuple(results), seconds=monotonic() - began)

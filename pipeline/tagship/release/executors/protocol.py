@@ -7,12 +7,12 @@ returned, which each of them carries.
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from tagship.release.step import Made, Tools, Work
+from tagship.release.step import Tools, Work, WorkDone
 
 
 class Executor(Protocol):
     """Does the work that a step has on targets."""
 
-    def run(self, works: Iterable[Work], tools: Tools) -> Iterator[Made]:
+    def run(self, works: Iterable[Work], tools: Tools) -> Iterator[WorkDone]:
         """Do pieces of work; gives what came of each, in their order. `tools` are this process's: what is done
         elsewhere opens its own (`open_tools`). Raises ReleaseError as the step does; nothing is begun after that."""
