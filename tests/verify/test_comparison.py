@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tagship.system.errors import ReleaseError
-from tagship.verify.comparison import TIE, Evidence, compare, kl_divergence
+from tagship.verify.comparison import TIE, compare, kl_divergence
+from tagship.verify.evidence import Evidence
 from tagship.verify.questions import Answer, Limits
 
 EXACT = Limits(kl=0.01, same_tokens=True)

@@ -11,7 +11,7 @@ from tagship.formats.protocol import Footprint
 from tagship.hub.publish import Upload
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
-from tagship.verify.comparison import Evidence
+from tagship.verify.evidence import Evidence
 from tagship.verify.questions import Answers, Questions
 
 T = TypeVar("T")

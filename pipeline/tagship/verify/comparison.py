@@ -1,32 +1,16 @@
-"""Does an export answer like base + adapter? The comparison, and the evidence it leaves."""
+"""Does an export answer like base + adapter?"""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tagship.system.errors import ReleaseError
+from tagship.verify.evidence import Evidence
 from tagship.verify.questions import Answer, Answers, Limits
 
 # Two tokens whose log-probabilities differ by less than this are a tie: rounding the merged
 # weights to the base's 16 bits, which every merge does, may decide it either way.
 TIE = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What a comparison showed: `kl` is the mean over all `tokens` of the answers, in nats."""
-
-    prompts: int
-    tokens: int
-    same: int
-    kl: float
-    limits: Limits
-
-    @property
-    def summary(self) -> str:
-        equal = f"{self.same} of {self.prompts} greedy answers equal"
-        return f"{equal}, mean KL {self.kl:.2g} nats over {self.tokens} tokens (limit {self.limits.kl:g})"
 
 
 def compare(reference: Answers, answers: Answers, limits: Limits, what: str) -> Evidence:
