@@ -8,6 +8,7 @@ Another repository gets them with a tasks.py of its own:
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from invoke import Collection, Context, task
@@ -41,7 +42,7 @@ def export(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.export(session)
 
 
-@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
+@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON, of_formats=True)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
     from tagship.cli import releases
@@ -50,7 +51,7 @@ def verify(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.VERIFY_ONLY)
 
 
-@verb("tag", "run", "format", "quant", "at", "path", *COMMON)
+@verb("tag", "run", "format", "quant", "at", "path", *COMMON, of_formats=True)
 def package(session: Any, path: str | None, **given: Any) -> Any:
     """Make the reproducible archive of an export."""
     from tagship.cli import releases
@@ -59,7 +60,7 @@ def package(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.PACKAGE_ONLY)
 
 
-@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON)
+@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON, of_formats=True)
 def card(session: Any, path: str | None, **given: Any) -> Any:
     """Render the model card of an export."""
     from tagship.cli import releases
@@ -68,7 +69,7 @@ def card(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.CARD_ONLY)
 
 
-@verb(*RELEASING, "path", "repo-name", "private")
+@verb(*RELEASING, "path", "repo-name", "private", of_formats=True)
 def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     """Verify an export and upload it."""
     from tagship.cli import releases
@@ -185,13 +186,13 @@ def test(context: Context, quick: bool = False, coverage: bool = False) -> None:
 @task(name="lint-code")
 def lint_code(context: Context) -> None:
     """Check this repository's style, types, imports and workflows."""
-    run = f"{sys.executable} -m"
+    run, tools = f"{sys.executable} -m", Path(sys.executable).parent
     context.run(f"{run} ruff check .")
     context.run(f"{run} ruff format --check .")
     context.run(f"{run} mypy")
-    context.run("lint-imports")
+    context.run(f"{tools}/lint-imports")
     context.run(f"{run} deptry .")
-    context.run("zizmor --offline --quiet .github")
+    context.run(f"{tools}/zizmor --offline --quiet .github")
 
 
 @task(help={"name": "startup, tags, export or package; default: all"})

@@ -135,6 +135,7 @@ def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     def install(module: str, text: str, groups: Mapping[str, str]) -> None:
         described = site / f"{module}-1.0.dist-info"
+        shutil.rmtree(described, ignore_errors=True)
         described.mkdir(parents=True)
         (site / f"{module}.py").write_text(text, encoding="utf-8")
         (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")

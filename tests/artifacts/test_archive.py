@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tagship.artifacts.archive import SUMS_FILE, Archive, record_checksum, write_archive
+from tagship.system.errors import ReleaseError
 
 MOMENT = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
 FILES = {
@@ -82,12 +83,14 @@ def test_time_zone_does_not_matter(tree: Path, tmp_path: Path) -> None:
 
 
 WITH_CORES = """
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from tagship.artifacts import archive
 from tagship.artifacts.archive import write_archive
-archive.cores = lambda: int(sys.argv[1])
+from tagship.system.pool import cores
+os.sched_getaffinity = lambda _: set(range(int(sys.argv[1])))
+assert cores() == int(sys.argv[1])
 print(write_archive(Path(sys.argv[2]), Path(sys.argv[3]), datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)).sha256)
 """
 
@@ -236,3 +239,45 @@ def test_lines_by_other_hands(tmp_path: Path) -> None:
     )
     record_checksum(archive)
     assert sums(tmp_path) == [f"{'1' * 64}  by-hand.bin", f"{archive.sha256}  model.tar.gz"]
+
+
+# What cannot be packed
+
+
+def test_file_that_becomes_shorter(tmp_path: Path) -> None:
+    """A file that is cut off while it is packed ends the archive, and nothing of it is left."""
+    folder = write_tree(tmp_path / "model", ["config.json"])
+    (folder / "weights").write_bytes(bytes(5 << 20))
+
+    def cut(done: int) -> None:
+        if done > len(FILES["config.json"]):
+            os.truncate(folder / "weights", 1 << 20)
+
+    with pytest.raises(ReleaseError, match="weights became shorter while it was packed"):
+        write_archive(folder, tmp_path / "dist" / "1.tar.gz", MOMENT, cut)
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_archive_that_cannot_be_written(tmp_path: Path, tree: Path) -> None:
+    """What the system says is told, with the folder that was to be packed."""
+    (tmp_path / "dist").write_text("a file")
+    with pytest.raises(ReleaseError, match=r"model-v1 could not be packed into .*1\.tar\.gz: .*File exists"):
+        write_archive(tree, tmp_path / "dist" / "1.tar.gz", MOMENT)
+
+
+RECORD = """
+import sys
+from pathlib import Path
+from tagship.artifacts.archive import Archive, record_checksum
+for number in range(30):
+    path = Path(sys.argv[1], f"{sys.argv[2]}-{number}.tar.gz")
+    path.touch()
+    record_checksum(Archive(path=path, size=0, sha256="0" * 64))
+"""
+
+
+def test_several_processes_at_a_time(tmp_path: Path) -> None:
+    """No line of SHA256SUMS is lost where several processes pack into one folder."""
+    processes = [subprocess.Popen([sys.executable, "-c", RECORD, tmp_path, name]) for name in ("a", "b", "c")]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len((tmp_path / SUMS_FILE).read_text().splitlines()) == 90

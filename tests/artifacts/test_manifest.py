@@ -17,6 +17,7 @@ from tagship.artifacts.manifest import (
     check_files,
     file_entry,
     list_files,
+    manifests_below,
     read_manifest,
     tool_version,
     with_file,
@@ -96,6 +97,18 @@ def test_moment_keeps_its_zone(folder: Path) -> None:
     moment = datetime(2025, 9, 15, 14, 40, 51, tzinfo=timezone(timedelta(hours=2)))
     write_manifest(folder, replace(make(folder), exported=moment))
     assert read_manifest(folder).exported == datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
+
+
+def test_damaged_folders_say_nothing(folder: Path, tmp_path: Path) -> None:
+    """What the exports in a folder say of themselves; whatever else lies beside them is passed over."""
+    write_manifest(folder, make(folder))
+    damaged = ("{}", "[" * 100_000, (folder / MANIFEST_FILE).read_text().replace("+00:00", ""), "not json", "\x00")
+    for number, text in enumerate(damaged):
+        (folder.parent / f"damaged-{number}").mkdir()
+        (folder.parent / f"damaged-{number}" / MANIFEST_FILE).write_text(text)
+    (folder.parent / "no file" / MANIFEST_FILE).mkdir(parents=True)
+    assert manifests_below(folder.parent) == [make(folder)]
+    assert manifests_below(folder / "nowhere") == []
 
 
 def test_files_are_listed_in_order(folder: Path) -> None:

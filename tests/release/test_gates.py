@@ -192,10 +192,10 @@ def test_format_without_a_card(project: GitFolder, foreign: Target) -> None:
     """A format whose package brings no template for its card is refused, until the project has one."""
     with pytest.raises(ReleaseError, match=r"there is no template 'elsewhere/card\.md\.j2'"):
         check_formats([foreign], Templates(project.folder))
-    project.write("templates/elsewhere/card.md.j2", '{% extends "card.md.j2" %}')
+    project.write("templates/elsewhere/card.md.j2", '{% extends "cards/base.md.j2" %}')
     check_formats([foreign], Templates(project.folder))
     project.write(
-        "templates/elsewhere/card.md.j2", '{% extends "card.md.j2" %}{% block intro %}{{ titel }}{% endblock %}'
+        "templates/elsewhere/card.md.j2", '{% extends "cards/base.md.j2" %}{% block intro %}{{ titel }}{% endblock %}'
     )
     with pytest.raises(ReleaseError, match=r"the template elsewhere/card\.md\.j2 asks for 'titel'") as caught:
         check_formats([foreign], Templates(project.folder))

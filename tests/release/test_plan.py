@@ -391,6 +391,15 @@ def test_formats(plan: MakePlan) -> None:
     assert [target.name for target in made.targets] == ["lora", "vllm"]
 
 
+def test_option_of_a_format_that_is_not_released(project: GitFolder, plan: MakePlan) -> None:
+    """An option that belongs to a format is refused where the policy does not have it, and checked where it does."""
+    with pytest.raises(UsageError, match=r"there is no importance matrix .*none\.dat"):
+        plan(of_formats={"imatrix": "none.dat"})
+    project.write("release.toml", POLICY.replace("[formats.ollama]\n", ""))
+    with pytest.raises(UsageError, match="--imatrix is of the format ollama, which release.toml does not release"):
+        plan(of_formats={"imatrix": "none.dat"})
+
+
 def test_unknown_format(plan: MakePlan) -> None:
     """A format that the policy has not is a mistake in the options, with a hint."""
     with pytest.raises(UsageError, match="unknown format 'olama': did you mean 'ollama'"):

@@ -100,21 +100,36 @@ CHECKED = {
     "child.j2": '{% extends "good.j2" %}{% block a %}{{ super() }}{{ self.a() }}{% endblock %}',
     "set.j2": '{% extends "good.j2" %}{% set z = 2 %}{% block a %}{{ z }}{% endblock %}',
     "macros.j2": '{% import "child.j2" as m %}{% from "child.j2" import n as o %}{% macro p(q) %}{{ q }}{% endmacro %}'
-    "{{ m }}{{ o }}{{ p(1) }}",
-    "optional.j2": "{% if colour is defined %}{{ colour }}{% endif %}{{ size | default(1) }}",
+    "{{ m }}{{ o }}{{ p(1) }}{{ range(3) }}",
+    "optional.j2": "{% if colour is defined %}{{ colour }}{% endif %}{{ size | default(1) }}{{ title or colour }}",
+    "includes.j2": '{% include "none.j2" ignore missing %}{% include ["none.j2", "good.j2"] %}'
+    '{% if false %}{% include "none.j2" %}{{ colour }}{% endif %}{{ colour if false else 1 }}'
+    '{% with a = 1 %}{% include "row.j2" %}{{ a }}{% endwith %}',
+    "row.j2": "{{ a }}",
+    "overrides.j2": '{% extends "block.j2" %}{% block a %}{{ title }}{% endblock %}{{ colour }}',
+    "block.j2": "{% block a %}{{ titel }}{% endblock %}",
     "wrong.j2": "{{ titel }}",
     "wrong-child.j2": '{% extends "wrong.j2" %}',
     "malformed.j2": "one\n{% if %}",
-    "lost.j2": '{% include "nowhere.j2" %}',
+    "malformed-child.j2": '{% extends "malformed.j2" %}',
+    "lost.j2": '{% extends "nowhere.j2" %}',
+    "itself.j2": '{% extends "itself.j2" %}',
 }
 
 
-@pytest.mark.parametrize("name", ["good.j2", "child.j2", "set.j2", "macros.j2", "optional.j2"])
-def test_check_of_what_can_be_rendered(tmp_path: Path, templates: Templates, name: str) -> None:
+@pytest.fixture
+def checked(tmp_path: Path, templates: Templates) -> Templates:
+    for name, text in CHECKED.items():
+        write(tmp_path, name, text)
+    return templates
+
+
+@pytest.mark.parametrize(
+    "name", ["good.j2", "child.j2", "set.j2", "macros.j2", "optional.j2", "includes.j2", "overrides.j2"]
+)
+def test_check_of_what_may_be_rendered(checked: Templates, name: str) -> None:
     """Whatever a template sets, imports, defines or may do without need not be given."""
-    for other, text in CHECKED.items():
-        write(tmp_path, other, text)
-    templates.check(name, ["title"])
+    checked.check(name, ["title"])
 
 
 @pytest.mark.parametrize(
@@ -122,17 +137,32 @@ def test_check_of_what_can_be_rendered(tmp_path: Path, templates: Templates, nam
     [
         ("wrong.j2", r"wrong\.j2 asks for 'titel'"),
         ("wrong-child.j2", r"the template wrong\.j2 asks for 'titel'"),
+        ("block.j2", r"block\.j2 asks for 'titel'"),
         ("malformed.j2", r"malformed\.j2, line 2"),
+        ("malformed-child.j2", r"malformed\.j2, line 2"),
         ("lost.j2", r"no template 'nowhere\.j2'"),
         ("none.j2", r"no template 'none\.j2'"),
+        ("itself.j2", r"itself\.j2 extends itself"),
     ],
 )
-def test_check_of_what_cannot_be_rendered(tmp_path: Path, templates: Templates, name: str, problem: str) -> None:
+def test_check_of_what_cannot_be_rendered(checked: Templates, name: str, problem: str) -> None:
     """A mistake that would end a release at its card is told from the template's text."""
-    for other, text in CHECKED.items():
-        write(tmp_path, other, text)
     with pytest.raises(ReleaseError, match=problem):
-        templates.check(name, ["title"])
+        checked.check(name, ["title"])
+
+
+def test_extending_what_is_replaced(tmp_path: Path, templates: Templates) -> None:
+    """A project's template can extend the one that it replaces."""
+    write(tmp_path, "lora/usage.py.j2", '{% extends "tagship/lora/usage.py.j2" %}')
+    assert templates.render("lora/usage.py.j2", repo_id="acme/model").startswith("from peft import")
+    templates.check("lora/usage.py.j2", ["repo_id"])
+
+
+def test_expression_that_cannot_be_computed(tmp_path: Path, templates: Templates) -> None:
+    """Whatever an expression raises is told with the template's name."""
+    write(tmp_path, "x.j2", "{{ title + 1 }}")
+    with pytest.raises(ReleaseError, match=r"the template x\.j2 cannot be rendered: TypeError"):
+        templates.render("x.j2", title="a")
 
 
 def test_templates_of_formats(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.processes import Runtimes
 from tagship.verify.runtimes.protocol import Subject
@@ -42,6 +42,15 @@ def test_runtime_of_another_package(install_package: InstallPackage) -> None:
     assert {answer.text for answer in answers} == {repr(subject)}
 
 
+def test_wrong_number_of_answers(install_package: InstallPackage) -> None:
+    """A runtime that leaves a prompt out is told."""
+    short = ECHO.replace("zip(questions.prompts", "zip(questions.prompts[:1]")
+    install_package("echo_runtime", short, {"tagship.runtimes": "echo = echo_runtime:RUNTIME"})
+    questions = Questions(prompts=("one", "two"), max_tokens=7, forced=((1,), (2,)))
+    with Runtimes() as runtimes, pytest.raises(ToolError, match="it gave 1 answers to 2 prompts"):
+        runtimes.answers("echo", Subject(what="it", model=Path("a")), questions)
+
+
 def test_unknown_runtime() -> None:
     """A runtime that nothing brings is refused, with those that are there."""
     with pytest.raises(ReleaseError, match=r"there is no runtime 'none' .* llama_cpp, transformers"):
@@ -49,9 +58,10 @@ def test_unknown_runtime() -> None:
 
 
 def test_reference(install_package: InstallPackage) -> None:
-    """Base + adapter are run by a runtime that takes adapters, whatever else is installed."""
-    install_package("echo_runtime", ECHO, {"tagship.runtimes": "echo = echo_runtime:RUNTIME"})
-    assert reference_runtime().runs_adapters
+    """Base + adapter are run by tagship's own runtime that takes adapters, whatever else is installed."""
+    adapts = ECHO.replace('name = "echo"', 'name = "aaa"\n    runs_adapters = True')
+    install_package("echo_runtime", adapts, {"tagship.runtimes": "aaa = echo_runtime:RUNTIME"})
+    assert find_runtime("aaa").runs_adapters
     assert reference_runtime().name == "transformers"
 
 
@@ -66,6 +76,7 @@ def test_reference(install_package: InstallPackage) -> None:
             "cannot be loaded: TypeError.*answer",
         ),
         (ECHO.replace('"echo"', '"other"'), "calls itself 'other'"),
+        (ECHO.replace("memory = 0", ""), "lacks memory"),
     ],
 )
 def test_broken_package(install_package: InstallPackage, text: str, problem: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from tagship.system.errors import ReleaseError
-from tagship.system.files import files_below, new_file, write_text
+from tagship.system.files import files_below, locked, new_file, write_text
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance, silent
 
@@ -44,13 +44,17 @@ class Archive:
 def write_archive(folder: Path, target: Path, moment: datetime, advance: Advance = silent) -> Archive:
     """Pack a folder, its files below one top folder named as it is; `moment` is their time.
 
-    `advance` counts bytes of the files. The archive appears under its name when it is whole.
+    `advance` counts bytes of the files. The archive appears under its name when it is whole. Raises ReleaseError when
+    a file cannot be read, or the archive not be written.
     """
     digest, size = hashlib.sha256(), 0
-    with new_file(target) as partial, partial.open("wb") as file:
-        for part in _gzip(_tar(folder, int(moment.timestamp()), advance)):
-            digest.update(part)
-            size += file.write(part)
+    try:
+        with new_file(target) as partial, partial.open("wb") as file:
+            for part in _gzip(_tar(folder, int(moment.timestamp()), advance)):
+                digest.update(part)
+                size += file.write(part)
+    except OSError as error:
+        raise ReleaseError(f"{folder} could not be packed into {target}: {error}") from error
     return Archive(path=target, size=size, sha256=digest.hexdigest())
 
 
@@ -60,8 +64,9 @@ def record_checksum(archive: Archive) -> Path:
     Lines of archives that are gone are dropped. Returns the path of SHA256SUMS.
     """
     folder = archive.path.parent
-    sums = {name: digest for name, digest in read_checksums(folder).items() if (folder / name).is_file()}
-    return write_checksums(folder, sums | {archive.path.name: archive.sha256})
+    with locked(folder):  # several processes may pack at a time
+        sums = {name: digest for name, digest in read_checksums(folder).items() if (folder / name).is_file()}
+        return write_checksums(folder, sums | {archive.path.name: archive.sha256})
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

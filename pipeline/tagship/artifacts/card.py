@@ -1,13 +1,13 @@
 """A model card: front matter, and a body from `templates/<format>/card.md.j2`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
 from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import CARD_FILE, FileEntry, Manifest
-from tagship.formats.protocol import ExportJob, ExportPolicy, Format, Usage
+from tagship.formats.protocol import ExportJob, Format, Usage
 from tagship.policy.config import Config
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.templating import Templates
@@ -18,8 +18,8 @@ from tagship.weights.adapter_config import AdapterConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardContext:
     """What a card's template is given: the export's names, what it was made from and by what policy, how it is used
-    and how near its answers have to be. `recorded` is what the trainer recorded, `notes` are the version's, `prompts`
-    is how many are asked."""
+    and how near its answers have to be. `policy` is what `[export]` says, with the format's own `settings` where those
+    have names; `recorded` is what the trainer recorded, `notes` are the version's, `prompts` is how many are asked."""
 
     title: str
     namespace: str
@@ -29,7 +29,7 @@ class CardContext:
     recorded: Mapping[str, str]
     usages: tuple[Usage, ...]
     files: tuple[FileEntry, ...]
-    policy: ExportPolicy
+    policy: Mapping[str, Any]
     settings: Any
     limits: Limits
     notes: str | None
@@ -58,7 +58,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         recorded=flatten(job.run.recorded),
         usages=form.usages(job, [entry.path for entry in manifest.files]),
         files=tuple(entry for entry in manifest.files if entry.path != CARD_FILE),
-        policy=job.policy,
+        policy=_named(job.policy) | _named(job.settings),
         settings=job.settings,
         limits=form.limits(job.variant, config.verify.kl),
         notes=notes,
@@ -82,6 +82,10 @@ def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value is not None:
             rows[prefix + key] = str(value)
     return rows
+
+
+def _named(settings: Any) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(settings)} if is_dataclass(settings) else {}
 
 
 def _template(form: Format) -> str:

@@ -97,14 +97,18 @@ def read_manifest(folder: Path) -> Manifest:
         if document.pop("schema") != _SCHEMA:
             raise ReleaseError(f"{path} is of a newer tagship", remedy="pip install --upgrade tagship")
         document["exported"] = datetime.fromisoformat(document["exported"])
+        if document["exported"].tzinfo is None:
+            raise ValueError("exported has no time zone")
         document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
         return Manifest(**document)
     except FileNotFoundError:
         raise ReleaseError(
             f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{path} is malformed: {error!r}", remedy="export again") from None
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
 
 
 def manifests_below(folder: Path) -> list[Manifest]:

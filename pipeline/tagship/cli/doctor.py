@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from tagship.cli.options import unusable_options
 from tagship.cli.session import Document, Session
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
 from tagship.hub.access import check_access
@@ -103,6 +104,8 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     if not plans:
         return
     plan = plans[0]
+    yield _tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
+    yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
     yield _tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")

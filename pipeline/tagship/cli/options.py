@@ -1,13 +1,15 @@
 """What the command line says beyond release.toml. Cheap to import: `invoke --list` needs the table."""
 
+import re
 from collections.abc import Mapping
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
-from tagship.formats.options import GROUP, FormatOption
+from tagship.formats.options import GROUP, find_option
 from tagship.naming.clock import parse_moment
 from tagship.release.options import Options
-from tagship.system.entry_points import names_of, value_of
+from tagship.system.entry_points import found, names_of, package_of
 from tagship.system.errors import ReleaseError
 
 # What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
@@ -44,6 +46,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "port": (8765, "the port on 127.0.0.1"),
     "root": (None, "the folder that holds the repositories"),
 }
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.
 _PLANNED = {
     "tag": "tag",
@@ -58,20 +61,32 @@ _PLANNED = {
 
 
 def format_options() -> dict[str, tuple[Any, str]]:
-    """The options that belong to formats, as OPTIONS has its own, which go before one of the same name."""
-    return {name: (None, _help(name)) for name in _format_option_names()}
+    """The options that belong to formats, as OPTIONS has its own. One whose name cannot be an option's, or is taken, is
+    left out, and told by `unusable_options`."""
+    return {name: (None, _help(name)) for name in names_of(GROUP) if _is_free(name)}
 
 
-def _format_option_names() -> list[str]:
-    return [name for name in names_of(GROUP) if name not in OPTIONS]
+def unusable_options() -> list[str]:
+    """What of other packages' options has a name that cannot be one."""
+    return [
+        f"the option {name!r} of the package {package_of(point)} is left out: its name is taken or is none"
+        for name in names_of(GROUP)
+        if not _is_free(name)
+        for point in found(GROUP)[name]
+    ]
+
+
+def _is_free(name: str) -> bool:
+    key = name.replace("-", "_")
+    taken = {"context", "session", "self", *(known.replace("-", "_") for known in OPTIONS)}
+    return bool(_OPTION_NAME.fullmatch(name)) and key not in taken and not iskeyword(key)
 
 
 def _help(name: str) -> str:
     try:
-        option: FormatOption = value_of(GROUP, name, FormatOption)
+        return find_option(name).help
     except ReleaseError as error:  # of another package: no reason for all other tasks not to run
         return str(error)
-    return option.help
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
@@ -87,6 +102,6 @@ def read_options(given: Mapping[str, Any]) -> Options:
     if given.get("output"):
         values["output"] = Path(given["output"]).absolute()
     values["of_formats"] = {
-        name: given[key] for name in _format_option_names() if given.get(key := name.replace("-", "_")) is not None
+        name: value for name in names_of(GROUP) if _is_free(name) and (value := given.get(name.replace("-", "_")))
     }
     return Options(**values)

@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def collection() -> Collection:
-    """All tasks, as tagship's tasks.py has them: what another repository's `namespace` is, or has in it."""
+    """All tasks, as tagship's tasks.py has them: another repository's `namespace`, to which it may add its own."""
     path = _INSTALLED if _INSTALLED.is_file() else _REPOSITORY
     spec = importlib.util.spec_from_file_location("tagship_tasks", path)
     assert spec is not None and spec.loader is not None

@@ -6,11 +6,21 @@ whenever tasks are listed: what it loads must import nothing heavy.
 
 from dataclasses import dataclass
 
+from tagship.system.entry_points import value_of
+
 GROUP = "tagship.options"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatOption:
-    """An option with a value, which every task that plans exports takes: `help` is what `--help` says of it."""
+    """An option with a value, which every task that works on exports takes: `help` is what `--help` says of it,
+    `format` the name of the format that it belongs to."""
 
     help: str
+    format: str
+
+
+def find_option(name: str) -> FormatOption:
+    """The option of that name, which is one of the group. Raises ReleaseError for what another package broke."""
+    option: FormatOption = value_of(GROUP, name, FormatOption)
+    return option

@@ -1,7 +1,7 @@
 """Formats by name. Packages add their own through the entry point group `tagship.formats`."""
 
 from tagship.formats.protocol import Format
-from tagship.system.entry_points import names_of, value_of
+from tagship.system.entry_points import names_of, own_names, value_of
 from tagship.system.errors import UsageError
 from tagship.system.toml_reader import hint
 
@@ -13,9 +13,14 @@ def format_names() -> tuple[str, ...]:
     return names_of(GROUP)
 
 
+def shipped_names() -> tuple[str, ...]:
+    """The names of the formats that tagship itself brings."""
+    return own_names(GROUP)
+
+
 def find_format(name: str) -> Format:
     """The format of that name. Raises UsageError when there is none, or what is installed as it is none."""
     if name not in format_names():
         raise UsageError(f"unknown format {name!r}{hint(name, format_names())}")
-    found: Format = value_of(GROUP, name, Format)
+    found: Format = value_of(GROUP, name, Format, ("name", "card", "runtime"))
     return found

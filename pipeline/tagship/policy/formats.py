@@ -53,9 +53,10 @@ def read_formats(reader: Reader, naming: NamingPolicy, export: Reader) -> tuple[
         table.close()
     if not tables.keys():
         reader.note("formats", f"is missing: add [formats.X] for each format to release ({', '.join(known)})")
-    if export.unasked():  # perhaps of a format that this policy does not release
-        for name in set(known) - set(tables.keys()):
-            registry.find_format(name).configure(Reader({}, f"formats.{name}", []), export)
+    if export.unasked():  # perhaps of one of tagship's own formats that this policy does not release
+        for name in registry.shipped_names():
+            if not tables.has(name):
+                registry.find_format(name).configure(Reader({}, f"formats.{name}", []), export)
     return tuple(policies)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tagship.formats.options import find_option
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
@@ -92,6 +93,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     Raises UsageError for mistakes in the options, ReleaseError when there is nothing to release
     or a name cannot be made.
     """
+    _check_options(config, options)
     config = replace(config, formats=tuple(policy.with_options(options.of_formats) for policy in config.formats))
     commit = repository.head()
     tag, version_tag, passed_over = _choose_tag(config, options, repository, commit)
@@ -120,6 +122,16 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
     )
+
+
+def _check_options(config: Config, options: Options) -> None:
+    for name in options.of_formats:
+        form = find_option(name).format
+        if form not in [policy.name for policy in config.formats]:
+            raise UsageError(
+                f"--{name} is of the format {form}, which {config.file.name} does not release",
+                remedy=f"add [formats.{form}] to it, or leave --{name} out",
+            )
 
 
 def _values(run: Run, version_tag: VersionTag | None, moment: datetime) -> dict[str, FieldValue | None]:

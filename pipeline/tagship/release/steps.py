@@ -47,7 +47,8 @@ from tagship.verify.runtimes.registry import reference_runtime
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
-    gates.check_formats(plan.targets, tools.templates)
+    if verifies:  # and describes
+        gates.check_formats(plan.targets, tools.templates)
     gates.check_modules(plan.targets, verifies=verifies)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)

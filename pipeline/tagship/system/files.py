@@ -69,7 +69,7 @@ def _filling(partial: Path, target: Path) -> Iterator[None]:
     partial.mkdir(exist_ok=True)
     with ExitStack() as lock:
         try:
-            lock.enter_context(_locked(partial))
+            lock.enter_context(locked(partial, wait=False))
         except (BlockingIOError, FileNotFoundError):
             raise busy from None
         if not partial.exists():  # whoever held the lock has given it its final name
@@ -78,14 +78,14 @@ def _filling(partial: Path, target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a folder's lock; the kernel lets go of it however this process ends.
 
-    Raises BlockingIOError when another process holds it.
+    Without `wait`, raises BlockingIOError when another process holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)
@@ -94,7 +94,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _remove_unless_locked(path: Path) -> None:
     try:
         if path.is_dir():
-            with _locked(path):
+            with locked(path, wait=False):
                 shutil.rmtree(path)
     except (BlockingIOError, FileNotFoundError):
         return  # another process is at work on it, or has just finished

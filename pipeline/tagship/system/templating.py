@@ -3,17 +3,21 @@
 import html
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 from tagship.system.errors import ReleaseError
 
+# Before the name of a template, what it is without the project's own.
+_REPLACED = "tagship"
+# Tests and filters of Jinja that take a variable which is not there.
+_DO_WITHOUT = ("defined", "undefined", "default", "d")
 _REPOSITORY = Path(__file__).parents[3] / "templates"
 _INSTALLED = Path(__file__).parents[1] / "_shipped" / "templates"
 
@@ -27,20 +31,18 @@ class Templates:
     """Renders templates by name; a variable that a template asks for and nobody gave is an error.
 
     A project's own `templates/` come first, then the folders that formats bring, whose files are called `FORMAT/…`,
-    then those that tagship ships.
+    then those that tagship ships. What a project replaces is still there as `tagship/NAME`, so that it can be extended.
     """
 
     def __init__(self, project: Path, of_formats: Mapping[str, Path] = MappingProxyType({})) -> None:
         own = jinja2.FileSystemLoader(project / "templates")
-        today = jinja2.ChoiceLoader(
-            [
-                own,
-                _Renamed(own, _former_name),
-                jinja2.PrefixLoader({name: jinja2.FileSystemLoader(folder) for name, folder in of_formats.items()}),
-                jinja2.FileSystemLoader(shipped_folder()),
-            ]
+        brought = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(folder) for name, folder in of_formats.items()})
+        shipped = jinja2.FileSystemLoader(shipped_folder())
+        replaced = jinja2.ChoiceLoader([brought, shipped])
+        today = jinja2.ChoiceLoader([own, _Renamed(own, _former_name), replaced])
+        self._loader = jinja2.ChoiceLoader(
+            [today, _Renamed(today, _name_today), jinja2.PrefixLoader({_REPLACED: replaced})]
         )
-        self._loader = jinja2.ChoiceLoader([today, _Renamed(today, _name_today)])
         self._environment = jinja2.Environment(
             loader=self._loader,
             undefined=jinja2.StrictUndefined,
@@ -64,21 +66,31 @@ class Templates:
             return self._environment.get_template(name).render(values)
 
     def check(self, name: str, given: Collection[str]) -> None:
-        """Raise ReleaseError, as `render` would hours later, for a template that is not there or is malformed, or that
-        asks for a variable which is not among those given. Templates that it extends or includes are looked at, too."""
-        asked: dict[str, str] = {}
-        known = set(given)
-        waiting, seen = [name], set[str]()
-        while waiting:
-            if (part := waiting.pop()) in seen:
-                continue
-            seen.add(part)
+        """Raise ReleaseError for what is sure to end `render`, hours later: a template, or one that it extends, that is
+        not there, is malformed or extends itself; a variable that is asked for in any case, and is not given."""
+        known, asked, overridden = set(given), dict[str, str](), set[str]()
+        part, seen = name, list[str]()
+        while part:
+            if part in seen:
+                raise ReleaseError(
+                    f"the template {name} extends itself",
+                    remedy=f'the one that it replaces is {{% extends "{_REPLACED}/{part}" %}}',
+                )
+            seen.append(part)
             with _told(part):
                 tree = self._environment.parse(self._loader.get_source(self._environment, part)[0])
                 self._environment.get_template(part)
-            waiting += filter(None, meta.find_referenced_templates(tree))
-            asked |= dict.fromkeys(meta.find_undeclared_variables(tree), part)
-            known |= _made_here(tree)
+            known |= {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+            known |= {node.target for node in tree.find_all(nodes.Import)} | set(_imported(tree))
+            known |= {node.name for node in tree.find_all(nodes.Macro)} | {"self", "super", *self._environment.globals}
+            extends = next(tree.find_all(nodes.Extends), None)
+            # What a template that extends another one says outside of blocks is not rendered.
+            said = tree.body if extends is None else list(tree.find_all(nodes.Block))
+            for used in _used(said, overridden):
+                asked.setdefault(used, part)
+            overridden |= {block.name for block in tree.find_all(nodes.Block)}
+            parent = extends.template if extends else None
+            part = parent.value if isinstance(parent, nodes.Const) and isinstance(parent.value, str) else ""
         if wrong := sorted(asked.keys() - known):
             raise ReleaseError(
                 f"the template {asked[wrong[0]]} asks for {wrong[0]!r}, which it is not given",
@@ -103,25 +115,42 @@ class _Renamed(jinja2.BaseLoader):
 def _former_name(name: str) -> str | None:
     """Where a project may have its own card since version 0.1."""
     folder, _, file = name.rpartition("/")
-    return f"cards/{folder or 'base'}.md.j2" if file == "card.md.j2" else None
+    return f"cards/{folder}.md.j2" if folder and file == "card.md.j2" else None
 
 
 def _name_today(former: str) -> str | None:
     """What a template of a project, that was made for version 0.1, means by a card's name."""
     found = re.fullmatch(r"cards/([^/]+)\.md\.j2", former)
-    return found and ("card.md.j2" if found[1] == "base" else f"{found[1]}/card.md.j2")
+    return f"{found[1]}/card.md.j2" if found else None
 
 
-def _made_here(tree: nodes.Template) -> set[str]:
-    """The names that a template sets, imports or defines itself, and those that it may do without."""
-    names = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
-    names |= {node.name for node in tree.find_all(nodes.Macro)} | {node.target for node in tree.find_all(nodes.Import)}
+def _imported(tree: nodes.Template) -> Iterator[str]:
     for imported in tree.find_all(nodes.FromImport):
-        names |= {name if isinstance(name, str) else name[1] for name in imported.names}
-    for asked in (*tree.find_all(nodes.Test), *tree.find_all(nodes.Filter)):
-        if asked.name in ("defined", "undefined", "default", "d") and isinstance(asked.node, nodes.Name):
-            names.add(asked.node.name)
-    return names
+        yield from (name if isinstance(name, str) else name[1] for name in imported.names)
+
+
+def _used(said: Iterable[nodes.Node], overridden: Collection[str]) -> Iterator[str]:
+    """The variables that a template uses whatever it is given: not inside of a condition or a loop, nor behind an `or`,
+    nor with a test or a filter that does without them."""
+    for node in said:
+        match node:
+            case nodes.Name(ctx="load"):
+                yield node.name
+            case nodes.Block() if node.name in overridden:
+                pass
+            case nodes.If() | nodes.CondExpr() | nodes.And() | nodes.Or():
+                first = node.left if isinstance(node, nodes.And | nodes.Or) else node.test
+                yield from _used([first], overridden)
+            case nodes.For():
+                yield from _used([node.iter], overridden)
+            case nodes.Test() | nodes.Filter() if node.name in _DO_WITHOUT:
+                pass
+            case nodes.Macro() | nodes.CallBlock() | nodes.With():
+                pass
+            case nodes.Include() | nodes.Import() | nodes.FromImport():
+                pass
+            case _:
+                yield from _used(node.iter_child_nodes(), overridden)
 
 
 @contextmanager
@@ -135,6 +164,8 @@ def _told(name: str) -> Iterator[None]:
     except jinja2.TemplateError as error:
         line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise ReleaseError(f"the template {name}{line} cannot be rendered: {error}") from None
+    except Exception as error:  # whatever an expression in a project's own template raises
+        raise ReleaseError(f"the template {name} cannot be rendered: {error!r}") from error
 
 
 def _missing(error: jinja2.TemplateNotFound) -> ReleaseError:

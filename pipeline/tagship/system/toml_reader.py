@@ -32,11 +32,12 @@ class Reader:
         return self._typed(key, str, "a string", None)
 
     def path(self, key: str, default: str) -> Path:
-        return self._below(self.text(key, default))
+        # Not resolved: git knows a link in the tree by its own name.
+        return Path(os.path.normpath(self._folder / self.text(key, default)))
 
     def optional_path(self, key: str) -> Path | None:
         text = self.optional_text(key)
-        return self._below(text) if text else None
+        return self._folder / text if text else None
 
     def flag(self, key: str, default: bool) -> bool:
         return self._typed(key, bool, "true or false", default)
@@ -150,10 +151,6 @@ class Reader:
             self.note(key, f"must be {meaning}, not {value!r}")
             return default
         return value
-
-    def _below(self, path: str) -> Path:
-        # Not resolved: git knows a link in the tree by its own name.
-        return Path(os.path.normpath(self._folder / path))
 
     def _dotted(self, key: str) -> str:
         # A key with a dot or a slash in it is quoted, as TOML writes it.

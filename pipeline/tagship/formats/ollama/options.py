@@ -2,4 +2,4 @@
 
 from tagship.formats.options import FormatOption
 
-IMATRIX = FormatOption(help="an importance matrix of llama-imatrix, to quantize by")
+IMATRIX = FormatOption(help="an importance matrix of llama-imatrix, to quantize by", format="ollama")

@@ -59,10 +59,13 @@ class Runtimes:
         find_runtime(runtime).check(subject)
         worker = self._workers.get(runtime) or self._workers.setdefault(runtime, _Worker(runtime))
         try:
-            return worker.ask(subject, questions)
+            answers = worker.ask(subject, questions)
         except ToolError:
             del self._workers[runtime]  # it ended, and the next one asked is new
             raise
+        if len(answers) != len(questions.prompts):
+            raise ToolError(f"{subject.what} gave {len(answers)} answers to {len(questions.prompts)} prompts")
+        return answers
 
 
 class _Worker:

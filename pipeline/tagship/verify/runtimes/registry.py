@@ -1,6 +1,6 @@
 """Runtimes by name. Packages add their own through the entry point group `tagship.runtimes`."""
 
-from tagship.system.entry_points import names_of, value_of
+from tagship.system.entry_points import names_of, own_names, value_of
 from tagship.system.errors import ReleaseError
 from tagship.verify.runtimes.protocol import Runtime
 
@@ -15,13 +15,14 @@ def find_runtime(name: str) -> Runtime:
             f"there is no runtime {name!r} to verify exports with; installed are {', '.join(known)}",
             remedy="install the package that brings it",
         )
-    found: Runtime = value_of(GROUP, name, Runtime)
+    found: Runtime = value_of(GROUP, name, Runtime, ("name", "memory"))
     return found
 
 
 def reference_runtime() -> Runtime:
-    """The runtime that answers for base + adapter: the first, by name, of those that can. Raises ReleaseError."""
-    for name in names_of(GROUP):
+    """The runtime that answers for base + adapter: of those that can, tagship's own, else the first by its name. Raises
+    ReleaseError."""
+    for name in dict.fromkeys((*own_names(GROUP), *names_of(GROUP))):
         if (runtime := find_runtime(name)).runs_adapters:
             return runtime
     raise ReleaseError("no runtime is installed that runs an adapter on its base model", remedy="reinstall tagship")
