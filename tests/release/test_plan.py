@@ -396,7 +396,7 @@ def test_option_of_a_format_that_is_not_released(project: GitFolder, plan: MakeP
     with pytest.raises(UsageError, match=r"there is no importance matrix .*none\.dat"):
         plan(of_formats={"imatrix": "none.dat"})
     project.write("release.toml", POLICY.replace("[formats.ollama]\n", ""))
-    with pytest.raises(UsageError, match="--imatrix is of the format ollama, which release.toml does not release"):
+    with pytest.raises(UsageError, match=r"--imatrix is of the format ollama, which release\.toml does not release"):
         plan(of_formats={"imatrix": "none.dat"})
 
 

@@ -145,15 +145,19 @@ def _compressed(block: tuple[bytes, bytes]) -> tuple[bytes, int, int]:
 
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in blocks of one size, the last one shorter."""
-    waiting = bytearray()
+    """The same bytes in blocks of one size, the last one shorter; each is copied once."""
+    parts: list[memoryview] = []
+    size = 0
     for piece in pieces:
-        waiting += piece
-        while len(waiting) >= _BLOCK:
-            yield bytes(waiting[:_BLOCK])
-            del waiting[:_BLOCK]
-    if waiting:
-        yield bytes(waiting)
+        left = memoryview(piece)
+        while len(left) >= _BLOCK - size:
+            yield b"".join((*parts, left[: _BLOCK - size]))
+            left = left[_BLOCK - size :]
+            parts, size = [], 0
+        parts.append(left)
+        size += len(left)
+    if size:
+        yield b"".join(parts)
 
 
 def _with_windows(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
