@@ -16,6 +16,7 @@ from tagship.release.gates import (
     check_memory,
     check_modules,
     check_tag,
+    check_tasks,
     predicted,
 )
 from tagship.release.options import Options
@@ -26,7 +27,8 @@ from tagship.system.git import Repository
 from tagship.system.machine import free_disk
 from tagship.system.templating import Templates
 
-from tests.conftest import GitFolder, InstallPackage
+from tests import tiny
+from tests.conftest import RUN, GitFolder, InstallPackage
 
 PETABYTE = 10**15
 NOW = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
@@ -62,6 +64,42 @@ def test_what_is_predicted(plan: MakePlan) -> None:
     assert re.fullmatch(r"exporting takes up to 2\.0 GB of memory, of .+B, and \d\.0 GB on the disk, of .+B", said), (
         said
     )
+
+
+# What was trained
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ({"task_type": "SEQ_CLS"}, r"sequence classification or rewards \(SEQ_CLS\)"),
+        ({"task_type": "TOKEN_CLS"}, r"token classification \(TOKEN_CLS\)"),
+        ({"task_type": "FEATURE_EXTRACTION"}, r"embeddings \(FEATURE_EXTRACTION\)"),
+        ({"task_type": None, "auto_mapping": {"base_model_class": "Qwen2Model"}}, "the class Qwen2Model"),
+        ({"auto_mapping": {"base_model_class": "LlamaForSequenceClassification"}}, "the class LlamaForSequence"),
+    ],
+)
+def test_models_that_do_not_write(project: GitFolder, plan: MakePlan, told: dict[str, Any], what: str) -> None:
+    """A classifier, a reward or an embedding model is refused by what it is: as a chat model it would be garbage."""
+    tiny.edit_json(project.folder / "adapters" / RUN / "adapter_config.json", **told)
+    with pytest.raises(ReleaseError, match=f"was trained for {what}"):
+        check_tasks(plan().targets)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"task_type": None},
+        {"task_type": "CAUSAL_LM"},
+        {"auto_mapping": {"base_model_class": "GPT2LMHeadModel"}},
+        {"auto_mapping": {"base_model_class": "Qwen2_5_VLForConditionalGeneration"}},
+    ],
+)
+def test_models_that_write(project: GitFolder, plan: MakePlan, told: dict[str, Any]) -> None:
+    """Models that write text pass, also those that see, and those of which nothing is noted."""
+    tiny.edit_json(project.folder / "adapters" / RUN / "adapter_config.json", **told)
+    check_tasks(plan().targets)
 
 
 # The tag and the tree

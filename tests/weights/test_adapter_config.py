@@ -32,6 +32,8 @@ def test_configuration(tmp_path: Path) -> None:
             rank_pattern={"a": 8},
             alpha_pattern={"v": 1},
             trainable_token_indices=[3, 5],
+            task_type="CAUSAL_LM",
+            auto_mapping={"base_model_class": "PhiForCausalLM", "parent_library": "transformers"},
         )
     )
     assert config == AdapterConfig(
@@ -49,6 +51,8 @@ def test_configuration(tmp_path: Path) -> None:
         target_parameters=("down", "experts.up"),
         token_indices={"": (3, 5)},
         keeps_tied=False,
+        task="CAUSAL_LM",
+        trained_class="PhiForCausalLM",
         unsupported=(),
     )
 

@@ -28,6 +28,32 @@ def check_formats(targets: Iterable[Target], templates: Templates) -> None:
         check_card(form, templates)
 
 
+# What PEFT calls the tasks of models that do not write text, and the ends of transformers' names for classes that do.
+_OTHER_TASKS = {
+    "SEQ_CLS": "sequence classification or rewards",
+    "TOKEN_CLS": "token classification",
+    "QUESTION_ANS": "extracting answers",
+    "FEATURE_EXTRACTION": "embeddings",
+    "SEQ_2_SEQ_LM": "an encoder-decoder",
+}
+_WRITES_TEXT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForImageTextToText")
+
+
+def check_tasks(targets: Iterable[Target]) -> None:
+    """Raise ReleaseError for a run whose model does not write text: as one that does, it would answer garbage."""
+    for run in {target.run.path: target.run for target in targets}.values():
+        trained = run.adapter.trained_class
+        what = _OTHER_TASKS.get(run.adapter.task or "")
+        if what is None and trained and not trained.endswith(_WRITES_TEXT):
+            what = f"the class {trained}"
+        if what:
+            task = f" ({run.adapter.task})" if run.adapter.task else ""
+            raise ReleaseError(
+                f"the run {run.name} was trained for {what}{task}, and only models that write text are released",
+                remedy="publish it by PEFT: AutoPeftModel….from_pretrained(…), merge_and_unload(), push_to_hub(…)",
+            )
+
+
 def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
     """Raise ReleaseError when an optional dependency that the release needs is not installed."""
     forms = _formats(targets)

@@ -50,6 +50,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     if verifies:  # and describes
         gates.check_formats(plan.targets, tools.templates)
     gates.check_modules(plan.targets, verifies=verifies)
+    gates.check_tasks(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     if plan.publishes:

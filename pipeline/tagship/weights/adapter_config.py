@@ -41,7 +41,8 @@ class AdapterConfig:
 
     `target_pattern` is what modules match where they are no list; `token_indices` are the rows that were
     trained, by the name (or its end) of an embedding;
-    `keeps_tied` is whether a change of tied embeddings was trained for both of them.
+    `keeps_tied` is whether a change of tied embeddings was trained for both of them; `task` is what PEFT calls it
+    (`CAUSAL_LM`, `SEQ_CLS`, …), `trained_class` the class in transformers where it noted that instead.
     """
 
     base_model: str
@@ -58,6 +59,8 @@ class AdapterConfig:
     target_parameters: tuple[str, ...]
     token_indices: Mapping[str, tuple[int, ...]]
     keeps_tied: bool
+    task: str | None
+    trained_class: str | None
     unsupported: tuple[str, ...]
 
     @property
@@ -128,6 +131,8 @@ def _config(document: dict[str, Any]) -> AdapterConfig:
         target_parameters=_names(document.get("target_parameters")),
         token_indices=_token_indices(document.get("trainable_token_indices")),
         keeps_tied=bool(document.get("ensure_weight_tying")),
+        task=_text(document.get("task_type")) or None,
+        trained_class=_text((document.get("auto_mapping") or {}).get("base_model_class")),
         unsupported=tuple(_unsupported(document)),
     )
 
