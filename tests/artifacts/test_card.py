@@ -93,6 +93,7 @@ class Bench:
             title=f"{RUN}-v2.0.0",
             repo_id=f"acme/{label}",
             version="2.0.0",
+            moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
             namespace="acme",
             templates=Templates(self.folder),
         )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -308,9 +309,18 @@ def make_model(tmp_path: Path) -> MakeModel:
     tokenizers = pytest.importorskip("tokenizers")
     transformers = pytest.importorskip("transformers")
 
-    def make(chat_template: str | None, generation: dict[str, Any] | str | None = None, **special: str) -> Path:
-        vocabulary = {token: number for number, token in enumerate(["<unk>", "<s>", "</s>", "<|end|>", "a"])}
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    def make(
+        chat_template: str | None,
+        generation: dict[str, Any] | str | None = None,
+        *,
+        vocabulary: Sequence[str] = ("<unk>", "<s>", "</s>", "<|end|>", "a"),
+        begins: bool = True,
+        **special: str,
+    ) -> Path:
+        ids = {token: number for number, token in enumerate(vocabulary)}
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="<unk>"))
+        if begins:
+            tokenizer.post_processor = tokenizers.processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
         fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
         fast.chat_template = chat_template
         fast.save_pretrained(tmp_path)
@@ -335,6 +345,28 @@ def test_chat_of_a_model(make_model: MakeModel) -> None:
         "top_k": 20,
         "repeat_penalty": 1.1,
     }
+
+
+def test_beginning_that_only_the_template_has(make_model: MakeModel) -> None:
+    """A tokenizer that puts nothing before a text has no runtime do it: it would, before every text. The template's own
+    beginning stays in the prompt."""
+    chat = load_chat(make_model(PHI_3.jinja, begins=False, bos_token="<s>", eos_token="<|end|>"), None)
+    assert chat.add_bos is False
+    assert chat.prompt("Hi") == "<s><|user|>\nHi<|end|>\n<|assistant|>\n"
+
+
+def test_space_before_a_text(make_model: MakeModel) -> None:
+    """A vocabulary of pieces with spaces in front says whether a text's first piece has one; another says nothing."""
+    pieces = ("<unk>", "<s>", "</s>", "a", "\u2581a")
+    assert load_chat(make_model(CHATML.jinja, vocabulary=pieces), None).space_prefix is False
+    assert load_chat(make_model(CHATML.jinja), None).space_prefix is None
+
+
+def test_template_that_writes_a_date(make_model: MakeModel) -> None:
+    """It writes the time of the release, whenever it is rendered."""
+    moment = datetime(2025, 9, 15, tzinfo=UTC)
+    dated = make_model("{{ strftime_now('%d %b %Y') }}: {% for m in messages %}{{ m.content }}{% endfor %}")
+    assert load_chat(dated, None, moment).prompt("Hi") == "15 Sep 2025: Hi"
 
 
 def test_template_without_a_beginning(make_model: MakeModel) -> None:

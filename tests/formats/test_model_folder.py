@@ -1,6 +1,7 @@
 """What goes with the weights of an export: embedding, tokenizer and configuration have to be of one vocabulary."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def job(tmp_path: Path) -> ExportJob:
         title="title",
         repo_id="org/title",
         version=None,
+        moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
         namespace="org",
         templates=Templates(tmp_path),
     )

@@ -303,6 +303,20 @@ def test_tokenizer_of_the_run(project: GitFolder, run: Path, base: Path) -> None
     assert changed(project) == []
 
 
+def test_template_of_the_run(project: GitFolder, run: Path, base: Path) -> None:
+    """Where the run brings its own template, the base's does not count, whosever the tokenizer is."""
+    project.write(f"adapters/{RUN}/chat_template.jinja", "run")
+    (base / "chat_template.jinja").write_text("base", encoding="utf-8")
+    project.commit()
+    project.tag("v2.0.0")
+    (base / "chat_template.jinja").write_text("other", encoding="utf-8")
+    project.commit()
+    assert changed(project) == []
+    project.write(f"adapters/{RUN}/chat_template.jinja", "another")
+    project.commit()
+    assert changed(project) == [(MAJOR, "chat_template.jinja")]
+
+
 # Which run
 
 

@@ -1,11 +1,10 @@
 """The base model of a run: which one it is, and whether its folder is whole."""
 
-import json
 from pathlib import Path
 
 import pytest
 from tagship.runs.base import BaseModel, resolve_base
-from tagship.runs.base_folder import check_base_folder, model_files, vocabulary_rows
+from tagship.runs.base_folder import check_base_folder, vocabulary_rows
 from tagship.system.errors import ReleaseError
 
 from tests.conftest import PHI3
@@ -147,72 +146,6 @@ def test_broken_card(whole: Path, card: str) -> None:
     with pytest.raises(ReleaseError, match=r"README\.md"):
         check(whole)
     assert check(whole, "mit") == "mit"
-
-
-# The files that go with the weights
-
-
-def names_by_home(base: Path, run: Path) -> dict[str, str]:
-    found = model_files(check_base_folder(PHI3, base, revision=None, license_id="mit"), run)
-    assert list(found) == sorted(found)
-    return {name: path.relative_to(base.parent).parts[0] for name, path in found.items()}
-
-
-def test_files_of_the_base(tmp_path: Path, whole: Path) -> None:
-    """Without a tokenizer of its own, a run takes everything from the base; weights and the card stay there."""
-    write_files(whole, generation_config__json="{}", LICENSE="MIT", model__safetensors="", tokenizer_config__json="{}")
-    write_files(whole / "additional_chat_templates", tool__jinja="x")
-    run = write_files(tmp_path / "run", adapter_config__json="{}", README__md=CARD)
-    assert names_by_home(whole, run) == dict.fromkeys(
-        (
-            "LICENSE",
-            "additional_chat_templates/tool.jinja",
-            "config.json",
-            "generation_config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ),
-        "base",
-    )
-
-
-def test_tokenizer_of_the_run(tmp_path: Path, whole: Path) -> None:
-    """A run that brings its tokenizer has all of it, and nothing of the base's; the configuration is the base's."""
-    write_files(whole, tokenizer__model="", special_tokens_map__json="{}", tokenizer_config__json="{}")
-    run = write_files(tmp_path / "run", tokenizer__json="{}", tokenizer_config__json="{}", config__json="{}")
-    assert names_by_home(whole, run) == {
-        "config.json": "base",
-        "tokenizer.json": "run",
-        "tokenizer_config.json": "run",
-    }
-
-
-def test_described_tokenizer_is_none(tmp_path: Path, whole: Path) -> None:
-    """A run that only describes a tokenizer, without a vocabulary, has the base's, whole."""
-    run = write_files(tmp_path / "run", tokenizer_config__json="{}")
-    assert names_by_home(whole, run) == {"config.json": "base", "tokenizer.json": "base"}
-
-
-def test_chat_template_of_the_base(tmp_path: Path, whole: Path) -> None:
-    """A run whose tokenizer has no chat template has the base's."""
-    write_files(whole, chat_template__jinja="base")
-    run = write_files(tmp_path / "run", tokenizer__json="{}", tokenizer_config__json="{}")
-    assert names_by_home(whole, run)["chat_template.jinja"] == "base"
-
-
-def test_chat_template_file_of_the_run(tmp_path: Path, whole: Path) -> None:
-    """A run's chat template goes before the base's."""
-    write_files(whole, chat_template__jinja="base")
-    run = write_files(tmp_path / "run", tokenizer__json="{}", chat_template__jinja="run")
-    assert names_by_home(whole, run)["chat_template.jinja"] == "run"
-
-
-def test_chat_template_inside_the_tokenizer_of_the_run(tmp_path: Path, whole: Path) -> None:
-    """A run that keeps its chat template in tokenizer_config.json does not get the base's file, which would win."""
-    write_files(whole, chat_template__jinja="base")
-    told = json.dumps({"chat_template": "run"})
-    run = write_files(tmp_path / "run", tokenizer__json="{}", tokenizer_config__json=told)
-    assert "chat_template.jinja" not in names_by_home(whole, run)
 
 
 @pytest.mark.parametrize(

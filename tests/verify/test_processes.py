@@ -115,12 +115,12 @@ def test_llama_cpp_answers_like_base_and_adapter(gguf: Path, runtimes: Runtimes,
 def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
     """A model that does not load is a foreign failure, told with the last lines that were printed."""
     broken = shutil.copytree(models / "merged", tmp_path / "broken")
-    (broken / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+    tiny.edit_json(broken / "config.json", intermediate_size=5)
     with pytest.raises(ToolError, match="the broken export does not run \\(exit code 1\\)") as caught:
         runtimes.answers("transformers", Subject(what="the broken export", model=broken), QUESTIONS)
     first, *printed = str(caught.value).splitlines()
     assert first.endswith(":")
-    assert "no-such-model" in "".join(printed)
+    assert "mismatch" in "".join(printed)
     assert 1 <= len(printed) <= 30
     assert all(line.startswith("  ") for line in printed)
 
@@ -191,3 +191,102 @@ def test_tokens_that_are_no_whole_character(models: Path, runtimes: Runtimes, tm
     )
     assert answers[0].ids == reference[0].ids
     compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF")
+
+
+# What was trained
+
+
+def test_end_of_an_answer_is_the_export_s(models: Path, runtimes: Runtimes, reference: Answers, tmp_path: Path) -> None:
+    """An answer ends where the files that users get say so."""
+    last = reference[0].ids[0]
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (models / "base" / name).is_file():
+            shutil.copy(models / "base" / name, tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [last]}))
+    subject = Subject(what="it", model=models / "base", adapter=models / "adapter", tokenizer=tmp_path)
+    (answer,) = runtimes.answers("transformers", subject, QUESTIONS)
+    assert answer.ids == (last,)
+
+
+@pytest.mark.parametrize("rows", [tiny.VOCABULARY + 8, tiny.VOCABULARY - 64])
+def test_vocabulary_that_the_run_resized(models: Path, runtimes: Runtimes, tmp_path: Path, rows: int) -> None:
+    """The base is resized as the run's model was, to the rows that the adapter holds."""
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    with tiny.foreign_warnings():
+        model = transformers.AutoModelForCausalLM.from_pretrained(models / "base")
+        model.resize_token_embeddings(rows, mean_resizing=False)
+        lora = peft.LoraConfig(r=2, target_modules=["o_proj"], modules_to_save=["embed_tokens", "lm_head"])
+        peft.get_peft_model(model, lora).save_pretrained(tmp_path)
+    (answer,) = runtimes.answers("transformers", adapted(models / "base", tmp_path), QUESTIONS)
+    assert answer.logprobs.shape[1] == rows
+
+
+def test_model_that_transformers_does_not_know(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """It is refused before its weights are read; so is one that only code of its own repository knows, which is never
+    run."""
+    unknown = shutil.copytree(models / "base", tmp_path / "unknown")
+    tiny.edit_json(unknown / "config.json", model_type="no-such-model")
+    with pytest.raises(ReleaseError, match=r"does not know the model of base \+ adapter: .*no-such-model"):
+        runtimes.examine("transformers", adapted(unknown, models / "adapter"))
+    (unknown / "modeling.py").write_text("raise SystemExit(3)")
+    tiny.edit_json(unknown / "config.json", auto_map={"AutoConfig": "modeling.Config"})
+    with pytest.raises(ReleaseError, match="only code in its own repository does, which is not run"):
+        runtimes.examine("transformers", adapted(unknown, models / "adapter"))
+
+
+def test_modules_that_no_class_has(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """An adapter of modules that the base does not have is refused with the first of them."""
+    adapter = shutil.copytree(models / "adapter", tmp_path / "adapter")
+    weights = adapter / "adapter_model.safetensors"
+    header = read_header(weights)
+    tensors = {name.replace("o_proj", "out"): header.read(name).copy() for name in header.tensors}
+    tiny.write_tensors(weights, tensors)
+    with pytest.raises(ReleaseError, match=r"Phi3ForCausalLM has no model\.layers\.0\.self_attn\.out"):
+        runtimes.examine("transformers", adapted(models / "base", adapter))
+
+
+def test_template_that_cannot_be_used(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """A chat template that fails is told before anything is exported."""
+    for path in (models / "base").glob("tokenizer*"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].nothing.at_all }}")
+    subject = Subject(what="base + adapter", model=models / "base", adapter=models / "adapter", tokenizer=tmp_path)
+    with pytest.raises(ReleaseError, match=r"chat template of base \+ adapter cannot be used: .*nothing"):
+        runtimes.examine("transformers", subject)
+
+
+def test_what_is_examined_is_not_loaded(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
+    """A model that can be run passes without its weights being read."""
+    base = shutil.copytree(models / "base", tmp_path / "base")
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b"\x00\x01", b"\x01\x00"))  # as long, and other numbers
+    runtimes.examine("transformers", adapted(base, models / "adapter"))
+
+
+def vision(folder: Path) -> Path:
+    """A tiny model that sees, whose text is a Gemma 3."""
+    transformers = pytest.importorskip("transformers")
+    text = {
+        "vocab_size": tiny.VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+    }
+    seen = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(text_config=text, vision_config=seen | {"image_size": 28, "patch_size": 14})
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    return tiny.tokenizer(folder)
+
+
+@pytest.mark.parametrize("inside", ["model.language_model", "model"])
+def test_model_that_sees(runtimes: Runtimes, tmp_path: Path, inside: str) -> None:
+    """A text adapter is run in the class that has its modules: of the whole model, or of its text alone."""
+    base = vision(tmp_path / "base")
+    adapter = tiny.exact_lora(tmp_path / "adapter", {f"{inside}.layers.0.self_attn.o_proj": (32, 32)}, rank=2)
+    tiny.edit_json(adapter / "adapter_config.json", target_modules=["o_proj"])
+    runtimes.examine("transformers", adapted(base, adapter))
+    (answer,) = runtimes.answers("transformers", adapted(base, adapter), QUESTIONS)
+    assert answer.ids

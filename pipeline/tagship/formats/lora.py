@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.naming.variant import Variant
-from tagship.runs.base_folder import TOKENIZER_FILES, matching_files, model_files
+from tagship.runs.model_files import model_files, published
 from tagship.system.files import copy_file, write_json
 from tagship.system.progress import Advance
 from tagship.verify.questions import Limits, Questions
@@ -64,8 +64,7 @@ def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
     copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
     config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
     # Trainers record the path that they loaded; users have the Hub.
-    config |= {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
+    config = published(config) | {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
     write_json(folder / CONFIG_FILE, config)
-    for name, source in model_files(job.base, job.run.path).items():
-        if name in matching_files(source.parent, TOKENIZER_FILES):
-            copy_file(source, folder / name)
+    files = model_files(job.base, job.run.path)
+    files.write(folder, files.of_the_tokenizer)

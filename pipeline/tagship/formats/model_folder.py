@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.formats.protocol import ExportJob
-from tagship.runs.base_folder import model_files, vocabulary_rows
+from tagship.runs.base_folder import vocabulary_rows
+from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError
-from tagship.system.files import copy_file, write_json
+from tagship.system.files import write_json
 from tagship.weights.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
-
-_CONFIG_FILE = "config.json"
-_TOKENIZER_FILE = "tokenizer.json"
 
 
 def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
@@ -34,13 +32,10 @@ def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
 def copy_model_files(job: ExportJob, weights: "MergedWeights", folder: Path) -> None:
     """Put configuration, tokenizer and chat template into an export; the configuration says what the
     merge changed."""
-    for name, source in model_files(job.base, job.run.path).items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(source, target)
+    files = model_files(job.base, job.run.path)
+    files.write(folder)
     if changed := weights.config_changes():
-        config = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
-        write_json(folder / _CONFIG_FILE, with_changes(config, changed))
+        write_json(folder / CONFIG_FILE, with_changes(files.document(CONFIG_FILE), changed))
 
 
 def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -71,12 +66,12 @@ def _check_vocabulary(job: ExportJob, weights: "MergedWeights") -> None:
             remedy="fetch the model again, whole",
         )
     rows = declared if held is None else held
-    tokenizer = model_files(job.base, job.run.path).get(_TOKENIZER_FILE)
+    tokenizer = model_files(job.base, job.run.path).sources.get(TOKENIZER_FILE)
     if rows is None or tokenizer is None:
         return
     tokens = _tokens_of(tokenizer)
     # Some bases have tokens that nothing embeds, such as an image's in a model of text alone.
-    if tokens > max(rows, _tokens_of(job.base.path / _TOKENIZER_FILE)):
+    if tokens > max(rows, _tokens_of(job.base.path / TOKENIZER_FILE)):
         raise ReleaseError(
             f"{tokenizer} has the token id {tokens - 1}, but the model has {rows} rows",
             remedy="the run resized the vocabulary: it needs its embeddings saved with it (modules_to_save)",

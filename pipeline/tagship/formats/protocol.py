@@ -7,6 +7,7 @@ subclass of `Format`. `docs/formats.md` has a whole one.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +37,7 @@ class ExportPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
-    will be."""
+    will be; `moment` is the one clock of a release."""
 
     run: Run
     base: BaseFolder
@@ -46,6 +47,7 @@ class ExportJob:
     title: str
     repo_id: str
     version: str | None
+    moment: datetime
     namespace: str
     templates: Templates
 

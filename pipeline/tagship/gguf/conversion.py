@@ -33,11 +33,12 @@ _COMPILED_FROM = 1 << 27
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufMetadata:
     """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
-    is to put the token that begins a text before a prompt (None: as the tokenizer's files say)."""
+    is to put the token that begins a text, or a space, before a prompt (None: as the converter says)."""
 
     general: Mapping[str, Any]
     license: str
     add_bos: bool | None
+    space_prefix: bool | None = None
 
 
 def write_ggufs(
@@ -225,6 +226,10 @@ def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata, imatrix: Ima
     if metadata.add_bos is not None:
         known.pop(gguf.Keys.Tokenizer.ADD_BOS, None)
         writer.add_add_bos_token(metadata.add_bos)
+    there = known.get(gguf.Keys.Tokenizer.ADD_PREFIX)
+    if metadata.space_prefix is not None and metadata.space_prefix != (there.value if there else True):
+        known.pop(gguf.Keys.Tokenizer.ADD_PREFIX, None)
+        writer.add_add_space_prefix(metadata.space_prefix)
 
 
 def _set_types(writing: Any, quant: str, imatrix: bool) -> None:

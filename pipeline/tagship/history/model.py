@@ -13,7 +13,7 @@ from typing import Any
 
 from tagship.history.conventional import Part
 from tagship.runs.base import BaseModel
-from tagship.runs.base_folder import TOKENIZER_FILES
+from tagship.runs.base_folder import TOKENIZER_FILES, VOCABULARIES
 from tagship.runs.folder import Folder, GitFolder, object_in
 from tagship.runs.run import METADATA_FILE
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
@@ -89,7 +89,7 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
     than it is worth, and a base on the Hub has a revision.
     """
     config = object_in(folder, CONFIG_FILE)
-    own_tokenizer = any(name in _tokenizer_names(folder) for name in folder.names())
+    own_tokenizer = any(Path(name).match(pattern) for name in folder.names() for pattern in VOCABULARIES)
     tokenizer = folder if own_tokenizer or base is None else base
     return ModelState(
         run=run,
@@ -97,7 +97,7 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
         base_revision=model.revision,
         base_files={name: base.digest(name) for name in _model_names(base)} if base else {},
         tokenizer={name: _tokenizer_digest(tokenizer, name) for name in _tokenizer_names(tokenizer)},
-        chat_template=_chat_template(tokenizer),
+        chat_template=_chat_template(folder) or (_chat_template(base) if base else None),
         architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if _says_something(config.get(key))},
         scale=[config.get("lora_alpha"), config.get("alpha_pattern") or {}],
         weights=folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None,

@@ -20,7 +20,8 @@ from tagship.formats.protocol import ExportJob
 from tagship.history.model_lookup import disk_state
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
-from tagship.runs.base_folder import BaseFolder, model_files
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder, remove_leftovers, sha256_of, write_json
 from tagship.system.machine import this_boot
@@ -40,6 +41,7 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         title=target.title,
         repo_id=target.repo_id,
         version=plan.version,
+        moment=plan.moment,
         namespace=plan.config.namespace,
         templates=templates,
     )
@@ -142,6 +144,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
 
     Neither the time in its names nor the commit: an export that was killed is resumed under another name.
     """
+    files = model_files(job.base, job.run.path)
     base = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(job.base.path.iterdir())
@@ -150,7 +153,8 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
     return {
         "tagship": tool_version(),
         "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
-        "files": {name: sha256_of(path) for name, path in sorted(model_files(job.base, job.run.path).items())},
+        "files": {name: sha256_of(path) for name, path in files.sources.items()},
+        "documents": files.documents,
         "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),

@@ -1,8 +1,11 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tagship.artifacts.archive import record_checksum, write_archive
 from tagship.artifacts.card import render_card
@@ -38,6 +41,7 @@ from tagship.release.results import (
 )
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
+from tagship.runs.model_files import model_files
 from tagship.system.files import write_text
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
@@ -105,12 +109,26 @@ def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[o
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 
+def _examine(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    with _trained_model(plan, done) as subject, tools.console.working("looking at the trained model"):
+        tools.runtimes.examine(reference_runtime().name, subject)
+    return iter(())
+
+
+@contextmanager
+def _trained_model(plan: Plan, done: Results) -> Iterator[Subject]:
+    """Base + adapter, with the tokenizer, template and end tokens of the run, as the exports have them."""
+    base = done.one(Fetched).base
+    files = model_files(base, plan.run.path)
+    with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
+        files.write(Path(folder), files.of_the_tokenizer)
+        yield Subject(what="base + adapter", model=base.path, adapter=plan.run.path, tokenizer=Path(folder))
+
+
 def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     policy = plan.config.verify
-    questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens)
-    base = done.one(Fetched).base
-    subject = Subject(what="base + adapter", model=base.path, adapter=plan.run.path)
-    with tools.console.working("base + adapter answers"):
+    questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens, moment=plan.moment)
+    with _trained_model(plan, done) as subject, tools.console.working("base + adapter answers"):
         answers = tools.runtimes.answers(reference_runtime().name, subject, questions)
     forced = tuple(answer.ids for answer in answers)
     yield Answered(questions=replace(questions, forced=forced), answers=answers)
@@ -216,6 +234,7 @@ GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
+EXAMINE = Step(name="examine", title="The trained model", once=_examine)
 EXPORT = Step(name="export", title="Export", together=_export, portable=True)
 LOAD = Step(name="load", title="Exports", each=_load)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
@@ -233,6 +252,7 @@ RELEASE = (
     NOTES,  # what the version brings, for the card
     BASE,  # the base model on this disk, whole
     FIT,  # adapter and base fit each other; the release fits memory and disk
+    EXAMINE,  # it can be run, in the class that it was trained in
     EXPORT,  # every format, under its final name when it is whole
     REFERENCE,  # what the trained model answers
     VERIFY,  # each export answers the same, or nothing goes on

@@ -23,9 +23,11 @@ TOKENIZER_FILES = (
     "chat_template.json",
     "additional_chat_templates/*",
 )
-MODEL_FILES = ("config.json", "generation_config.json", "*.py", "LICENSE*", "NOTICE*", "USE_POLICY*")
+# What else goes with the weights. Without the files of its processor, a model that sees or hears does not start.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+MODEL_FILES = ("config.json", "generation_config.json", *PROCESSOR_FILES, "LICENSE*", "NOTICE*", "USE_POLICY*")
 # One of these makes a tokenizer; the others only describe it.
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def check_base_folder(base_id: str, path: Path, *, revision: str | None, license
         raise ReleaseError(f"the base model {base_id} should be in {path}, which does not exist")
     if not (path / "config.json").is_file():
         raise ReleaseError(f"the base model in {path} has no config.json")
-    if not any(next(path.glob(pattern), None) for pattern in _VOCABULARIES):
+    if not any(next(path.glob(pattern), None) for pattern in VOCABULARIES):
         raise ReleaseError(
             f"the base model in {path} has no tokenizer (tokenizer.json, tokenizer.model, …)",
             remedy="fetch the model again, whole: an export without a tokenizer cannot run",
@@ -72,17 +74,6 @@ def check_base_folder(base_id: str, path: Path, *, revision: str | None, license
         license_name=card.get("license_name"),
         license_link=card.get("license_link"),
     )
-
-
-def model_files(base: BaseFolder, run: Path) -> dict[str, Path]:
-    """The files that go with the weights, by name: configuration from the base; tokenizer and
-    chat template from the run where it brings its own, for those it was trained with."""
-    tokenizer_home = run if any(next(run.glob(pattern), None) for pattern in _VOCABULARIES) else base.path
-    files = matching_files(base.path, MODEL_FILES)
-    # Beside a template inside tokenizer_config.json, this file would win.
-    if not read_object(tokenizer_home / "tokenizer_config.json").get("chat_template"):
-        files |= matching_files(base.path, ("chat_template.jinja",))
-    return dict(sorted((files | matching_files(tokenizer_home, TOKENIZER_FILES)).items()))
 
 
 def vocabulary_rows(folder: Path) -> int | None:

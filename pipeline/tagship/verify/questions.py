@@ -3,6 +3,7 @@ runtimes and formats. numpy is imported where arrays are written and read: every
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,14 @@ class Questions:
 
     `prompts` are people's messages; each is rendered by the model's chat template, where it has
     one. `forced` holds, for each prompt, the token ids of the answer whose next-token
-    distributions are wanted; empty when the model's own answer is to be used.
+    distributions are wanted; empty when the model's own answer is to be used. `moment` is the time that a template
+    is told which writes one; None for now.
     """
 
     prompts: tuple[str, ...]
     max_tokens: int
     forced: tuple[tuple[int, ...], ...] = ()
+    moment: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

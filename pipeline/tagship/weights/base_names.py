@@ -19,6 +19,8 @@ _BEGINNINGS = (
     ("", "transformer."),
     ("model.language_model.", "language_model.model."),
     ("model.language_model.", "model."),
+    ("model.", "model.language_model."),
+    ("model.", "language_model.model."),
     ("model.", "backbone."),
     ("lm_head.", "language_model.lm_head."),
     ("lm_head.", "embed_out."),

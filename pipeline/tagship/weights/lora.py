@@ -80,6 +80,13 @@ def read_weights(folder: Path) -> Header:
     return read_header(folder / WEIGHTS_FILE)
 
 
+def modules_of(weights: Header) -> tuple[str, ...]:
+    """The modules of the trained model that an adapter's weights are of."""
+    names = (name.removeprefix(_PREFIX) for name in weights.tensors)
+    modules = (found["module"] if (found := _PARTS.fullmatch(name)) else name.rpartition(".")[0] for name in names)
+    return tuple(dict.fromkeys(parameter_of(module) for module in modules))
+
+
 def _sorted_out(
     weights: Header, config: AdapterConfig
 ) -> tuple[dict[tuple[str, str], dict[str, TensorEntry]], dict[str, list[TensorEntry]], list[str]]:
@@ -99,7 +106,7 @@ def _sorted_out(
         elif "lora_" in plain or "trainable_tokens" in plain:
             left_over.append(name)
         else:
-            whole.setdefault(_unwrapped(plain), []).append(entry)
+            whole.setdefault(parameter_of(name), []).append(entry)
     return modules, whole, left_over
 
 
@@ -128,14 +135,15 @@ def same_bytes(path: Path, entry: TensorEntry, other_path: Path, other: TensorEn
         )
 
 
-def _unwrapped(name: str) -> str:
-    return _WRAPPERS.sub("", name)
+def parameter_of(name: str) -> str:
+    """The parameter of the trained model that a tensor of an adapter is of, or a part of."""
+    return _WRAPPERS.sub("", name.removeprefix(_PREFIX))
 
 
 def _adapted(wrapped: str, config: AdapterConfig) -> tuple[str, str]:
     """The module that parts belong to, and which of its parameters. Parameters that were adapted each by itself are
     wrapped one around the other."""
-    module = _unwrapped(wrapped)
+    module = parameter_of(wrapped)
     parameters = config.parameters_of(module)
     depth = (wrapped + ".").count(".base_layer.")
     return module, parameters[-1 - depth] if depth < len(parameters) else "weight"

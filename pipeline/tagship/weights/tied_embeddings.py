@@ -11,7 +11,7 @@ from typing import Any
 
 from tagship.weights.changes import Change, LowRank, TokenRows
 from tagship.weights.checkpoint import Checkpoint
-from tagship.weights.lora import same_bytes
+from tagship.weights.lora import parameter_of, same_bytes
 from tagship.weights.safetensors import Header, TensorEntry
 
 _HEADS = ("lm_head", "embed_out", "output", "output_layer")
@@ -71,6 +71,13 @@ def embedding_of(names: Iterable[str]) -> str | None:
 def embeddings_of(names: Iterable[str]) -> list[str]:
     """The names of all weights that read tokens: some models have several."""
     return [name for name in names if name.endswith(".weight") and _leaf(name) in _EMBEDDINGS]
+
+
+def vocabulary_of(weights: Header) -> int | None:
+    """The rows that embedding and head have in the model that was trained, where an adapter holds one of them whole."""
+    whole = {name: entry for name, entry in weights.tensors.items() if "lora_" not in name and len(entry.shape) == 2}
+    sizes = {entry.shape[0] for name, entry in whole.items() if is_vocabulary(parameter_of(name))}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def settle(

@@ -18,9 +18,11 @@ from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
+from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_json, write_text
 from tagship.system.installation import how_to_install
+from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
@@ -192,6 +194,7 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
         model = Path(staging, "model")
         model.mkdir()
         copy_model_files(job, weights, model)
+        _tell_added_tokens(model)
         chat = _chat(job, model)
         for shard in weights.base.shards:
             (model / shard.path.name).symlink_to(shard.path.resolve())
@@ -202,6 +205,18 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
         write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard, imatrix=imatrix)
     for each, into in parts:
         _write_ollama_files(each, chat, into)
+
+
+def _tell_added_tokens(model: Path) -> None:
+    """Say the added tokens where the converter looks for them beside a tokenizer.model: transformers 5 has them in
+    tokenizer.json alone."""
+    config = read_object(model / TOKENIZER_CONFIG)
+    if not (model / "tokenizer.model").is_file() or config.get("added_tokens_decoder"):
+        return
+    added = read_object(model / TOKENIZER_FILE).get("added_tokens") or ()
+    decoder = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added}
+    if decoder:
+        write_json(model / TOKENIZER_CONFIG, config | {"added_tokens_decoder": decoder})
 
 
 def _imatrix(job: ExportJob) -> "Imatrix | None":
@@ -238,7 +253,7 @@ def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJo
 
 def _chat(job: ExportJob, model: Path) -> Chat:
     by_hand = job.settings.template
-    return load_chat(model, job.templates.source(by_hand) if by_hand else None)
+    return load_chat(model, job.templates.source(by_hand) if by_hand else None, job.moment)
 
 
 def _link_index(weights: "MergedWeights", model: Path) -> None:
@@ -262,6 +277,7 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
         general={key: value for key, value in general.items() if value is not None},
         license=job.base.license_name or job.base.license,
         add_bos=chat.add_bos,
+        space_prefix=chat.space_prefix,
     )
 
 

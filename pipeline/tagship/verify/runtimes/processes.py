@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from tagship.system.errors import ToolError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.questions import Answers, Questions, read_answers
 from tagship.verify.runtimes.protocol import Subject
 from tagship.verify.runtimes.registry import find_runtime
@@ -56,16 +56,24 @@ class Runtimes:
         Raises ToolError, with the end of what was printed, when it does not run, ReleaseError for what need not be
         tried.
         """
-        find_runtime(runtime).check(subject)
-        worker = self._workers.get(runtime) or self._workers.setdefault(runtime, _Worker(runtime))
-        try:
-            answers = worker.ask(subject, questions)
-        except ToolError:
-            del self._workers[runtime]  # it ended, and the next one asked is new
-            raise
+        answers = self._ask(runtime, subject, questions)
+        assert answers is not None
         if len(answers) != len(questions.prompts):
             raise ToolError(f"{subject.what} gave {len(answers)} answers to {len(questions.prompts)} prompts")
         return answers
+
+    def examine(self, runtime: str, subject: Subject) -> None:
+        """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
+        self._ask(runtime, subject, None)
+
+    def _ask(self, runtime: str, subject: Subject, questions: Questions | None) -> Answers | None:
+        find_runtime(runtime).check(subject)
+        worker = self._workers.get(runtime) or self._workers.setdefault(runtime, _Worker(runtime))
+        try:
+            return worker.ask(subject, questions)
+        except ToolError:
+            del self._workers[runtime]  # it ended, and the next one asked is new
+            raise
 
 
 class _Worker:
@@ -85,17 +93,19 @@ class _Worker:
                 env=os.environ | _ENVIRONMENT,
             )
 
-    def ask(self, subject: Subject, questions: Questions) -> Answers:
+    def ask(self, subject: Subject, questions: Questions | None) -> Answers | None:
         asked, answered = Path(self._folder.name, "asked.pickle"), Path(self._folder.name, "answers.npz")
         asked.write_bytes(pickle.dumps((subject, questions)))
         with suppress(BrokenPipeError):  # it ended already: the missing answer below says so
             print(json.dumps([str(asked), str(answered)]), file=_pipe(self._process.stdin), flush=True)
-        if not _pipe(self._process.stdout).readline():
+        if not (said := _pipe(self._process.stdout).readline()):
             code = self._process.wait()
             printed = self._log.read_text(errors="replace")
             self.close()
             raise ToolError(f"{subject.what} does not run ({_ending(code)}):\n{_tail(printed)}")
-        return read_answers(answered)
+        if "refused" in (document := json.loads(said)):
+            raise ReleaseError(document["refused"], remedy=document["remedy"])
+        return read_answers(answered) if questions else None
 
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):

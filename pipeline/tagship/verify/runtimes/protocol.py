@@ -44,6 +44,11 @@ class Runtime(ABC):
         """Raise ReleaseError for what cannot be run, before a process is started for it."""
         return None
 
+    def examine(self, subject: Subject) -> None:
+        """Raise ReleaseError for what cannot be run, without loading its weights. It is called in a process of its own,
+        before anything is exported."""
+        return None
+
     @abstractmethod
     def answer(self, subject: Subject, questions: Questions) -> Answers:
         """Load a model, let it answer, and let go of it. It is called in a process of its own, several times, so that

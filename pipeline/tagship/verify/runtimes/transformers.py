@@ -1,14 +1,22 @@
 """transformers on the CPU, with or without a PEFT adapter on the base."""
 
 import gc
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tagship.system.errors import ReleaseError
 from tagship.system.installation import how_to_install
 from tagship.system.machine import available_memory
 from tagship.verify.questions import Answer, Answers, Questions
+from tagship.verify.rendering import render_chat
 from tagship.verify.runtimes.protocol import Runtime, Subject
 from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import modules_of, read_weights
+from tagship.weights.tied_embeddings import vocabulary_of
+
+_GENERATION_FILE = "generation_config.json"
 
 
 class _Transformers(Runtime):
@@ -23,28 +31,127 @@ class _Transformers(Runtime):
     def check(self, subject: Subject) -> None:
         open_checkpoint(subject.model)
 
+    def examine(self, subject: Subject) -> None:
+        """Raises ReleaseError when transformers has no class with what was trained, or one that does not work, or when
+        the tokenizer cannot be used."""
+        _load_tokenizer(subject)
+        _try(_class_of(subject))
+
     def answer(self, subject: Subject, questions: Questions) -> Answers:
         """Weights are run in float32 where that fits in memory, else in the checkpoint's own dtype."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import GenerationConfig
 
         gc.collect()  # the one before, whose modules refer to each other
-        tokenizer = AutoTokenizer.from_pretrained(subject.tokenizer or subject.model)
-        model: Any = AutoModelForCausalLM.from_pretrained(subject.model, dtype=_dtype(subject.model))
+        home = subject.tokenizer or subject.model
+        tokenizer = _load_tokenizer(subject)
+        known = _class_of(subject)
+        model = known.model.from_pretrained(subject.model, config=known.config, dtype=_dtype(subject.model))
         if subject.adapter:
             from peft import PeftModel
 
+            _resize(model, subject.adapter)
             model = PeftModel.from_pretrained(model, subject.adapter)
         model.eval()
+        if (home / _GENERATION_FILE).is_file():  # what ends an answer there ends it for users
+            model.generation_config = GenerationConfig.from_pretrained(home)
         forced = questions.forced or [None] * len(questions.prompts)
         with torch.inference_mode():
             return tuple(
-                _answer(model, tokenizer, prompt, None if ids is None else list(ids), questions.max_tokens)
+                _answer(model, tokenizer, prompt, None if ids is None else list(ids), questions)
                 for prompt, ids in zip(questions.prompts, forced, strict=True)
             )
 
 
 RUNTIME = _Transformers()
+
+
+def _load_tokenizer(subject: Subject) -> Any:
+    from transformers import AutoTokenizer
+
+    home = subject.tokenizer or subject.model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=False)
+        _rendered(tokenizer, "a", None)
+    except Exception as error:  # whatever a tokenizer's files, or a template, make the libraries raise
+        raise ReleaseError(f"the tokenizer or chat template of {subject.what} cannot be used: {error}") from error
+    return tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A class of transformers, and the configuration that it takes: of a model that sees, that of its text alone, for a
+    class of text alone."""
+
+    model: Any
+    config: Any
+
+    def empty(self) -> Any:
+        """The model without weights."""
+        import torch
+
+        with torch.device("meta"):
+            return self.model(self.config)
+
+
+def _class_of(subject: Subject) -> _Known:
+    """What to run a model in: the class that its configuration names, or the one for text alone; with an adapter, the
+    one of the two that has all modules that were trained. Raises ReleaseError."""
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(subject.model, trust_remote_code=False)
+    except ValueError as error:
+        own_code = "trust_remote_code" in str(error)
+        problem = "only code in its own repository does, which is not run" if own_code else str(error).split("\n")[0]
+        raise ReleaseError(
+            f"transformers {transformers.__version__} does not know the model of {subject.what}: {problem}",
+            remedy="update transformers, if a newer version knows it",
+        ) from None
+    trained = modules_of(read_weights(subject.adapter)) if subject.adapter else ()
+    lacking = {}
+    for known in _classes_for(config):
+        modules = {name for name, _ in known.empty().named_modules()} if trained else ()
+        missing = [module for module in trained if module not in modules]
+        if not missing:
+            return known
+        lacking[known.model.__name__] = missing[0]
+    listed = "; ".join(f"{name} has no {module}" for name, module in lacking.items())
+    raise ReleaseError(
+        f"{subject.what} cannot be run in the class that it was trained in: {listed or 'transformers has none for it'}",
+        remedy="name the base model that the adapter was trained on with --base, or update transformers",
+    )
+
+
+def _try(known: _Known) -> None:
+    """Run a model without weights. What depends on numbers cannot be run so, and is passed over; what is wrong in the
+    class itself shows. Raises ReleaseError."""
+    import torch
+    import transformers
+
+    model = known.empty().eval()
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            model(input_ids=torch.ones((1, 2), dtype=torch.long))
+    except (AttributeError, TypeError, NameError) as error:
+        raise ReleaseError(
+            f"transformers {transformers.__version__} cannot run {known.model.__name__} with text alone: {error}",
+            remedy="install a version of transformers that can",
+        ) from error
+    except Exception:  # noqa: BLE001, S110  (numbers that are not there)
+        pass
+
+
+def _classes_for(config: Any) -> list[_Known]:
+    """Those that write text: the one that the configuration names, then transformers' own for text alone."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    text, table = config.get_text_config(), MODEL_FOR_CAUSAL_LM_MAPPING
+    named = [getattr(transformers, name, None) for name in config.architectures or ()]
+    listed = [table[type(part)] for part in (config, text) if type(part) in table]
+    classes = [known for known in dict.fromkeys((*named, *listed)) if known is not None and known.can_generate()]
+    return [_Known(model=known, config=text if known.config_class is type(text) else config) for known in classes]
 
 
 def _dtype(model: Path) -> str:
@@ -53,12 +160,12 @@ def _dtype(model: Path) -> str:
     return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else "auto"
 
 
-def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, max_tokens: int) -> Answer:
+def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, questions: Questions) -> Answer:
     import torch
 
-    rendered, prompt_ids = _rendered(tokenizer, prompt)
+    rendered, prompt_ids = _rendered(tokenizer, prompt, questions.moment)
     inputs = torch.tensor([prompt_ids])
-    stop_ids = _stop_ids(model, tokenizer)
+    stop_ids = _stop_ids(model)
     generated = model.generate(
         input_ids=inputs,
         attention_mask=torch.ones_like(inputs),
@@ -67,7 +174,7 @@ def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, m
         top_p=None,
         top_k=None,
         repetition_penalty=1.0,
-        max_new_tokens=max_tokens,
+        max_new_tokens=questions.max_tokens,
         eos_token_id=stop_ids or None,
         pad_token_id=stop_ids[0] if stop_ids else 0,
     )
@@ -85,15 +192,21 @@ def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, m
     )
 
 
-def _rendered(tokenizer: Any, prompt: str) -> tuple[str, list[int]]:
+def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str, list[int]]:
     if not tokenizer.chat_template:
         return prompt, list(tokenizer(prompt)["input_ids"])
-    messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = render_chat(tokenizer, [{"role": "user", "content": prompt}], moment)
     return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+def _stop_ids(model: Any) -> list[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
-    return [token for token in dict.fromkeys([*listed, tokenizer.eos_token_id]) if token is not None]
+    return [token for token in dict.fromkeys(listed) if token is not None]
+
+
+def _resize(model: Any, adapter: Path) -> None:
+    """Give a base model as many tokens as the run had when it saved the embedding with the adapter: PEFT does not."""
+    rows = vocabulary_of(read_weights(adapter))
+    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(rows, mean_resizing=False)  # what is in new rows is the adapter's to say

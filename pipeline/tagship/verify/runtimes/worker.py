@@ -1,7 +1,8 @@
 """The child's side of a worker: a process that answers requests until its standard input ends.
 
 Its argument is the name of the runtime. A request is a line with two paths: what is asked of which model is read from
-the first, the answers are written to the second, and a line says so.
+the first (nothing is asked where it is only to be examined), the answers are written to the second, and a line says so,
+or why the model is refused.
 """
 
 import json
@@ -10,6 +11,7 @@ import pickle
 import sys
 from pathlib import Path
 
+from tagship.system.errors import ReleaseError
 from tagship.verify.questions import write_answers
 from tagship.verify.runtimes.protocol import Runtime
 from tagship.verify.runtimes.registry import find_runtime
@@ -23,8 +25,15 @@ def serve(runtime: Runtime) -> None:
     for line in sys.stdin:
         asked, answered = map(Path, json.loads(line))
         subject, questions = pickle.loads(asked.read_bytes())
-        write_answers(answered, runtime.answer(subject, questions))
-        print("answered", file=channel)
+        try:
+            if questions is None:
+                runtime.examine(subject)
+            else:
+                write_answers(answered, runtime.answer(subject, questions))
+        except ReleaseError as error:
+            print(json.dumps({"refused": str(error), "remedy": error.remedy}), file=channel)
+        else:
+            print(json.dumps({}), file=channel)
 
 
 if __name__ == "__main__":
