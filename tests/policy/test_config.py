@@ -112,6 +112,7 @@ def test_everything_said(tmp_path: Path) -> None:
         revision = "abc"
         license = "mit"
         publish = true
+        quantized = ["org/big-bnb-4bit"]
         [formats.ollama]
         quants = ["q8_0", "q4_k_m"]
         stream = "gguf-v{version}"
@@ -148,6 +149,7 @@ def test_everything_said(tmp_path: Path) -> None:
     assert config.naming.short_names == {"org/Big-Model": "big"}
     base = config.bases["org/Big-Model"]
     assert (base.path, base.revision, base.license, base.publish) == (tmp_path / "models" / "big", "abc", "mit", True)
+    assert base.quantized == ("org/big-bnb-4bit",)
     assert config.formats[0].settings.quants == ("q8_0", "q4_k_m")
     assert (config.verify.prompts, config.verify.max_tokens) == (("Hi",), 8)
     assert config.verify.kl == {"q8_0": 0.5, "q4_k_m": 1.0}

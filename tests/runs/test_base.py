@@ -48,6 +48,36 @@ def test_hub_id_of_the_policy(tmp_path: Path) -> None:
     assert resolve_base("gpt2", "abc", bases, tmp_path) == BaseModel(id="gpt2", revision="abc", license="mit")
 
 
+@pytest.mark.parametrize(("recorded", "kept"), [("unsloth", None), ("main", None), ("a" * 40, "a" * 40), (None, None)])
+def test_revision_of_a_folder(tmp_path: Path, whole: Path, recorded: str | None, kept: str | None) -> None:
+    """What a run recorded of a base that is in a folder holds where it is a commit: a folder has no other."""
+    known = BaseModel(id="acme/base", path=whole)
+    assert resolve_base("acme/base", recorded, {"acme/base": known}, tmp_path).revision == kept
+
+
+def test_quantized_form(tmp_path: Path) -> None:
+    """A run that was trained on a quantized form is one of the model that the policy says; its revision is not that."""
+    whole = BaseModel(id="acme/base", license="mit", quantized=("other/base-bnb-4bit", "other/base-awq"))
+    bases = {"acme/first": BaseModel(id="acme/first"), "acme/base": whole}
+    assert resolve_base("other/base-awq", "abc", bases, tmp_path) == whole
+
+
+@pytest.mark.parametrize("cache", ["/home/anna/.cache/huggingface/hub/", "C:\\hub\\", ""])
+def test_path_in_a_cache_of_the_hub(tmp_path: Path, cache: str) -> None:
+    """It names the model and the commit, on whichever machine it was."""
+    path = f"{cache}models--acme--base-2/snapshots/{'a' * 40}"
+    path = path.replace("/", "\\") if "\\" in cache else path
+    assert resolve_base(path, "unsloth", {}, tmp_path) == BaseModel(id="acme/base-2", revision="a" * 40)
+    pinned = BaseModel(id="acme/base-2", revision="pinned")
+    assert resolve_base(path, None, {pinned.id: pinned}, tmp_path) == pinned
+
+
+def test_cache_of_the_hub_on_this_machine(tmp_path: Path) -> None:
+    """Where the folder is here, it is the model, without a line in the policy."""
+    here = write_files(tmp_path / f"models--acme--base/snapshots/{'a' * 40}", config__json="{}")
+    assert resolve_base(str(here), None, {}, tmp_path) == BaseModel(id="acme/base", revision="a" * 40, path=here)
+
+
 @pytest.mark.parametrize("absolute", [True, False])
 def test_known_folder(tmp_path: Path, whole: Path, absolute: bool) -> None:
     """A folder is the model whose [bases] entry has it, whether the adapter recorded it from the root or from /."""

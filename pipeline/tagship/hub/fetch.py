@@ -1,45 +1,76 @@
-"""A base model from the Hub, pinned to the commit that its revision resolved to."""
+"""A base model from the Hub, pinned to the commit that its revision resolved to: what a release needs of it, each file
+compared with what the Hub says of it."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import HUGGING_FACE, Hub
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import MODEL_FILES, TOKENIZER_FILES, BaseFolder, check_base_folder
 from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.files import sha256_of
+from tagship.system.pool import cores
+from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE, read_index
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_WANTED = (*MODEL_FILES, *TOKENIZER_FILES, "*.safetensors", "*.safetensors.index.json", "README.md")
+_DESCRIBING = (*MODEL_FILES, *TOKENIZER_FILES, "README.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file on the Hub: its size in bytes, and its digest: the content's SHA-256, or the hash that git has of a small
+    one."""
+
+    name: str
+    size: int
+    sha256: str | None
+    git_hash: str | None
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether a folder has this very file."""
+        path = folder / self.name
+        if self.sha256 is not None:
+            return sha256_of(path) == self.sha256
+        content = path.read_bytes()
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        return self.git_hash in (None, blob.hexdigest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """Where a base model is: on this disk already, or at a commit of a Hub. `size` is what is
-    still to be fetched, in bytes."""
+    """Where a base model is: on this disk already, or at a commit of a Hub, with the files that a release needs."""
 
     base: BaseModel
     api: "HfApi | None" = None
     revision: str | None = None
-    size: int = 0
+    files: tuple[RemoteFile, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """What is to be fetched, in bytes."""
+        return sum(file.size for file in self.files)
 
 
 def locate_base(base: BaseModel, hub: Hub) -> Located:
     """Find a base model without fetching it: in its folder, on the release's own Hub, or on
     huggingface.co where that Hub is the embedded one.
 
-    Raises ReleaseError when no Hub has it or it is gated, ToolError when none can be reached.
+    Raises ReleaseError when no Hub has it, or not at its revision, or it is gated, ToolError when none can be reached.
     """
     if base.path is not None:
         return Located(base=base)
-    from fnmatch import fnmatch
-
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    without_revision = False
     for api in _clients(hub):
         try:
             with hub_errors(f"look up the base model {base.id}"):
@@ -51,11 +82,17 @@ def locate_base(base: BaseModel, hub: Hub) -> Located:
                     remedy="accept its terms on its page, and set HF_TOKEN",
                 ) from None
             if isinstance(error.__cause__, RepositoryNotFoundError | RevisionNotFoundError):
+                without_revision |= isinstance(error.__cause__, RevisionNotFoundError)
                 continue
             raise
-        files = [file for file in info.siblings or () if any(fnmatch(file.rfilename, want) for want in _WANTED)]
-        size = sum(file.size or 0 for file in files)
-        return Located(base=base, api=api, revision=info.sha, size=size)
+        files = {file.rfilename: _remote_file(file) for file in info.siblings or ()}
+        needed = _needed(api, base.id, str(info.sha), files)
+        return Located(base=base, api=api, revision=info.sha, files=tuple(files[name] for name in sorted(needed)))
+    if without_revision:
+        raise ReleaseError(
+            f"the base model {base.id} has no revision {base.revision} on the Hub",
+            remedy=f'say which one the run was trained on: [bases."{base.id}"] revision = "main"',
+        )
     at = f" at {base.revision}" if base.revision else ""
     raise ReleaseError(
         f"there is no model {base.id}{at} on the Hub, or the token may not see it",
@@ -66,15 +103,58 @@ def locate_base(base: BaseModel, hub: Hub) -> Located:
 def fetch_base(located: Located) -> BaseFolder:
     """The base model on this disk, fetched into the Hub's own cache where it was not.
 
-    Raises ReleaseError when it is not whole, ToolError when fetching fails.
+    Raises ReleaseError when it is not whole, ToolError when fetching fails, or when a file is not the Hub's.
     """
     base = located.base
     if base.path is not None:
         return check_base_folder(base.id, base.path, revision=base.revision, license_id=base.license)
     assert located.api is not None
+    wanted = [escape(file.name) for file in located.files]
     with hub_errors(f"fetch the base model {base.id}"):
-        folder = located.api.snapshot_download(base.id, revision=located.revision, allow_patterns=list(_WANTED))
-    return check_base_folder(base.id, Path(folder), revision=located.revision, license_id=base.license)
+        folder = Path(located.api.snapshot_download(base.id, revision=located.revision, allow_patterns=wanted))
+    _compare(base, folder, located.files)
+    return check_base_folder(base.id, folder, revision=located.revision, license_id=base.license)
+
+
+def _needed(api: "HfApi", repo_id: str, revision: str, names: Iterable[str]) -> set[str]:
+    """Of a repository's files those that describe the model, and its weights: the file that transformers loads, or
+    those that the index names. Others are the same weights once more, in other forms."""
+    names = set(names)
+    needed = {name for name in names if any(_matches(name, pattern) for pattern in _DESCRIBING)}
+    if SINGLE_FILE in names:
+        return needed | {SINGLE_FILE}
+    if INDEX_FILE not in names:
+        return needed
+    with hub_errors(f"fetch {INDEX_FILE} of {repo_id}"):
+        index = api.hf_hub_download(repo_id, INDEX_FILE, revision=revision)
+    return needed | {INDEX_FILE} | (set(read_index(Path(index))["weight_map"].values()) & names)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
+
+
+def _remote_file(file: Any) -> RemoteFile:
+    return RemoteFile(
+        name=file.rfilename,
+        size=file.size or 0,
+        sha256=file.lfs.sha256 if file.lfs else None,
+        git_hash=None if file.lfs else file.blob_id,
+    )
+
+
+def _compare(base: BaseModel, folder: Path, files: Iterable[RemoteFile]) -> None:
+    """Raise ToolError for files that are not what the Hub has: damaged on the way, on the disk, or written over."""
+    files = list(files)
+    with ThreadPoolExecutor(cores()) as threads:
+        same = list(threads.map(lambda file: file.is_in(folder), files))
+    damaged = [file.name for file, is_same in zip(files, same, strict=True) if not is_same]
+    if damaged:
+        paths = " ".join(str((folder / name).resolve()) for name in damaged)
+        raise ToolError(
+            f"the base model {base.id} was damaged on its way or on the disk: {', '.join(damaged)} is not the Hub's",
+            remedy=f"remove it, and run this again: rm {paths}",
+        )
 
 
 def _clients(hub: Hub) -> "Iterator[HfApi]":

@@ -15,6 +15,7 @@ def read_bases(tables: Reader) -> dict[str, BaseModel]:
             revision=table.optional_text("revision"),
             license=table.optional_text("license"),
             publish=table.flag("publish", False),
+            quantized=table.texts("quantized", ()),
         )
         table.close()
     return bases

@@ -1,5 +1,6 @@
 """The base model of a run: which one it is by its Hub id, and the folder that has its weights."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,13 +8,18 @@ from pathlib import Path
 from tagship.naming.name_rules import HUB
 from tagship.system.errors import ReleaseError
 
+# A folder of the Hub's own cache says which model it has, at which commit.
+_IN_A_CACHE = re.compile(r"(?:^|[/\\])models--(?P<name>[^/\\]+)[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})[/\\]?$")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
     """A base model before it is fetched, by its Hub id.
 
     `path` is a folder with its weights where they are at hand, `publish` whether a release puts
-    it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml).
+    it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml). `quantized` are the ids of its
+    quantized forms: a run that was trained on one of them is merged into this one.
     """
 
     id: str
@@ -21,16 +27,19 @@ class BaseModel:
     revision: str | None = None
     license: str | None = None
     publish: bool = False
+    quantized: tuple[str, ...] = ()
 
 
 def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseModel], root: Path) -> BaseModel:
-    """Which model `reference` (a Hub id or a folder, as adapters record it) means.
+    """Which model `reference` (a Hub id or a folder, as adapters record it) means, at which revision: the policy's,
+    else the recorded one. Of a folder the recorded one holds only where it is a commit: nothing else says what it was.
 
     Raises ReleaseError for a folder whose Hub id nobody told, as the card, the names and the
     adapter all need it, and for what is neither a folder nor a Hub id.
     """
     folder = next((path for path in (root / reference, Path(reference)) if reference and path.is_dir()), None)
-    if folder is not None:
+    cached = _IN_A_CACHE.search(reference)
+    if folder is not None and cached is None:
         known = next((base for base in bases.values() if base.path == folder.resolve()), None)
         if known is None:
             raise ReleaseError(
@@ -38,12 +47,18 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
                 remedy=f'add to release.toml: [bases."organisation/name"] path = "{reference}"',
             )
         return known
+    if cached is not None:
+        reference, revision = cached["name"].replace("--", "/", 1), cached["commit"]
+    if (whole := next((base for base in bases.values() if reference in base.quantized), None)) is not None:
+        return whole  # the revision is of the quantized one
     if reference in bases:
-        return replace(bases[reference], revision=bases[reference].revision or revision)
+        base = bases[reference]
+        recorded = revision if base.path is None or _COMMIT.fullmatch(revision or "") else None
+        return replace(base, revision=base.revision or recorded)
     parts = reference.split("/")
     if len(parts) > 2 or any(map(HUB.problem, parts)):
         raise ReleaseError(
             f"the base model {reference!r} is neither a folder here nor a model's id on the Hub",
             remedy="name it with --base, as organisation/name or as a folder",
         )
-    return BaseModel(id=reference, revision=revision)
+    return BaseModel(id=reference, revision=revision, path=folder)

@@ -49,7 +49,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _sharded(folder: Path) -> Checkpoint:
-    index = _read_index(folder / INDEX_FILE)
+    index = read_index(folder / INDEX_FILE)
     weight_map = index["weight_map"]
     names = sorted(set(weight_map.values()))
     for name in names:
@@ -71,7 +71,8 @@ def _sharded(folder: Path) -> Checkpoint:
     return Checkpoint(folder=folder, shards=shards, index=index)
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
+    """An index of shards; its `weight_map` has the file of each tensor. Raises ReleaseError when it is none."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         weight_map = index["weight_map"]

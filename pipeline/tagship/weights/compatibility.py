@@ -23,7 +23,8 @@ def check_fit(adapter: Adapter, base: Checkpoint, trained: Trained, entries: Map
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ReleaseError(
             f"the adapter {adapter.folder.name} does not fit the base model in {base.folder}:\n{listed}",
-            remedy="name the model that the base was quantized from with --base"
+            remedy="name the model that the base was quantized from: --base NAME, or for all runs of it "
+            '[bases."NAME"] quantized = ["…"] in release.toml'
             if any(_QUANTIZED in problem for problem in problems)
             else "name the base that it was trained on with --base",
         )

@@ -1,0 +1,103 @@
+"""A base model from the Hub: which of its files are fetched, and that they are the Hub's."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+from tagship.hub.connection import Hub
+from tagship.hub.fetch import fetch_base, locate_base
+from tagship.hub_server.app import EmbeddedHub
+from tagship.runs.base import BaseModel
+from tagship.system.errors import ReleaseError, ToolError
+
+BASE = BaseModel(id="acme/base", license="mit")
+INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+SHARDS = set(INDEX["weight_map"].values())
+DESCRIBING = {"config.json", "tokenizer.json", "LICENSE", "additional_chat_templates/tool.jinja"}
+# The same weights in the form of those who trained them, and what else lies in repositories.
+NOT_NEEDED = {"consolidated.safetensors", "original/consolidated.00.pth", "original/tokenizer.model", "modeling_x.py"}
+NOT_NEEDED |= {"onnx/model.onnx", "pytorch_model.bin", "original/model.safetensors", "assets/LICENSE.svg"}
+
+pytestmark = pytest.mark.usefixtures("quiet_client")
+
+
+@pytest.fixture
+def api(hub: EmbeddedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HfApi:
+    """A client of an embedded Hub that has the repository, and a cache of its own."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    client = HfApi(endpoint=hub.url, token=False)
+    client.create_repo(BASE.id)
+    return client
+
+
+@pytest.fixture
+def client(api: HfApi) -> Iterator[Hub]:
+    return Hub(lambda: api, embedded=False)
+
+
+def put(api: HfApi, *names: str) -> None:
+    """Put files of some names there; weights go the way of large files."""
+    texts = {name: json.dumps(INDEX) if name.endswith(".index.json") else "{}" for name in names}
+    operations = [CommitOperationAdd(name, (text + " " * len(name)).encode()) for name, text in texts.items()]
+    api.create_commit(BASE.id, operations, commit_message="files")
+
+
+def fetched(client: Hub) -> set[str]:
+    folder = fetch_base(locate_base(BASE, client)).path
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_sharded_weights(api: HfApi, client: Hub) -> None:
+    """What describes the model is fetched, and the shards that the index names, and nothing twice."""
+    put(api, *DESCRIBING, *NOT_NEEDED, *SHARDS, "model.safetensors.index.json")
+    assert fetched(client) - {".gitattributes"} == {*DESCRIBING, *SHARDS, "model.safetensors.index.json"}
+
+
+def test_single_file(api: HfApi, client: Hub) -> None:
+    """Where the weights are in one file, that is loaded, whatever an index says."""
+    put(api, *DESCRIBING, *NOT_NEEDED, *SHARDS, "model.safetensors", "model.safetensors.index.json")
+    assert fetched(client) == {*DESCRIBING, "model.safetensors"}
+
+
+def test_size(api: HfApi, client: Hub) -> None:
+    """The size is that of what is fetched."""
+    put(api, *DESCRIBING, "consolidated.safetensors", "model.safetensors")
+    assert locate_base(BASE, client).size == sum(2 + len(name) for name in {*DESCRIBING, "model.safetensors"})
+
+
+def test_index_that_names_what_is_not_there(api: HfApi, client: Hub) -> None:
+    """Only files of the repository are fetched; that one is missing is told where weights are read."""
+    put(api, *DESCRIBING, "model-00001-of-00002.safetensors", "model.safetensors.index.json")
+    assert not {"model-00002-of-00002.safetensors"} & fetched(client)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_damaged_file(api: HfApi, client: Hub, name: str) -> None:
+    """A byte that flipped on the way or on the disk is found, in large files and small ones, and told by its path."""
+    put(api, *DESCRIBING, "model.safetensors")
+    located = locate_base(BASE, client)
+    whole = fetch_base(located)
+    path = (whole.path / name).resolve()
+    content = path.read_bytes()
+    path.write_bytes(b"[" + content[1:])
+    with pytest.raises(ToolError, match=f"was damaged on its way or on the disk: {name} is not the Hub's") as caught:
+        fetch_base(located)
+    assert str(path) in str(caught.value.remedy)
+    path.unlink()
+    assert fetch_base(located) == whole
+
+
+def test_revision_that_the_base_does_not_have(api: HfApi, client: Hub) -> None:
+    """A revision that a trainer made up is told as that, with the line that says which one it was."""
+    put(api, *DESCRIBING, "model.safetensors")
+    with pytest.raises(ReleaseError, match="acme/base has no revision unsloth on the Hub") as caught:
+        locate_base(BaseModel(id=BASE.id, revision="unsloth"), client)
+    assert '[bases."acme/base"] revision = "main"' in str(caught.value.remedy)
+
+
+def test_model_that_is_nowhere(client: Hub) -> None:
+    """A model that no Hub has is told with the ways to name it."""
+    with pytest.raises(ReleaseError, match="there is no model acme/none on the Hub"):
+        locate_base(BaseModel(id="acme/none"), client)
