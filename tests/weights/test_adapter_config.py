@@ -172,3 +172,44 @@ def test_method_without_rank(tmp_path: Path) -> None:
     config = read_adapter_config(tmp_path)
     assert (config.base_model, config.rank, config.alpha) == ("acme/base", 0, 0.0)
     assert config.unsupported == ("it is IA3, not LORA",)
+
+
+# What could take for ever, or is not there
+
+
+@pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern", "target_modules"])
+def test_pattern_that_backtracks(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern that would be tried for longer than anyone waits is refused by itself."""
+    monkeypatch.setattr("tagship.weights.adapter_config._PATIENCE", 1)
+    pattern = r"(((\w+)+)+)+\d!"
+    config = read_adapter_config(write_config(tmp_path, **{key: pattern if key == "target_modules" else {pattern: 4}}))
+    with pytest.raises(ReleaseError, match="does not come to an end within 1 seconds") as caught:
+        config.check_patterns(["proj", "a" * 200])
+    assert pattern in str(caught.value)
+
+
+def test_patterns_that_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real patterns pass, and names alone start no process."""
+    told = {"target_modules": r".*language_model.*\.(q_proj|k_proj)", "rank_pattern": {"layers.0.q_proj": 4, "k.*": 2}}
+    modules = [f"model.language_model.layers.{layer}.self_attn.q_proj" for layer in range(100)]
+    read_adapter_config(write_config(tmp_path, **told)).check_patterns(modules)
+    monkeypatch.setattr("subprocess.run", None)
+    read_adapter_config(write_config(tmp_path, rank_pattern={"layers.0.q_proj": 4})).check_patterns(modules)
+
+
+def test_pointer_of_git_lfs(tmp_path: Path) -> None:
+    """A configuration that was not fetched is told as that, with the command that fetches it."""
+    (tmp_path / CONFIG_FILE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(ReleaseError, match="is a pointer of git LFS, and not the file itself") as caught:
+        read_adapter_config(tmp_path)
+    assert "git lfs pull" in str(caught.value.remedy)
+
+
+def test_adapters_below_the_run(tmp_path: Path) -> None:
+    """A run that only has checkpoints, or named adapters, offers them by name."""
+    for name in ("checkpoint-500", "checkpoint-1000"):
+        (tmp_path / name).mkdir()
+        write_config(tmp_path / name)
+    with pytest.raises(ReleaseError, match=r"in folders below it: checkpoint-1000, checkpoint-500$") as caught:
+        read_adapter_config(tmp_path)
+    assert f"--run {tmp_path.name}/checkpoint-500" in str(caught.value.remedy)

@@ -136,3 +136,12 @@ def test_bytes_after_the_end(tmp_path: Path) -> None:
 def test_broken_header(tmp_path: Path, header: Any, problem: str) -> None:
     """A header that is no JSON, contradicts itself or leaves bytes unexplained is refused."""
     assert problem in refused(write_raw(tmp_path / "a", header, bytes(16)))
+
+
+def test_pointer_of_git_lfs(tmp_path: Path) -> None:
+    """Weights that were not fetched are no damaged file, and are told with the command that fetches them."""
+    path = tmp_path / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(ReleaseError, match="is a pointer of git LFS, and not the file itself") as caught:
+        read_header(path)
+    assert "git lfs pull" in str(caught.value.remedy)

@@ -22,9 +22,11 @@ class _Lora(Format):
     card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
 
     def footprint(self, job: ExportJob) -> Footprint:
-        from tagship.weights.lora import read_weights
+        from tagship.weights.lora import modules_of, read_weights
 
-        size = read_weights(job.run.path).size
+        weights = read_weights(job.run.path)
+        job.run.adapter.check_patterns(modules_of(weights))
+        size = weights.size
         return Footprint(disk=size, memory=_MEMORY, work=size)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:

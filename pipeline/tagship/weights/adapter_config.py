@@ -3,12 +3,15 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tagship.system.errors import ReleaseError
+from tagship.system.git_lfs import refuse_pointer
 
 T = TypeVar("T")
 
@@ -33,6 +36,19 @@ _VARIANTS = {
 }
 # PEFT, get_pattern_key: a pattern matches a whole module path or its end.
 _AT_THE_END = r"(.*\.)?({})"
+# Names and their ends, which most patterns are, take no time.
+_PLAIN = re.compile(r"[\w.]*")
+# Seconds for all patterns and modules; one of each takes microseconds.
+_PATIENCE = 20
+# Says which pattern it is at, so that one that never ends is known.
+_TRY = """
+import json, re, sys
+patterns, modules = json.load(sys.stdin)
+for pattern in patterns:
+    print(json.dumps(pattern), flush=True)
+    for module in modules:
+        re.fullmatch(pattern, module)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,28 @@ class AdapterConfig:
         """The rank of a module's A and B."""
         return int(_by_pattern(self.rank_pattern, module, self.rank))
 
+    def check_patterns(self, modules: Sequence[str]) -> None:
+        """Raise ReleaseError for a pattern that goes on trying one of these modules for ever.
+
+        `re` cannot be stopped, so they are tried in a process of their own; by `re`, as PEFT does: other libraries give
+        up on other patterns.
+        """
+        own = [pattern for pattern in (*self.rank_pattern, *self.alpha_pattern) if not _PLAIN.fullmatch(pattern)]
+        patterns = [*map(_AT_THE_END.format, own), *([self.target_pattern] if self.target_pattern else [])]
+        if not patterns:
+            return
+        command = [sys.executable, "-I", "-S", "-c", _TRY]
+        asked = json.dumps([patterns, modules])
+        try:
+            subprocess.run(command, input=asked.encode(), stdout=subprocess.PIPE, timeout=_PATIENCE, check=True)
+        except subprocess.TimeoutExpired as expired:
+            tried = (expired.stdout or b"").decode().splitlines()
+            endless = json.loads(tried[-1]) if tried else patterns[0]
+            raise ReleaseError(
+                f"the pattern {endless} in {CONFIG_FILE} does not come to an end within {_PATIENCE} seconds",
+                remedy="name the modules there without repetitions inside of repetitions, such as (a+)+",
+            ) from None
+
     @property
     def largest_rank(self) -> int:
         """The highest rank of any module: what a server must make room for."""
@@ -102,15 +140,26 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """Read adapter_config.json. Raises ReleaseError when it is missing or malformed."""
     path = folder / CONFIG_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return _config(document)
+        text = path.read_text(encoding="utf-8")
+        refuse_pointer(path, text.encode())
+        return _config(json.loads(text))
     except FileNotFoundError:
-        raise ReleaseError(
-            f"{folder} has no {CONFIG_FILE}, so it is no finished training run",
-            remedy="finish the training, save the adapter there with save_pretrained(…), or choose another --run",
-        ) from None
+        raise _without_adapter(folder) from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, re.error) as error:
         raise ReleaseError(f"{path} is not a PEFT adapter's configuration: {error!r}") from None
+
+
+def _without_adapter(folder: Path) -> ReleaseError:
+    below = sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob(f"*/{CONFIG_FILE}"))
+    if not below:
+        return ReleaseError(
+            f"{folder} has no {CONFIG_FILE}, so it is no finished training run",
+            remedy="finish the training, save the adapter there with save_pretrained(…), or choose another --run",
+        )
+    return ReleaseError(
+        f"{folder} has no {CONFIG_FILE} itself, but adapters in folders below it: {', '.join(below)}",
+        remedy=f"choose one of them, such as --run {folder.name}/{below[-1]}, or move it up",
+    )
 
 
 def _config(document: dict[str, Any]) -> AdapterConfig:

@@ -56,6 +56,7 @@ def read_adapter(folder: Path) -> Adapter:
             remedy="train it as plain LoRA, or release the lora format alone with --format lora",
         )
     weights = read_weights(folder)
+    config.check_patterns(modules_of(weights))
     modules, whole, left_over = _sorted_out(weights, config)
     replaced = {}
     for parameter, entries in whole.items():

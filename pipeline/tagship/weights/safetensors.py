@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.system.errors import ReleaseError
+from tagship.system.git_lfs import POINTER_BYTES, refuse_pointer
 
 if TYPE_CHECKING:
     import numpy as np
 
-# The safetensors library's own limit.
-MAX_HEADER_BYTES = 100_000_000
+# Of some 200 000 tensors in one file, several times what any model has; the safetensors library reads 100 MB, which
+# takes seconds and hundreds of MB of memory.
+MAX_HEADER_BYTES = 25_000_000
 
 # Bytes of one element, by the format's own name.
 SIZES: Mapping[str, int] = {
@@ -99,18 +101,21 @@ def read_header(path: Path) -> Header:
     """Read and check a header.
 
     Raises ReleaseError that names the file and what is wrong with it: a missing or cut-off
-    file, a header that is no JSON, unknown dtypes, ranges that overlap, leave gaps, do not fit
-    the shape or do not end where the file does.
+    file, a pointer of git LFS, a header that is too long or no JSON, unknown dtypes, ranges that overlap,
+    leave gaps, do not fit the shape or do not end where the file does.
     """
     try:
         with path.open("rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))
             size = stamp[0]
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(POINTER_BYTES)
+            refuse_pointer(path, start)
+            length = int.from_bytes(start[:8], "little")
+            file.seek(8)
             if size < 8 or length > size - 8:
                 raise _broken(path, f"it has {size} bytes, less than its own header needs")
             if length > MAX_HEADER_BYTES:
-                raise _broken(path, f"its header claims {length} bytes")
+                raise _broken(path, f"its header claims {length} bytes, more than any model's")
             text = file.read(length)
     except FileNotFoundError:
         raise ReleaseError(f"{path} does not exist") from None
