@@ -191,6 +191,31 @@ def test_llama_rows_are_permuted_after_the_merge(tmp_path: Path) -> None:
         assert np.array_equal(held[f"blk.1.{ours}.weight"].data, expected)
 
 
+def test_converter_that_hands_on(tmp_path: Path) -> None:
+    """The converter's class for Mistral 3 only chooses another one, which gets the merged tensors all the same."""
+    transformers = pytest.importorskip("transformers")
+    text = {
+        "model_type": "mistral",
+        "vocab_size": tiny.VOCABULARY,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+    }
+    seen = {"model_type": "pixtral", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
+    seen |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = transformers.Mistral3Config(text_config=text, vision_config=seen)
+    transformers.Mistral3ForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    base = tiny.tokenizer(tmp_path / "base")
+    module = "model.language_model.layers.0.self_attn.v_proj"
+    weights = opened(base, tiny.exact_lora(tmp_path / "adapter", {module: (64, 64)}, rank=2))
+    (changed,) = weights.changed
+    held = tensors_of(written(weights, tmp_path / "model.gguf", "f32"))
+    assert np.array_equal(held["blk.0.attn_v.weight"].data, whole_tensor(weights, changed).astype(np.float32))
+
+
 def test_head_that_was_tied(tmp_path: Path) -> None:
     """Where only the head of tied embeddings was trained, the file has it beside the base's embedding."""
     base = tiny.llama(tmp_path / "base", layers=1, hidden=HIDDEN, dtype=tiny.FLOAT32)
@@ -253,7 +278,7 @@ def refused(base: Path, kind: type[ReleaseError]) -> ReleaseError:
 def test_unknown_architecture(small: Path) -> None:
     """An architecture that llama.cpp does not know is its own failure, with a remedy."""
     tiny.edit_json(small / "config.json", architectures=["NoSuchForCausalLM"])
-    error = refused(small, ToolError)
+    error = refused(small, ReleaseError)
     assert "NoSuchForCausalLM" in str(error)
     assert error.remedy
     assert "LLAMA_CPP_DIR" in error.remedy

@@ -14,7 +14,7 @@ import numpy as np
 
 from tagship.gguf import ggml, k_quants
 from tagship.gguf.imatrix import Imatrix
-from tagship.gguf.llama_cpp import import_converter
+from tagship.gguf.llama_cpp import converter_class, import_converter
 from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
 from tagship.gguf.writer import Encode, write_tensors
 from tagship.system.errors import ReleaseError, ToolError
@@ -58,8 +58,8 @@ def write_ggufs(
     files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
     folder of ours with the configuration, the tokenizer and links to the base's weights. `imatrix` weighs what is
     lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
-    counts bytes of encoded tensors. Raises ToolError when llama.cpp does not know the architecture or cannot
-    convert it, ReleaseError when a GGUF would lack what the adapter changes.
+    counts bytes of encoded tensors. Raises ToolError when llama.cpp cannot convert the model,
+    ReleaseError when it does not know the architecture, or a GGUF would lack what the adapter changes.
     """
     import_converter()
     import torch
@@ -94,14 +94,14 @@ def _size_of(weights: MergedWeights) -> int:
 
 def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:
     """The converter's model, with every tensor known and none computed."""
-    import conversion
     import gguf
     from conversion.base import ModelBase, ModelType, get_model_architecture
 
-    architecture = get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT)
-    known = conversion.get_model_class(architecture)
-    streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
+    known = converter_class(get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT))
     source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
+    if "impl" in vars(known).get("__annotations__", {}):  # it only chooses the class that does it, as Mistral 3
+        known = type(known(model, source_type, target, metadata_override=override).impl)
+    streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
     writing = streaming(model, source_type, target, metadata_override=override)
     writing.prepare_tensors()
     merged.handed.clear()  # each would keep what is computed of it
