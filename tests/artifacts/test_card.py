@@ -212,6 +212,32 @@ def test_front_matter(bench: Bench, name: str, library: str, relation: str, tag:
     assert "license_name" not in data
 
 
+@pytest.mark.parametrize(
+    ("part", "tag"), [("vision_config", "image-text-to-text"), ("audio_config", "audio-text-to-text")]
+)
+def test_model_that_takes_more_than_text(bench: Bench, part: str, tag: str) -> None:
+    """The Hub's task is that of the whole model; a GGUF of it has the text alone, and says so."""
+    (bench.folder / "base").mkdir()
+    (bench.folder / "base" / "config.json").write_text(json.dumps({"text_config": {}, part: {"depth": 1}}))
+    for name in ("vllm", "lora"):
+        assert ModelCard(bench.card(name)).data.to_dict()["pipeline_tag"] == tag
+        assert "**Text only**" not in bench.card(name)
+    card = bench.card("ollama")
+    assert ModelCard(card).data.to_dict()["pipeline_tag"] == "text-generation"
+    assert "**Text only**: the base model takes more than text" in card
+
+
+def test_numbers_are_whole(bench: Bench) -> None:
+    """An alpha that is no whole number is not cut, and one prompt is one."""
+    job = bench.job("vllm")
+    tiny.edit_json(job.run.path / CONFIG_FILE, lora_alpha=31.5)
+    run = read_run(job.run.path.rename(job.run.path.with_name("another")), bench.config.naming)
+    one = replace(bench, config=replace(bench.config, verify=replace(bench.config.verify, prompts=("Hi",))))
+    card = one.card("vllm", run=run)
+    assert "LoRA, rank 32, alpha 31.5" in card
+    assert "asked 1 prompt:" in card
+
+
 def test_version_stays_text(bench: Bench) -> None:
     """A version that looks like a number is text in the front matter."""
     assert ModelCard(bench.card("vllm", version="1.10")).data.to_dict()["version"] == "1.10"

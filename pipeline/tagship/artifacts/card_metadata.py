@@ -4,7 +4,7 @@ from typing import Any
 
 from tagship.formats.protocol import CardFacts
 from tagship.policy.card import CardPolicy
-from tagship.runs.base_folder import BaseFolder
+from tagship.runs.base_folder import TEXT, BaseFolder
 from tagship.system.errors import ReleaseError
 
 
@@ -35,7 +35,7 @@ def front_matter(title: str, base: BaseFolder, facts: CardFacts, policy: CardPol
         library_name=facts.library_name,
         license=base.license,
         model_name=title,
-        pipeline_tag="text-generation",
+        pipeline_tag=TEXT if facts.text_only else base.pipeline_tag,
         tags=[*facts.tags, *policy.tags],
         **more,
     )

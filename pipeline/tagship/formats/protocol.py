@@ -72,11 +72,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What the model card's front matter says of a format (facts of the Hub, not of a run)."""
+    """What the model card's front matter says of a format (facts of the Hub, not of a run). `text_only` is whether an
+    export of a model that sees or hears reads text alone."""
 
     library_name: str
     relation: str
     tags: tuple[str, ...]
+    text_only: bool = False
 
 
 class Format(ABC):

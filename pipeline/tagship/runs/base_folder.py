@@ -30,6 +30,11 @@ MODEL_FILES = ("config.json", "generation_config.json", *PROCESSOR_FILES, "LICEN
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
 
 
+# The Hub's tasks by the parts of a configuration; without one of them a model reads text alone.
+TEXT = "text-generation"
+_SENSES = {"vision_config": "image-text-to-text", "audio_config": "audio-text-to-text"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseFolder:
     """A base model on this disk; `revision` is the Hub commit that it was fetched at, if it was.
@@ -43,6 +48,12 @@ class BaseFolder:
     license: str
     license_name: str | None = None
     license_link: str | None = None
+
+    @property
+    def pipeline_tag(self) -> str:
+        """What the Hub calls what a model writes text from, by the parts that its configuration has."""
+        config = read_object(self.path / "config.json")
+        return next((task for part, task in _SENSES.items() if config.get(part)), TEXT)
 
 
 def check_base_folder(base_id: str, path: Path, *, revision: str | None, license_id: str | None) -> BaseFolder:

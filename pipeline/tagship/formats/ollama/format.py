@@ -95,7 +95,7 @@ class _Ollama(Format):
     install = how_to_install("gguf")
     quants = tuple(QUANTS)
     name_rules = (OLLAMA,)
-    card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"))
+    card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)
 
     def configure(self, table: Reader, export: Reader) -> OllamaSettings:
         quants = table.choices("quants", _DEFAULT, self.quants)
