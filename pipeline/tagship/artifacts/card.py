@@ -10,6 +10,7 @@ from tagship.artifacts.manifest import CARD_FILE, FileEntry, Manifest
 from tagship.formats.protocol import ExportJob, Format, Usage
 from tagship.policy.config import Config
 from tagship.runs.base_folder import BaseFolder
+from tagship.runs.recorded import publishable
 from tagship.system.templating import Templates
 from tagship.verify.questions import Limits
 from tagship.weights.adapter_config import AdapterConfig
@@ -19,7 +20,8 @@ from tagship.weights.adapter_config import AdapterConfig
 class CardContext:
     """What a card's template is given: the export's names, what it was made from and by what policy, how it is used
     and how near its answers have to be. `policy` is what `[export]` says, with the format's own `settings` where those
-    have names; `recorded` is what the trainer recorded, `notes` are the version's, `prompts` is how many are asked."""
+    have names; `recorded` is what the trainer recorded and may be published, `notes` are the version's, `prompts` is
+    how many are asked."""
 
     title: str
     namespace: str
@@ -55,7 +57,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
         manifest=manifest,
         base=job.base,
         adapter=job.run.adapter,
-        recorded=flatten(job.run.recorded),
+        recorded=flatten(publishable(job.run.recorded, config.naming.own_fields)),
         usages=form.usages(job, [entry.path for entry in manifest.files]),
         files=tuple(entry for entry in manifest.files if entry.path != CARD_FILE),
         policy=_named(job.policy) | _named(job.settings),

@@ -15,6 +15,7 @@ from tagship.history.conventional import Part
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import TOKENIZER_FILES, VOCABULARIES
 from tagship.runs.folder import Folder, GitFolder, object_in
+from tagship.runs.recorded import publishable
 from tagship.runs.run import METADATA_FILE
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
@@ -46,7 +47,7 @@ _ARCHITECTURE = (
 class ModelState:
     """What a model was made of; digests say how they were made, `git:` or `sha256:`.
 
-    `recorded` is what the trainer recorded of the run.
+    `recorded` is what the trainer recorded of the run, as far as it may be published.
     """
 
     run: str
@@ -101,7 +102,7 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
         architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if _says_something(config.get(key))},
         scale=[config.get("lora_alpha"), config.get("alpha_pattern") or {}],
         weights=folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None,
-        recorded=object_in(folder, METADATA_FILE),
+        recorded=publishable(object_in(folder, METADATA_FILE)),
     )
 
 

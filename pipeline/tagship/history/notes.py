@@ -15,6 +15,7 @@ from tagship.history.model import ModelState
 from tagship.history.unreleased import Unreleased
 from tagship.history.web_links import commit_link, compare_link
 from tagship.naming.tags import VersionTag
+from tagship.runs.recorded import METRIC, METRICS
 from tagship.system.templating import Templates
 
 TEMPLATE = "notes.md.j2"
@@ -27,11 +28,6 @@ _GROUPS = (
     ("Documentation", ("docs",)),
 )
 _OTHERS = "Maintenance"
-# The names that trainers give to what they measured; not how long it took, nor on how many examples.
-_METRIC = re.compile(
-    r"(^|_)(loss|accuracy|exact_match|perplexity|f1|precision|recall|bleu|rouge[0-9l]*|score|wer|mmlu)$"
-)
-_METRICS = ("metrics", "evaluation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +160,8 @@ def _dataset(recorded: Any) -> Any:
 
 
 def _metrics(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: value for name, value in recorded.items() if _METRIC.search(name)}
-    for key in _METRICS:
+    found = {name: value for name, value in recorded.items() if METRIC.search(name)}
+    for key in METRICS:
         if isinstance(more := recorded.get(key), dict):
             found |= more
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
