@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
@@ -24,7 +25,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import METADATA_FILE, Run, read_run
 from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates
-from tagship.weights.lora import CONFIG_FILE
+from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 from tests import tiny
 
@@ -111,7 +112,12 @@ class Bench:
         }
         (folder / CONFIG_FILE).write_text(json.dumps(adapter))
         (folder / METADATA_FILE).write_text(json.dumps(recorded))
+        self.write_weights("lora_A.weight", "lora_B.weight")
         return read_run(folder, self.config.naming)
+
+    def write_weights(self, *parts: str) -> None:
+        tensors = {f"base_model.model.layer.o_proj.{part}": np.zeros((2, 2), np.float32) for part in parts}
+        tiny.write_tensors(self.folder / "adapters" / RUN / WEIGHTS_FILE, tensors)
 
     def card(
         self, name: str, *, manifest: Mapping[str, Any] | None = None, notes: str | None = None, **changes: Any
@@ -329,6 +335,31 @@ def test_use(bench: Bench, name: str) -> None:
     fences = [token for token in parsed(bench.card(name)) if token.type == "fence"]
     assert len(fences) >= 2
     assert any(f"acme/phi3mini4k-minimal-{bench.job(name).variant.label}-v2.0.0" in token.content for token in fences)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"use_dora": True}, ("lora_A.weight", "lora_B.weight")),
+        ({"target_parameters": ["experts.down_proj"]}, ("lora_A.weight", "lora_B.weight")),
+        ({"r": 600}, ("lora_A.weight", "lora_B.weight")),
+        ({}, ("lora_A.weight", "lora_B.weight", "lora_B.bias")),
+        ({}, ("lora_A.weight", "lora_B.weight", "weight")),
+        ({}, ("lora_A.weight", "lora_B.weight", "trainable_tokens_delta")),
+    ],
+)
+def test_adapter_that_vllm_does_not_serve(bench: Bench, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
+    """Nobody is told to serve it unmerged; PEFT loads it."""
+    run = bench.run({})
+    folder = run.path.rename(run.path.with_name("another"))
+    (bench.folder / "adapters" / RUN).mkdir()
+    bench.write_weights(*parts)
+    (bench.folder / "adapters" / RUN / WEIGHTS_FILE).rename(folder / WEIGHTS_FILE)
+    tiny.edit_json(folder / CONFIG_FILE, **changes)
+    card = bench.card("lora", run=read_run(folder, bench.config.naming))
+    assert "vllm serve" not in card
+    assert "from_pretrained" in card
+    assert "vllm serve" in bench.card("lora")
 
 
 # What people wrote cannot break it

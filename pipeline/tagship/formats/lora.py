@@ -14,6 +14,8 @@ from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 _MEMORY = 100 << 20
+# vllm/config/lora.py
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class _Lora(Format):
@@ -41,22 +43,32 @@ class _Lora(Format):
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
+        peft = Usage(title="PEFT", language="python", code=load)
+        if not _vllm_takes(job):
+            return (peft,)
         serve = (
             f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
             f"--lora-modules {job.run.name}={job.repo_id}"
         )
-        return (
-            Usage(title="PEFT", language="python", code=load),
-            Usage(title="vLLM", language="shell", code=serve),
-        )
+        return (peft, Usage(title="vLLM", language="shell", code=serve))
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
 
 
+def _vllm_takes(job: ExportJob) -> bool:
+    """Whether vLLM serves the adapter beside its base: low-rank parts of modules alone, without DoRA, whole modules,
+    biases, token rows or experts' parameters (vllm/lora/peft_helper.py), and of no rank above its highest."""
+    from tagship.weights.lora import read_weights
+
+    adapter = job.run.adapter
+    plain = all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in read_weights(job.run.path).tensors)
+    return plain and not (adapter.dora or adapter.target_parameters) and adapter.largest_rank <= _VLLM_RANKS[-1]
+
+
 def _vllm_rank(rank: int) -> int:
     """The smallest rank that vLLM can be told which holds this one (vllm/config/lora.py)."""
-    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
+    return next(size for size in _VLLM_RANKS if size >= rank)
 
 
 FORMAT = _Lora()
