@@ -376,6 +376,12 @@ def test_template_without_a_beginning(make_model: MakeModel) -> None:
     assert chat.prompt("Hi") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_end_token_that_is_none(make_model: MakeModel) -> None:
+    """An id in a generation config that no token has stops nothing."""
+    chat = load_chat(make_model(CHATML.jinja, {"eos_token_id": [3, 4711]}, eos_token="</s>"), None)
+    assert chat.parameters["stop"] == ["<|end|>", "</s>"]
+
+
 def test_greedy_generation(make_model: MakeModel) -> None:
     """A model that is not meant to be sampled is run at temperature 0, and one number of an end token will do."""
     chat = load_chat(make_model(CHATML.jinja, {"do_sample": False, "eos_token_id": 3}, eos_token="</s>"), None)

@@ -117,7 +117,8 @@ def _first_prompt(tokenizer: Any, moment: datetime | None) -> str:
 def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:
     ends = generation.get("eos_token_id", [])
     ids = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
-    stops = [tokenizer.convert_ids_to_tokens(token) for token in dict.fromkeys(ids) if token is not None]
+    tokens = tokenizer.convert_ids_to_tokens([token for token in dict.fromkeys(ids) if token is not None])
+    stops = [token for token in tokens if token]  # some configurations have ids of no token
     sampling = {theirs: generation[ours] for ours, theirs in _PARAMETERS.items() if generation.get(ours) is not None}
     if generation.get("do_sample") is False:
         sampling["temperature"] = 0
