@@ -4,6 +4,7 @@ llama.cpp's converter decides names, shapes, order and metadata. Its tensors are
 given merged ones that are computed when they are written; each is then encoded by ggml.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -99,7 +100,7 @@ def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path
 
     known = converter_class(get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT))
     source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
-    if "impl" in vars(known).get("__annotations__", {}):  # it only chooses the class that does it, as Mistral 3
+    if "impl" in inspect.get_annotations(known):  # it only chooses the class that does it, as Mistral 3
         known = type(known(model, source_type, target, metadata_override=override).impl)
     streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
     writing = streaming(model, source_type, target, metadata_override=override)

@@ -7,6 +7,7 @@ transformers knows, the paths of somebody's machine, the names of code that is n
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tagship.runs.base_folder import (
 )
 from tagship.system.files import copy_file, write_json
 from tagship.system.json_files import read_object
+from tagship.weights.safetensors import Stamp, stamp_of
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -157,10 +159,17 @@ def _with_known_class(files: ModelFiles, base: Path) -> dict[str, dict[str, Any]
 def _same_vocabulary(base: Path, run: Path | Mapping[str, Path]) -> bool:
     """Whether base and run split text into the same pieces with the same ids; tokens that were added may differ."""
     ours = run.get(TOKENIZER_FILE) if isinstance(run, Mapping) else run / TOKENIZER_FILE
-    if ours is None:
+    theirs = base / TOKENIZER_FILE
+    if ours is None or not (ours.is_file() and theirs.is_file()):
         return False
-    one, other = (read_object(path).get("model") for path in (base / TOKENIZER_FILE, ours))
-    return isinstance(one, dict) and isinstance(other, dict) and one.get("vocab") == other.get("vocab")
+    return _equal_vocabularies(theirs, stamp_of(theirs.stat()), ours, stamp_of(ours.stat()))
+
+
+# A large tokenizer.json takes a second to read, and every format of a release asks the same of it.
+@lru_cache(maxsize=8)
+def _equal_vocabularies(one: Path, one_stamp: Stamp, other: Path, other_stamp: Stamp) -> bool:
+    first, second = (read_object(path).get("model") for path in (one, other))
+    return isinstance(first, dict) and isinstance(second, dict) and first.get("vocab") == second.get("vocab")
 
 
 def _id_of(files: ModelFiles, token: Any) -> int | None:
@@ -168,13 +177,22 @@ def _id_of(files: ModelFiles, token: Any) -> int | None:
     content = token.get("content") if isinstance(token, dict) else token
     if not isinstance(content, str):
         return None
-    document = files.document(TOKENIZER_FILE)
+    path = files.sources.get(TOKENIZER_FILE)
+    if path is not None and (known := _id_in(path, stamp_of(path.stat()), content)) is not None:
+        return known
+    found = files.document("added_tokens.json").get(content, files.document("vocab.json").get(content))
+    return found if isinstance(found, int) else None
+
+
+@lru_cache(maxsize=8)
+def _id_in(path: Path, stamp: Stamp, content: str) -> int | None:
+    """The id of a token in a tokenizer.json."""
+    document = read_object(path)
     for added in document.get("added_tokens") or ():
         if added.get("content") == content:
             return int(added["id"])
-    vocabulary = (document.get("model") or {}).get("vocab") or files.document("vocab.json")
-    added_tokens = files.document("added_tokens.json")
-    found = added_tokens.get(content, vocabulary.get(content) if isinstance(vocabulary, dict) else None)
+    vocabulary = (document.get("model") or {}).get("vocab")
+    found = vocabulary.get(content) if isinstance(vocabulary, dict) else None
     return found if isinstance(found, int) else None
 
 
