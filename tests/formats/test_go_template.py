@@ -1,9 +1,11 @@
 """Chat templates: what real models' Jinja templates become in Ollama's language, and which are refused."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +13,14 @@ import jinja2
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tagship.formats.ollama.chat import load_chat
-from tagship.formats.ollama.go_template import ChatTemplate, Message, derive
+from tagship.formats.ollama.go_template import (
+    ChatTemplate,
+    Message,
+    NotDerivable,
+    conversations,
+    derive,
+    go_literal,
+)
 from tagship.system.errors import ReleaseError
 
 
@@ -26,16 +35,29 @@ class Model:
     system: bool = True
 
     def render(self, messages: Sequence[Message]) -> str:
-        """A prompt as transformers makes it, but for the token that begins a text, which the runtime puts."""
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = refuse
-        text = environment.from_string(self.jinja).render(
-            messages=list(messages), bos_token=self.bos, eos_token=self.eos, add_generation_prompt=True
-        )
+        """A prompt as transformers makes it, but for the token that begins a text, which the runtime puts. An answer at
+        the end is gone on with."""
+        goes_on = messages[-1]["role"] == "assistant"
+        try:
+            text = compiled(self.jinja).render(
+                messages=list(messages), bos_token=self.bos, eos_token=self.eos, add_generation_prompt=not goes_on
+            )
+        except jinja2.TemplateError as error:
+            raise ValueError(str(error)) from None
+        if goes_on:
+            begun, said, _ = text.rpartition(messages[-1]["content"])
+            text = begun + said
         return text.removeprefix(self.bos) if self.bos else text
 
     def derive(self) -> ChatTemplate:
         return derive(self.render, [token for token in (self.bos, self.eos, *self.special) if token])
+
+
+@lru_cache
+def compiled(jinja: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = refuse
+    return environment.from_string(jinja)
 
 
 def refuse(message: str) -> NoReturn:
@@ -185,25 +207,12 @@ MODELS = {
     "qwen-2.5": QWEN_2_5,
     "mistral": MISTRAL,
     "mistral-plain": MISTRAL_PLAIN,
-    "gemma": GEMMA,
     "gemma-3": GEMMA_3,
     "zephyr": ZEPHYR,
     "braces": ALPACA,
 }
-TURNS = [
-    message("user", "What is {{ this }}?"),
-    message("assistant", "A <b>schema</b>.\n\nIt has fields."),
-    message("user", "Another one, please."),
-    message("assistant", "Here."),
-    message("user", "Thanks\nand one more"),
-]
+QUESTION = [message("user", "What is {{ this }}?")]
 SYSTEM = message("system", "You write AVRO schemas.\nBe brief.")
-
-
-def conversations(model: Model) -> list[list[Message]]:
-    """Conversations other than those that deriving tries."""
-    plain = [TURNS[:1], TURNS[:3], TURNS]
-    return plain + ([[SYSTEM, *turns] for turns in plain] if model.system else [])
 
 
 @pytest.fixture(params=list(MODELS.values()), ids=list(MODELS))
@@ -213,10 +222,17 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_derived_template_renders_the_same(model: Model) -> None:
-    """What is derived renders conversations to the very text of the model's own template."""
-    template = model.derive()
-    for messages in conversations(model):
-        assert template.render(messages) == model.render(messages)
+    """What is derived renders every order of messages to the very text of the model's own template, but for those that
+    it refuses."""
+    template, compared = model.derive(), 0
+    for messages in conversations():
+        try:
+            expected = model.render(messages)
+        except ValueError:
+            continue
+        compared += 1
+        assert template.render(messages) == expected
+    assert compared >= 6  # questions and answers in turn, with a system message and without
 
 
 def test_go_uses_the_language_alone(model: Model) -> None:
@@ -227,7 +243,7 @@ def test_go_uses_the_language_alone(model: Model) -> None:
     names = {word for word in words if not word.startswith('"') and not word.isdecimal()}
     assert names <= {
         *("if", "else", "end", "range", "and", "not", "eq", "ne", "lt", "len", "slice", ":=", "$i,", "$_"),
-        *("$i", "$last", "$.Messages", ".Messages", "$.System", ".System", ".Role", ".Content"),
+        *("$i", "$last", "$folds", "index", "or", "$.Messages", ".Messages", ".Role", ".Content"),
     }
 
 
@@ -246,23 +262,28 @@ def test_go_text() -> None:
 
 
 def test_default_system_prompt() -> None:
-    """A default system prompt is said only where no other is given."""
+    """A default system prompt is said unless a system message begins the conversation; also before an answer."""
     template = QWEN_2_5.derive()
-    assert "You are Qwen" in template.render(TURNS[:1])
-    assert "You are Qwen" not in template.render([SYSTEM, *TURNS[:1]])
-    assert template.go().startswith("{{ if not .System }}<|im_start|>system\nYou are Qwen")
+    answered = [message("assistant", "Hello!"), *QUESTION]
+    assert "You are Qwen" in template.render(QUESTION)
+    assert template.render(answered).count("<|im_end|>") == 3
+    assert "You are Qwen" in template.render([*QUESTION, SYSTEM, *QUESTION])
+    assert "You are Qwen" not in template.render([SYSTEM, *QUESTION])
+    assert "{{ if eq $i 0 }}<|im_start|>system\nYou are Qwen" in template.go()
 
 
 def test_system_in_the_first_user_message() -> None:
     """A system prompt that the model's template folds into the first user message stands there in Go's too."""
     template = MISTRAL.derive()
-    assert template.system_in_user
-    assert "{{ if and $.System (lt $i 2) }}{{ $.System }}\n\n{{ end }}{{ .Content }}" in template.go()
+    assert template.folded == "\n\n"
+    assert "{{ if $folds }}{{ (index $.Messages 0).Content }}\n\n{{ end }}{{ .Content }}" in template.go()
 
 
-def test_no_place_for_a_system_prompt() -> None:
-    """A template that refuses system messages has no role for them."""
-    assert '"system"' not in GEMMA.derive().go()
+def test_letters_that_a_modelfile_loses() -> None:
+    """They are said by actions of Go's language, and so are three quotes and braces."""
+    assert go_literal("a\u00a0b\r{{c{") == r'a{{ "\U000000a0" }}b{{ "\U0000000d" }}{{ "{" }}{c{{ "{" }}'
+    assert '"""' not in go_literal('"""x""""')
+    assert go_literal("\u4e2d \U0001f600\n\t") == "\u4e2d \U0001f600\n\t"
 
 
 # What cannot be expressed
@@ -284,6 +305,7 @@ REFUSED = {
     "refuses long conversations": "{% if messages | length > 4 %}{{ raise_exception('too long') }}{% endif %}"
     f"{EACH}<{{{{ message.role }}}}>{{{{ message.content }}}}{{% endfor %}}<assistant>",
     "refuses everything": "{{ raise_exception('no conversations') }}",
+    "no system messages": GEMMA.jinja,
     "system at the end": f"{EACH}{{% if message.role != 'system' %}}<{{{{ message.role }}}}>{{{{ message.content }}}}"
     "{% endif %}{% endfor %}"
     "{% if messages[0].role == 'system' %}<system>{{ messages[0].content }}{% endif %}<assistant>",
@@ -292,10 +314,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("jinja", REFUSED.values(), ids=REFUSED.keys())
 def test_refused(jinja: str) -> None:
-    """A template that does more than put text around messages is refused, with how to write one by hand."""
-    with pytest.raises(ReleaseError, match="cannot be put into Ollama's language") as caught:
+    """A template that does more than put text around messages is not derived, nor one that refuses what clients send:
+    Go's language has nothing to refuse it with."""
+    with pytest.raises(NotDerivable):
         Model(jinja=jinja, bos="", eos="").derive()
-    assert "[formats.ollama] template" in str(caught.value.remedy)
 
 
 # Reading it from a model's folder
@@ -363,10 +385,11 @@ def test_space_before_a_text(make_model: MakeModel) -> None:
 
 
 def test_template_that_writes_a_date(make_model: MakeModel) -> None:
-    """It writes the time of the release, whenever it is rendered."""
+    """It writes the time of the release, whenever it is rendered; a Go template would write it for ever."""
     moment = datetime(2025, 9, 15, tzinfo=UTC)
     dated = make_model("{{ strftime_now('%d %b %Y') }}: {% for m in messages %}{{ m.content }}{% endfor %}")
-    assert load_chat(dated, None, moment).prompt("Hi") == "15 Sep 2025: Hi"
+    chat = load_chat(dated, None, moment)
+    assert (chat.prompt("Hi"), chat.go) == ("15 Sep 2025: Hi", None)
 
 
 def test_template_without_a_beginning(make_model: MakeModel) -> None:
@@ -395,13 +418,68 @@ def test_no_chat_template(make_model: MakeModel) -> None:
 
 
 def test_template_by_hand(make_model: MakeModel) -> None:
-    """A template that was written by hand is taken as it is, where none could be derived."""
+    """Where none can be derived there is none, and why; one that was written by hand is taken as it is."""
     model = make_model(REFUSED["numbered turns"], eos_token="</s>")
-    with pytest.raises(ReleaseError, match="cannot be put into Ollama's language"):
-        load_chat(model, None)
+    left_out = load_chat(model, None)
+    assert left_out.go is None
+    assert "does more than put text around messages: the conversation system" in str(left_out.left_out)
     chat = load_chat(model, "{{ .Prompt }} by hand")
+    assert chat.left_out is None
     assert chat.go == "{{ .Prompt }} by hand"
     assert chat.prompt("Hi") == "1. user: Hi\nassistant: "
+
+
+THINKING = CHATML.jinja.replace("message['content']", "(message.reasoning_content or '') + message['content']")
+CARRIED = {
+    "tools": "{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML.jinja,
+    "tool calls": CHATML.jinja.replace("message['content']", "(message.tool_calls or message['content']) | string"),
+    "thinking": THINKING,
+    "thinking, turned off": CHATML.jinja + "{% if enable_thinking is false %}<think></think>{% endif %}",
+    "thinking, of the last answer": CHATML.jinja.replace(
+        "message['content']", "message['content'].split('</think>')[-1]"
+    ),
+    "the date": "{{ strftime_now('%d %b %Y') }}" + CHATML.jinja,
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_more_than_text(make_model: MakeModel, name: str) -> None:
+    """Ollama takes the GGUF's own template where a Go template would know less, and the release says what."""
+    chat = load_chat(make_model(CARRIED[name], eos_token="</s>"), None)
+    assert chat.go is None
+    assert chat.left_out == f"the model's own chat template knows {name.partition(',')[0]}"
+
+
+ENDLESS = {
+    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
+    "{% endfor %}",
+    "gigabytes": "{{ 'x' * 10 ** 11 }}",
+    "a long prompt": "{{ 'x' * 10 ** 8 }}",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_template_without_an_end(make_model: MakeModel, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that never ends, or makes gigabytes, is stopped."""
+    monkeypatch.setattr("tagship.verify.rendering._SECONDS", 0.2)
+    with pytest.raises(ReleaseError, match="does not render a user's message"):
+        load_chat(make_model(ENDLESS[name], eos_token="</s>"), None)
+
+
+@pytest.mark.parametrize(
+    ("generation", "problem"),
+    [
+        ({"temperature": "0.7"}, "temperature = '0.7', and it must be a number"),
+        ({"top_k": 1.5}, "top_k = 1.5, and it must be a whole number"),
+        ({"top_p": True}, "top_p = True"),
+        ({"min_p": float("inf")}, "min_p = inf"),
+        ({"eos_token_id": "</s>"}, "eos_token_id = '</s>', and it must be the id of a token"),
+    ],
+)
+def test_parameter_of_the_wrong_type(make_model: MakeModel, generation: dict[str, Any], problem: str) -> None:
+    """Ollama would refuse it, or run the model by something else."""
+    with pytest.raises(ReleaseError, match=re.escape(problem)):
+        load_chat(make_model(CHATML.jinja, generation, eos_token="</s>"), None)
 
 
 @pytest.mark.parametrize("by_hand", [None, "{{ .Prompt }}"])

@@ -27,6 +27,7 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
                 "tokens": verified.evidence.tokens,
                 "mean_kl": verified.evidence.kl,
                 "kl_limit": verified.evidence.limits.kl,
+                "other_prompts": list(verified.evidence.unlike),
             }
         if packaged := results.find(Packaged, target):
             entry["archive"] = {"size": packaged.archive.size, "sha256": packaged.archive.sha256}

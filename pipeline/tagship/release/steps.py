@@ -18,7 +18,7 @@ from tagship.artifacts.manifest import (
     with_file,
     write_manifest,
 )
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Format
 from tagship.history.notes import make_notes, render_notes
 from tagship.hub.access import check_access
 from tagship.hub.fetch import fetch_base, locate_base
@@ -45,6 +45,7 @@ from tagship.runs.model_files import model_files
 from tagship.system.files import write_text
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
+from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.verify.runtimes.registry import reference_runtime
@@ -141,10 +142,23 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
     with tools.console.working(f"{target.name} answers"):
         subject = form.subject(_job(plan, target, done, tools), exported.folder, reference.questions)
         answers = tools.runtimes.answers(form.runtime, subject, reference.questions)
+        unlike = _unlike(subject, form, tools, f"the {target.name} export")
     limits = form.limits(target.variant, plan.config.verify.kl)
     evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
     tools.console.note(f"{target.name}: {evidence.summary}")
-    yield Verified(target=target, evidence=evidence)
+    for note in subject.notes:
+        tools.console.note(f"{target.name}: {note}")
+    if unlike:
+        tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
+    yield Verified(target=target, evidence=replace(evidence, unlike=unlike))
+
+
+def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[str, ...]:
+    """The conversations of which the runtime makes another prompt than the model's own chat template."""
+    if not subject.prompts:
+        return ()
+    conversations = tuple(prompt.conversation for prompt in subject.prompts)
+    return compare_prompts(subject.prompts, tools.runtimes.prompts(form.runtime, subject, conversations), what)
 
 
 def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:

@@ -7,13 +7,15 @@ from tagship.verify.questions import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a comparison showed: `kl` is the mean over all `tokens` of the answers, in nats."""
+    """What a comparison showed: `kl` is the mean over all `tokens` of the answers, in nats. `unlike` are the
+    conversations, by name, of which the runtime makes another prompt than the model's own chat template."""
 
     prompts: int
     tokens: int
     same: int
     kl: float
     limits: Limits
+    unlike: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

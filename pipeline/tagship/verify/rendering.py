@@ -5,12 +5,44 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from tagship.system.limits import bounded
+from tagship.verify.conversations import ASSISTANT
 
-def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], moment: datetime | None) -> str:
-    """A conversation up to where the model goes on; `moment` is the time that a template is told which writes one
-    (None: now). Raises what the template does."""
-    with _clock(moment):
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+# A template is a program out of a model's folder. A large one takes a few milliseconds.
+_SECONDS = 10
+_MEMORY = 1 << 30
+# A prompt that is longer takes a tokenizer minutes.
+_LONGEST = 1 << 22
+
+
+def render_chat(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    moment: datetime | None,
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    asks: bool = True,
+    variables: Mapping[str, Any] | None = None,
+) -> str:
+    """A conversation up to where the model goes on, which is within the last message if that is the model's; without
+    `asks`, up to the end of the last message.
+
+    `moment` is the time that a template is told which writes one (None: now), `variables` are what else it is told.
+    Raises what the template does, TimeoutError, MemoryError or ValueError for one that never ends or makes gigabytes.
+    """
+    goes_on = bool(messages) and messages[-1]["role"] == ASSISTANT
+    with _clock(moment), bounded(_SECONDS, _MEMORY):
+        text = tokenizer.apply_chat_template(
+            list(messages),
+            tools=list(tools) or None,
+            tokenize=False,
+            add_generation_prompt=asks and not goes_on,
+            continue_final_message=asks and goes_on,
+            **(variables or {}),
+        )
+    if len(text) > _LONGEST:
+        raise ValueError(f"it makes a prompt of {len(text):,} characters of a short conversation")
+    return str(text)
 
 
 @contextmanager

@@ -1,24 +1,26 @@
 """How a model is talked to: its prompt, its stop tokens and its sampling parameters for Ollama."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tagship.formats.ollama.go_template import USER, Message, derive
+from tagship.formats.ollama.go_template import ChatTemplate, NotDerivable, derive
+from tagship.formats.ollama.own_template import OwnTemplate
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
-from tagship.verify.rendering import render_chat
+from tagship.verify.conversations import USER, Prompt
 
-# generation_config.json's names, and Ollama's.
-_PARAMETERS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repetition_penalty": "repeat_penalty",
-    "max_new_tokens": "num_predict",
+# generation_config.json's names, Ollama's, and what they are there.
+_PARAMETERS: dict[str, tuple[str, type[int] | type[float]]] = {
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "top_k": ("top_k", int),
+    "min_p": ("min_p", float),
+    "repetition_penalty": ("repeat_penalty", float),
+    "max_new_tokens": ("num_predict", int),
 }
 _PLAIN = "{{ .Prompt }}"
 # How SentencePiece spells a space.
@@ -27,28 +29,31 @@ _SPACE = "\u2581"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """`go` is the template in Go's language, `parameters` are Ollama's.
+    """`go` is the template in Go's language, None where only the GGUF's own says all that the model knows: `left_out`
+    is then why. `parameters` are Ollama's.
 
     `add_bos` is whether the runtime is to put the token that begins a text before the prompt:
     where the tokenizer does so with any text, and the chat template does too, which then leaves it
     to the runtime. None where there is no chat template and the tokenizer's own habit stays.
     `space_prefix` is whether the tokenizer puts a space before a text; None where it spells spaces
-    otherwise than SentencePiece.
+    otherwise than SentencePiece. `prompts` says what llama.cpp has to make of conversations.
     """
 
-    go: str
+    go: str | None
+    left_out: str | None = None
     parameters: dict[str, Any]
     add_bos: bool | None
     space_prefix: bool | None
     prompt: Callable[[str], str]
+    prompts: Callable[[], tuple[Prompt, ...]]
 
 
 def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) -> Chat:
     """Read how a model is talked to from its tokenizer and generation config.
 
     `by_hand` is the text of a Go template that replaces the derived one, `moment` the time that a template is told
-    which writes one (None: now). Raises ReleaseError when
-    the chat template cannot be put into Ollama's language, or does not render at all.
+    which writes one (None: now). Raises ReleaseError when the chat template does not render at all, or a parameter is
+    none.
     """
     from transformers import AutoTokenizer
 
@@ -63,28 +68,30 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
             add_bos=None,
             space_prefix=space_prefix,
             prompt=lambda text: text,
+            prompts=tuple,
         )
-    beginning, first = tokenizer.bos_token or "", _first_prompt(tokenizer, moment)
-    add_bos = bool(beginning) and first.startswith(beginning) and _adds_bos(tokenizer)
-
-    def render(messages: Sequence[Message]) -> str:
-        text = _jinja(tokenizer, messages, moment)
-        return text.removeprefix(beginning) if add_bos else text
-
-    template = None if by_hand else derive(render, list(tokenizer.get_added_vocab()))
-    prompt = template.render if template else render
+    template = OwnTemplate(tokenizer, moment)
+    derived, left_out = (None, None) if by_hand else _derived(template)
+    render = derived.render if derived else template.render
     return Chat(
-        go=template.go() if template else str(by_hand),
+        go=derived.go() if derived else by_hand,
+        left_out=left_out,
         parameters=parameters,
-        add_bos=add_bos,
+        add_bos=template.add_bos,
         space_prefix=space_prefix,
-        prompt=lambda text: prompt([_message(text)]),
+        prompt=lambda text: render([{"role": USER, "content": text}]),
+        prompts=template.prompts,
     )
 
 
-def _adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer itself puts the token that begins a text before one."""
-    return bool(tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id])
+def _derived(template: OwnTemplate) -> tuple[ChatTemplate | None, str | None]:
+    """The template in a form that Go's language can say; else None, and why there is none."""
+    if carried := template.carried():
+        return None, f"the model's own chat template knows {', '.join(carried)}"
+    try:
+        return derive(template.render, list(template.tokenizer.get_added_vocab())), None
+    except NotDerivable as error:
+        return None, f"the model's own chat template does more than put text around messages: {error}"
 
 
 def _space_prefix(tokenizer: Any) -> bool | None:
@@ -95,31 +102,33 @@ def _space_prefix(tokenizer: Any) -> bool | None:
     return bool(pieces and pieces[0].startswith(_SPACE))
 
 
-def _message(text: str) -> Message:
-    return {"role": USER, "content": text}
-
-
-def _jinja(tokenizer: Any, messages: Sequence[Message], moment: datetime | None) -> str:
-    """A conversation by the model's own template. Raises ValueError when the template refuses it."""
-    try:
-        return render_chat(tokenizer, messages, moment)
-    except Exception as error:
-        raise ValueError(str(error)) from error
-
-
-def _first_prompt(tokenizer: Any, moment: datetime | None) -> str:
-    try:
-        return _jinja(tokenizer, [_message("a")], moment)
-    except ValueError as error:
-        raise ReleaseError(f"the model's chat template does not render a user's message: {error}") from None
-
-
 def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:
     ends = generation.get("eos_token_id", [])
     ids = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
+    if any(not isinstance(token, int | None) for token in ids):
+        raise _no_number("eos_token_id", ends, "the id of a token, or a list of ids")
     tokens = tokenizer.convert_ids_to_tokens([token for token in dict.fromkeys(ids) if token is not None])
     stops = [token for token in tokens if token]  # some configurations have ids of no token
-    sampling = {theirs: generation[ours] for ours, theirs in _PARAMETERS.items() if generation.get(ours) is not None}
+    sampling = {
+        theirs: _number(ours, generation[ours], kind)
+        for ours, (theirs, kind) in _PARAMETERS.items()
+        if generation.get(ours) is not None
+    }
     if generation.get("do_sample") is False:
         sampling["temperature"] = 0
     return {"stop": stops, **sampling}
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _no_number(name, value, "a number")
+    if kind is int and value != int(value):
+        raise _no_number(name, value, "a whole number")
+    return int(value) if kind is int else value
+
+
+def _no_number(name: str, value: Any, wanted: str) -> ReleaseError:
+    return ReleaseError(
+        f"generation_config.json has {name} = {value!r:.80}, and it must be {wanted}",
+        remedy="correct it in the run's generation_config.json, which is used before the base's",
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
+from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.quant_mix import QUANTS
@@ -72,6 +73,7 @@ _KL = {
     "q2_k": 1.5,
 }
 _DEFAULT = ("q4_k_m",)
+_TEMPLATE = "template"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 # torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
@@ -152,11 +154,13 @@ class _Ollama(Format):
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
             copy_model_files(job, open_weights(job), Path(staging))
             chat = _chat(job, Path(staging))
-        if chat.go != (folder / "template").read_text(encoding="utf-8"):
-            raise ReleaseError(f"{folder / 'template'} is not the model's chat template", remedy="export it again")
+        template = folder / _TEMPLATE
+        if chat.go != (template.read_text(encoding="utf-8") if template.is_file() else None):
+            raise ReleaseError(f"{template} is not the model's chat template", remedy="export it again")
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
         first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
-        return Subject(what="the GGUF", model=first, rendered=rendered)
+        notes = (f"Ollama takes the template in the GGUF: {chat.left_out}",) if chat.left_out else ()
+        return Subject(what="the GGUF", model=first, rendered=rendered, prompts=chat.prompts(), notes=notes)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         assert variant.quant is not None
@@ -253,7 +257,13 @@ def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJo
 
 def _chat(job: ExportJob, model: Path) -> Chat:
     by_hand = job.settings.template
-    return load_chat(model, job.templates.source(by_hand) if by_hand else None, job.moment)
+    text = job.templates.source(by_hand) if by_hand else None
+    if text is not None and quoted(text) is None:
+        raise ReleaseError(
+            f"no Modelfile holds templates/{by_hand}: it has letters that are not printed, or three quotes end a line",
+            remedy='say them within an action, as in {{ "\\u00a0" }}',
+        )
+    return load_chat(model, text, job.moment)
 
 
 def _link_index(weights: "MergedWeights", model: Path) -> None:
@@ -282,9 +292,10 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
 
 
 def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
-    write_text(folder / "template", chat.go)
+    given = {"gguf": _file_name(job), "parameters": chat.parameters, "quote": quoted}
+    if chat.go is not None:
+        write_text(folder / _TEMPLATE, chat.go)
+        given["template"] = chat.go
     write_json(folder / "params", chat.parameters)
-    modelfile = job.templates.render(
-        "ollama/Modelfile.j2", gguf=_file_name(job), template=chat.go, parameters=chat.parameters
-    )
+    modelfile = job.templates.render("ollama/Modelfile.j2", **given)
     write_text(folder / "Modelfile", modelfile)

@@ -1,10 +1,11 @@
 """llama.cpp, which is what runs GGUFs in Ollama.
 
 It takes prompts as the Modelfile's template makes them, without the token that begins a text: whether there is one is
-the GGUF's to say.
+the GGUF's to say. Of conversations it makes prompts by the GGUF's own template, with its own reading of Jinja.
 """
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from tagship.system.errors import ReleaseError
 from tagship.system.installation import how_to_install
 from tagship.system.pool import cores
+from tagship.verify.conversations import Conversation, Message
 from tagship.verify.questions import Answer, Answers, Questions
 from tagship.verify.runtimes.protocol import Runtime, Subject
 
 # Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
 # large one.
 _TOP = 2048
+# Tokens, for a model that is not asked anything.
+_LEAST_CONTEXT = 64
 _Distribution = dict[int, float]
 
 
@@ -38,6 +43,17 @@ class _LlamaCpp(Runtime):
             for prompt, forced in zip(subject.rendered, questions.forced, strict=True)
         )
 
+    def prompts(self, subject: Subject, conversations: tuple[Conversation, ...]) -> tuple[str | None, ...]:
+        try:
+            server = _Server(subject.model, context=_LEAST_CONTEXT, own_template=True)
+        except RuntimeError as error:  # it runs without the template: it has answered before
+            raise ReleaseError(
+                f"llama.cpp cannot read the chat template in {subject.what}, and so would not serve it",
+                remedy="it knows less of Jinja than transformers: simplify chat_template.jinja in the run's folder, or "
+                "leave the format out",
+            ) from error
+        return tuple(map(server.prompt, conversations))
+
 
 RUNTIME = _LlamaCpp()
 
@@ -45,7 +61,7 @@ RUNTIME = _LlamaCpp()
 class _Server:
     """llama.cpp's own server, in this process, on a free port of the loopback interface."""
 
-    def __init__(self, model: Path, context: int) -> None:
+    def __init__(self, model: Path, context: int, *, own_template: bool = False) -> None:
         import xllamacpp
 
         parameters = xllamacpp.CommonParams()
@@ -54,6 +70,7 @@ class _Server:
         parameters.n_parallel = 1
         parameters.n_gpu_layers = 0
         parameters.warmup = False
+        parameters.use_jinja = own_template
         parameters.cpuparams.n_threads = cores()
         self._server = xllamacpp.Server(parameters)
         self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
@@ -66,6 +83,16 @@ class _Server:
         )
         with urllib.request.urlopen(request) as response:
             return json.load(response)
+
+    def prompt(self, talk: Conversation) -> str | None:
+        """What a conversation becomes; None where it is refused."""
+        document: dict[str, Any] = {"messages": list(map(_as_sent, talk.messages)), "add_generation_prompt": talk.asks}
+        if talk.tools:
+            document["tools"] = talk.tools
+        try:
+            return str(self.post("/apply-template", document)["prompt"])
+        except urllib.error.HTTPError:
+            return None
 
     def tokens(self, text: str) -> list[int]:
         """A text's tokens, with the one that begins a text where the GGUF asks for it."""
@@ -90,6 +117,17 @@ class _Server:
     def _complete(self, ids: list[int], most: int, more: dict[str, Any]) -> Any:
         asked = {"prompt": ids, "n_predict": most, "temperature": 0, "n_probs": _TOP, "cache_prompt": True}
         return self.post("/completion", asked | more)
+
+
+def _as_sent(message: Message) -> Message:
+    """A message as clients send it: with the arguments of a call as text."""
+    if not (calls := message.get("tool_calls")):
+        return message
+    functions = [call["function"] | {"arguments": json.dumps(call["function"]["arguments"])} for call in calls]
+    return {
+        **message,
+        "tool_calls": [call | {"function": function} for call, function in zip(calls, functions, strict=True)],
+    }
 
 
 def _distribution(step: dict[str, Any]) -> _Distribution:

@@ -13,9 +13,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from tagship.system.errors import ReleaseError, ToolError
+from tagship.verify.conversations import Conversation
 from tagship.verify.questions import Answers, Questions, read_answers
 from tagship.verify.runtimes.protocol import Subject
 from tagship.verify.runtimes.registry import find_runtime
@@ -56,8 +57,8 @@ class Runtimes:
         Raises ToolError, with the end of what was printed, when it does not run, ReleaseError for what need not be
         tried.
         """
-        answers = self._ask(runtime, subject, questions)
-        assert answers is not None
+        _, answered = self._ask(runtime, subject, questions)
+        answers = read_answers(answered)
         if len(answers) != len(questions.prompts):
             raise ToolError(f"{subject.what} gave {len(answers)} answers to {len(questions.prompts)} prompts")
         return answers
@@ -66,14 +67,25 @@ class Runtimes:
         """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
         self._ask(runtime, subject, None)
 
-    def _ask(self, runtime: str, subject: Subject, questions: Questions | None) -> Answers | None:
+    def prompts(
+        self, runtime: str, subject: Subject, conversations: tuple[Conversation, ...]
+    ) -> tuple[str | None, ...]:
+        """What the runtime of that name makes of conversations by the model's own chat template; None for those that it
+        refuses. Raises as `answers` does."""
+        said, _ = self._ask(runtime, subject, conversations)
+        return tuple(said["prompts"])
+
+    def _ask(self, runtime: str, subject: Subject, question: "_Question") -> tuple[dict[str, Any], Path]:
         find_runtime(runtime).check(subject)
         worker = self._workers.get(runtime) or self._workers.setdefault(runtime, _Worker(runtime))
         try:
-            return worker.ask(subject, questions)
+            return worker.ask(subject, question)
         except ToolError:
             del self._workers[runtime]  # it ended, and the next one asked is new
             raise
+
+
+_Question = Questions | tuple[Conversation, ...] | None
 
 
 class _Worker:
@@ -93,9 +105,10 @@ class _Worker:
                 env=os.environ | _ENVIRONMENT,
             )
 
-    def ask(self, subject: Subject, questions: Questions | None) -> Answers | None:
+    def ask(self, subject: Subject, question: _Question) -> tuple[dict[str, Any], Path]:
+        """What the worker says, and where it writes answers."""
         asked, answered = Path(self._folder.name, "asked.pickle"), Path(self._folder.name, "answers.npz")
-        asked.write_bytes(pickle.dumps((subject, questions)))
+        asked.write_bytes(pickle.dumps((subject, question)))
         with suppress(BrokenPipeError):  # it ended already: the missing answer below says so
             print(json.dumps([str(asked), str(answered)]), file=_pipe(self._process.stdin), flush=True)
         if not (said := _pipe(self._process.stdout).readline()):
@@ -103,9 +116,10 @@ class _Worker:
             printed = self._log.read_text(errors="replace")
             self.close()
             raise ToolError(f"{subject.what} does not run ({_ending(code)}):\n{_tail(printed)}")
-        if "refused" in (document := json.loads(said)):
+        document: dict[str, Any] = json.loads(said)
+        if "refused" in document:
             raise ReleaseError(document["refused"], remedy=document["remedy"])
-        return read_answers(answered) if questions else None
+        return document, answered
 
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):

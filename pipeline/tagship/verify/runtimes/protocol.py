@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tagship.verify.conversations import Conversation, Prompt
 from tagship.verify.questions import Answers, Questions
 
 
@@ -16,13 +17,16 @@ from tagship.verify.questions import Answers, Questions
 class Subject:
     """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the folder of a LoRA beside
     it, `tokenizer` the folder of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is
-    to take them, where it has no chat template to render them by."""
+    to take them, where it has no chat template to render them by. `prompts` are what it has to make of conversations
+    where it has one; `notes` are what people are to be told of the model."""
 
     what: str
     model: Path
     adapter: Path | None = None
     tokenizer: Path | None = None
     rendered: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Runtime(ABC):
@@ -48,6 +52,11 @@ class Runtime(ABC):
         """Raise ReleaseError for what cannot be run, without loading its weights. It is called in a process of its own,
         before anything is exported."""
         return None
+
+    def prompts(self, subject: Subject, conversations: tuple[Conversation, ...]) -> tuple[str | None, ...]:
+        """What the runtime makes of conversations by the model's own chat template, None for one that it refuses. It is
+        called in a process of its own, for subjects whose format says what they have to become."""
+        raise NotImplementedError(f"{self.name} makes no prompts of conversations")
 
     @abstractmethod
     def answer(self, subject: Subject, questions: Questions) -> Answers:

@@ -2,7 +2,7 @@
 
 Its argument is the name of the runtime. A request is a line with two paths: what is asked of which model is read from
 the first (nothing is asked where it is only to be examined), the answers are written to the second, and a line says so,
-or why the model is refused.
+or why the model is refused. Prompts, which are asked for by conversations, stand in that line.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tagship.system.errors import ReleaseError
-from tagship.verify.questions import write_answers
+from tagship.verify.questions import Questions, write_answers
 from tagship.verify.runtimes.protocol import Runtime
 from tagship.verify.runtimes.registry import find_runtime
 
@@ -24,16 +24,18 @@ def serve(runtime: Runtime) -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         asked, answered = map(Path, json.loads(line))
-        subject, questions = pickle.loads(asked.read_bytes())
+        subject, question = pickle.loads(asked.read_bytes())
+        said: dict[str, object] = {}
         try:
-            if questions is None:
+            if question is None:
                 runtime.examine(subject)
+            elif isinstance(question, Questions):
+                write_answers(answered, runtime.answer(subject, question))
             else:
-                write_answers(answered, runtime.answer(subject, questions))
+                said = {"prompts": runtime.prompts(subject, question)}
         except ReleaseError as error:
-            print(json.dumps({"refused": str(error), "remedy": error.remedy}), file=channel)
-        else:
-            print(json.dumps({}), file=channel)
+            said = {"refused": str(error), "remedy": error.remedy}
+        print(json.dumps(said), file=channel)
 
 
 if __name__ == "__main__":
