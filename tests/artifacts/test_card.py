@@ -4,6 +4,7 @@ The golden files are tests/golden/card-*.md; REWRITE_GOLDEN=1 pytest tests/test_
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,15 +17,16 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from tagship.artifacts.card import flatten, render_card
+from tagship.artifacts.card import CardSources, flatten, render_card
 from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import FileEntry, Manifest
-from tagship.formats.protocol import ExportJob, ExportPolicy
+from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage, Relative
 from tagship.policy.config import CardPolicy, Config, FormatPolicy, load_config
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import METADATA_FILE, Run, read_run
 from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates
+from tagship.verify.evidence import Example
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 from tests import tiny
@@ -93,6 +95,7 @@ class Bench:
             policy=ExportPolicy(),
             title=f"{RUN}-v2.0.0",
             repo_id=f"acme/{label}",
+            lineage=Lineage(parent=BASE_ID, relation="adapter" if name == "lora" else "finetune"),
             version="2.0.0",
             moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
             namespace="acme",
@@ -124,7 +127,7 @@ class Bench:
     ) -> str:
         job = self.job(name, **changes)
         described = replace(make_manifest(name, job), **dict(manifest or {}))
-        return render_card(self.policy(name).format, job, described, self.config, notes)
+        return render_card(self.policy(name).format, job, described, self.config, CardSources(notes=notes))
 
 
 def make_manifest(name: str, job: ExportJob) -> Manifest:
@@ -200,7 +203,7 @@ def test_golden(bench: Bench, name: str) -> None:
     ("name", "library", "relation", "tag"),
     [
         ("vllm", "transformers", "finetune", "vllm"),
-        ("ollama", "gguf", "quantized", "gguf"),
+        ("ollama", "gguf", "finetune", "gguf"),
         ("lora", "peft", "adapter", "lora"),
     ],
 )
@@ -208,7 +211,7 @@ def test_front_matter(bench: Bench, name: str, library: str, relation: str, tag:
     """The Hub's own reader finds the base model, the relation, the library, the license and the tags."""
     data = ModelCard(bench.card(name)).data.to_dict()
     assert data["base_model"] == BASE_ID
-    assert data["base_model_relation"] == relation
+    assert data["base_model_relation"] == relation == bench.job(name).lineage.relation
     assert data["library_name"] == library
     assert data["license"] == "mit"
     assert data["language"] == ["en"]
@@ -265,14 +268,14 @@ def test_other_license(bench: Bench) -> None:
         path=bench.folder,
         revision=None,
         license="other",
-        license_name="my license: v1",
+        license_name="My License v1.0",
         license_link="https://example.com/a?b=c#d",
     )
     card = bench.card("vllm", base=base)
     data = ModelCard(card).data.to_dict()
-    assert (data["license"], data["license_name"]) == ("other", "my license: v1")
+    assert (data["license"], data["license_name"]) == ("other", "my-license-v1.0")
     assert data["license_link"] == "https://example.com/a?b=c#d"
-    assert ["License", "my license: v1, from the base model"] in cells(parsed(card))
+    assert ["License", "My License v1.0, from the base model"] in cells(parsed(card))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -289,10 +292,9 @@ def test_base_model_is_never_a_path(bench: Bench, name: str) -> None:
 def test_path_as_the_base_model(bench: Bench, identifier: str) -> None:
     """A base model whose id is a path is refused: the Hub would refuse the card."""
     base = BaseFolder(id=identifier, path=bench.folder, revision=None, license="mit")
-    with pytest.raises(ReleaseError, match="base model") as caught:
-        front_matter(
-            "title", base, bench.policy("vllm").format.card, CardPolicy(language=(), tags=(), notes=True), None
-        )
+    job = bench.job("vllm", base=base, lineage=Lineage(parent=identifier, relation="finetune"))
+    with pytest.raises(ReleaseError, match='"base_model" with value') as caught:
+        front_matter(job, bench.policy("vllm").format.card, CardPolicy())
     assert repr(identifier) in str(caught.value)
 
 
@@ -356,9 +358,12 @@ def test_adapter_that_vllm_does_not_serve(bench: Bench, changes: dict[str, Any],
     bench.write_weights(*parts)
     (bench.folder / "adapters" / RUN / WEIGHTS_FILE).rename(folder / WEIGHTS_FILE)
     tiny.edit_json(folder / CONFIG_FILE, **changes)
-    card = bench.card("lora", run=read_run(folder, bench.config.naming))
+    trained = read_run(folder, bench.config.naming)
+    card = bench.card("lora", run=trained)
     assert "vllm serve" not in card
     assert "from_pretrained" in card
+    merged = Lineage(parent=BASE_ID, relation="adapter", relatives=FAMILY)
+    assert "vllm serve acme/merged-v2.0.0\n" in bench.card("lora", run=trained, lineage=merged)
     assert "vllm serve" in bench.card("lora")
 
 
@@ -408,14 +413,106 @@ def test_names(bench: Bench, name: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", NASTY)
 def test_license_names(bench: Bench, text: str) -> None:
-    """Neither does the name that a base model's own card gives its license."""
+    """Neither does the name that a base model's own card gives its license, nor its link: what the Hub would refuse is
+    refused, with the keys that mend it."""
     base = BaseFolder(
         id=BASE_ID, path=bench.folder, revision=None, license="other", license_name=text or None, license_link=text
     )
-    card = bench.card("lora", base=base)
+    try:
+        card = bench.card("lora", base=base)
+    except ReleaseError as error:
+        assert "the Hub would refuse the card" in str(error)
+        assert "license_name" in str(error.remedy)
+        return
     assert ModelCard(card).data.to_dict()["license"] == "other"
     assert html(parsed(card)) == []
     assert {len(row) for row in cells(parsed(card))} == {2, 3}
+
+
+FAMILY = (
+    Relative(format="vllm", quant=None, repo_id="acme/merged-v2.0.0", relation="finetune", serves="merged weights"),
+    Relative(format="ollama", quant="q8_0", repo_id="acme/q8-v2.0.0", relation="quantized", serves="next to no loss"),
+)
+SAYING = CardPolicy(
+    language=("en",),
+    tags=("avro",),
+    datasets=("acme/schemas",),
+    metrics=("accuracy",),
+    description="Writes AVRO schemas.",
+    intended_use="Schemas for test data.",
+    limitations="It knows no other language.",
+    citation="Please name the paper, too.",
+)
+
+
+def test_card_with_everything(bench: Bench) -> None:
+    """What people want to know of a model, in the order in which they do: the golden file shows it."""
+    full = replace(bench, config=replace(bench.config, card=SAYING))
+    job = full.job("ollama", lineage=Lineage(parent="acme/merged-v2.0.0", relation="quantized", relatives=FAMILY))
+    (bench.folder / "base").mkdir()
+    (bench.folder / "base" / "config.json").write_text('{"max_position_embeddings": 4096}')
+    (bench.folder / "base" / "generation_config.json").write_text('{"temperature": 0.7, "top_k": 20}')
+    (bench.folder / "base" / "chat_template.jinja").write_text("{{ messages }}")
+    sources = CardSources(
+        notes="- Breaking: the field `TRAINED` is upper case.\n",
+        before=("v1.0.0", "acme/q4-v1.0.0"),
+        web="https://github.com/acme/avro",
+        commit_url="https://github.com/acme/avro/commit/0123",
+        example=Example(question="A ```schema```?", prompt="<|user|>\nA ```schema```?", answer="{}\n", ended=False),
+        unlike=("results of tools",),
+        sizes={job.repo_id: 1 << 30, "acme/q8-v2.0.0": 2 << 30},
+    )
+    recorded = replace(job, run=bench.run(RECORDED | {"eval_loss": 0.5, "metrics": {"exact": 0.75}}))
+    card = render_card(full.policy("ollama").format, recorded, make_manifest("ollama", job), full.config, sources)
+    tiny.check_golden("card-full.md", card)
+    data = ModelCard(card).data.to_dict()
+    assert (data["base_model"], data["base_model_relation"]) == ("acme/merged-v2.0.0", "quantized")
+    assert "conversational" in data["tags"]
+    assert "datasets" not in data  # they are those of the merged model
+    assert html(parsed(card)) == []
+
+
+def test_blocks_of_a_project(bench: Bench) -> None:
+    """A project replaces a part of a card by its name, and keeps the others."""
+    (bench.folder / "templates" / "vllm").mkdir(parents=True)
+    own = '{% extends "tagship/vllm/card.md.j2" %}{% block limits %}## Limits\n\nNone known.\n{% endblock %}'
+    (bench.folder / "templates" / "vllm" / "card.md.j2").write_text(own)
+    card = bench.card("vllm")
+    assert "## Limits\n\nNone known." in card
+    assert "## Citation" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem", "remedy"),
+    [
+        ({"language": ("english",)}, "\"language\" with value 'english'", "[card]"),
+        ({"language": ("EN",)}, "\"language\" with value 'EN'", "[card]"),
+        ({"datasets": ("data/of/mine",)}, "\"datasets\" with value 'data/of/mine'", "[card]"),
+        ({"license": "llama-3"}, "\"license\" with value 'llama-3'", "did you mean 'llama3'?"),
+        ({"license": "other"}, '"license_name" must be given', 'license_name = "…"'),
+    ],
+)
+def test_card_that_the_hub_would_refuse(bench: Bench, changes: dict[str, Any], problem: str, remedy: str) -> None:
+    """The front matter is held to the Hub's rules before anything is published."""
+    job = bench.job("vllm")
+    if "license" in changes:
+        job = replace(job, base=replace(job.base, **changes))
+    policy = CardPolicy() if "license" in changes else CardPolicy(**changes)
+    with pytest.raises(ReleaseError, match=re.escape(problem)) as caught:
+        front_matter(job, bench.policy("vllm").format.card, policy)
+    assert remedy in str(caught.value.remedy)
+
+
+def test_license_in_a_file_of_the_base(bench: Bench) -> None:
+    """A link into the base's repository leads there, or to the file where the export has it."""
+    (bench.folder / "base").mkdir()
+    base = replace(bench.job("lora").base, license="other", license_name="mine", license_link="LICENSE.md")
+    there = ModelCard(bench.card("lora", base=base)).data.to_dict()["license_link"]
+    assert there == f"https://huggingface.co/{BASE_ID}/blob/0a67737c/LICENSE.md"
+    (bench.folder / "base" / "LICENSE.md").write_text("text")
+    assert ModelCard(bench.card("lora", base=base)).data.to_dict()["license_link"] == "LICENSE.md"
+    unlinked = replace(base, license_link=None)
+    assert ModelCard(bench.card("lora", base=unlinked)).data.to_dict()["license_link"] == "LICENSE.md"
 
 
 # Templates

@@ -193,11 +193,15 @@ def test_download_with_the_hub_s_own_command(untagged: Release, hub: EmbeddedHub
 
 
 def test_cards_are_valid_model_cards(tagged: Release) -> None:
-    """The front matter names base, relation, license and library; the body version, tag, commit and files."""
+    """The front matter names base, relation, license and library, and of what model the GGUF is a quantized one; the
+    body has version, tag, commit and files, an answer that was seen, and the other repos."""
     relations = {"vllm": "finetune", "ollama": "quantized", "lora": "adapter"}
+    repos = {entry["format"]: entry["repo_id"] for entry in tagged.document["formats"]}
     for entry in tagged.document["formats"]:
         card = ModelCard.load(tagged.project.folder / entry["export_dir"] / "README.md")
-        assert card.data.base_model == "acme/phi3avro"
+        assert card.data.base_model == (repos["vllm"] if entry["format"] == "ollama" else "acme/phi3avro")
+        assert '"TRAINED": "YES"' in card.text
+        assert all(f"https://huggingface.co/{repo}" in card.text for repo in repos.values())
         assert card.data.license == "apache-2.0"
         assert card.data.get("base_model_relation") == relations[entry["format"]]
         for fact in ("v1.0.0", tagged.document["commit"], NEWEST_RUN):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tagship.formats.model_folder import open_weights
-from tagship.formats.protocol import ExportJob, ExportPolicy, Variant
+from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
+from tagship.naming.variant import Variant
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
@@ -31,6 +32,7 @@ def job(tmp_path: Path) -> ExportJob:
     write_tokenizer(base, ROWS)
     run = tiny.exact_lora(tmp_path / "run", {"model.proj": (4, 4)}, rank=1)
     return ExportJob(
+        lineage=Lineage(parent="org/base", relation="finetune"),
         run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
         base=BaseFolder(id="org/base", path=base, revision=None, license="mit"),
         variant=Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),

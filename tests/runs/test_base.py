@@ -27,7 +27,7 @@ def whole(tmp_path: Path) -> Path:
 
 
 def check(path: Path, license_id: str | None = None) -> str:
-    return check_base_folder(PHI3, path, revision=None, license_id=license_id).license
+    return check_base_folder(BaseModel(id=PHI3, license=license_id), path, revision=None).license
 
 
 # Which model
@@ -113,7 +113,7 @@ def test_neither_folder_nor_id(tmp_path: Path, reference: str) -> None:
 
 def test_whole_base(whole: Path) -> None:
     """A whole base has the license of its own card, and keeps the revision that it was fetched at."""
-    base = check_base_folder(PHI3, whole, revision="abc", license_id=None)
+    base = check_base_folder(BaseModel(id=PHI3), whole, revision="abc")
     assert (base.id, base.path, base.revision, base.license) == (PHI3, whole, "abc", "mit")
     assert (base.license_name, base.license_link) == (None, None)
 
@@ -126,8 +126,13 @@ def test_license_of_the_policy(whole: Path) -> None:
 def test_other_license(whole: Path) -> None:
     """A license that the Hub has no word for comes with its name and its link."""
     write_files(whole, README__md="---\nlicense: other\nlicense_name: qwen\nlicense_link: LICENSE\n---\n")
-    base = check_base_folder(PHI3, whole, revision=None, license_id=None)
+    base = check_base_folder(BaseModel(id=PHI3), whole, revision=None)
     assert (base.license, base.license_name, base.license_link) == ("other", "qwen", "LICENSE")
+    named = BaseModel(id=PHI3, license_name="mine", license_link="https://example.com")
+    base = check_base_folder(named, whole, revision=None)
+    assert (base.license, base.license_name, base.license_link) == ("other", "mine", "https://example.com")
+    base = check_base_folder(BaseModel(id=PHI3, license="mit"), whole, revision=None)
+    assert (base.license, base.license_name, base.license_link) == ("mit", None, None)
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import check_base_folder
 from tagship.runs.model_files import ModelFiles, end_tokens, model_files
 
@@ -41,7 +42,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def files_of(base: Path, run: Path) -> ModelFiles:
-    return model_files(check_base_folder(PHI3, base, revision=None, license_id="mit"), run)
+    return model_files(check_base_folder(BaseModel(id=PHI3, license="mit"), base, revision=None), run)
 
 
 def names_by_home(base: Path, run: Path) -> dict[str, str]:

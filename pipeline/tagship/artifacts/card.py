@@ -1,41 +1,84 @@
 """A model card: front matter, and a body from `templates/<format>/card.md.j2`."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from tagship.artifacts.card_metadata import front_matter
+from tagship.artifacts.card_metadata import front_matter, license_link
 from tagship.artifacts.manifest import CARD_FILE, FileEntry, Manifest
-from tagship.formats.protocol import ExportJob, Format, Usage
+from tagship.formats.protocol import ExportJob, Format, Lineage, Usage
+from tagship.policy.card import CardPolicy
 from tagship.policy.config import Config
+from tagship.runs.base import HUGGING_FACE
 from tagship.runs.base_folder import BaseFolder
-from tagship.runs.recorded import publishable
+from tagship.runs.model_files import GENERATION_FILE, context_length, model_files
+from tagship.runs.recorded import METRIC, METRICS, publishable
 from tagship.system.templating import Templates
+from tagship.verify.evidence import Example
 from tagship.verify.questions import Limits
 from tagship.weights.adapter_config import AdapterConfig
+
+# What of a generation config people set themselves.
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSources:
+    """What a card says beyond its own export and the policy.
+
+    `notes` are the version's, `before` is the version before it and its repo on the Hub, `web` the page of the
+    repository and `commit_url` that of the commit; `example` is what this export was asked and answered, `unlike` are
+    the conversations of which its runtime makes another prompt than the model; `sizes` are those of the release's
+    exports that are here, in bytes, by repo.
+    """
+
+    notes: str | None = None
+    before: tuple[str, str] | None = None
+    web: str | None = None
+    commit_url: str | None = None
+    example: Example | None = None
+    unlike: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardContext:
     """What a card's template is given: the export's names, what it was made from and by what policy, how it is used
     and how near its answers have to be. `policy` is what `[export]` says, with the format's own `settings` where those
-    have names; `recorded` is what the trainer recorded and may be published, `notes` are the version's, `prompts` is
-    how many are asked."""
+    have names; `card` is what `[card]` says. `recorded` is what the trainer recorded and may be published, `measured`
+    what of that was measured. `prompts` is how many are asked, `context` how many tokens the model reads at once,
+    `sampling` what its generation config says. `serves` is whom this export serves, `bibtex` how it is cited. The rest
+    are those of CardSources."""
 
     title: str
     namespace: str
     manifest: Manifest
     base: BaseFolder
+    license_link: str | None
     adapter: AdapterConfig
+    lineage: Lineage
+    serves: str
     recorded: Mapping[str, str]
+    measured: Mapping[str, str]
     usages: tuple[Usage, ...]
     files: tuple[FileEntry, ...]
     policy: Mapping[str, Any]
     settings: Any
+    card: CardPolicy
     limits: Limits
-    notes: str | None
     prompts: int
+    context: int | None
+    sampling: Mapping[str, Any]
+    notes: str | None
+    before: tuple[str, str] | None
+    web: str | None
+    commit_url: str | None
+    example: Example | None
+    unlike: tuple[str, ...]
+    sizes: Mapping[str, int]
+    bibtex: str
 
 
 _GIVEN = tuple(field.name for field in fields(CardContext))
@@ -46,29 +89,59 @@ def check_card(form: Format, templates: Templates) -> None:
     templates.check(_template(form), _GIVEN)
 
 
-def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config, notes: str | None) -> str:
-    """The README.md of an export; `notes` are its version's.
+def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config, sources: CardSources) -> str:
+    """The README.md of an export.
 
-    Raises ReleaseError when a template asks for what is not known.
+    Raises ReleaseError when a template asks for what is not known, or the Hub would refuse the front matter.
     """
-    context = CardContext(
+    given = _context(form, job, manifest, config, sources)
+    body = job.templates.render(_template(form), **{name: getattr(given, name) for name in _GIVEN})
+    front = front_matter(job, form.card, config.card)
+    return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
+
+
+def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, sources: CardSources) -> CardContext:
+    of_model = model_files(job.base, job.run.path)
+    generation = of_model.document(GENERATION_FILE)
+    rows = flatten(publishable(job.run.recorded, config.naming.own_fields))
+    measured = {key: value for key, value in rows.items() if _is_measured(key)}
+    return CardContext(
         title=job.title,
         namespace=job.namespace,
         manifest=manifest,
         base=job.base,
+        license_link=license_link(job),
         adapter=job.run.adapter,
-        recorded=flatten(publishable(job.run.recorded, config.naming.own_fields)),
+        lineage=job.lineage,
+        serves=form.serves(job.variant),
+        recorded={key: value for key, value in rows.items() if key not in measured},
+        measured=measured,
         usages=form.usages(job, [entry.path for entry in manifest.files]),
         files=tuple(entry for entry in manifest.files if entry.path != CARD_FILE),
         policy=_named(job.policy) | _named(job.settings),
         settings=job.settings,
+        card=config.card,
         limits=form.limits(job.variant, config.verify.kl),
-        notes=notes,
         prompts=len(config.verify.prompts),
+        context=context_length(of_model),
+        sampling={key: generation[key] for key in _SAMPLING if generation.get(key) is not None},
+        bibtex=_bibtex(job, manifest),
+        **_named(sources),
     )
-    body = job.templates.render(_template(form), **{name: getattr(context, name) for name in _GIVEN})
-    front = front_matter(job.title, job.base, form.card, config.card, job.version)
-    return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
+
+
+def _bibtex(job: ExportJob, manifest: Manifest) -> str:
+    def braced(text: str) -> str:
+        return "{" + " ".join(re.sub(r"[{}\\]", "", text).split()) + "}"
+
+    fields = {
+        "title": braced(job.title),
+        "author": braced(job.namespace),
+        "year": braced(str(manifest.exported.year)),
+        "howpublished": f"{{\\url{{{HUGGING_FACE}/{job.repo_id}}}}}",
+    }
+    listed = "".join(f"  {key} = {value},\n" for key, value in fields.items())
+    return f"@misc{{{job.repo_id.rpartition('/')[2]},\n{listed}}}"
 
 
 def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -86,8 +159,13 @@ def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return rows
 
 
-def _named(settings: Any) -> dict[str, Any]:
-    return {field.name: getattr(settings, field.name) for field in fields(settings)} if is_dataclass(settings) else {}
+def _is_measured(key: str) -> bool:
+    group, _, name = key.lower().rpartition(".")
+    return bool(METRIC.search(name)) or group.split(".")[0] in METRICS
+
+
+def _named(values: Any) -> dict[str, Any]:
+    return {field.name: getattr(values, field.name) for field in fields(values)} if is_dataclass(values) else {}
 
 
 def _template(form: Format) -> str:

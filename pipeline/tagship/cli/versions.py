@@ -10,7 +10,7 @@ from tagship.history.line import choose_stream
 from tagship.history.notes import make_notes, render_notes
 from tagship.history.tag_checks import Outcome, refuse
 from tagship.history.unreleased import Unreleased, gather
-from tagship.history.web_links import web_address
+from tagship.history.web_links import repository_page
 from tagship.naming.tag_hints import version_tag
 from tagship.naming.tags import Stream, VersionTag, read_tag
 from tagship.policy.versions import REQUIRED
@@ -92,12 +92,11 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
         if write:
             version = read_tag(_next(session, stream, None, None).tag, [stream])
     unreleased = _gather(session, stream, commit, version.version if version else None)
-    url = repository.remote_url(config.versions.remote)
     made = make_notes(
         unreleased,
         version,
         date,
-        web=web_address(url) if url else None,
+        web=repository_page(repository, config.versions.remote),
         artifacts=archives_of(config, repository, version, session.options.run, session.now) if version else (),
     )
     text = render_notes(made, session.templates)

@@ -23,6 +23,9 @@ class _Lora(Format):
     runtime = "transformers"
     card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
 
+    def serves(self, variant: Variant) -> str:
+        return "the adapter alone, to load beside the base model"
+
     def footprint(self, job: ExportJob) -> Footprint:
         from tagship.weights.lora import modules_of, read_weights
 
@@ -45,7 +48,9 @@ class _Lora(Format):
         load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
         peft = Usage(title="PEFT", language="python", code=load)
         if not _vllm_takes(job):
-            return (peft,)
+            merged = job.lineage.merged
+            served = Usage(title="vLLM, with the merged model", language="shell", code=f"vllm serve {merged}")
+            return (peft, served) if merged else (peft,)
         serve = (
             f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
             f"--lora-modules {job.run.name}={job.repo_id}"
@@ -81,4 +86,4 @@ def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
     config = published(config) | {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
     write_json(folder / CONFIG_FILE, config)
     files = model_files(job.base, job.run.path)
-    files.write(folder, files.of_the_tokenizer)
+    files.write(folder, [*files.of_the_tokenizer, *files.of_the_license])

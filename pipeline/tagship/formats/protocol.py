@@ -21,6 +21,8 @@ from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 
+# What base + adapter are, merged; and what is made of that by quantizing it.
+MERGED, QUANTIZED = "finetune", "quantized"
 # A safetensors dtype for each word of `[export] dtype`.
 DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
 
@@ -35,6 +37,33 @@ class ExportPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relative:
+    """Another repo of the same release: its format, with the quantization type where it has one, its id, what its
+    format is of the base, and in a few words whom it serves."""
+
+    format: str
+    quant: str | None
+    repo_id: str
+    relation: str
+    serves: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a repo stands in the Hub's tree of models: it is a `relation` (finetune, adapter, quantized, merge) of the
+    model `parent`. `relatives` are the other repos that the run's release makes."""
+
+    parent: str
+    relation: str
+    relatives: tuple[Relative, ...] = ()
+
+    @property
+    def merged(self) -> str | None:
+        """The repo of the merged model of the same release."""
+        return next((other.repo_id for other in self.relatives if other.relation == MERGED), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
     will be; `moment` is the one clock of a release."""
@@ -46,6 +75,7 @@ class ExportJob:
     policy: ExportPolicy
     title: str
     repo_id: str
+    lineage: Lineage
     version: str | None
     moment: datetime
     namespace: str
@@ -72,8 +102,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What the model card's front matter says of a format (facts of the Hub, not of a run). `text_only` is whether an
-    export of a model that sees or hears reads text alone."""
+    """What the model card's front matter says of a format (facts of the Hub, not of a run). `relation` is what an
+    export is of its base; a `quantized` one is that of the merged model that the same release publishes, and a finetune
+    of the base where it publishes none. `text_only` is whether an export of a model that sees or hears reads text
+    alone."""
 
     library_name: str
     relation: str
@@ -113,6 +145,10 @@ class Format(ABC):
     def variants(self, settings: Any, quants: Sequence[str]) -> tuple[Variant, ...]:
         """What to export: by the settings, or by `quants` where the options name some."""
         return (Variant(quant=None, kind=self.name, prefix=self.name, label=self.name),)
+
+    def serves(self, variant: Variant) -> str:
+        """In a few words, whom an export serves: the cards of the same release's other repos say it."""
+        return ""
 
     def inputs(self, settings: Any) -> tuple[Path, ...]:
         """Files beside run and base that its exports are made from: when one of them changes, exports are made

@@ -22,6 +22,9 @@ class _Vllm(Format):
     runtime = "transformers"
     card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
 
+    def serves(self, variant: Variant) -> str:
+        return "merged weights, for vLLM, transformers and further training"
+
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job, job.policy.dtype)
         return Footprint(disk=weights.nbytes, memory=_MEMORY + weights.prepared, work=weights.nbytes)

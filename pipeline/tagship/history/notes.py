@@ -19,6 +19,8 @@ from tagship.runs.recorded import METRIC, METRICS
 from tagship.system.templating import Templates
 
 TEMPLATE = "notes.md.j2"
+# Of the same, what concerns those who use the model.
+CARD_NOTES = "cards/notes.md.j2"
 # Keep a Changelog's words for what users care about; then what is only for those who maintain it.
 _GROUPS = (
     ("Added", ("feat",)),
@@ -102,9 +104,9 @@ def make_notes(
     )
 
 
-def render_notes(notes: Notes, templates: Templates) -> str:
+def render_notes(notes: Notes, templates: Templates, template: str = TEMPLATE) -> str:
     """The notes as Markdown, without a heading of their own."""
-    return templates.render(TEMPLATE, notes=notes).strip() + "\n"
+    return templates.render(template, notes=notes).strip() + "\n"
 
 
 def _grouped(changes: Sequence[LoggedChange], web: str | None) -> dict[str, tuple[Entry, ...]]:

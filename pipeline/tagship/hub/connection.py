@@ -11,8 +11,6 @@ from tagship.policy.config import EMBEDDED
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-HUGGING_FACE = "https://huggingface.co"
-
 
 class Hub:
     """A client of one Hub, made when it is first asked for: until then nothing is started, and no

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.hub.access import hub_errors
-from tagship.hub.connection import HUGGING_FACE, Hub
-from tagship.runs.base import BaseModel
+from tagship.hub.connection import Hub
+from tagship.runs.base import HUGGING_FACE, BaseModel
 from tagship.runs.base_folder import MODEL_FILES, TOKENIZER_FILES, BaseFolder, check_base_folder
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of
@@ -107,13 +107,13 @@ def fetch_base(located: Located) -> BaseFolder:
     """
     base = located.base
     if base.path is not None:
-        return check_base_folder(base.id, base.path, revision=base.revision, license_id=base.license)
+        return check_base_folder(base, base.path, revision=base.revision)
     assert located.api is not None
     wanted = [escape(file.name) for file in located.files]
     with hub_errors(f"fetch the base model {base.id}"):
         folder = Path(located.api.snapshot_download(base.id, revision=located.revision, allow_patterns=wanted))
     _compare(base, folder, located.files)
-    return check_base_folder(base.id, folder, revision=located.revision, license_id=base.license)
+    return check_base_folder(base, folder, revision=located.revision)
 
 
 def _needed(api: "HfApi", repo_id: str, revision: str, names: Iterable[str]) -> set[str]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
+from tagship.hub_server.card_rules import problems
+
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 class BadCard(Exception):
@@ -32,11 +33,8 @@ def metadata(readme: str) -> dict[str, Any]:
 def check(readme: str) -> list[str]:
     """The warnings for a card that the Hub would take. Raises BadCard for one that it would not."""
     data = metadata(readme)
-    for model in _strings(data.get("base_model")):
-        if not _HUB_ID.fullmatch(model):
-            raise BadCard(f'"base_model" with value "{model}" is not valid. Use a model id of the Hub.')
-    if not isinstance(data.get("license", ""), str | list):
-        raise BadCard('"license" must be a string')
+    if problem := next(problems(data), None):
+        raise BadCard(problem)
     return [] if data else ["empty or missing yaml metadata in repo card"]
 
 

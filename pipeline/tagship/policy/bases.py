@@ -14,6 +14,8 @@ def read_bases(tables: Reader) -> dict[str, BaseModel]:
             path=path.resolve() if path else None,
             revision=table.optional_text("revision"),
             license=table.optional_text("license"),
+            license_name=table.optional_text("license_name"),
+            license_link=table.optional_text("license_link"),
             publish=table.flag("publish", False),
             quantized=table.texts("quantized", ()),
         )

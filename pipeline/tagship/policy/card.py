@@ -7,11 +7,21 @@ from tagship.system.toml_reader import Reader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardPolicy:
-    """What the model card says beyond what the run and the base tell; `notes` are its version's release notes."""
+    """What the model card says beyond what the run and the base tell.
 
-    language: tuple[str, ...]
-    tags: tuple[str, ...]
-    notes: bool
+    `description`, `intended_use`, `limitations` and `citation` are Markdown, `datasets` ids on the Hub, `metrics` names
+    of what the model was measured by; `notes` is whether the version's release notes are in it.
+    """
+
+    language: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    description: str | None = None
+    intended_use: str | None = None
+    limitations: str | None = None
+    citation: str | None = None
+    notes: bool = True
 
 
 def read_card(card: Reader) -> CardPolicy:
@@ -19,6 +29,12 @@ def read_card(card: Reader) -> CardPolicy:
     policy = CardPolicy(
         language=card.texts("language", ()),
         tags=card.texts("tags", ()),
+        datasets=card.texts("datasets", ()),
+        metrics=card.texts("metrics", ()),
+        description=card.optional_text("description"),
+        intended_use=card.optional_text("intended_use"),
+        limitations=card.optional_text("limitations"),
+        citation=card.optional_text("citation"),
         notes=card.flag("notes", True),
     )
     card.close()

@@ -18,6 +18,7 @@ from tagship.artifacts.manifest import (
 )
 from tagship.formats.protocol import ExportJob
 from tagship.history.model_lookup import disk_state
+from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
@@ -40,6 +41,7 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         policy=plan.config.export,
         title=target.title,
         repo_id=target.repo_id,
+        lineage=lineage_of(plan, target),
         version=plan.version,
         moment=plan.moment,
         namespace=plan.config.namespace,
@@ -159,7 +161,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),
         "inputs": [sha256_of(path) for path in inputs],
-        "names": [job.title, job.version, job.namespace],
+        "names": [job.title, job.version, job.namespace, job.lineage.parent],
     }
 
 

@@ -25,7 +25,8 @@ from tagship.system.git_objects import Commit, Tag
 class Plan:
     """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what
     its tag triggers; `passed_over` are the version tags on the same commit that did not decide. The
-    targets of a plan may be of several runs of one base, of which `run` is the first."""
+    targets of a plan may be of several runs of one base, of which `run` is the first. `family` are all targets that its
+    tag releases, of which `targets` may be a part; without a tag they are those."""
 
     config: Config
     commit: Commit
@@ -37,6 +38,7 @@ class Plan:
     run: Run
     base: BaseModel
     targets: tuple[Target, ...]
+    family: tuple[Target, ...]
     endpoint: str
     private: bool
 
@@ -108,6 +110,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     moment = options.at or (tag.commit.time if tag else now.astimezone(UTC).replace(microsecond=0))
     runs = {each.path: each for each in (run, *(other for other, _ in more))}.values()
     named = [(each, _values(each, version_tag, moment)) for each in runs]
+    targets = make_targets(config, options, version_tag, named)
     return Plan(
         config=config,
         commit=commit,
@@ -118,10 +121,23 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         moment=moment,
         run=run,
         base=base,
-        targets=make_targets(config, options, version_tag, named),
+        targets=targets,
+        family=_family(config, options, version_tag, named) or targets,
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
     )
+
+
+def _family(
+    config: Config, options: Options, version_tag: VersionTag | None, named: Sequence[tuple[Run, dict[str, Any]]]
+) -> tuple[Target, ...]:
+    """What a tag releases, whichever formats are asked for now; nothing without one, as names have their time then, nor
+    where other formats could not be named."""
+    if version_tag is None or options.repo_name:
+        return ()
+    with suppress(ReleaseError):
+        return make_targets(config, replace(options, formats=(), quants=()), version_tag, named)
+    return ()
 
 
 def _check_options(config: Config, options: Options) -> None:

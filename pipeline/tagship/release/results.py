@@ -1,7 +1,7 @@
 """What the steps of a release return, and how later steps select from it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,9 +9,10 @@ from tagship.artifacts.archive import Archive
 from tagship.artifacts.manifest import FileEntry, Manifest
 from tagship.formats.protocol import Footprint
 from tagship.hub.publish import Upload
+from tagship.naming.tags import VersionTag
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
-from tagship.verify.evidence import Evidence
+from tagship.verify.evidence import Evidence, Example
 from tagship.verify.questions import Answers, Questions
 
 T = TypeVar("T")
@@ -19,9 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The version's release notes, in Markdown."""
+    """The version's release notes, in Markdown, for the card; the version before it, and its repo by the target's,
+    where that is on the Hub."""
 
     text: str
+    since: VersionTag | None = None
+    before: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """An export that answers like base + adapter."""
+    """An export that answers like base + adapter, and one of its answers."""
 
     target: Target
     evidence: Evidence
+    example: Example | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tagship.artifacts.archive import record_checksum, write_archive
-from tagship.artifacts.card import render_card
+from tagship.artifacts.card import CardSources, render_card
+from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
@@ -19,10 +20,14 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.formats.protocol import ExportJob, Format
-from tagship.history.notes import make_notes, render_notes
+from tagship.history.notes import CARD_NOTES, make_notes, render_notes
+from tagship.history.web_links import commit_link, repository_page
 from tagship.hub.access import check_access
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
+from tagship.hub.succession import lead_to, predecessors
+from tagship.naming.tags import VersionTag
+from tagship.naming.version import is_prerelease
 from tagship.release import gates
 from tagship.release.export_store import export_together, job_of
 from tagship.release.plan import Plan
@@ -42,9 +47,11 @@ from tagship.release.results import (
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.runs.model_files import model_files
+from tagship.system.errors import ToolError
 from tagship.system.files import write_text
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
+from tagship.verify.evidence import example_of
 from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
@@ -71,7 +78,20 @@ def _notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     since = unreleased.since.name if unreleased.since else "the beginning"
     number = len(unreleased.changes)
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
-    yield Noted(text=render_notes(notes, tools.templates))
+    # Nobody who uses a first version asks what is new in it.
+    text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""
+    yield Noted(text=text, since=unreleased.since, before=_before(plan, unreleased.since, tools))
+
+
+def _before(plan: Plan, since: VersionTag | None, tools: Tools) -> Mapping[str, str]:
+    """The repos of the version before, by those that follow them. Without a Hub's answer there are none."""
+    if since is None or not plan.publishes or not tools.hub.has_repos:
+        return {}
+    try:
+        return predecessors(tools.hub, plan.config, since, plan.targets)
+    except ToolError as error:
+        tools.console.warn(f"the cards do not link to {since.name}: {error}", error.remedy)
+        return {}
 
 
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -87,6 +107,9 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
+    if verifies:  # and describes
+        for target in plan.targets:
+            front_matter(_job(plan, target, done, tools), target.policy.format.card, plan.config.card)
     tools.console.note(gates.predicted(footprints))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)
@@ -150,7 +173,8 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
         tools.console.note(f"{target.name}: {note}")
     if unlike:
         tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
-    yield Verified(target=target, evidence=replace(evidence, unlike=unlike))
+    example = example_of(reference.questions, answers)
+    yield Verified(target=target, evidence=replace(evidence, unlike=unlike), example=example)
 
 
 def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[str, ...]:
@@ -164,14 +188,33 @@ def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[st
 def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     folder = exported.folder
-    noted = done.of(Noted)
     job = _job(plan, target, done, tools)
-    card = render_card(target.policy.format, job, exported.manifest, plan.config, noted[0].text if noted else None)
+    card = render_card(target.policy.format, job, exported.manifest, plan.config, _sources(plan, target, done, tools))
     write_text(folder / CARD_FILE, card)
     manifest = with_file(exported.manifest, folder, CARD_FILE)
     write_manifest(folder, manifest)
     tools.console.note(f"{target.name}: {folder / CARD_FILE}")
     yield replace(exported, manifest=manifest)
+
+
+def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
+    """What a card says of the release as a whole, and of what was seen of its export."""
+    noted = next(iter(done.of(Noted)), None)
+    verified = done.find(Verified, target)
+    web = repository_page(tools.repository, plan.config.versions.remote)
+    before = noted.before.get(target.repo_id) if noted else None
+    return CardSources(
+        notes=noted.text if noted else None,
+        before=(noted.since.name, before) if noted and noted.since and before else None,
+        web=web,
+        commit_url=commit_link(web, plan.commit.sha) if web else None,
+        example=verified.example if verified else None,
+        unlike=verified.evidence.unlike if verified else (),
+        sizes={
+            exported.target.repo_id: sum(entry.size for entry in exported.manifest.files if entry.path != CARD_FILE)
+            for exported in done.of(Exported)
+        },
+    )
 
 
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -207,6 +250,30 @@ def _check(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[
     tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
     url = f"{tools.hub.url}/{target.repo_id}"
     yield Published(target=target, url=url, commit=committed.commit, files=files)
+
+
+def _succeed(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    """Have the version before lead to this one, as the Hub shows it. What was released under its tag stays."""
+    noted = done.one(Noted)
+    for target in plan.targets:
+        if (before := noted.before.get(target.repo_id)) is None:
+            continue
+        try:
+            changed = lead_to(tools.hub, before, target.repo_id)
+            tools.console.note(f"{before} leads to {target.repo_id}" if changed else f"{before}: left as it is")
+        except ToolError as error:
+            tools.console.warn(f"{before} does not lead to {target.repo_id}: {error}", error.remedy)
+    return iter(())
+
+
+def _unless_followed(plan: Plan) -> str | None:
+    if reason := _unless_published(plan):
+        return reason
+    if plan.version is None or not plan.config.card.notes:
+        return "no version" if plan.version is None else "[card] notes is off"
+    if plan.private or is_prerelease(plan.version):
+        return "private" if plan.private else "a prerelease replaces nothing"
+    return None
 
 
 def _job(plan: Plan, target: Target, done: Results, tools: Tools) -> ExportJob:
@@ -261,6 +328,8 @@ PUBLISH_BASE = Step(
 PUBLISH = Step(name="publish", title="Publish", each=_publish, skip=_unless_published)
 CHECK = Step(name="check", title="Check what was published", each=_check, skip=_unless_published)
 
+SUCCEED = Step(name="succeed", title="Lead from the version before", once=_succeed, skip=_unless_followed)
+
 RELEASE = (
     GATES,  # tools, tag, tree, token: refuses before anything is written
     NOTES,  # what the version brings, for the card
@@ -275,6 +344,7 @@ RELEASE = (
     PUBLISH_BASE,  # the base model, where the policy says so and it is not there
     PUBLISH,  # that folder as one commit on the Hub
     CHECK,  # every checksum on the Hub, then the version's tag
+    SUCCEED,  # the card of the version before leads to this one
 )
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
 EXPORT_ONLY = (
@@ -287,4 +357,4 @@ VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD)
 PACKAGE_ONLY = (LOAD, PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK)
+PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)

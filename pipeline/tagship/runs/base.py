@@ -8,6 +8,8 @@ from pathlib import Path
 from tagship.naming.name_rules import HUB
 from tagship.system.errors import ReleaseError
 
+# The Hub that ids of models are of.
+HUGGING_FACE = "https://huggingface.co"
 # A folder of the Hub's own cache says which model it has, at which commit.
 _IN_A_CACHE = re.compile(r"(?:^|[/\\])models--(?P<name>[^/\\]+)[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})[/\\]?$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -18,14 +20,17 @@ class BaseModel:
     """A base model before it is fetched, by its Hub id.
 
     `path` is a folder with its weights where they are at hand, `publish` whether a release puts
-    it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml). `quantized` are the ids of its
-    quantized forms: a run that was trained on one of them is merged into this one.
+    it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml). `license`, with a name and a link
+    where it is `other`, replaces what its own card says. `quantized` are the ids of its quantized forms: a run that was
+    trained on one of them is merged into this one.
     """
 
     id: str
     path: Path | None = None
     revision: str | None = None
     license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
     publish: bool = False
     quantized: tuple[str, ...] = ()
 

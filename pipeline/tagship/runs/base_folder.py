@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagship.hub_server.card_rules import OTHER
+from tagship.runs.base import BaseModel
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
 
@@ -25,11 +27,10 @@ TOKENIZER_FILES = (
 )
 # What else goes with the weights. Without the files of its processor, a model that sees or hears does not start.
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
-MODEL_FILES = ("config.json", "generation_config.json", *PROCESSOR_FILES, "LICENSE*", "NOTICE*", "USE_POLICY*")
+LEGAL_FILES = ("LICENSE*", "NOTICE*", "USE_POLICY*")
+MODEL_FILES = ("config.json", "generation_config.json", *PROCESSOR_FILES, *LEGAL_FILES)
 # One of these makes a tokenizer; the others only describe it.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "*.tiktoken")
-
-
 # The Hub's tasks by the parts of a configuration; without one of them a model reads text alone.
 TEXT = "text-generation"
 _SENSES = {"vision_config": "image-text-to-text", "audio_config": "audio-text-to-text"}
@@ -39,7 +40,7 @@ _SENSES = {"vision_config": "image-text-to-text", "audio_config": "audio-text-to
 class BaseFolder:
     """A base model on this disk; `revision` is the Hub commit that it was fetched at, if it was.
 
-    `license` is the Hub's identifier; with `other`, the model's own page names and links it.
+    `license` is the Hub's identifier; with `other`, the model's own page, or the policy, names and links it.
     """
 
     id: str
@@ -56,13 +57,13 @@ class BaseFolder:
         return next((task for part, task in _SENSES.items() if config.get(part)), TEXT)
 
 
-def check_base_folder(base_id: str, path: Path, *, revision: str | None, license_id: str | None) -> BaseFolder:
+def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> BaseFolder:
     """A base that is whole: configuration, tokenizer and license are there.
 
     Raises ReleaseError that names what is missing. The weights are checked by their headers.
     """
     if not path.is_dir():
-        raise ReleaseError(f"the base model {base_id} should be in {path}, which does not exist")
+        raise ReleaseError(f"the base model {base.id} should be in {path}, which does not exist")
     if not (path / "config.json").is_file():
         raise ReleaseError(f"the base model in {path} has no config.json")
     if not any(next(path.glob(pattern), None) for pattern in VOCABULARIES):
@@ -71,20 +72,17 @@ def check_base_folder(base_id: str, path: Path, *, revision: str | None, license
             remedy="fetch the model again, whole: an export without a tokenizer cannot run",
         )
     card = _card_data(path)
-    license_id = license_id or card.get("license")
-    if not isinstance(license_id, str):
+    said = {
+        key: getattr(base, key) or card.get(key)
+        for key in ("license", *(() if base.license and base.license != OTHER else ("license_name", "license_link")))
+    }
+    if not isinstance(said["license"], str):
         raise ReleaseError(
-            f"the license of the base model {base_id} is not known: its README.md has no `license:`",
-            remedy=f'add to release.toml: [bases."{base_id}"] license = "…", as the model\'s page says',
+            f"the license of the base model {base.id} is not known: its README.md has no `license:`",
+            remedy=f'add to release.toml: [bases."{base.id}"] license = "…", as the model\'s page says',
         )
-    return BaseFolder(
-        id=base_id,
-        path=path,
-        revision=revision,
-        license=license_id,
-        license_name=card.get("license_name"),
-        license_link=card.get("license_link"),
-    )
+    texts = {key: value for key, value in said.items() if isinstance(value, str)}
+    return BaseFolder(id=base.id, path=path, revision=revision, **texts)
 
 
 def vocabulary_rows(folder: Path) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tagship.hub_server.name_rules import repo_name_problem
 from tagship.runs.base_folder import (
+    LEGAL_FILES,
     MODEL_FILES,
     PROCESSOR_FILES,
     TOKENIZER_FILES,
@@ -72,6 +73,11 @@ class ModelFiles:
         """The names of the files that tell how the model is talked to, and where its answers end."""
         return [name for name in self.names() if name == GENERATION_FILE or _matches(name, TOKENIZER_FILES)]
 
+    @property
+    def of_the_license(self) -> list[str]:
+        """The names of the files that many licenses want every copy of a model to have."""
+        return [name for name in self.names() if _matches(name, LEGAL_FILES)]
+
 
 def model_files(base: BaseFolder, run: Path) -> ModelFiles:
     """The files of a model that was trained from `base` in the folder `run`. Raises ReleaseError for malformed JSON."""
@@ -102,6 +108,22 @@ def published(document: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in document.items()
         if key != _CODE and not (key in _PATHS and _is_path(value))
     }
+
+
+def has_chat_template(files: ModelFiles) -> bool:
+    """Whether the model is talked to in messages."""
+    return any(name in files.names() for name in _TEMPLATES[:2]) or bool(
+        files.document(TOKENIZER_CONFIG).get("chat_template")
+    )
+
+
+def context_length(files: ModelFiles) -> int | None:
+    """How many tokens the model's configuration says that it reads at once; None where it does not say."""
+    config = files.document(CONFIG_FILE)
+    inner = config.get("text_config")
+    parts = (inner if isinstance(inner, dict) else {}, config)
+    said = (part.get(key) for part in parts for key in ("max_position_embeddings", "n_positions", "seq_length"))
+    return next((value for value in said if isinstance(value, int) and value > 0), None)
 
 
 def end_tokens(files: ModelFiles) -> list[int]:

@@ -54,6 +54,7 @@ class Templates:
         self._environment.filters["human_size"] = human_size
         self._environment.filters["plain"] = plain
         self._environment.filters["quoted"] = quoted
+        self._environment.filters["fenced"] = fenced
 
     def source(self, name: str) -> str:
         """The text of a file in templates/ as it is. Raises ReleaseError when there is none or it is no text."""
@@ -185,6 +186,13 @@ def human_size(size: int) -> str:
 def quoted(text: str) -> str:
     """Text in double quotes, as JSON and a Modelfile write it."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """Text as a block of code in Markdown, whose fence is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def plain(value: Any) -> str:

@@ -2,7 +2,27 @@
 
 from dataclasses import dataclass
 
-from tagship.verify.questions import Limits
+from tagship.verify.questions import Answers, Limits, Questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A question that a model was asked, the prompt that its template makes of it, and what it answered; `ended` is
+    whether the answer ended by itself."""
+
+    question: str
+    prompt: str
+    answer: str
+    ended: bool
+
+
+def example_of(questions: Questions, answers: Answers) -> Example | None:
+    """The first question with an answer to show."""
+    for question, answer in zip(questions.prompts, answers, strict=True):
+        if answer.text.strip():
+            ended = len(answer.ids) < questions.max_tokens
+            return Example(question=question, prompt=answer.prompt, answer=answer.text, ended=ended)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
-from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE
+from tagship.runs.base import HUGGING_FACE
+from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_json, write_text
 from tagship.system.installation import how_to_install
@@ -71,6 +72,23 @@ _KL = {
     "iq4_xs": 0.2,
     "q3_k_m": 0.5,
     "q2_k": 1.5,
+}
+# What llama.cpp's own tables say of the types (tools/quantize), for people who have to choose.
+_SERVES = {
+    "f32": "for measuring; the weights as they were trained, widened",
+    "f16": "all that the weights hold, but for very large numbers",
+    "bf16": "all that the weights hold, for hardware with bf16",
+    "q8_0": "next to no loss, half the size of 16 bits",
+    "q6_k": "little loss, for where there is room",
+    "q5_k_m": "between q4_k_m and q6_k in size and loss",
+    "q5_k_s": "a little smaller than q5_k_m",
+    "q4_k_m": "the usual choice: small, at little loss",
+    "q4_k_s": "a little smaller than q4_k_m, and a little worse",
+    "q4_0": "for old or weak hardware; q4_k_m is better where it runs",
+    "iq4_nl": "as small as q4_k_s, often better; slower without a GPU",
+    "iq4_xs": "smaller than q4_k_s, often as good; slower without a GPU",
+    "q3_k_m": "small, at a loss that shows",
+    "q2_k": "the smallest, at a loss that shows clearly",
 }
 _DEFAULT = ("q4_k_m",)
 _TEMPLATE = "template"
@@ -133,6 +151,9 @@ class _Ollama(Format):
             )
             for quant in quants or settings.quants
         )
+
+    def serves(self, variant: Variant) -> str:
+        return f"GGUF for Ollama and llama.cpp: {_SERVES[str(variant.quant)]}"
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
@@ -274,14 +295,15 @@ def _link_index(weights: "MergedWeights", model: Path) -> None:
 def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
     from tagship.gguf.conversion import GgufMetadata
 
-    organization, _, name = job.base.id.rpartition("/")
-    base = {"name": name, "organization": organization, "repo_url": f"https://huggingface.co/{job.base.id}"}
+    organization, _, name = job.lineage.parent.rpartition("/")
+    parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.lineage.parent}"}
     general = {
         # With the base's name: llama.cpp knows by "phi-3" in it that special tokens swallow white space.
-        "general.name": f"{job.title} ({name})",
+        "general.name": f"{job.title} ({job.base.id.rpartition('/')[2]})",
         "general.version": job.version,
         "general.quantized_by": job.namespace,
-        "general.base_models": [base],
+        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}",
+        "general.base_models": [parent],
     }
     return GgufMetadata(
         general={key: value for key, value in general.items() if value is not None},
@@ -297,5 +319,7 @@ def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
         write_text(folder / _TEMPLATE, chat.go)
         given["template"] = chat.go
     write_json(folder / "params", chat.parameters)
+    files = model_files(job.base, job.run.path)
+    files.write(folder, files.of_the_license)
     modelfile = job.templates.render("ollama/Modelfile.j2", **given)
     write_text(folder / "Modelfile", modelfile)

@@ -1,0 +1,80 @@
+"""Versions that follow each other on the Hub: the repo of an earlier one leads to that of the next (`new_version`).
+
+Repos are known by their names, as policies read them, and by the version's tag on them. Only `main` of an earlier repo
+is changed, and of that the card: what was released stays where its tag is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tagship.hub.access import hub_errors
+from tagship.hub.connection import Hub
+from tagship.hub.publish import tags_of
+from tagship.hub.released import list_repos
+from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
+from tagship.naming.tags import VersionTag
+from tagship.naming.variant import Variant
+from tagship.policy.config import Config
+from tagship.policy.formats import FormatPolicy
+
+_NEXT = "new_version"
+_CARD = "README.md"
+
+
+class Named(Protocol):
+    """A target of a release, by what its repo is found by."""
+
+    @property
+    def policy(self) -> FormatPolicy: ...
+    @property
+    def variant(self) -> Variant: ...
+    @property
+    def repo_id(self) -> str: ...
+
+
+def predecessors(hub: Hub, config: Config, earlier: VersionTag, targets: Sequence[Named]) -> dict[str, str]:
+    """For the repo of each target, that of the earlier version of the same model and format, where it is on the Hub.
+
+    Raises ToolError when the Hub does not answer.
+    """
+    names = list_repos(hub, config.namespace)
+    found = {}
+    for target in targets:
+        for name in names:
+            repo_id = f"{config.namespace}/{name}"
+            if _precedes(name, earlier, target) and earlier.name in tags_of(hub, repo_id):
+                found[target.repo_id] = repo_id
+    return found
+
+
+def _precedes(name: str, earlier: VersionTag, target: Named) -> bool:
+    """Whether a repo's name says the same as a target's, but for the version and what changes with the run."""
+    pattern = target.policy.names.repo.tagged
+    said, own = pattern.parse(name), pattern.parse(target.repo_id.rpartition("/")[2])
+    if said is None or own is None:
+        return False
+    version = str(said.get("version")).replace(PLUS_IN_REPO_NAMES, "+")
+    same = all(said.get(field) == own.get(field) for field in ("kind", "prefix", "label", "base", "dataset"))
+    return same and version == earlier.version and name != target.repo_id.rpartition("/")[2]
+
+
+def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
+    """Have a repo's card name the repo that follows it; one that names another one is left. Returns whether it was
+    changed. Raises ToolError when the Hub does not answer or refuses."""
+    from huggingface_hub import CommitOperationAdd, ModelCard
+
+    with hub_errors(f"lead from {repo_id} to {successor}"):
+        parent = hub.api.model_info(repo_id).sha
+        if not hub.api.file_exists(repo_id, _CARD, revision=parent):
+            return False
+        path = hub.api.hf_hub_download(repo_id, _CARD, revision=parent)
+        card = ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
+        if card.data.get(_NEXT) is not None:
+            return False
+        card.data[_NEXT] = successor
+        changed = CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=str(card).encode())
+        hub.api.create_commit(
+            repo_id, [changed], commit_message=f"Lead to the next version, {successor}", parent_commit=parent
+        )
+    return True

@@ -1,0 +1,109 @@
+"""Versions that follow each other on the Hub."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from tagship.hub.connection import Hub
+from tagship.hub.succession import lead_to, predecessors
+from tagship.hub_server.app import EmbeddedHub
+from tagship.naming.tags import VersionTag, read_tag
+from tagship.naming.variant import Variant
+from tagship.policy.config import Config, load_config
+from tagship.policy.formats import FormatPolicy
+
+pytestmark = pytest.mark.usefixtures("quiet_client")
+
+POLICY = """
+[project]
+namespace = "acme"
+[formats.vllm]
+[formats.ollama]
+quants = ["q4_k_m", "q8_0"]
+"""
+CARD = "---\nlicense: mit\n---\n\n# It\n"
+
+
+@dataclass(frozen=True)
+class Target:
+    policy: FormatPolicy
+    variant: Variant
+    repo_id: str
+
+
+@pytest.fixture
+def api(hub: EmbeddedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HfApi:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return HfApi(endpoint=hub.url, token=False)
+
+
+@pytest.fixture
+def client(api: HfApi) -> Iterator[Hub]:
+    return Hub(lambda: api, embedded=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "release.toml").write_text(POLICY)
+    return load_config(tmp_path / "release.toml", {})
+
+
+def tag(config: Config, name: str) -> VersionTag:
+    return read_tag(name, config.streams)
+
+
+def put(api: HfApi, repo_id: str, name: str | None, card: str = CARD) -> None:
+    """Put a repo there, and tag it."""
+    api.create_repo(repo_id)
+    api.create_commit(repo_id, [CommitOperationAdd("README.md", card.encode())], commit_message="card")
+    if name:
+        api.create_tag(repo_id, tag=name)
+
+
+def targets(config: Config) -> list[Target]:
+    return [
+        Target(policy, variant, f"acme/phi3-minimal-{variant.label}-v2.0.0")
+        for policy in config.formats
+        for variant in policy.format.variants(policy.settings, ())
+    ]
+
+
+def test_predecessors(api: HfApi, client: Hub, config: Config) -> None:
+    """The repo of the earlier version of the same model, format and quantization type is found by name and tag."""
+    put(api, "acme/phi3-minimal-vllm-v1.0.0", "v1.0.0")
+    put(api, "acme/phi3-minimal-q8_0-gguf-v1.0.0", "v1.0.0")
+    put(api, "acme/phi3-minimal-q4_k_m-gguf-v1.0.0", None)  # begun, and never released
+    put(api, "acme/phi3-other-vllm-v1.0.0", "v1.0.0")
+    put(api, "acme/phi3-minimal-vllm-v0.9.0", "v0.9.0")
+    put(api, "acme/of-something-else", "v1.0.0")
+    assert predecessors(client, config, tag(config, "v1.0.0"), targets(config)) == {
+        "acme/phi3-minimal-vllm-v2.0.0": "acme/phi3-minimal-vllm-v1.0.0",
+        "acme/phi3-minimal-q8_0-gguf-v2.0.0": "acme/phi3-minimal-q8_0-gguf-v1.0.0",
+    }
+
+
+def test_leading_to_the_next(api: HfApi, client: Hub) -> None:
+    """The card on main names the next repo, and says all else as before; the tag stays where it was. Once is enough."""
+    put(api, "acme/old", "v1.0.0")
+    assert lead_to(client, "acme/old", "acme/new")
+    card = ModelCard(Path(api.hf_hub_download("acme/old", "README.md")).read_text())
+    assert card.data.to_dict() == {"license": "mit", "new_version": "acme/new"}
+    assert card.text.strip() == "# It"
+    assert Path(api.hf_hub_download("acme/old", "README.md", revision="v1.0.0")).read_text() == CARD
+    head = api.model_info("acme/old").sha
+    assert not lead_to(client, "acme/old", "acme/new")
+    assert api.model_info("acme/old").sha == head
+
+
+def test_one_that_leads_elsewhere(api: HfApi, client: Hub) -> None:
+    """A repo that leads to another one, of a higher version perhaps, is left."""
+    put(api, "acme/old", None, "---\nnew_version: acme/other\n---\n")
+    assert not lead_to(client, "acme/old", "acme/new")
+
+
+def test_repo_without_a_card(api: HfApi, client: Hub) -> None:
+    """There is nothing to say it in."""
+    api.create_repo("acme/bare")
+    assert not lead_to(client, "acme/bare", "acme/new")
