@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import POINTER_BYTES, refuse_pointer
@@ -107,22 +107,28 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             stamp = stamp_of(os.fstat(file.fileno()))
-            size = stamp[0]
-            start = file.read(POINTER_BYTES)
-            refuse_pointer(path, start)
-            length = int.from_bytes(start[:8], "little")
-            file.seek(8)
-            if size < 8 or length > size - 8:
-                raise _broken(path, f"it has {size} bytes, less than its own header needs")
-            if length > MAX_HEADER_BYTES:
-                raise _broken(path, f"its header claims {length} bytes, more than any model's")
-            text = file.read(length)
+            tensors, data_start = parse_header(file, stamp[0], path)
     except FileNotFoundError:
         raise ReleaseError(f"{path} does not exist") from None
-    header = Header(path=path, data_start=8 + length, tensors=_entries(path, text, 8 + length), stamp=stamp)
-    if header.size != size:
-        raise _broken(path, f"its header describes {header.size} bytes and the file has {size}")
-    return header
+    return Header(path=path, data_start=data_start, tensors=tensors, stamp=stamp)
+
+
+def parse_header(file: BinaryIO, size: int, path: Path) -> tuple[Mapping[str, TensorEntry], int]:
+    """The tensors of an open file of `size` bytes, wherever it is, and where their bytes begin; `path` names it in
+    messages. Raises ReleaseError as `read_header`."""
+    start = file.read(POINTER_BYTES)
+    refuse_pointer(path, start)
+    length = int.from_bytes(start[:8], "little")
+    file.seek(8)
+    if size < 8 or length > size - 8:
+        raise _broken(path, f"it has {size} bytes, less than its own header needs")
+    if length > MAX_HEADER_BYTES:
+        raise _broken(path, f"its header claims {length} bytes, more than any model's")
+    tensors = _entries(path, file.read(length), 8 + length)
+    described = max((entry.end for entry in tensors.values()), default=8 + length)
+    if described != size:
+        raise _broken(path, f"its header describes {described} bytes and the file has {size}")
+    return tensors, 8 + length
 
 
 def pickled(folder: Path) -> ReleaseError | None:
