@@ -1,0 +1,53 @@
+"""Families in names, against the architectures that models really have."""
+
+import pytest
+from tagship.lint.families import families_in, is_in, is_of
+
+
+@pytest.mark.parametrize(
+    ("name", "families"),
+    [
+        ("phi3mini4k-minimal-r32-a64-e20-20250914-132416", ["phi"]),
+        ("acme/Llama-3.1-8B-Instruct-lora", ["llama"]),
+        ("TinyLlama-1.1B-avro", ["llama"]),
+        ("codegemma-7b", ["gemma"]),
+        ("gpt-oss-20b-lora", ["gptoss"]),
+        ("DeepSeek-R1-Distill-Qwen-7B", ["deepseek", "qwen"]),
+        ("optimal-morphism-yield-glmnet", []),
+        ("Yi-34B", ["yi"]),
+        ("mymodel-minimal", []),
+    ],
+)
+def test_families_in_names(name: str, families: list[str]) -> None:
+    """A family is known by its word, a short one only where it stands by itself or before a number."""
+    assert families_in(name) == families
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "so"),
+    [
+        ("phi", "phi3", True),
+        ("phi", "llama", False),
+        ("llama", "phi3", False),
+        ("llama", "mllama", True),
+        ("llama", "qwen2", False),
+        ("smollm", "llama", True),
+        ("deepseek", "qwen2", True),
+        ("deepseek", "deepseek_v3", True),
+        ("mistral", "llama", True),  # as a GGUF calls it
+        ("mistral", "qwen2", False),
+        ("pythia", "gpt_neox", True),
+        ("cohere", "command-r", True),
+        ("gemma", "gemma3_text", True),
+        ("llama", "somethingnew", None),
+    ],
+)
+def test_families_of_architectures(family: str, architecture: str, so: bool | None) -> None:
+    """A word is wrong for a known architecture that no model of that name has; of an unknown one nothing is said."""
+    assert is_of(family, architecture) is so
+
+
+def test_words_in_names() -> None:
+    """Hyphens and capitals do not matter."""
+    assert is_in("phi3mini", ["microsoft/Phi-3-mini-4k-instruct"])
+    assert not is_in("llama", ["microsoft/Phi-3-mini-4k-instruct"])
