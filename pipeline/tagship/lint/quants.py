@@ -1,0 +1,125 @@
+"""The quantization type of a GGUF: as the Hub and Ollama read it in the file's name, and as the file itself has it."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tagship.gguf.header import GgufHeader, GgufTensor
+from tagship.gguf.types import FILE_TYPES
+
+# Labels of the Hub that no file has as its type: former ones, and those of mixes by people of their own.
+_ONLY_IN_NAMES = ("Q4_1_SOME_F16", "Q4_2", "Q4_3", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
+_MIXES = ("Q2_K_XL", "Q3_K_XL", "Q4_K_XL", "Q5_K_XL", "Q6_K_XL", "Q8_K_XL")
+_KNOWN = sorted([*FILE_TYPES.values(), *_ONLY_IN_NAMES, *_MIXES], key=len, reverse=True)
+# huggingface.js, packages/tasks/src/gguf.ts, GGUF_QUANT_RE.
+_LABEL = re.compile(rf"(?:UD-)?(?P<quant>{'|'.join(_KNOWN)})(?:_[A-Z]+)?")
+# What people write for a type, and nobody reads.
+_UNREAD = re.compile(
+    r"(?<![a-z0-9])(?:i?q\d(?:[._-]?[0-9k][._-]?[a-z]{0,3})?|int[248]|fp(?:16|32|8)|[234568]-?bits?)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_SHARD = re.compile(r"-(?P<number>\d{5})-of-(?P<total>\d{5})$")
+_SIZE_LABEL = re.compile(r"(?:\d+x)?(?:\d+\.)?\d+[QTBMK]", re.IGNORECASE)
+_VERSION = re.compile(r"v\d+(?:\.\d+)*(?:[-+_].*)?", re.IGNORECASE)
+# Where a row is no multiple of a type's block, llama.cpp takes the next one (llama-quant.cpp, tensor_type_fallback).
+_INSTEAD = {
+    "IQ4_XS": "IQ4_NL",
+    "Q2_K": "Q4_0",
+    "Q3_K": "Q4_0",
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+}
+# The type of most tensors, where a file's type is not called so (llama-quant.cpp, llama_ftype_get_default_type).
+_TENSORS_OF = {
+    "IQ3_XS": ("IQ3_S", "IQ3_XXS"),
+    "IQ3_M": ("IQ3_S",),
+    "IQ2_S": ("IQ2_XS", "IQ2_S"),
+    "IQ2_M": ("IQ2_S",),
+    "MXFP4_MOE": ("MXFP4",),
+}
+# Of a mix, other types may have more; of what it is called for there is always as much as this.
+_AT_LEAST = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """A GGUF by its header: `kind` is what it is (`model`, `adapter`, `mmproj`, …), `file_type` the label of its
+    `general.file_type`, `shares` how much of the weights each type of tensors has, the largest first."""
+
+    kind: str
+    file_type: str | None
+    shares: tuple[tuple[str, float], ...]
+
+    @property
+    def contradiction(self) -> str | None:
+        """The type that most tensors have, where hardly any has one that the file's type is called for."""
+        if self.file_type is None or not self.shares:
+            return None
+        types = tensor_types_of(self.file_type)
+        if sum(share for name, share in self.shares if name in types) >= _AT_LEAST:
+            return None
+        return self.shares[0][0]
+
+
+def quantized(header: GgufHeader) -> Quantized:
+    """What a header says of types; embeddings and heads are left out, as every mix has others for them."""
+    number = header.number("general.file_type")
+    weights = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and not _is_vocabulary(tensor)]
+    return Quantized(
+        kind=header.text("general.type") or "model",
+        file_type=None if number is None else FILE_TYPES.get(number, f"type {number}"),
+        shares=_shares(weights),
+    )
+
+
+def label_in(file_name: str) -> str | None:
+    """The type that the Hub shows for a file, and Ollama finds it by: the last label in its name; None for none."""
+    found = [match[0] for match in _LABEL.finditer(file_name.upper())]
+    return found[-1] if found else None
+
+
+def unread_label_in(file_name: str) -> str | None:
+    """What looks like a type in a file's name, and is none that the Hub and Ollama know."""
+    found = _UNREAD.search(file_name.removesuffix(".gguf"))
+    return found[0] if found else None
+
+
+def same_type(label: str, file_type: str) -> bool:
+    """Whether a label in a name may stand on a file of that type: its own, or one of somebody's mixes of it."""
+    match = _LABEL.fullmatch(label)
+    quant = match["quant"] if match else label
+    if quant in _MIXES or label.startswith("UD-"):
+        return quant[:4] == file_type[:4] or quant.startswith("Q8_K") or not quant.startswith("Q")
+    return quant == file_type or (quant in _ONLY_IN_NAMES and quant[:4] == file_type[:4])
+
+
+def tensor_types_of(file_type: str) -> tuple[str, ...]:
+    """The types of tensors that a file's type is called for, with what stands in where rows do not fit them."""
+    own = _TENSORS_OF.get(file_type) or (re.sub(r"(?<=_K)_[SML]$", "", file_type),)
+    return (*own, *(_INSTEAD[name] for name in own if name in _INSTEAD))
+
+
+def missing_parts(file_name: str) -> list[str]:
+    """What a file's name lacks by the GGUF naming convention (ggml, docs/gguf.md):
+    `BaseName-SizeLabel-FineTune-Version-Encoding-Type-Shard.gguf`, where base name, size and version must be there."""
+    stem = _SHARD.sub("", file_name.rpartition("/")[2].removesuffix(".gguf"))
+    _, *parts = stem.split("-")
+    return [
+        what
+        for what, pattern in (("a size label such as 3.8B", _SIZE_LABEL), ("a version such as v1.0", _VERSION))
+        if not any(pattern.fullmatch(part) for part in parts)
+    ]
+
+
+def _shares(tensors: Sequence[GgufTensor]) -> tuple[tuple[str, float], ...]:
+    elements: Counter[str] = Counter()
+    for tensor in tensors:
+        elements[tensor.type_name] += tensor.elements
+    total = sum(elements.values())
+    return tuple((name, number / total) for name, number in elements.most_common() if total)
+
+
+def _is_vocabulary(tensor: GgufTensor) -> bool:
+    return tensor.name in ("token_embd.weight", "output.weight", "per_layer_token_embd.weight")
