@@ -59,7 +59,7 @@ def test_types_are_those_of_gguf() -> None:
         int(kind): (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in gguf.GGMLQuantizationType
     }
     theirs = {int(kind): kind.name for kind in gguf.LlamaFileType if kind.name != "GUESSED"}
-    assert FILE_TYPES == {number: name.removeprefix("ALL_").removeprefix("MOSTLY_") for number, name in theirs.items()}
+    assert {number: name.removeprefix("ALL_").removeprefix("MOSTLY_") for number, name in theirs.items()} == FILE_TYPES
 
 
 def test_header_by_another_writer(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_same_types(label: str, file_type: str, same: bool) -> None:
 )
 def test_files_that_contradict_themselves(header: GgufHeader, most: str | None) -> None:
     """A file's type is a lie where hardly any tensor has it; embeddings do not count."""
-    assert quantized(header).contradiction == most
+    assert quantized(header, header.tensors).contradiction == most
 
 
 def test_types_of_what_is_exported_here() -> None:

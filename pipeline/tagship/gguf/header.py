@@ -1,8 +1,8 @@
 """The header of a GGUF file: what it says of its model, and which tensors it has, without reading any.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3. The `gguf` package reads it too, but
-is optional here, maps the whole file, and takes a damaged one's word for how much memory to ask for. Nothing that is
-read here is longer than the bytes that are there, and the vocabulary, nearly all of a header, is passed over.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3. The `gguf` package reads it too,
+but is optional here, maps the whole file, and takes a damaged one's word for how much memory to ask for. Nothing that
+is read here is longer than the bytes that are there, and the vocabulary, nearly all of a header, is passed over.
 """
 
 import math
@@ -103,8 +103,8 @@ def read_gguf_header(path: Path) -> GgufHeader:
 def parse_gguf_header(file: BinaryIO, size: int, where: Path | str) -> GgufHeader:
     """The header at the start of a file of `size` bytes; `where` names it in messages.
 
-    Raises ReleaseError that says what is wrong: no GGUF, of another version or byte order, a pointer of git LFS, cut off,
-    lengths that the file does not have, names twice, tensors that end behind the file.
+    Raises ReleaseError that says what is wrong: no GGUF, of another version or byte order, a pointer of git LFS, cut
+    off, lengths that the file does not have, names twice, tensors that end behind the file.
     """
     start = file.read(POINTER_BYTES)
     refuse_pointer(Path(where), start)
@@ -171,7 +171,10 @@ def _header(data: _Bytes) -> GgufHeader:
         raise _Damaged(f"general.alignment is {alignment!r}, and must be a power of two")
     return GgufHeader(
         metadata=metadata,
-        tensors=tuple(GgufTensor(name=name, shape=info[0], kind=info[1], offset=info[2]) for name, info in infos.items()),
+        tensors=tuple(
+            GgufTensor(name=name, shape=shape, kind=kind, offset=offset)
+            for name, (shape, kind, offset) in infos.items()
+        ),
         data_start=-(-data.position // alignment) * alignment,
     )
 

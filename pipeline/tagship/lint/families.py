@@ -6,7 +6,8 @@ that no model of that name has.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import pairwise
 
 # How `model_type` (config.json) or `general.architecture` (GGUF) begins, letters and digits alone, for each word.
 _FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -56,7 +57,7 @@ def families_in(name: str) -> list[str]:
     """The words in a name that are known families'."""
     pieces = re.split(r"[^a-z0-9]+", name.lower())
     # gpt-oss and gpt-j have a hyphen in their names.
-    words = [*pieces, *("".join(pair) for pair in zip(pieces, pieces[1:], strict=False) if pair[0] == "gpt")]
+    words = [*pieces, *("".join(pair) for pair in pairwise(pieces) if pair[0] == "gpt")]
     return [word for word in _FAMILIES if any(_has(piece, word) for piece in words)]
 
 
@@ -68,11 +69,6 @@ def is_of(family: str, architecture: str) -> bool | None:
         return None
     starts = _FAMILIES[family]
     return plain.startswith(starts) or (plain == "llama" and any(start in _LIKE_LLAMA for start in starts))
-
-
-def is_in(word: str, names: Iterable[str]) -> bool:
-    """Whether a word is in one of the names, whatever their hyphens and capitals."""
-    return any(_plain(word) in _plain(name) for name in names)
 
 
 def _has(piece: str, word: str) -> bool:

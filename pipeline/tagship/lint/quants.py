@@ -63,10 +63,11 @@ class Quantized:
         return self.shares[0][0]
 
 
-def quantized(header: GgufHeader) -> Quantized:
-    """What a header says of types; embeddings and heads are left out, as every mix has others for them."""
+def quantized(header: GgufHeader, tensors: Sequence[GgufTensor]) -> Quantized:
+    """What a header says of types, and `tensors`, which are those of all parts where a file is divided. Embeddings and
+    heads are left out, as every mix has others for them."""
     number = header.number("general.file_type")
-    weights = [tensor for tensor in header.tensors if len(tensor.shape) > 1 and not _is_vocabulary(tensor)]
+    weights = [tensor for tensor in tensors if len(tensor.shape) > 1 and not _is_vocabulary(tensor)]
     return Quantized(
         kind=header.text("general.type") or "model",
         file_type=None if number is None else FILE_TYPES.get(number, f"type {number}"),

@@ -54,8 +54,8 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """A size as a name has it: `readings` are the numbers that it may mean, in parameters, each with the worth of one in
-    its last digit. `experts` is the number in `8x7b`; `active` is whether it is what is used for a token (`a3b`).
+    """A size as a name has it: `readings` are the numbers that it may mean, in parameters, each with the worth of one
+    in its last digit. `experts` is the number in `8x7b`; `active` is whether it is what is used for a token (`a3b`).
     `glued` is one that does not stand by itself, as in `qwen27b`."""
 
     text: str
@@ -102,8 +102,8 @@ def counted(parameters: float) -> str:
 
 def _size(match: re.Match[str]) -> Size | None:
     if match["times"]:
-        readings = (_reading(match["each"], match["each_unit"]),)
-        return Size(text=match[0], readings=readings, experts=int(match["times"]))
+        one = _reading(match["each"], match["each_unit"])
+        return Size(text=match[0], readings=(one,), experts=int(match["times"]))
     if match["whole"]:
         return Size(text=match[0], readings=(_reading(f"{match['whole']}.{match['tenth']}", "b"),))
     if match["kind"] == "e":  # effective, as Gemma 3n counts: without what it keeps out of the accelerator
@@ -112,7 +112,9 @@ def _size(match: re.Match[str]) -> Size | None:
     if "_" in match["number"]:  # 1_6b: a decimal, or what follows another number
         numbers = [match["number"].replace("_", "."), match["number"].partition("_")[2]]
     readings = tuple(_reading(number, match["unit"]) for number in numbers)
-    return Size(text=match[0], readings=readings, active=match["kind"] == "a") if any(number for number, _ in readings) else None
+    if not any(number for number, _ in readings):
+        return None
+    return Size(text=match[0], readings=readings, active=match["kind"] == "a")
 
 
 def _glued(match: re.Match[str]) -> Size:

@@ -142,11 +142,24 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     try:
         text = path.read_text(encoding="utf-8")
         refuse_pointer(path, text.encode())
-        return _config(json.loads(text))
+        document = json.loads(text)
     except FileNotFoundError:
         raise _without_adapter(folder) from None
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, error) from None
+    return parse_adapter_config(document, path)
+
+
+def parse_adapter_config(document: Any, where: Path | str) -> AdapterConfig:
+    """What such a document says; `where` names it in messages. Raises ReleaseError when it is malformed."""
+    try:
+        return _config(document)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, re.error) as error:
-        raise ReleaseError(f"{path} is not a PEFT adapter's configuration: {error!r}") from None
+        raise _malformed(where, error) from None
+
+
+def _malformed(where: Path | str, error: Exception) -> ReleaseError:
+    return ReleaseError(f"{where} is not a PEFT adapter's configuration: {error!r}")
 
 
 def _without_adapter(folder: Path) -> ReleaseError:
