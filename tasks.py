@@ -128,6 +128,14 @@ def name(session: Any, name: str, new: bool, field: list[str], json: bool, **giv
     return document
 
 
+@verb("name", "repo", "tag", "run", "base", "format", "quant", "hub", "at", *COMMON, name_is_optional=True)
+def lint(session: Any, name: str | None, repo: str | None, **given: Any) -> Any:
+    """Hold a run's, an export's or a repo's name against the weights; without one, those of a release."""
+    from tagship.cli import lint
+
+    return lint.lint(session, name, repo)
+
+
 @verb("name", "message", "push", "run", "dry-run", *COMMON)
 def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool, **given: Any) -> Any:
     """Check what has to be true before tagging, then create an annotated tag."""
@@ -216,6 +224,7 @@ namespace = Collection(
     tag,
     notes,
     name,
+    lint,
     migrate,
     doctor,
     runs,

@@ -72,7 +72,7 @@ def test_guide_s_run(policy: Config) -> None:
     assert {(each.field, each.level) for each in findings if not each.omission} == {
         (field, OK) for field in ("base", "rank", "alpha", "epochs", "dataset")
     }
-    assert [each.field for each in findings if each.omission] == ["its size"]
+    assert [each.field for each in findings if each.omission] == ["size"]
 
 
 # Lies of a run
@@ -166,16 +166,16 @@ def test_words_of_other_names(policy: Config, text: str, field: str, level: str)
 @pytest.mark.parametrize(
     ("text", "omitted"),
     [
-        ("acme/mymodel", {"the family of its base model", "its size", "its version"}),
+        ("acme/mymodel", {"base", "size", "version"}),
         ("acme/phi3-3.8b-avro-v2.0.0", set()),
-        ("acme/phi3mini4k-minimal-vllm-v2.0.0", {"its size"}),
+        ("acme/phi3mini4k-minimal-vllm-v2.0.0", {"size"}),
     ],
 )
 def test_omissions(policy: Config, text: str, omitted: set[str]) -> None:
     """What people miss in names is a warning, with why."""
     findings = found(named(text, REPO, policy), merged(), omissions=True)
     assert {each.field for each in findings} == omitted
-    assert all(each.level == WARN and each.held for each in findings)
+    assert all(each.level == WARN and each.held and each.remedy for each in findings)
 
 
 # Releases
@@ -284,7 +284,7 @@ def test_naming_convention(policy: Config) -> None:
     """What a file's name lacks by ggml's convention is an omission."""
     name = named("acme/phi3-3.8b-avro-v2.0.0", REPO, policy)
     (finding,) = found(name, gguf(file="phi3-Q4_K_M.gguf"), omissions=True)
-    assert finding.field == "a size label such as 3.8B and a version such as v1.0"
+    assert finding.held == "it lacks a size label such as 3.8B and a version such as v1.0"
 
 
 # Several names
@@ -302,6 +302,7 @@ def test_sentences(policy: Config) -> None:
     """A finding reads as a sentence: what is said, what is there, and where."""
     sentences = {each.field: each.sentence for each in lint_names([run(policy, "-r32-", "-r16-")], HELD)}
     name = GUIDE.replace("-r32-", "-r16-")
-    assert sentences["rank"] == f"rank: {name} says 16, but adapter_config.json: 32"
-    assert sentences["alpha"] == f"alpha: {name} says 64, so adapter_config.json: 64"
-    assert sentences["its size"].startswith(f"{name} does not say its size (57% of")
+    assert sentences["rank"] == f"{name}: rank: it says 16, but adapter_config.json: 32"
+    assert sentences["alpha"] == f"{name}: alpha: 64, as adapter_config.json"
+    assert sentences["base"] == f"{name}: base: phi3mini4k, as config.json: phi3"
+    assert sentences["size"].startswith(f"{name}: size: it is left out; 57% of the Hub's users")

@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "yes": (False, "do not ask"),
     "json": (False, "print one JSON document on standard output"),
     "name": ("", "a name, or a version tag"),
+    "repo": (None, "a repository on the Hub, as namespace/name"),
     "new": (False, "make the name of a new training run"),
     "dataset": (None, "the data that the run was trained on, in a word"),
     "rank": (None, "the adapter's rank"),

@@ -15,16 +15,25 @@ from typing import Any
 from invoke import Context, Exit, Task, task
 
 from tagship.cli.options import OPTIONS, format_options, read_options
-from tagship.cli.positional_name import PositionalName
+from tagship.cli.positional_name import OptionalName, PositionalName
+
+
+class Refusal(dict[str, Any]):
+    """A document that says no: it is printed as others are, and the task ends with exit code 1."""
 
 
 def verb(
-    *names: str, of_formats: bool = False, repeated: tuple[str, ...] = (), flags: dict[str, str] | None = None
+    *names: str,
+    of_formats: bool = False,
+    repeated: tuple[str, ...] = (),
+    flags: dict[str, str] | None = None,
+    name_is_optional: bool = False,
 ) -> Callable[[Callable[..., Any]], Task[Any]]:
     """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
 
     `of_formats` is whether it takes the options that belong to formats as well. `repeated` are options that
-    this task takes more than once, `flags` those of this task alone, which are on or off, with their help.
+    this task takes more than once, `flags` those of this task alone, which are on or off, with their help;
+    `name_is_optional` is whether a positional name may be left out.
     """
     options = {name: OPTIONS[name] for name in names} | (format_options() if of_formats else {})
     options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
@@ -44,7 +53,7 @@ def verb(
         return task(
             run,
             name=body.__name__.replace("_", "-"),
-            klass=PositionalName,
+            klass=OptionalName if name_is_optional else PositionalName,
             positional=[],
             iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
             help={name: text for name, (_, text) in options.items()},
@@ -67,6 +76,8 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str])
             document = body(session, **given)
         if given.get("json") and document is not None:
             print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+        if isinstance(document, Refusal):
+            raise Exit(code=ReleaseError.exit_code)
     except ReleaseError as error:
         console.fail(str(error), error.remedy)
         raise Exit(code=error.exit_code) from None

@@ -39,15 +39,18 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFiles:
-    """The files of a folder on this disk."""
+    """The files of a folder on this disk, or one of them, `only`."""
 
     folder: Path
+    only: str | None = None
 
     @property
     def place(self) -> str:
         return str(self.folder)
 
     def names(self) -> list[str]:
+        if self.only is not None:
+            return [self.only]
         found = [*self.folder.iterdir(), *self.folder.glob("*/*.gguf")]
         return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
 

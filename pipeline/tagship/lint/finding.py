@@ -11,8 +11,9 @@ class Finding:
     """One thing that a name says, or should.
 
     `level` is `error` for what is not so, `warn` for what is doubtful or left out (`omission`), `ok` for what was
-    compared and agrees. `name` is the whole name, `field` what of it this is about; `said` is what the name says,
-    `held` what is there, `where` the file that says so; `remedy` is one sentence or command.
+    compared and agrees. `name` is the whole name, `field` what of it this is about; `said` is what the name says
+    (None: nothing, or more than a word), `held` what is there, `where` the file that says so; `remedy` is one sentence
+    or command.
     """
 
     level: str
@@ -25,14 +26,20 @@ class Finding:
     omission: bool = False
 
     @property
+    def line(self) -> str:
+        """This in one line, below the name, without its remedy."""
+        held = f"{self.where}: {self.held}" if self.where else str(self.held)
+        if self.said is None:
+            return f"{self.field}: {held}"
+        if self.level != OK:
+            return f"{self.field}: it says {self.said}, but {held}"
+        same = self.held is not None and self.said.lower() == self.held.lower()
+        return f"{self.field}: {self.said}, as {self.where}" + ("" if same else f": {self.held}")
+
+    @property
     def sentence(self) -> str:
-        """This in one line, without its remedy."""
-        if self.omission:
-            return f"{self.name} does not say {self.field}" + (f" ({self.held})" if self.held else "")
-        said = f"says {self.said}" if self.said else "was read"
-        agrees = {OK: "so", WARN: "and", ERROR: "but"}[self.level]
-        where = f"{self.where}: " if self.where else ""
-        return f"{self.field}: {self.name} {said}, {agrees} {where}{self.held}"
+        """This in one line, with the name."""
+        return f"{self.name}: {self.line}"
 
 
 def without_repetition(findings: Iterable[Finding]) -> list[Finding]:

@@ -17,9 +17,11 @@ def check_ggufs(held: Held) -> Iterator[Finding]:
         if missing := missing_parts(name):
             yield Finding(
                 level=WARN,
-                field=" and ".join(missing),
+                field="convention",
                 name=name,
-                held="the GGUF naming convention: BaseName-SizeLabel-FineTune-Version-Encoding.gguf",
+                held=f"it lacks {' and '.join(missing)}",
+                where="BaseName-SizeLabel-FineTune-Version-Encoding.gguf",
+                remedy="name it so where programs read names by ggml's convention",
                 omission=True,
             )
     for name, found in held.ggufs.items():

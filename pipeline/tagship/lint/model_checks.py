@@ -1,13 +1,13 @@
 """What a name says of the model: family, size, what it is for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tagship.lint.families import families_in, is_of
 from tagship.lint.finding import ERROR, WARN, Finding
 from tagship.lint.held import ADAPTER, Fact, Held
 from tagship.lint.names import Named
-from tagship.lint.sizes import sizes_in
+from tagship.lint.sizes import counted, sizes_in
 
 # "How do ML practitioners perceive explainability of names?": what 108 users of the Hub want in a name, and how many of
 # 14 178 names have it (arXiv 2310.01642).
@@ -46,7 +46,7 @@ def check_base(name: Named, held: Held) -> Iterator[Finding]:
     elif families and known is not None and is_of(families[0], known.value) is False:
         yield replace(name.compared("base", said, known, level=ERROR), remedy=_base_remedy(name, ids))
     elif not families and not any(word in _words_for(name, base) for base in ids):
-        yield name.lacks("the family of its base model", _FAMILY_IS_WANTED)
+        yield name.lacks("base", _FAMILY_IS_WANTED, _word_remedy(name, ids, "WORD"))
 
 
 def _families(name: Named) -> list[str]:
@@ -58,7 +58,9 @@ def check_size(name: Named, held: Held) -> Iterator[Finding]:
     """The number of parameters: one way of counting makes it right, or it is a lie."""
     sizes = sizes_in(name.plain, [name.dataset] if name.dataset else ())
     if not sizes:
-        yield name.lacks("its size", _SIZE_IS_WANTED)
+        size = counted(held.parameters.value.total).lower() if held.parameters else "3.8b"
+        word = f"{name.fields.get('base', 'WORD')}_{size}"
+        yield name.lacks("size", _SIZE_IS_WANTED, _word_remedy(name, held.base_ids, word))
         return
     if held.parameters is None:
         return
@@ -116,6 +118,11 @@ def _of_another_base(name: Named, other: str, held: Held) -> Finding:
 
 def _base_remedy(name: Named, ids: list[str]) -> str:
     return name.corrected("base", name.naming.short_base_name(ids[-1])) if ids else "name the family that it is of"
+
+
+def _word_remedy(name: Named, ids: Sequence[str], word: str) -> str:
+    base = ids[-1] if ids else "org/name"
+    return f'the word for a base model can say it: [naming.bases] "{base}" = "{word}"'
 
 
 def _words_for(name: Named, base: str) -> set[str]:

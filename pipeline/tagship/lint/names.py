@@ -79,9 +79,11 @@ class Named:
             level=level, field=about, name=self.text, said=str(said), held=shown(fact.value), where=fact.where
         )
 
-    def lacks(self, about: str, why: str) -> Finding:
+    def lacks(self, about: str, why: str, remedy: str | None) -> Finding:
         """A finding that it leaves something out, and why people miss that."""
-        return Finding(level=WARN, field=about, name=self.text, held=why, omission=True)
+        return Finding(
+            level=WARN, field=about, name=self.text, held=f"it is left out; {why}", remedy=remedy, omission=True
+        )
 
 
 def named(text: str, what: str, scheme: NamingScheme, rules: Sequence[NameRules] = ()) -> Named:

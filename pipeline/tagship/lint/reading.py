@@ -14,6 +14,7 @@ from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterCon
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
 
 MODEL_CONFIG = MODEL_FILES[0]
+_FILES = "its files"
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -24,7 +25,7 @@ def read_held(files: Files) -> Held:
     Raises ReleaseError that names the file that is damaged.
     """
     names = files.names()
-    held = Held(where=files.place)
+    held = Held(where=_FILES)
     if CONFIG_FILE in names:
         held = _with_adapter(held, files)
     if MODEL_CONFIG in names:
@@ -36,8 +37,17 @@ def read_held(files: Files) -> Held:
     if ggufs := [name for name in names if name.endswith(".gguf")]:
         held = _with_ggufs(held, files, ggufs)
     held = _with_record(held, document_in(files, METADATA_FILE), document_in(files, TRAINER_FILE))
-    templated = any(name in names for name in _TEMPLATES) or "chat_template" in document_in(files, _TOKENIZER_CONFIG)
-    return replace(held, chat_template=templated or bool(held.chat_template))
+    return replace(held, chat_template=_has_template(files) or bool(held.chat_template))
+
+
+def read_base(files: Files) -> Held:
+    """What is in the folder of a base model, whatever else lies there.
+
+    Raises ReleaseError that names the file that is damaged.
+    """
+    config = document_in(files, MODEL_CONFIG)
+    held = _with_config(Held(where=_FILES), config)
+    return replace(held, parameters=read_parameters(files, config), chat_template=_has_template(files))
 
 
 def with_manifest(held: Held, document: Mapping[str, Any]) -> Held:
@@ -72,6 +82,11 @@ def with_base(held: Held, base: Held, base_id: str) -> Held:
         parameters=held.parameters or _placed(base.parameters, "the base model's"),
         chat_template=held.chat_template or base.chat_template,
     )
+
+
+def _has_template(files: Files) -> bool:
+    in_a_file = any(name in files.names() for name in _TEMPLATES)
+    return in_a_file or "chat_template" in document_in(files, _TOKENIZER_CONFIG)
 
 
 def _placed(fact: Fact[Any] | None, whose: str) -> Fact[Any] | None:

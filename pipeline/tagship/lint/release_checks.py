@@ -79,7 +79,8 @@ def check_version(name: Named, held: Held) -> Iterator[Finding]:
     said = name.version
     if said is None:
         told = held.version.value if held.version else None
-        yield name.lacks("its version", f"it is {told}" if told else _VERSION_IS_WANTED)
+        remedy = f"say {told} in it" if told else "invoke bump --tag makes one, and names have it then"
+        yield name.lacks("version", f"it is {told}" if told else _VERSION_IS_WANTED, remedy)
         return
     if held.version is not None:
         remedy = "publish it under the name of its version; a published version is never changed"

@@ -1,4 +1,4 @@
-"""`[versions]` and `[checks]`: where versions begin, and what a tag has to satisfy."""
+"""`[versions]` and `[checks]`: where versions begin, what a tag has to satisfy, and how strict names are held."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from tagship.naming.version import is_semver
 from tagship.system.toml_reader import Reader
 
 REQUIRED, WARN, OFF = "required", "warn", "off"
-# Every check by its name, with what it asks and how strict it is when a tag is made.
+# Of names, which have nothing to do with tags: what they say is what the weights are.
+NAMES = "names"
+# Every check of a tag by its name, with what it asks and how strict it is when a tag is made.
 CHECKS: Mapping[str, tuple[str, str]] = {
     "clean": (REQUIRED, "the working tree is what the tag names"),
     "branch": (REQUIRED, "the commit is on the release branch"),
@@ -30,9 +32,11 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckPolicy:
-    """`[checks]`: what the policy says of each check, by name."""
+    """`[checks]`: what the policy says of each check of a tag, by name; `names` is how strict a release is with names
+    that say what is not so."""
 
     said: Mapping[str, str]
+    names: str = REQUIRED
 
     def when_tagging(self, name: str) -> str:
         """How strict a check is before a tag is made."""
@@ -61,8 +65,9 @@ def read_versions(table: Reader) -> VersionPolicy:
 def read_checks(table: Reader) -> CheckPolicy:
     """The table `[checks]`."""
     said = {name: table.choice(name, default, (REQUIRED, WARN, OFF)) for name, (default, _) in CHECKS.items()}
+    names = table.choice(NAMES, REQUIRED, (REQUIRED, WARN, OFF))
     table.close()
-    return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)})
+    return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)}, names=names)
 
 
 def _version(text: str) -> str:

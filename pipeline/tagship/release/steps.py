@@ -28,8 +28,10 @@ from tagship.hub.publish import Upload, check_published, publish, publish_base, 
 from tagship.hub.succession import lead_to, predecessors
 from tagship.naming.tags import VersionTag
 from tagship.naming.version import is_prerelease
+from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.export_store import export_together, job_of
+from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
 from tagship.release.results import (
@@ -65,6 +67,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     gates.check_tasks(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
+    check_names(plan)  # as far as it is known before the base model is fetched
     if plan.publishes:
         for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
             check_access(tools.hub, namespace)
@@ -101,6 +104,13 @@ def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
         base = fetch_base(located)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
     yield Fetched(base=base)
+
+
+def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    exported = [each.folder for each in done.of(Exported)]
+    for finding in check_names(plan, done.one(Fetched).base.path, exported):
+        tools.console.warn(finding.sentence, finding.remedy)
+    return iter(())
 
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -297,6 +307,10 @@ def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
     )
 
 
+def _unless_names_are_checked(plan: Plan) -> str | None:
+    return "[checks] names is off" if plan.config.checks.names == OFF else None
+
+
 def _unless_versioned(plan: Plan) -> str | None:
     if plan.stream is None:
         return "no version"
@@ -314,6 +328,7 @@ def _unless_base_is_published(plan: Plan) -> str | None:
 GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
+NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
 EXAMINE = Step(name="examine", title="The trained model", once=_examine)
 EXPORT = Step(name="export", title="Export", together=_export, portable=True)
@@ -334,6 +349,7 @@ RELEASE = (
     GATES,  # tools, tag, tree, token: refuses before anything is written
     NOTES,  # what the version brings, for the card
     BASE,  # the base model on this disk, whole
+    NAMES,  # what names say is so, by headers alone
     FIT,  # adapter and base fit each other; the release fits memory and disk
     EXAMINE,  # it can be run, in the class that it was trained in
     EXPORT,  # every format, under its final name when it is whole
@@ -350,6 +366,7 @@ RELEASE = (
 EXPORT_ONLY = (
     replace(GATES, once=partial(_gates, verifies=False)),
     BASE,
+    NAMES,
     replace(FIT, once=partial(_fit, verifies=False)),
     EXPORT,
 )
@@ -357,4 +374,4 @@ VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD)
 PACKAGE_ONLY = (LOAD, PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)
+PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, NAMES, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)
