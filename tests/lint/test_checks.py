@@ -156,6 +156,7 @@ def test_alpha_that_is_not_whole(policy: Config) -> None:
         ("acme/phi7b-avro", "size", WARN),
         ("acme/Llama-3.1-avro", "base", ERROR),
         ("acme/Phi-llama-avro", "base", OK),
+        ("acme/avro-mistral", "base", ERROR),
     ],
 )
 def test_words_of_other_names(policy: Config, text: str, field: str, level: str) -> None:
@@ -176,6 +177,16 @@ def test_omissions(policy: Config, text: str, omitted: set[str]) -> None:
     findings = found(named(text, REPO, policy), merged(), omissions=True)
     assert {each.field for each in findings} == omitted
     assert all(each.level == WARN and each.held and each.remedy for each in findings)
+
+
+def test_family_of_the_part_that_reads(policy: Config) -> None:
+    """A model that sees is of the family that its text model is of."""
+    held = merged(architecture=Fact("llava", "config.json"), text_architecture="llama", base_ids=())
+    levels = {
+        text: [each.level for each in found(named(text, REPO, policy), held, "base")]
+        for text in ("acme/llama-llava", "acme/qwen-llava")
+    }
+    assert levels == {"acme/llama-llava": [OK], "acme/qwen-llava": [ERROR]}
 
 
 # Releases

@@ -118,10 +118,10 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         yield _tried("the history that the release notes are made of", lambda: unreleased_in(plan, session.repository))
     if plan.publishes:
         yield _tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
-    yield _tried("what the names say of the run", lambda: check_names(plan))
+    yield _tried("what the names say", lambda: check_names(plan, plan.base.path))
     yield _tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
     if plan.base.path is not None:
-        yield _tried(f"the adapter of {plan.run.name}, names, memory and disk", lambda: _fit(session, plan, hub))
+        yield _tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub))
 
 
 def _checked(outcome: Outcome) -> Finding:
@@ -137,7 +137,6 @@ def _fit(session: Session, plan: Plan, hub: Hub) -> None:
         (target, target.policy.format.footprint(job_of(plan, target, base, session.templates)))
         for target in plan.targets
     ]
-    check_names(plan, base.path)
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=True)
     for target, footprint in footprints:

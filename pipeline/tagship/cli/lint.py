@@ -24,7 +24,9 @@ from tagship.release.name_checks import lint_plan
 from tagship.runs.base import BaseModel, resolve_base
 from tagship.runs.run import choose_run
 from tagship.system.errors import ReleaseError, UsageError
-from tagship.weights.adapter_config import read_adapter_config
+from tagship.weights.adapter_config import CONFIG_FILE, read_adapter_config
+
+_NOTHING = "neither an adapter, nor weights as safetensors, nor a GGUF"
 
 
 def lint(session: Session, given: str | None, repo: str | None) -> Document:
@@ -87,8 +89,10 @@ def _of_folder(session: Session, hub: Hub, folder: Path) -> list[Finding]:
     files = DiskFiles(folder=folder)
     manifest = document_in(files, MANIFEST_FILE)
     held = with_manifest(read_held(files), manifest)
-    if not held.holds:
-        read_adapter_config(folder)  # says what is missing
+    if next(folder.glob(f"*/{CONFIG_FILE}"), None) and CONFIG_FILE not in files.names():
+        read_adapter_config(folder)  # names the adapters that are in folders below
+    if not held.holds and CONFIG_FILE not in files.names():
+        raise ReleaseError(f"{folder} holds {_NOTHING}", remedy="name the folder of a run, of an export or of a model")
     held, problem = _with_its_base(session, hub, held)
     if held.holds <= {ADAPTER} and not manifest:
         names = [named(folder.name, RUN, session.config)]
@@ -104,9 +108,7 @@ def _of_repo(session: Session, hub: Hub, repo_id: str) -> list[Finding]:
     manifest = document_in(files, MANIFEST_FILE)
     held = with_manifest(read_held(files), manifest)
     if not held.holds:
-        raise ReleaseError(
-            f"{repo_id} holds neither an adapter, nor safetensors, nor a GGUF", remedy="name a repository of a model"
-        )
+        raise ReleaseError(f"{repo_id} holds {_NOTHING}", remedy="name a repository of a model")
     tags = [read_tag(tag, session.config.streams) for tag in tags_of(hub, repo_id)]
     versions = tuple(tag.version for tag in tags if tag.stream)
     held, problem = _with_its_base(session, hub, replace(held, repo_tags=Fact(versions, "the repo's tags")))

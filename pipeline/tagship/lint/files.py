@@ -51,7 +51,10 @@ class DiskFiles:
     def names(self) -> list[str]:
         if self.only is not None:
             return [self.only]
-        found = [*self.folder.iterdir(), *self.folder.glob("*/*.gguf")]
+        try:
+            found = [*self.folder.iterdir(), *self.folder.glob("*/*.gguf")]
+        except OSError as error:
+            raise ReleaseError(f"{self.folder} cannot be read: {error.strerror}") from None
         return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
 
     @contextmanager

@@ -26,17 +26,18 @@ class Held:
     """What was found; None is what nobody says.
 
     `base_ids` are the ids of the base model that the model comes from. `architecture` is config.json's `model_type`, or
-    a GGUF's; `classes` are its `architectures`, `task` what PEFT calls an adapter's. `ranks` and `alphas` are all that
-    are in an adapter, of which `rank` and `alpha` are those of its modules unless a pattern says otherwise. `stopped`
-    is the epoch that a training ended at. `version` is what a manifest or a tag says (a value of None: that there is
-    none); `repo_tags` are the versions of a repo's tags. `ggufs` are by their file names, the first part of a divided
-    one.
+    a GGUF's, and `text_architecture` that of the part that reads text, in a model that sees or hears; `classes` are its
+    `architectures`, `task` what PEFT calls an adapter's. `ranks` and `alphas` are all that are in an adapter, of which
+    `rank` and `alpha` are those of its modules unless a pattern says otherwise. `stopped` is the epoch that a training
+    ended at. `version` is what a manifest or a tag says (a value of None: that there is none); `repo_tags` are the
+    versions of a repo's tags. `ggufs` are by their file names, the first part of a divided one.
     """
 
     where: str
     holds: frozenset[str] = frozenset()
     base_ids: tuple[str, ...] = ()
     architecture: Fact[str] | None = None
+    text_architecture: str | None = None
     classes: tuple[str, ...] = ()
     task: Fact[str] | None = None
     parameters: Fact[Parameters] | None = None

@@ -38,15 +38,22 @@ def check_base(name: Named, held: Held) -> Iterator[Finding]:
     ids = [base for base in held.base_ids if base.count("/") <= 1]  # others are paths of somebody's machine
     of_ids = {family for base in ids for family in families_in(base.rpartition("/")[2])}
     known = held.architecture
-    right = next((family for family in families if family in of_ids or (known and is_of(family, known.value))), None)
+    right = next((family for family in families if family in of_ids or _is_of(family, held)), None)
     said = word if "base" in name.fields else right or next(iter(families), None)
     if right is not None:
         if known is not None:
             yield name.compared("base", said, known)
-    elif families and known is not None and is_of(families[0], known.value) is False:
+    elif families and known is not None and _is_of(families[0], held) is False:
         yield replace(name.compared("base", said, known, level=ERROR), remedy=_base_remedy(name, ids))
     elif not families and not any(word in _words_for(name, base) for base in ids):
         yield name.lacks("base", _FAMILY_IS_WANTED, _word_remedy(name, ids, "WORD"))
+
+
+def _is_of(family: str, held: Held) -> bool | None:
+    """Whether the model, or the part of it that reads text, is of a family; None where nobody knows."""
+    architectures = (held.architecture.value if held.architecture else None, held.text_architecture)
+    verdicts = {is_of(family, architecture) for architecture in architectures if architecture}
+    return True if True in verdicts else False if False in verdicts else None
 
 
 def _families(name: Named) -> list[str]:
@@ -59,7 +66,8 @@ def check_size(name: Named, held: Held) -> Iterator[Finding]:
     sizes = sizes_in(name.plain, [name.dataset] if name.dataset else ())
     if not sizes:
         size = counted(held.parameters.value.total).lower() if held.parameters else "3.8b"
-        word = f"{name.fields.get('base', 'WORD')}_{size}"
+        base = name.naming.short_base_name(held.base_ids[-1]) if held.base_ids else "WORD"
+        word = f"{name.fields.get('base', base)}_{size}"
         yield name.lacks("size", _SIZE_IS_WANTED, _word_remedy(name, held.base_ids, word))
         return
     if held.parameters is None:

@@ -78,6 +78,7 @@ def with_base(held: Held, base: Held, base_id: str) -> Held:
         held,
         base_ids=(*held.base_ids, base_id),
         architecture=held.architecture or _placed(base.architecture, "the base model's"),
+        text_architecture=held.text_architecture or base.text_architecture,
         classes=held.classes or base.classes,
         parameters=held.parameters or _placed(base.parameters, "the base model's"),
         chat_template=held.chat_template or base.chat_template,
@@ -110,9 +111,11 @@ def _with_adapter(held: Held, files: Files) -> Held:
 
 def _with_config(held: Held, config: Mapping[str, Any]) -> Held:
     kind, classes = config.get("model_type"), config.get("architectures")
+    inner = _part(config, "text_config").get("model_type")
     return replace(
         held,
         architecture=_fact(kind, str, MODEL_CONFIG),
+        text_architecture=inner if isinstance(inner, str) else None,
         classes=tuple(name for name in classes if isinstance(name, str)) if isinstance(classes, list) else (),
     )
 
