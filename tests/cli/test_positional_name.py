@@ -8,7 +8,7 @@ import pytest
 from invoke import Collection, Context, Program, task
 from invoke.exceptions import ParseError
 from invoke.parser import Parser
-from tagship.cli.positional_name import PositionalName
+from tagship.cli.positional_name import OptionalName, PositionalName
 
 Parse = Callable[..., dict[str, Any]]
 
@@ -36,7 +36,12 @@ def other(context: Context, base: str | None = None) -> None:
     """Without a name."""
 
 
-TASKS = Collection(name, tag, other)
+@task(klass=OptionalName, positional=[], auto_shortflags=False)
+def lint(context: Context, name: str = "", base: str | None = None) -> None:
+    """With a name that may be left out."""
+
+
+TASKS = Collection(name, tag, other, lint)
 
 
 @pytest.fixture
@@ -98,6 +103,30 @@ def test_two_tasks(parse: Parse) -> None:
     """After its name a task may be followed by another one."""
     found = Parser(contexts=TASKS.to_contexts()).parse_argv(["tag", "v1.0.0", "--push", "name", "v2.0.0"])
     assert [(context.name, context.args["name"].value) for context in found] == [("tag", "v1.0.0"), ("name", "v2.0.0")]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (("lint",), None),
+        (("lint", "--base", "b"), None),
+        (("lint", "a"), "a"),
+        (("lint", "--base", "b", "a"), "a"),
+        (("lint", "a", "--base", "b"), "a"),
+        (("lint", "other"), "other"),
+    ],
+)
+def test_name_that_may_be_left_out(parse: Parse, line: tuple[str, ...], name: str | None) -> None:
+    """Such a task runs without its name, and takes one wherever it stands."""
+    assert parse(*line)["name"] == name
+
+
+def test_task_after_a_name_that_may_be_left_out() -> None:
+    """After its name such a task may be followed by another one; two names are refused."""
+    found = Parser(contexts=TASKS.to_contexts()).parse_argv(["lint", "a", "tag", "v1.0.0"])
+    assert [(context.name, context.args["name"].value) for context in found] == [("lint", "a"), ("tag", "v1.0.0")]
+    with unparsed():
+        Parser(contexts=TASKS.to_contexts()).parse_argv(["lint", "a", "b"])
 
 
 def test_task_without_a_name(parse: Parse) -> None:

@@ -258,6 +258,13 @@ def test_checks_as_the_policy_says(tmp_path: Path, name: str, level: str) -> Non
     assert (checks.when_tagging(name), checks.when_releasing(name)) == (level, level)
 
 
+@pytest.mark.parametrize("level", ["required", "warn", "off"])
+def test_how_strict_names_are_held(tmp_path: Path, level: str) -> None:
+    """Names that say what is not so refuse a release, unless the policy says otherwise."""
+    assert load(tmp_path, MINIMAL).checks.names == "required"
+    assert load(tmp_path, f'{MINIMAL}[checks]\nnames = "{level}"').checks.names == level
+
+
 def test_folders_outside_are_normal_paths(tmp_path: Path) -> None:
     """A folder beside the project is an absolute path without `..` in it."""
     config = load(tmp_path, MINIMAL.replace("[formats", 'exports = "../exports"\n[formats'))

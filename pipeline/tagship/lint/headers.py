@@ -57,7 +57,7 @@ def read_parameters(files: Files, config: Mapping[str, Any]) -> Fact[Parameters]
         return None
     where = names[0] if len(names) == 1 else f"{len(names)} safetensors headers"
     elements = {name: entry.elements for name, entry in entries.items()}
-    vocabulary = [name for name in elements if is_vocabulary(name.removesuffix(".weight"))]
+    vocabulary = [name for name in elements if is_vocabulary(name)]
     return Fact(_counted(elements, vocabulary, _number(config, _EXPERTS, 2), _number(config, _USED, 1)), where)
 
 
