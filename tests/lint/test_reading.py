@@ -72,7 +72,7 @@ def test_run_of_the_example() -> None:
     assert whole.architecture == Fact("phi3", "the base model's config.json")
     assert whole.parameters and whole.parameters.where == "the base model's 2 safetensors headers"
     assert 2_900_000 < whole.parameters.value.total < 3_000_000
-    assert whole.base_ids[-1] == "acme/phi3avro" and whole.chat_template
+    assert whole.base_ids == ("acme/phi3avro",) and whole.chat_template
 
 
 def test_patterns_of_an_adapter(tmp_path: Path, write_run: WriteRun) -> None:

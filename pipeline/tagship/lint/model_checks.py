@@ -30,12 +30,12 @@ _TASKS = {"FEATURE_EXTRACTION": "Model", "SEQ_CLS": "ForSequenceClassification",
 def check_base(name: Named, held: Held) -> Iterator[Finding]:
     """The word for the base model: not another model's of the policy, nor another family's."""
     word = name.base
+    ids = [base for base in held.base_ids if base.count("/") <= 1]  # others are paths of somebody's machine
     other = next((base for base, short in name.naming.short_names.items() if short == word), None)
-    if other is not None and held.base_ids and other not in held.base_ids:
-        yield _of_another_base(name, other, held)
+    if other is not None and ids and other not in ids:
+        yield _of_another_base(name, other, ids[-1], held.where)
         return
     families = _families(name)
-    ids = [base for base in held.base_ids if base.count("/") <= 1]  # others are paths of somebody's machine
     of_ids = {family for base in ids for family in families_in(base.rpartition("/")[2])}
     known = held.architecture
     right = next((family for family in families if family in of_ids or _is_of(family, held)), None)
@@ -112,15 +112,15 @@ def check_task(name: Named, held: Held) -> Iterator[Finding]:
         )
 
 
-def _of_another_base(name: Named, other: str, held: Held) -> Finding:
+def _of_another_base(name: Named, other: str, base: str, where: str) -> Finding:
     return Finding(
         level=ERROR,
         field="base",
         name=name.text,
         said=f"{name.base}, which [naming.bases] has for {other}",
-        held=f"of {held.base_ids[-1]}",
-        where=held.where,
-        remedy=_base_remedy(name, list(held.base_ids)),
+        held=f"of {base}",
+        where=where,
+        remedy=_base_remedy(name, [base]),
     )
 
 

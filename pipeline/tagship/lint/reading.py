@@ -76,7 +76,7 @@ def with_base(held: Held, base: Held, base_id: str) -> Held:
     """What a run or an adapter says, and what its base model adds: family, size and chat template."""
     return replace(
         held,
-        base_ids=(*held.base_ids, base_id),
+        base_ids=(base_id,),  # an adapter may record a path, or a quantized form
         architecture=held.architecture or _placed(base.architecture, "the base model's"),
         text_architecture=held.text_architecture or base.text_architecture,
         classes=held.classes or base.classes,
