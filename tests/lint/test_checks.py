@@ -133,6 +133,13 @@ def test_what_nobody_recorded(policy: Config) -> None:
     assert found(run(policy), unknown) == []
 
 
+@pytest.mark.parametrize("recorded", ["train.jsonl", "acme/other-words"])
+def test_data_set_that_a_name_could_not_say(policy: Config, recorded: str) -> None:
+    """A file, or a data set on the Hub, may have another word in a name: that is doubted, and no error."""
+    held = replace(HELD, dataset=Fact(recorded, "experiment_metadata.json"))
+    assert [each.level for each in found(run(policy), held, "dataset")] == [WARN]
+
+
 def test_path_of_a_data_set(policy: Config) -> None:
     """A recorded path is not what a name could say, and is not shown."""
     held = replace(HELD, dataset=Fact("/home/ada/secret.jsonl", "experiment_metadata.json"))
@@ -202,6 +209,9 @@ def test_family_of_the_part_that_reads(policy: Config) -> None:
         ("phi3mini4k-minimal-lora-v2.0.0", merged(), "format", ERROR),
         ("phi3-avro-gguf", merged(), "format", ERROR),
         ("phi3-avro-merged", HELD, "format", ERROR),
+        ("phi3-avro-lora-merged", merged(), "format", OK),
+        ("phi3-avro-lora-gguf", merged(), "format", ERROR),
+        ("phi3-avro-lora-Q4_K_M-GGUF", gguf(), "format", OK),
         ("phi3mini4k-minimal-q4_k_m-gguf-v2.0.0", gguf(), "format", OK),
         ("phi3mini4k-minimal-q8_0-gguf-v2.0.0", gguf(), "quantization", ERROR),
         ("phi3-avro-IQ4_XS-GGUF", gguf(), "quantization", ERROR),

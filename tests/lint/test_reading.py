@@ -13,7 +13,7 @@ from tagship.gguf.header import parse_gguf_header
 from tagship.hub.connection import Hub
 from tagship.lint.files import DiskFiles, Files, document_in, files_on_hub
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
-from tagship.lint.reading import read_base, read_held, with_base, with_manifest
+from tagship.lint.reading import read_base, read_held, read_run, with_base, with_manifest
 from tagship.lint.sizes import Parameters
 from tagship.system.errors import ReleaseError
 
@@ -89,6 +89,17 @@ def test_what_a_trainer_recorded(tmp_path: Path, write_run: WriteRun) -> None:
         Fact(20.0, "trainer_state.json"),
         Fact(7.2, "trainer_state.json"),
     )
+    (folder / "experiment_metadata.json").write_text('{"num_train_epochs": 8}')
+    assert held(folder).epochs == Fact(8.0, "experiment_metadata.json")
+
+
+def test_what_else_lies_in_a_run(tmp_path: Path, write_run: WriteRun) -> None:
+    """A release looks at a run's own files: half a GGUF beside them is no reason to refuse it."""
+    folder = write_run(tmp_path / "run")
+    (folder / "half.gguf").write_bytes(b"GGUF")
+    assert read_run(DiskFiles(folder=folder)).rank == Fact(32, "adapter_config.json")
+    with pytest.raises(ReleaseError, match="half.gguf is not a whole GGUF"):
+        held(folder)
 
 
 def test_parameters_of_a_model(tmp_path: Path) -> None:

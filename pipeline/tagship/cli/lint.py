@@ -94,7 +94,10 @@ def _of_folder(session: Session, hub: Hub, folder: Path) -> list[Finding]:
     if not held.holds and CONFIG_FILE not in files.names():
         raise ReleaseError(f"{folder} holds {_NOTHING}", remedy="name the folder of a run, of an export or of a model")
     held, problem = _with_its_base(session, hub, held)
-    if held.holds <= {ADAPTER} and not manifest:
+    is_run = CONFIG_FILE in files.names() and (
+        held.holds <= {ADAPTER} or named(folder.name, RUN, session.config).parsed
+    )
+    if is_run and not manifest:
         names = [named(folder.name, RUN, session.config)]
     else:
         names = [named(folder.name, EXPORT, session.config)]

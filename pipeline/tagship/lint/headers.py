@@ -20,6 +20,7 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 _USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "moe_k", "top_k_experts")
 _OF_EXPERTS = re.compile(r"\.experts\.|_exps\.|\.input_linear\.|\.output_linear\.")
 _VOCABULARY_OF_GGUF = ("token_embd.weight", "output.weight")
+_MOST_EXPERTS = 10_000
 # Weights whose elements are the model's; others are packed, several to an element.
 _PLAIN = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 # Of other types are only small things, such as positions.
@@ -109,6 +110,6 @@ def _number(config: Mapping[str, Any], keys: Iterable[str], at_least: int) -> in
     inner = config.get("text_config")
     for part in (config, inner if isinstance(inner, dict) else {}):
         for key in keys:
-            if type(part.get(key)) is int and part[key] >= at_least:
+            if type(part.get(key)) is int and at_least <= part[key] <= _MOST_EXPERTS:
                 return int(part[key])
     return 0

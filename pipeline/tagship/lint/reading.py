@@ -15,29 +15,35 @@ from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
 
 MODEL_CONFIG = MODEL_FILES[0]
 _FILES = "its files"
+# Of epochs and alphas; NaN is no number either.
+_LARGEST = 1e12
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def read_held(files: Files) -> Held:
-    """What is in a run, an export, a base model or a repository.
+    """What is in a run, an export or a repository.
 
     Raises ReleaseError that names the file that is damaged.
     """
-    names = files.names()
-    held = Held(where=_FILES)
-    if CONFIG_FILE in names:
-        held = _with_adapter(held, files)
-    if MODEL_CONFIG in names:
-        held = _with_config(held, document_in(files, MODEL_CONFIG))
+    names, config = files.names(), document_in(files, MODEL_CONFIG)
+    held = _with_config(read_run(files), config)
     if SINGLE_FILE in names or INDEX_FILE in names:
-        held = replace(
-            held, holds=held.holds | {MERGED}, parameters=read_parameters(files, document_in(files, MODEL_CONFIG))
-        )
+        held = replace(held, holds=held.holds | {MERGED}, parameters=read_parameters(files, config))
     if ggufs := [name for name in names if name.endswith(".gguf")]:
         held = _with_ggufs(held, files, ggufs)
-    held = _with_record(held, document_in(files, METADATA_FILE), document_in(files, TRAINER_FILE))
-    return replace(held, chat_template=_has_template(files) or bool(held.chat_template))
+    return held
+
+
+def read_run(files: Files) -> Held:
+    """What a training run says of itself, whatever else lies there.
+
+    Raises ReleaseError that names the file that is damaged.
+    """
+    held = Held(where=_FILES, chat_template=_has_template(files))
+    if CONFIG_FILE in files.names():
+        held = _with_adapter(held, files)
+    return _with_record(held, document_in(files, METADATA_FILE), document_in(files, TRAINER_FILE))
 
 
 def read_base(files: Files) -> Held:
@@ -130,7 +136,7 @@ def _with_ggufs(held: Held, files: Files, names: list[str]) -> Held:
         gguf_versions=found.versions,
         architecture=held.architecture or found.architecture,
         parameters=held.parameters or found.parameters,
-        chat_template=found.chat_template,
+        chat_template=held.chat_template or found.chat_template,
     )
 
 
@@ -142,7 +148,7 @@ def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _with_record(held: Held, recorded: Mapping[str, Any], trainer: Mapping[str, Any], where: str | None = None) -> Held:
     dataset = recorded.get("dataset")
     dataset = dataset.get("name") if isinstance(dataset, dict) else dataset
-    epochs = _fact(recorded.get("epochs"), float, where or METADATA_FILE)
+    epochs = _fact(recorded.get("epochs", recorded.get("num_train_epochs")), float, where or METADATA_FILE)
     return replace(
         held,
         dataset=held.dataset or _fact(dataset, str, where or METADATA_FILE),
@@ -152,6 +158,9 @@ def _with_record(held: Held, recorded: Mapping[str, Any], trainer: Mapping[str, 
 
 
 def _fact(value: Any, kind: type[Any], where: str) -> Fact[Any] | None:
+    """A value of that type, and a number that is one; None for anything else that a file may hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind) or value == "":
+        return None
+    if kind is float and not -_LARGEST < value < _LARGEST:
         return None
     return Fact(kind(value), where)

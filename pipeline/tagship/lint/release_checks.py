@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tagship.lint.finding import ERROR, OK, WARN, Finding
+from tagship.lint.finding import ERROR, WARN, Finding
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.names import Named
 from tagship.lint.quants import label_in, same_type
@@ -24,20 +24,17 @@ _MARKERS = {
 
 
 def check_markers(name: Named, held: Held) -> Iterator[Finding]:
-    """Words for a format: what is there is of it."""
-    if not held.holds or name.what in (RUN, ARTIFACT):
+    """Words for a format: what is there is of one of them. `lora-merged` and `lora-gguf` say how it was trained, too."""
+    words = [word for word in dict.fromkeys(name.words) if word in _MARKERS]
+    if not held.holds or not words or name.what in (RUN, ARTIFACT):
         return
-    for word in dict.fromkeys(word for word in name.words if word in _MARKERS):
-        level = OK if _MARKERS[word] in held.holds else ERROR
-        yield Finding(
-            level=level,
-            field="format",
-            name=name.text,
-            said=word,
-            held=" and ".join(sorted(held.holds)),
-            where=held.where,
-            remedy=None if level == OK else f"publish {_MARKERS[word]} under this name, or leave {word} out of it",
-        )
+    right = next((word for word in words if _MARKERS[word] in held.holds), None)
+    finding = name.compared("format", right or words[0], Fact(" and ".join(sorted(held.holds)), held.where))
+    if right is not None:
+        yield finding
+    else:
+        remedy = f"publish {_MARKERS[words[0]]} under this name, or leave {words[0]} out of it"
+        yield replace(finding, level=ERROR, remedy=remedy)
 
 
 def check_quant(name: Named, held: Held) -> Iterator[Finding]:

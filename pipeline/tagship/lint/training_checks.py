@@ -11,6 +11,9 @@ from tagship.runs.recorded import publishable
 
 # Trainers count part of an epoch at the end, or not.
 _PART_OF_AN_EPOCH = 0.05
+# What the field of a name may hold (naming/fields.py), and what is rather a file's name.
+_WORD = re.compile(r"[A-Za-z0-9._]+")
+_FILE = re.compile(r"\.(?:jsonl?|csv|tsv|parquet|arrow|txt|zip|gz)$", re.IGNORECASE)
 
 
 def check_rank(name: Named, held: Held) -> Iterator[Finding]:
@@ -61,16 +64,20 @@ def check_epochs(name: Named, held: Held) -> Iterator[Finding]:
 
 
 def check_dataset(name: Named, held: Held) -> Iterator[Finding]:
-    """The data set that was recorded, whatever its hyphens, or the organisation before it."""
-    if name.dataset is None or held.dataset is None:
-        return
-    said, recorded = _letters(name.dataset), _letters(held.dataset.value.rpartition("/")[2])
+    """The data set that was recorded, whatever its hyphens, or the organisation before it. Another word is a lie; for
+    what a name could not say as it is, such as a file, people have words of their own."""
+    if name.dataset is None or held.dataset is None or not publishable({"dataset": held.dataset.value}):
+        return  # a path says nothing, and is nobody's business
+    told = held.dataset.value.rpartition("/")[2]
+    said, recorded = _letters(name.dataset), _letters(told)
     if said and recorded and (said in recorded or recorded in said):
         yield name.compared("dataset", name.dataset, held.dataset)
-    elif publishable({"dataset": held.dataset.value}):  # a path says nothing, and is nobody's business
-        word = re.sub(r"[^\w.]", "", held.dataset.value.rpartition("/")[2])
-        finding = name.compared("dataset", name.dataset, held.dataset, level=ERROR)
-        yield replace(finding, remedy=name.corrected("dataset", word))
+        return
+    level = ERROR if _WORD.fullmatch(held.dataset.value) and not _FILE.search(told) else WARN
+    word = re.sub(r"[^a-zA-Z0-9_.]", "", _FILE.sub("", told))
+    yield replace(
+        name.compared("dataset", name.dataset, held.dataset, level=level), remedy=name.corrected("dataset", word)
+    )
 
 
 def _of_some(name: Named, field: str, said: object, values: Sequence[float], pattern: str) -> Finding:

@@ -10,7 +10,7 @@ from tagship.lint.files import DiskFiles, document_in
 from tagship.lint.finding import ERROR, OK, Finding, without_repetition
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.names import Named, named
-from tagship.lint.reading import read_base, read_held, with_base, with_manifest
+from tagship.lint.reading import read_base, read_held, read_run, with_base, with_manifest
 from tagship.naming.names import ARTIFACT, EXPORT, REPO
 from tagship.naming.parsing import RUN
 from tagship.policy.config import Config
@@ -61,7 +61,7 @@ def lint_plan(plan: Plan, base: Held | None, exported: Collection[Path] = ()) ->
 
 
 def _run(run: Run, base_id: str, base: Held | None) -> Held:
-    held = read_held(DiskFiles(folder=run.path))
+    held = read_run(DiskFiles(folder=run.path))
     return replace(held, base_ids=(base_id,)) if base is None else with_base(held, base, base_id)
 
 
