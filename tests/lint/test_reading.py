@@ -93,12 +93,28 @@ def test_what_a_trainer_recorded(tmp_path: Path, write_run: WriteRun) -> None:
     assert held(folder).epochs == Fact(8.0, "experiment_metadata.json")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1" * 400, "-1e300", "true", '"three"', "[3]"])
+def test_numbers_that_are_none(tmp_path: Path, write_run: WriteRun, number: str) -> None:
+    """What is recorded and is no number that could be meant says nothing."""
+    folder = write_run(tmp_path / "run")
+    (folder / "experiment_metadata.json").write_text(f'{{"epochs": {number}}}')
+    (folder / "trainer_state.json").write_text(f'{{"num_train_epochs": {number}, "epoch": {number}}}')
+    assert (held(folder).epochs, held(folder).stopped) == (None, None)
+
+
+def test_experts_that_are_none(tmp_path: Path) -> None:
+    """A configuration that claims more experts than any model has is of no mixture."""
+    config = {"model_type": "mixtral", "num_local_experts": 10**400, "num_experts_per_tok": 10**400}
+    model = held(write_model(tmp_path / "model", {"experts.0.q.weight": (4, 4)}, **config))
+    assert model.parameters and model.parameters.value == Parameters(total=16)
+
+
 def test_what_else_lies_in_a_run(tmp_path: Path, write_run: WriteRun) -> None:
     """A release looks at a run's own files: half a GGUF beside them is no reason to refuse it."""
     folder = write_run(tmp_path / "run")
     (folder / "half.gguf").write_bytes(b"GGUF")
     assert read_run(DiskFiles(folder=folder)).rank == Fact(32, "adapter_config.json")
-    with pytest.raises(ReleaseError, match="half.gguf is not a whole GGUF"):
+    with pytest.raises(ReleaseError, match=r"half\.gguf is not a whole GGUF"):
         held(folder)
 
 

@@ -94,11 +94,9 @@ def _of_folder(session: Session, hub: Hub, folder: Path) -> list[Finding]:
     if not held.holds and CONFIG_FILE not in files.names():
         raise ReleaseError(f"{folder} holds {_NOTHING}", remedy="name the folder of a run, of an export or of a model")
     held, problem = _with_its_base(session, hub, held)
-    is_run = CONFIG_FILE in files.names() and (
-        held.holds <= {ADAPTER} or named(folder.name, RUN, session.config).parsed
-    )
-    if is_run and not manifest:
-        names = [named(folder.name, RUN, session.config)]
+    as_run = named(folder.name, RUN, session.config)
+    if not manifest and (held.holds <= {ADAPTER} or (as_run.parsed and CONFIG_FILE in files.names())):
+        names = [as_run]
     else:
         names = [named(folder.name, EXPORT, session.config)]
         if isinstance(repo_id := manifest.get("repo_id"), str):

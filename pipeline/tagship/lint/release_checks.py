@@ -24,7 +24,7 @@ _MARKERS = {
 
 
 def check_markers(name: Named, held: Held) -> Iterator[Finding]:
-    """Words for a format: what is there is of one of them. `lora-merged` and `lora-gguf` say how it was trained, too."""
+    """Words for a format: what is there is of one of them. `lora-merged` says how it was trained, too."""
     words = [word for word in dict.fromkeys(name.words) if word in _MARKERS]
     if not held.holds or not words or name.what in (RUN, ARTIFACT):
         return
