@@ -32,7 +32,7 @@ def check_base(name: Named, held: Held) -> Iterator[Finding]:
     word = name.base
     ids = [base for base in held.base_ids if base.count("/") <= 1]  # others are paths of somebody's machine
     other = next((base for base, short in name.naming.short_names.items() if short == word), None)
-    if other is not None and ids and other not in ids:
+    if other is not None and ids and word not in map(name.naming.short_base_name, ids):
         yield _of_another_base(name, other, ids[-1], held.where)
         return
     families = _families(name)
