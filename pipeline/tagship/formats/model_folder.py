@@ -1,12 +1,12 @@
 """What formats share: opening base + adapter, and the files that go with the weights."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.formats.protocol import ExportJob
 from tagship.runs.base_folder import vocabulary_rows
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
+from tagship.runs.tokenizer_file import read_tokenizer_file
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_json
 from tagship.weights.checkpoint import open_checkpoint
@@ -69,9 +69,9 @@ def _check_vocabulary(job: ExportJob, weights: "MergedWeights") -> None:
     tokenizer = model_files(job.base, job.run.path).sources.get(TOKENIZER_FILE)
     if rows is None or tokenizer is None:
         return
-    tokens = _tokens_of(tokenizer)
+    tokens = tokens_of(tokenizer)
     # Some bases have tokens that nothing embeds, such as an image's in a model of text alone.
-    if tokens > max(rows, _tokens_of(job.base.path / TOKENIZER_FILE)):
+    if tokens > rows and tokens > tokens_of(job.base.path / TOKENIZER_FILE):
         raise ReleaseError(
             f"{tokenizer} has the token id {tokens - 1}, but the model has {rows} rows",
             remedy="the run resized the vocabulary: it needs its embeddings saved with it (modules_to_save)",
@@ -86,15 +86,6 @@ def _embedding_rows(weights: "MergedWeights") -> int | None:
     return weights.outputs[names[0]].shape[0] if len(names) == 1 else None
 
 
-def _tokens_of(tokenizer: Path) -> int:
+def tokens_of(tokenizer: Path) -> int:
     """One more than the largest token id of a tokenizer.json; 0 where there is none."""
-    if not tokenizer.is_file():
-        return 0
-    try:
-        document = json.loads(tokenizer.read_text(encoding="utf-8"))
-        vocabulary = document["model"].get("vocab") or ()
-        # A list of pieces in the order of their ids, or ids by piece.
-        last = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
-        return 1 + max([last, *(token["id"] for token in document.get("added_tokens") or ())])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReleaseError(f"{tokenizer} is no tokenizer of the tokenizers library: {error!r}") from None
+    return read_tokenizer_file(tokenizer).tokens if tokenizer.is_file() else 0

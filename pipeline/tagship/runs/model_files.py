@@ -7,7 +7,6 @@ transformers knows, the paths of somebody's machine, the names of code that is n
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from tagship.runs.base_folder import (
     BaseFolder,
     matching_files,
 )
+from tagship.runs.tokenizer_file import read_tokenizer_file
 from tagship.system.files import copy_file, write_json
 from tagship.system.json_files import read_object
-from tagship.weights.safetensors import Stamp, stamp_of
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -184,14 +183,8 @@ def _same_vocabulary(base: Path, run: Path | Mapping[str, Path]) -> bool:
     theirs = base / TOKENIZER_FILE
     if ours is None or not (ours.is_file() and theirs.is_file()):
         return False
-    return _equal_vocabularies(theirs, stamp_of(theirs.stat()), ours, stamp_of(ours.stat()))
-
-
-# A large tokenizer.json takes a second to read, and every format of a release asks the same of it.
-@lru_cache(maxsize=8)
-def _equal_vocabularies(one: Path, one_stamp: Stamp, other: Path, other_stamp: Stamp) -> bool:
-    first, second = (read_object(path).get("model") for path in (one, other))
-    return isinstance(first, dict) and isinstance(second, dict) and first.get("vocab") == second.get("vocab")
+    first, second = (read_tokenizer_file(path).vocabulary for path in (theirs, ours))
+    return first is not None and first == second
 
 
 def _id_of(files: ModelFiles, token: Any) -> int | None:
@@ -200,21 +193,9 @@ def _id_of(files: ModelFiles, token: Any) -> int | None:
     if not isinstance(content, str):
         return None
     path = files.sources.get(TOKENIZER_FILE)
-    if path is not None and (known := _id_in(path, stamp_of(path.stat()), content)) is not None:
+    if path is not None and (known := read_tokenizer_file(path).id_of(content)) is not None:
         return known
     found = files.document("added_tokens.json").get(content, files.document("vocab.json").get(content))
-    return found if isinstance(found, int) else None
-
-
-@lru_cache(maxsize=8)
-def _id_in(path: Path, stamp: Stamp, content: str) -> int | None:
-    """The id of a token in a tokenizer.json."""
-    document = read_object(path)
-    for added in document.get("added_tokens") or ():
-        if added.get("content") == content:
-            return int(added["id"])
-    vocabulary = (document.get("model") or {}).get("vocab")
-    found = vocabulary.get(content) if isinstance(vocabulary, dict) else None
     return found if isinstance(found, int) else None
 
 
