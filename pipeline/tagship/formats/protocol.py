@@ -84,11 +84,14 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts."""
+    """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `seconds` is
+    about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
+    not measured."""
 
     disk: int
     memory: int
     work: int
+    seconds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

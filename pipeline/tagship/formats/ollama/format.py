@@ -16,6 +16,7 @@ from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.ollama.name_rules import OLLAMA
+from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, seconds_to_encode
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
@@ -37,59 +38,6 @@ if TYPE_CHECKING:
     from tagship.gguf.imatrix import Imatrix
     from tagship.weights.merge import MergedWeights
 
-# Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
-# Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
-_BITS = {
-    "f32": 32.0,
-    "f16": 16.0,
-    "bf16": 16.0,
-    "q8_0": 8.5,
-    "q6_k": 6.6,
-    "q5_k_m": 5.7,
-    "q5_k_s": 5.6,
-    "q4_k_m": 4.9,
-    "q4_k_s": 4.7,
-    "q4_0": 4.7,
-    "iq4_nl": 4.7,
-    "iq4_xs": 4.5,
-    "q3_k_m": 4.0,
-    "q2_k": 3.2,
-}
-# Mean KL in nats that a quantization type may cost. llama.cpp's own tables for 7B and 8B models
-# are three to ten times below these; small models lose more.
-_KL = {
-    "f32": 0.01,
-    "f16": 0.01,
-    "bf16": 0.01,
-    "q8_0": 0.02,
-    "q6_k": 0.05,
-    "q5_k_m": 0.1,
-    "q5_k_s": 0.1,
-    "q4_k_m": 0.2,
-    "q4_k_s": 0.2,
-    "q4_0": 0.3,
-    "iq4_nl": 0.2,
-    "iq4_xs": 0.2,
-    "q3_k_m": 0.5,
-    "q2_k": 1.5,
-}
-# What llama.cpp's own tables say of the types (tools/quantize), for people who have to choose.
-_SERVES = {
-    "f32": "for measuring; the weights as they were trained, widened",
-    "f16": "all that the weights hold, but for very large numbers",
-    "bf16": "all that the weights hold, for hardware with bf16",
-    "q8_0": "next to no loss, half the size of 16 bits",
-    "q6_k": "little loss, for where there is room",
-    "q5_k_m": "between q4_k_m and q6_k in size and loss",
-    "q5_k_s": "a little smaller than q5_k_m",
-    "q4_k_m": "the usual choice: small, at little loss",
-    "q4_k_s": "a little smaller than q4_k_m, and a little worse",
-    "q4_0": "for old or weak hardware; q4_k_m is better where it runs",
-    "iq4_nl": "as small as q4_k_s, often better; slower without a GPU",
-    "iq4_xs": "smaller than q4_k_s, often as good; slower without a GPU",
-    "q3_k_m": "small, at a loss that shows",
-    "q2_k": "the smallest, at a loss that shows clearly",
-}
 _DEFAULT = ("q4_k_m",)
 _TEMPLATE = "template"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
@@ -153,18 +101,19 @@ class _Ollama(Format):
         )
 
     def serves(self, variant: Variant) -> str:
-        return f"GGUF for Ollama and llama.cpp: {_SERVES[str(variant.quant)]}"
+        return f"GGUF for Ollama and llama.cpp: {SERVES[str(variant.quant)]}"
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
         elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
-        size = int(sum(elements.values()) * _BITS[_quant(job)] / 8 * 1.1)
+        size = int(sum(elements.values()) * BITS[_quant(job)] / 8 * 1.1)
         # What the converter permutes, splits or transposes is held in the base's 16 bits and twice in float32.
         # Embeddings and heads, the largest of many models, it takes as they are; tensors of one expert it stacks.
         held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
         memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
         _imatrix(job)  # refused now rather than after hours
-        return Footprint(disk=size, memory=memory, work=size)
+        seconds = seconds_to_encode(_quant(job), sum(elements.values()), size)
+        return Footprint(disk=size, memory=memory, work=size, seconds=seconds)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         # Encoding takes many times as long as reading the base: runs are made one after another.
@@ -185,7 +134,7 @@ class _Ollama(Format):
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         assert variant.quant is not None
-        return Limits(kl=kl.get(variant.quant) or _KL[variant.quant], same_tokens=False)
+        return Limits(kl=kl.get(variant.quant) or KL[variant.quant], same_tokens=False)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         first, *more = _gguf_files(files)

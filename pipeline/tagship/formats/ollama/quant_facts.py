@@ -1,0 +1,65 @@
+"""What a quantization type costs, and for whom it is: bits, divergence, words, time."""
+
+# Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
+# Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
+BITS = {
+    "f32": 32.0,
+    "f16": 16.0,
+    "bf16": 16.0,
+    "q8_0": 8.5,
+    "q6_k": 6.6,
+    "q5_k_m": 5.7,
+    "q5_k_s": 5.6,
+    "q4_k_m": 4.9,
+    "q4_k_s": 4.7,
+    "q4_0": 4.7,
+    "iq4_nl": 4.7,
+    "iq4_xs": 4.5,
+    "q3_k_m": 4.0,
+    "q2_k": 3.2,
+}
+# Mean KL in nats that a quantization type may cost. llama.cpp's own tables for 7B and 8B models
+# are three to ten times below these; small models lose more.
+KL = {
+    "f32": 0.01,
+    "f16": 0.01,
+    "bf16": 0.01,
+    "q8_0": 0.02,
+    "q6_k": 0.05,
+    "q5_k_m": 0.1,
+    "q5_k_s": 0.1,
+    "q4_k_m": 0.2,
+    "q4_k_s": 0.2,
+    "q4_0": 0.3,
+    "iq4_nl": 0.2,
+    "iq4_xs": 0.2,
+    "q3_k_m": 0.5,
+    "q2_k": 1.5,
+}
+# What llama.cpp's own tables say of the types (tools/quantize), for people who have to choose.
+SERVES = {
+    "f32": "for measuring; the weights as they were trained, widened",
+    "f16": "all that the weights hold, but for very large numbers",
+    "bf16": "all that the weights hold, for hardware with bf16",
+    "q8_0": "next to no loss, half the size of 16 bits",
+    "q6_k": "little loss, for where there is room",
+    "q5_k_m": "between q4_k_m and q6_k in size and loss",
+    "q5_k_s": "a little smaller than q5_k_m",
+    "q4_k_m": "the usual choice: small, at little loss",
+    "q4_k_s": "a little smaller than q4_k_m, and a little worse",
+    "q4_0": "for old or weak hardware; q4_k_m is better where it runs",
+    "iq4_nl": "as small as q4_k_s, often better; slower without a GPU",
+    "iq4_xs": "smaller than q4_k_s, often as good; slower without a GPU",
+    "q3_k_m": "small, at a loss that shows",
+    "q2_k": "the smallest, at a loss that shows clearly",
+}
+# Numbers that are encoded a second, by our encoder and by ggml's (docs/performance.md); other types were not measured.
+_SPEEDS = dict.fromkeys(("q4_k_m", "q4_k_s", "q5_k_m", "q5_k_s"), (93e6, 43e6)) | {"q8_0": (330e6, 330e6)}
+_DISK = 0.8e9  # bytes a second, where it is waited for
+
+
+def seconds_to_encode(quant: str, numbers: int, size: int) -> tuple[float, float] | None:
+    """About how long a model of so many numbers takes on two cores, at best and at worst, where the file has `size`
+    bytes; None for types that were not measured."""
+    speeds = _SPEEDS.get(quant)
+    return (numbers / speeds[0], numbers / speeds[1] + size / _DISK) if speeds else None
