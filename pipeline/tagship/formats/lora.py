@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.vllm_adapters import serve_line, vllm_refusals
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import model_files, published
 from tagship.system.files import copy_file, write_json
@@ -14,8 +15,8 @@ from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 _MEMORY = 100 << 20
-# vllm/config/lora.py
-_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# Bytes a second of a copy: from page cache to page cache, and where the disk is waited for (docs/performance.md).
+_FASTEST, _SLOWEST = 3.4e9, 0.8e9
 
 
 class _Lora(Format):
@@ -32,7 +33,7 @@ class _Lora(Format):
         weights = read_weights(job.run.path)
         job.run.adapter.check_patterns(modules_of(weights))
         size = weights.size
-        return Footprint(disk=size, memory=_MEMORY, work=size)
+        return Footprint(disk=size, memory=_MEMORY, work=size, seconds=(size / _FASTEST, size / _SLOWEST))
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         for job, folder in parts:
@@ -45,35 +46,20 @@ class _Lora(Format):
         return Limits(kl=1e-6, same_tokens=True)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        from tagship.weights.lora import read_weights
+
         load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
         peft = Usage(title="PEFT", language="python", code=load)
-        if not _vllm_takes(job):
+        adapter = job.run.adapter
+        if vllm_refusals(adapter, read_weights(job.run.path)):
             merged = job.lineage.merged
             served = Usage(title="vLLM, with the merged model", language="shell", code=f"vllm serve {merged}")
             return (peft, served) if merged else (peft,)
-        serve = (
-            f"vllm serve {job.base.id} --enable-lora --max-lora-rank {_vllm_rank(job.run.adapter.largest_rank)} "
-            f"--lora-modules {job.run.name}={job.repo_id}"
-        )
+        serve = serve_line(job.base.id, job.run.name, job.repo_id, adapter)
         return (peft, Usage(title="vLLM", language="shell", code=serve))
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
-
-
-def _vllm_takes(job: ExportJob) -> bool:
-    """Whether vLLM serves the adapter beside its base: low-rank parts of modules alone, without DoRA, whole modules,
-    biases, token rows or experts' parameters (vllm/lora/peft_helper.py), and of no rank above its highest."""
-    from tagship.weights.lora import read_weights
-
-    adapter = job.run.adapter
-    plain = all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in read_weights(job.run.path).tensors)
-    return plain and not (adapter.dora or adapter.target_parameters) and adapter.largest_rank <= _VLLM_RANKS[-1]
-
-
-def _vllm_rank(rank: int) -> int:
-    """The smallest rank that vLLM can be told which holds this one (vllm/config/lora.py)."""
-    return next(size for size in _VLLM_RANKS if size >= rank)
 
 
 FORMAT = _Lora()
