@@ -58,7 +58,7 @@ def _sharded(folder: Path) -> Checkpoint:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ReleaseError(
-            f"the base model in {folder} lacks {', '.join(missing)}, which {INDEX_FILE} names",
+            f"the base model in {folder} lacks {_listed(missing)}, which {INDEX_FILE} names",
             remedy="fetch the model again, whole",
         )
     shards = tuple(read_header(folder / name) for name in names)
@@ -81,6 +81,11 @@ def read_index(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{path} is not a valid index of shards: {error!r}") from None
     return dict(index)
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _no_weights(folder: Path) -> ReleaseError:

@@ -91,9 +91,9 @@ def settle(
     entries = base.entries()
     embedding = embedding_of(entries) or _embedding_by_change(trained)
     head = next(filter(is_head, (*entries, *trained.replaced, *trained.changes)), "lm_head.weight")
-    if embedding not in entries or not _tied(base, config, head, embedding):
+    if embedding not in entries or not (trained.touches(head) or trained.touches(embedding)):
         return None
-    if not (trained.touches(head) or trained.touches(embedding)):
+    if not _tied(base, config, head, embedding):
         return None
     _share_resized(trained, entries[embedding], head, embedding)
     if _for_both(weights, keeps_tied, trained, head, embedding):
@@ -121,14 +121,19 @@ def _embedding_by_change(trained: Trained) -> str | None:
 def _tied(base: Checkpoint, config: Mapping[str, Any], head: str, embedding: str) -> bool:
     """A head without a tensor of its own is tied, and so is one with the embedding's bytes
     (transformers, PreTrainedModel.tie_weights), unless the configuration denies it."""
-    inner = config.get("text_config")
-    text = inner if isinstance(inner, dict) else {}
-    if config.get("tie_word_embeddings", text.get("tie_word_embeddings")) is False:
+    if says_tied(config) is False:
         return False
     one, other = base.owner(head), base.owner(embedding)
     if one is None or other is None:
         return True
     return same_bytes(one.path, one.tensors[head], other.path, other.tensors[embedding])
+
+
+def says_tied(config: Mapping[str, Any]) -> bool | None:
+    """Whether a configuration says that head and embedding are one; None where it does not say."""
+    inner = config.get("text_config")
+    said = config.get("tie_word_embeddings", inner.get("tie_word_embeddings") if isinstance(inner, dict) else None)
+    return said if isinstance(said, bool) else None
 
 
 def _share_resized(trained: Trained, before: TensorEntry, head: str, embedding: str) -> None:
