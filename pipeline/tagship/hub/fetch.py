@@ -71,7 +71,7 @@ def locate_base(base: BaseModel, hub: Hub) -> Located:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     without_revision = False
-    for api in _clients(hub):
+    for api in clients_for_bases(hub):
         try:
             with hub_errors(f"look up the base model {base.id}"):
                 info = api.model_info(base.id, revision=base.revision, files_metadata=True)
@@ -157,7 +157,8 @@ def _compare(base: BaseModel, folder: Path, files: Iterable[RemoteFile]) -> None
         )
 
 
-def _clients(hub: Hub) -> "Iterator[HfApi]":
+def clients_for_bases(hub: Hub) -> "Iterator[HfApi]":
+    """The Hubs that a base may be on: the release's own, and huggingface.co where that is the embedded one."""
     if hub.has_repos:  # an embedded Hub that was never published to has no base either
         yield hub.api
     if hub.embedded:

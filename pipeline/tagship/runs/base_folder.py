@@ -71,7 +71,7 @@ def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> B
             f"the base model in {path} has no tokenizer (tokenizer.json, tokenizer.model, …)",
             remedy="fetch the model again, whole: an export without a tokenizer cannot run",
         )
-    card = _card_data(path)
+    card = card_data_of(path)
     said = {
         key: getattr(base, key) or card.get(key)
         for key in ("license", *(() if base.license and base.license != OTHER else ("license_name", "license_link")))
@@ -106,7 +106,8 @@ def matching_files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     }
 
 
-def _card_data(folder: Path) -> dict[str, Any]:
+def card_data_of(folder: Path) -> dict[str, Any]:
+    """What the front matter of a model's card says, its license above all; empty where there is none."""
     readme = folder / "README.md"
     if not readme.is_file():
         return {}
