@@ -160,7 +160,8 @@ class Format(ABC):
 
     @abstractmethod
     def footprint(self, job: ExportJob) -> Footprint:
-        """Predict what `export` will need. Raises ReleaseError for what cannot be exported."""
+        """Predict what `export` will need, from headers alone: the base's weights may be files without their bytes.
+        Raises ReleaseError for what cannot be exported."""
 
     @abstractmethod
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:

@@ -12,6 +12,7 @@ from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
+from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
 from tagship.system.git import Repository
@@ -42,16 +43,21 @@ _WRITES_TEXT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForIm
 def check_tasks(targets: Iterable[Target]) -> None:
     """Raise ReleaseError for a run whose model does not write text: as one that does, it would answer garbage."""
     for run in {target.run.path: target.run for target in targets}.values():
-        trained = run.adapter.trained_class
-        what = _OTHER_TASKS.get(run.adapter.task or "")
-        if what is None and trained and not trained.endswith(_WRITES_TEXT):
-            what = f"the class {trained}"
-        if what:
-            task = f" ({run.adapter.task})" if run.adapter.task else ""
-            raise ReleaseError(
-                f"the run {run.name} was trained for {what}{task}, and only models that write text are released",
-                remedy="publish it by PEFT: AutoPeftModel….from_pretrained(…), merge_and_unload(), push_to_hub(…)",
-            )
+        check_task(run)
+
+
+def check_task(run: Run) -> None:
+    """Raise ReleaseError for a run whose model does not write text."""
+    trained = run.adapter.trained_class
+    what = _OTHER_TASKS.get(run.adapter.task or "")
+    if what is None and trained and not trained.endswith(_WRITES_TEXT):
+        what = f"the class {trained}"
+    if what:
+        task = f" ({run.adapter.task})" if run.adapter.task else ""
+        raise ReleaseError(
+            f"the run {run.name} was trained for {what}{task}, and only models that write text are released",
+            remedy="publish it by PEFT: AutoPeftModel….from_pretrained(…), merge_and_unload(), push_to_hub(…)",
+        )
 
 
 def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
@@ -107,7 +113,7 @@ def check_download(size: int) -> None:
     """Raise ReleaseError when the Hub's cache has no room for the base model."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    _check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
+    check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
 
 
 def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> None:
@@ -122,7 +128,7 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> No
             needed[device] += footprint.disk
             folders.setdefault(device, folder.parent)
     for device, size in needed.items():
-        _check_room(folders[device], size, "the release")
+        check_room(folders[device], size, "the release")
 
 
 def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bool) -> None:
@@ -156,7 +162,8 @@ def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:
     )
 
 
-def _check_room(folder: Path, size: int, what: str) -> None:
+def check_room(folder: Path, size: int, what: str) -> None:
+    """Raise ReleaseError when the disk of a folder has less room than `size` bytes."""
     free = free_disk(folder)
     if size > free:
         raise ReleaseError(

@@ -99,7 +99,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     config = replace(config, formats=tuple(policy.with_options(options.of_formats) for policy in config.formats))
     commit = repository.head()
     tag, version_tag, passed_over = _choose_tag(config, options, repository, commit)
-    (run, base), *more = [_choose_run(config, options, wanted) for wanted in (options.run, *options.more_runs)]
+    (run, base), *more = [choose_named_run(config, options, wanted) for wanted in (options.run, *options.more_runs)]
     for other, its_base in more:
         if its_base != base:
             raise UsageError(
@@ -179,21 +179,22 @@ def _releases(config: Config, tag: VersionTag, formats: Sequence[str]) -> bool:
     return bool(released) and released.issuperset(formats)
 
 
-def _choose_run(config: Config, options: Options, wanted: str | None) -> tuple[Run, BaseModel]:
+def choose_named_run(config: Config, options: Options, wanted: str | None) -> tuple[Run, BaseModel]:
     """The run that is released, by the name that the policy gives it, and its base model."""
     try:
-        return _named_run(config, options, choose_run(config.runs, config.naming, wanted))
+        return named_run(config, options, choose_run(config.runs, config.naming, wanted))
     except UnknownRun:
         # Exports know a run by its name, which is its folder's unless that does not follow the policy.
         for path in find_runs(config.runs, config.naming):
             with suppress(ReleaseError):
-                run, base = _named_run(config, options, path)
+                run, base = named_run(config, options, path)
                 if run.name == wanted:
                     return run, base
         raise
 
 
-def _named_run(config: Config, options: Options, path: Path) -> tuple[Run, BaseModel]:
+def named_run(config: Config, options: Options, path: Path) -> tuple[Run, BaseModel]:
+    """A run by the name that the policy gives it, and its base model. Raises ReleaseError."""
     run = read_run(path, config.naming)
     reference = options.base or run.adapter.base_model
     revision = None if options.base else run.adapter.revision

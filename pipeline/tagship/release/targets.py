@@ -46,21 +46,32 @@ def make_targets(
     Raises UsageError for options that do not fit the policy or each other and for names that the
     places they go to would refuse, ReleaseError for a name that cannot be made.
     """
-    targets = []
-    for policy in _policies(config, options.formats, tag):
-        wanted = options.quants if policy.format.quants else ()
-        quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
-        _check_quants(policy, quants)
-        variants = policy.format.variants(policy.settings, quants)
-        targets += [
-            _target(config, options, policy, variant, run, values) for run, values in runs for variant in variants
-        ]
-    if options.quants and not any(target.variant.quant for target in targets):
-        raise UsageError("--quant is given, but none of the formats has quantization types")
+    targets = [
+        _target(config, options, policy, variant, run, values)
+        for policy, variants in chosen_variants(config, options, tag)
+        for run, values in runs
+        for variant in variants
+    ]
     if options.repo_name and len(targets) > 1:
         raise UsageError("--repo-name names one repo, and there are several exports", remedy="add --format")
     _check_distinct(targets)
     return tuple(targets)
+
+
+def chosen_variants(
+    config: Config, options: Options, tag: VersionTag | None
+) -> list[tuple[FormatPolicy, tuple[Variant, ...]]]:
+    """What is exported of each run: the formats, each with its variants. Raises UsageError for options that do not fit
+    the policy or the tag."""
+    chosen = []
+    for policy in _policies(config, options.formats, tag):
+        wanted = options.quants if policy.format.quants else ()
+        quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
+        _check_quants(policy, quants)
+        chosen.append((policy, policy.format.variants(policy.settings, quants)))
+    if options.quants and not any(variant.quant for _, variants in chosen for variant in variants):
+        raise UsageError("--quant is given, but none of the formats has quantization types")
+    return chosen
 
 
 def _check_distinct(targets: Sequence[Target]) -> None:
