@@ -109,12 +109,15 @@ def migrate(session: Any, map: list[str], yes: bool, **given: Any) -> Any:
     return migrate_names(session, map, yes=yes)
 
 
-@verb("tag", "run", "format", "hub", *COMMON)
-def doctor(session: Any, tag: str | None, **given: Any) -> Any:
-    """Say what would stop a release here; --tag: why a tag triggers what it does."""
-    from tagship.cli.doctor import diagnose, explain_tag
+@verb("tag", "run", "base", "format", "quant", "hub", *COMMON)
+def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: Any) -> Any:
+    """Say what would stop a release here; --run: what an adapter is and takes; --tag: what a tag triggers and why."""
+    from tagship.cli.doctor import diagnose, examine, explain_tag, lines_of
 
-    return explain_tag(session, tag) if tag else diagnose(session)
+    document = explain_tag(session, tag) if tag else examine(session) if run else diagnose(session)
+    if not json:
+        print(*lines_of(document), sep="\n")
+    return document
 
 
 @verb("name", "new", "base", "run", "dataset", "rank", "alpha", "epochs", "field", "at", *COMMON)

@@ -35,6 +35,33 @@ def test_an_older_run(project: Project) -> None:
         assert project.invoke("plan", "--json", "--run", given).document["run"] == oldest
 
 
+def test_what_the_doctor_says_of_an_older_run(project: Project) -> None:
+    """`doctor --run` has its findings on standard output, and nothing else anywhere; with --json it is one document."""
+    oldest = project.invoke("runs", "--json").document[-1]["run"]
+    done = project.invoke("doctor", "--run", oldest)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith("ok: adapter: LoRA of rank 8")
+    document = project.invoke("doctor", "--run", f"examples/avro/adapters/{oldest}", "--json").document
+    assert (document["ok"], document["run"], document["vllm"]["max_lora_rank"]) == (True, oldest, 8)
+    assert {"adapter", "base", "fit", "costs", "vllm", "llama_cpp", "license", "revision"} <= document.keys()
+    assert [(cost["format"], cost["quant"]) for cost in document["costs"]] == [
+        ("vllm", None),
+        ("ollama", "q4_k_m"),
+        ("lora", None),
+    ]
+
+
+def test_the_doctor_ends_with_1_where_a_release_would_be_refused(project: Project) -> None:
+    """Of a run and of a release alike; the findings stay on standard output, and --json has the whole document."""
+    project.replace(f"examples/avro/adapters/{NEWEST_RUN}/adapter_config.json", '"r": 16', '"r": 15')
+    for line in ("doctor", f"doctor --run {NEWEST_RUN}"):
+        people, program = project.invoke(*line.split()), project.invoke(*line.split(), "--json")
+        assert (people.code, program.code, people.stderr) == (1, 1, ""), program.stderr
+        assert "stop: " in people.stdout and program.document["ok"] is False
+    missing = project.invoke("doctor", "--run", "none", "--json")
+    assert (missing.code, missing.stdout) == (1, "") and "there is no training run 'none'" in missing.stderr
+
+
 def test_version_follows_the_guide_s_priority(project: Project) -> None:
     """`version --tag` prints the version that a tag carries, existing or not."""
     printed = {

@@ -1,10 +1,13 @@
-"""The verb `doctor`: what would stop a release here, or why a tag triggers what it does."""
+"""The verb `doctor`: what would stop a release here, what an adapter is and takes, why a tag triggers what it does."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 from tagship.cli.options import unusable_options
 from tagship.cli.session import Document, Session
+from tagship.cli.shell import Refusal
+from tagship.formats.protocol import Footprint
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
@@ -14,33 +17,45 @@ from tagship.naming.tags import VersionTag, read_tag, version_tags
 from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.export_store import job_of
+from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
-from tagship.system.errors import ReleaseError
+from tagship.release.targets import Target
 from tagship.system.git_objects import Tag
 from tagship.system.templating import human_size
-
-OK, WARN, STOP = "ok", "warn", "stop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that was looked at: `ok`, `warn`, or `stop` where a release would be refused; and what
-    mends it."""
-
-    level: str
-    what: str
-    remedy: str | None = None
 
 
 def diagnose(session: Session) -> Document:
     """Look at everything that a release would, and change nothing."""
     with session.hub() as hub:
         findings = list(_findings(session, hub))
-    _show(session, findings)
+    return _document(findings)
+
+
+def examine(session: Session) -> Document:
+    """Look at the adapter of a run, its base, and what releasing it takes, and change nothing."""
+    from tagship.release.examination.document import document_of
+    from tagship.release.examination.examine import examine_run
+    from tagship.release.examination.findings import findings_of
+
+    with session.hub() as hub:
+        found = examine_run(session.config, session.options, hub, session.templates)
+    return _document(findings_of(found), **document_of(found))
+
+
+def lines_of(document: Document) -> list[str]:
+    """The findings of a document as people read them."""
+    return [
+        f"{finding['level']}: {finding['what']}" + (f" ({finding['remedy']})" if finding["remedy"] else "")
+        for finding in document["findings"]
+    ]
+
+
+def _document(findings: list[Finding], **facts: Any) -> Document:
     stopped = any(finding.level == STOP for finding in findings)
-    return {"ok": not stopped, "findings": [asdict(finding) for finding in findings]}
+    document = {**facts, "ok": not stopped, "findings": [asdict(finding) for finding in findings]}
+    return Refusal(document) if stopped else document
 
 
 def explain_tag(session: Session, name: str) -> Document:
@@ -54,16 +69,15 @@ def explain_tag(session: Session, name: str) -> Document:
     else:
         meant = None
         findings = list(_tag_findings(session, tag))
-    _show(session, findings)
-    return {
-        "tag": name,
-        "version": tag.version,
-        "stream": tag.stream.name if tag.stream else None,
-        "triggers": tag.stream is not None,
-        "does": list(tag.does),
-        "meant": meant,
-        "findings": [asdict(finding) for finding in findings],
-    }
+    return _document(
+        findings,
+        tag=name,
+        version=tag.version,
+        stream=tag.stream.name if tag.stream else None,
+        triggers=tag.stream is not None,
+        does=list(tag.does),
+        meant=meant,
+    )
 
 
 def _tag_findings(session: Session, tag: VersionTag) -> Iterator[Finding]:
@@ -101,27 +115,31 @@ def _place_findings(session: Session, tag: VersionTag, found: Tag) -> Iterator[F
 
 def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     plans: list[Plan] = []
-    yield _tried("release.toml, the run and every name", lambda: plans.append(session.plan()))
+    yield tried("release.toml, the run and every name", lambda: plans.append(session.plan()))
     if not plans:
         return
     plan = plans[0]
-    yield _tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
+    yield tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
     yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
-    yield _tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
+    yield tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")
     else:
         outcomes: list[Outcome] = []
-        yield _tried(f"the tag {plan.tag.name}", lambda: outcomes.extend(gates.check_tag(plan, session.repository)))
+        yield tried(f"the tag {plan.tag.name}", lambda: outcomes.extend(gates.check_tag(plan, session.repository)))
         yield from map(_checked, outcomes)
     if plan.stream is not None and session.config.card.notes:
-        yield _tried("the history that the release notes are made of", lambda: unreleased_in(plan, session.repository))
+        yield tried("the history that the release notes are made of", lambda: unreleased_in(plan, session.repository))
     if plan.publishes:
-        yield _tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
-    yield _tried("what the names say", lambda: check_names(plan, plan.base.path))
-    yield _tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
+        yield tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
+    yield tried("what the names say", lambda: check_names(plan, plan.base.path))
+    yield tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
     if plan.base.path is not None:
-        yield _tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub))
+        footprints: list[tuple[Target, Footprint]] = []
+        yield tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints))
+        for target, needed in footprints:
+            size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
+            yield Finding(level=OK, what=f"{target.name}: {size}")
 
 
 def _checked(outcome: Outcome) -> Finding:
@@ -131,29 +149,11 @@ def _checked(outcome: Outcome) -> Finding:
     return Finding(level=level, what=f"{outcome.name}: {outcome.problem}", remedy=outcome.remedy)
 
 
-def _fit(session: Session, plan: Plan, hub: Hub) -> None:
+def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:
     base = fetch_base(locate_base(plan.base, hub))
-    footprints = [
+    footprints += [
         (target, target.policy.format.footprint(job_of(plan, target, base, session.templates)))
         for target in plan.targets
     ]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=True)
-    for target, footprint in footprints:
-        session.console.note(
-            f"{target.name}: {human_size(footprint.disk)} on disk, {human_size(footprint.memory)} of memory"
-        )
-
-
-def _tried(what: str, look: Callable[[], object]) -> Finding:
-    try:
-        look()
-    except ReleaseError as error:
-        return Finding(level=STOP, what=str(error), remedy=error.remedy)
-    return Finding(level=OK, what=what)
-
-
-def _show(session: Session, findings: list[Finding]) -> None:
-    for finding in findings:
-        mended = f" ({finding.remedy})" if finding.remedy else ""
-        session.console.note(f"{finding.level}: {finding.what}{mended}")

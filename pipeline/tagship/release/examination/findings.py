@@ -1,0 +1,120 @@
+"""From the facts of an examination to what people read: findings, in a fixed order."""
+
+from collections.abc import Iterator
+
+from tagship.release.examination.adapter_findings import adapter_findings, vllm_findings
+from tagship.release.examination.base_findings import (
+    base_findings,
+    fit_findings,
+    license_findings,
+    llama_cpp_findings,
+    revision_findings,
+)
+from tagship.release.examination.facts import Cost, Examination
+from tagship.release.finding import OK, STOP, WARN, Finding, Problem
+from tagship.system.templating import human_size
+from tagship.weights.partial import LAYERS, TOTAL
+
+_BASIS = {
+    LAYERS: "what is not here was told by config.json and the same tensors of other layers; the sum is the index's own",
+    TOTAL: "an estimate: of tensors that are not here only the sum is known, by the index; their shapes are guessed",
+}
+
+
+def findings_of(found: Examination) -> list[Finding]:
+    """What there is to say of a run: `stop` for what a release would refuse."""
+    return list(_findings(found))
+
+
+def _findings(found: Examination) -> Iterator[Finding]:
+    if found.adapter_problem:
+        yield found.adapter_problem.finding()
+        return
+    if found.adapter:
+        yield from adapter_findings(found.adapter, found.layers)
+    for problem in (found.task_problem, found.naming_problem, found.base_problem):
+        if problem:
+            yield problem.finding()
+    if found.base:
+        yield from base_findings(found.base)
+        yield from fit_findings(found)
+        yield from _cost_findings(found)
+    if found.vllm:
+        yield from vllm_findings(found.vllm)
+    if found.llama_cpp:
+        yield from llama_cpp_findings(found.llama_cpp)
+    if found.license and found.base:
+        yield from license_findings(found.license, found.base)
+        yield from revision_findings(found.base)
+
+
+def _cost_findings(found: Examination) -> Iterator[Finding]:
+    base = found.base
+    if base is None or base.described is None:
+        yield Finding(
+            level=WARN,
+            what="costs: not known, as neither this disk nor the Hub tells how large the base is",
+            remedy="fetch config.json and model.safetensors.index.json of it, or run this again with network",
+        )
+        return
+    for cost in found.costs:
+        if not cost.refused:
+            yield Finding(level=OK, what=f"cost of {cost.name}: {_cost(cost)}")
+    if base.described.basis in _BASIS:
+        level = WARN if base.described.guessed else OK
+        yield Finding(level=level, what=f"costs: {_BASIS[base.described.basis]}")
+    yield from _refusals(found)
+    if found.free and found.costs:
+        yield from _room(found)
+
+
+def _refusals(found: Examination) -> Iterator[Finding]:
+    """What formats refuse, once, with all that refuse it. What was held against guessed shapes is only a warning."""
+    guessed = bool(found.base and found.base.described and found.base.described.guessed)
+    refused: dict[Problem, list[str]] = {}
+    for cost in found.costs:
+        if cost.refused:
+            refused.setdefault(cost.refused, []).append(cost.name)
+    for problem, names in refused.items():
+        if guessed:
+            yield problem.finding(WARN, f"{', '.join(names)}: by shapes that are guessed, ")
+        else:
+            yield problem.finding(STOP, f"{', '.join(names)}: ")
+    if found.fit_problem and found.fit_problem not in refused:
+        yield found.fit_problem.finding(WARN)
+
+
+def _room(found: Examination) -> Iterator[Finding]:
+    assert found.free is not None and found.base is not None
+    disk = sum(cost.disk or 0 for cost in found.costs)
+    free = f"{human_size(found.free['memory'])} of memory and {human_size(found.free['disk'])} on the disk are free"
+    if found.room_problems:
+        yield from (problem.finding() for problem in found.room_problems)
+    else:
+        yield Finding(level=OK, what=f"room for all of it, {human_size(disk)} and as much for archives: {free}")
+    described = found.base.described
+    if described and described.nbytes > found.free["memory"]:
+        yield Finding(
+            level=WARN,
+            what=f"the base has {human_size(described.nbytes)}, more than the memory that is free: comparing answers "
+            "reads it from the disk again for each token",
+            remedy="compare on a machine with more memory, or have patience",
+        )
+
+
+def _cost(cost: Cost) -> str:
+    assert cost.disk is not None and cost.memory is not None
+    verify = f", {human_size(cost.verify_memory)} to compare answers" if cost.verify_memory else ""
+    return f"{human_size(cost.disk)} on disk, {human_size(cost.memory)} of memory{verify}; {_time(cost.seconds)}"
+
+
+def _time(seconds: tuple[float, float] | None) -> str:
+    if seconds is None:
+        return "its time was not measured"
+    least, most = seconds
+    if most < 10:
+        return "some seconds"
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if most >= 2 * size), ("s", 1))
+    low, high = max(1, round(least / size)), max(1, round(most / size))
+    span = f"{low} to {high}" if low < high else f"{high}"
+    return f"about {span} {unit}, as measured on two cores"
