@@ -21,6 +21,7 @@ from tagship.release.finding import OK, STOP, WARN
 from tagship.release.options import Options
 from tagship.release.step import templates_of
 from tagship.system.errors import ReleaseError, UsageError
+from tagship.weights.partial import HEADERS
 
 from tests import tiny
 from tests.conftest import GitFolder
@@ -398,6 +399,26 @@ def test_a_base_on_the_hub(root: Path, said: Said, hub: EmbeddedHub, quiet_clien
     assert "main went on by 1 commit from" in one(said(hub=client)[1][WARN], "revision:")
     write_adapter(root / "adapters" / RUN, EVERY_LAYER, base_model_name_or_path=BASE, revision="0" * 40)
     assert stopped(said(hub=client)[1], "revision: the Hub has no 000")
+
+
+def test_headers_on_the_hub(root: Path, said: Said, hub: EmbeddedHub, quiet_client: None) -> None:
+    """Where neither layers nor config.json tell the shapes, the Hub's headers do, also of what a cache lacks."""
+    (root / "release.toml").write_text(POLICY.replace(f'[bases."{BASE}"]\npath = "base"\n', ""))
+    api = HfApi(endpoint=hub.url, token=False)
+    api.create_repo(BASE)
+    tiny.edit_json(root / "base/config.json", hidden_size=None)
+    api.upload_folder(repo_id=BASE, folder_path=root / "base")
+    write_adapter(root / "adapters" / RUN, EVERY_LAYER, base_model_name_or_path=BASE)
+    client = Hub(lambda: api, embedded=False)
+    nowhere, levels = said(hub=client)
+    assert nowhere.base and nowhere.base.described and nowhere.base.described.basis == HEADERS
+    assert levels[STOP] == levels[WARN] == []
+    for name in ("model.safetensors.index.json", "config.json", "model-0.safetensors"):
+        api.hf_hub_download(BASE, name, cache_dir=root.parent / "cache")
+    part, levels = said(hub=client)
+    assert "in the Hub's cache, 1 of 4 files" in one(levels[OK], f"base {BASE}")
+    assert part.costs == nowhere.costs and levels[STOP] == levels[WARN] == []
+    assert part.base and 0 < part.base.to_fetch < nowhere.base.to_fetch
 
 
 def test_nothing_is_written(root: Path, said: Said) -> None:

@@ -49,11 +49,15 @@ def test_single_file(tmp_path: Path) -> None:
 
 
 def test_damaged_index(tmp_path: Path) -> None:
-    """An index that is none is refused by its name."""
+    """An index that is none, or that names files elsewhere, is refused."""
     folder = fill(tmp_path / "base")
-    (folder / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ReleaseError, match="is not a valid index"):
-        base_at_hand(BaseModel(id="org/name", path=folder))
+    for text, words in (
+        ("{}", "is not a valid index"),
+        ('{"weight_map": {"x": "../x.safetensors"}}', "which is no file beside it"),
+    ):
+        (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ReleaseError, match=words):
+            base_at_hand(BaseModel(id="org/name", path=folder))
 
 
 @pytest.mark.parametrize(

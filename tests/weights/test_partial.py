@@ -70,6 +70,16 @@ def test_nothing_but_names() -> None:
     assert described.specs["model.layers.1.mlp.down_proj.weight"] == ("BF16", (HIDDEN, BETWEEN))
     assert TOTAL_SIZE - 2 * len(SPECS) < described.nbytes <= TOTAL_SIZE
     assert describe(SHARDS, None, {}, {}, wanted) is None
+    assert describe(SHARDS, 10**30, {}, {}, wanted) is None  # no size of a model
+
+
+@pytest.mark.parametrize(
+    "odd", [{"num_key_value_heads": [1, 2]}, {"head_dim": "4"}, {"vocab_size": None}, {"vocab_size": 10**20}]
+)
+def test_odd_configurations(odd: dict[str, object]) -> None:
+    """Numbers that are none tell no shapes."""
+    described = describe(SHARDS, TOTAL_SIZE, {}, CONFIG | odd, {})
+    assert described is not None and described.basis == TOTAL
 
 
 def test_a_skeleton_reads_as_the_model(tmp_path: Path) -> None:

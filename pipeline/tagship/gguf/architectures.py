@@ -52,13 +52,14 @@ def converter_support(architecture: str) -> ConverterSupport:
 def text_architecture(config: Mapping[str, Any]) -> str | None:
     """The architecture by which the converter finds the class for a model's text, by its config.json."""
     inner = config.get("text_config")
-    whole = _first(config)
+    whole = first_architecture(config)
     if whole in _BY_THE_WHOLE:
         return whole
-    return (_first(inner) if isinstance(inner, dict) else None) or whole
+    return (first_architecture(inner) if isinstance(inner, dict) else None) or whole
 
 
-def _first(config: Mapping[str, Any]) -> str | None:
+def first_architecture(config: Mapping[str, Any]) -> str | None:
+    """The class that a config.json names, None where it names none."""
     listed = config.get("architectures")
     return listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], str) else None
 

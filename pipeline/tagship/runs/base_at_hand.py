@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.runs.base import BaseModel
+from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE, read_index
 
@@ -25,6 +26,10 @@ class WeightFiles:
 
     @classmethod
     def of_index(cls, index: Mapping[str, Any]) -> "WeightFiles":
+        """The files that an index names. Raises ReleaseError when one of them is no file beside it."""
+        for name in index["weight_map"].values():
+            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+                raise ReleaseError(f"{INDEX_FILE} names {name!r}, which is no file beside it")
         metadata = index.get("metadata")
         total = metadata.get("total_size") if isinstance(metadata, dict) else None
         weight_map = index["weight_map"]

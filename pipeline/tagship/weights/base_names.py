@@ -46,7 +46,12 @@ def by_base_names(adapter: Adapter, entries: Mapping[str, TensorEntry]) -> Train
         return sum(any(_is_held(name, entries) for name in _inside(_begun(name, beginning))) for name in parameters)
 
     parameters = adapter.parameters
-    best = max(_BEGINNINGS, key=found)  # the first of several that find as many: as it is, if nothing does better
+    best, most = _BEGINNINGS[0], -1
+    for beginning in _BEGINNINGS:  # the first of several that find as many: as it is, if nothing does better
+        if (number := found(beginning)) > most:
+            best, most = beginning, number
+        if most == len(parameters):
+            break
     trained = Trained(replaced={}, changes={})
     for parameter in parameters:
         _add(trained, adapter, parameter, _held_name(parameter, best, entries), entries)

@@ -23,6 +23,8 @@ Spec = tuple[str, tuple[int, ...]]
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+# A hundred times the largest models: more than that is no size.
+_MOST_BYTES = 1 << 48
 # How shapes were told, from the surest on.
 HEADERS, LAYERS, TOTAL = "headers", "layers", "total"
 
@@ -82,8 +84,9 @@ def describe(
     specs = {name: specs[name] for name in shards if name in specs}
     unknown = [name for name in shards if name not in specs]
     if not unknown and total in (None, sum(map(_size, specs.values()))):
-        return Described(specs=specs, shards=shards, basis=LAYERS if total is not None else TOTAL)
-    if total is None:
+        told = Described(specs=specs, shards=shards, basis=LAYERS if total is not None else TOTAL)
+        return told if told.nbytes <= _MOST_BYTES else None
+    if total is None or not 0 <= total <= _MOST_BYTES:
         return None
     if not unknown:  # layers that differ: only their sum is known
         unknown = sorted(missing)
@@ -137,8 +140,10 @@ def _by_config(missing: Iterable[str], known: Mapping[str, Spec], config: Mappin
     if not all(type(value) is int and value > 0 for value in sizes.values()):
         return {}
     vocabulary, hidden, between, heads = (int(str(value)) for value in sizes.values())
-    head = text.get("head_dim") or hidden // heads
-    queries, keys = heads * head, (text.get("num_key_value_heads") or heads) * head
+    head, groups = text.get("head_dim") or hidden // heads, text.get("num_key_value_heads") or heads
+    if type(head) is not int or type(groups) is not int:  # several, by layer
+        return {}
+    queries, keys = heads * head, groups * head
     shapes: dict[str, tuple[int, ...]] = {
         "q_proj": (queries, hidden),
         "k_proj": (keys, hidden),

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tagship.gguf.architectures import first_architecture
 from tagship.hub.base_questions import HubAnswer, remote_specs
 from tagship.release.examination.facts import BaseFacts, LicenseFacts
 from tagship.release.finding import Problem
@@ -35,14 +36,13 @@ def base_facts(base: BaseModel, answer: HubAnswer, run: Path, adapter: AdapterCo
     config = dict(at_hand.config) or _document(answer, _CONFIG)
     files = at_hand.files or _remote_files(answer)
     described = _described(base, at_hand, files, config, answer, run) if files else None
-    architectures = config.get("architectures") or [None]
     return BaseFacts(
         model=base,
         at_hand=at_hand,
         config=config,
         files=files,
         described=described,
-        architecture=architectures[0],
+        architecture=first_architecture(config),
         trained_class=adapter.trained_class,
         to_fetch=_to_fetch(at_hand, files, answer, described) if base.path is None else 0,
         problem=_problem(base, at_hand) if base.path is not None else None,
@@ -58,7 +58,7 @@ def license_facts(base: BaseModel, at_hand: BaseAtHand, answer: HubAnswer) -> Li
         ("its model card", card),
         ("the Hub", answer.license),
     ]
-    who, known = next(((who, said) for who, said in sources if said.get("license")), (None, {}))
+    who, known = next(((who, said) for who, said in sources if isinstance(said.get("license"), str)), (None, {}))
     found = known.get("license")
     details = card if who == "release.toml" else known
     return LicenseFacts(

@@ -91,9 +91,12 @@ def _with_base(found: Examination, base: BaseModel, costing: Costing, answer: Hu
     )
     if facts.described is None:
         return found
-    with skeleton_of(facts, licensed) as folder:
-        fit, problem = fit_of(costing, folder)
-        costs = costs_of(costing, folder)
+    try:
+        with skeleton_of(facts, licensed) as folder:
+            fit, problem = fit_of(costing, folder)
+            costs = costs_of(costing, folder)
+    except OSError as error:  # no room for headers, or no links, or no files of that length
+        return replace(found, fit_problem=Problem(what=f"the base could not be laid out to be looked at: {error}"))
     room = room_problems(costing, costs, facts.to_fetch)
     return replace(found, fit=fit, fit_problem=problem, costs=costs, room_problems=room)
 

@@ -61,7 +61,7 @@ def _cost_findings(found: Examination) -> Iterator[Finding]:
         if not cost.refused:
             yield Finding(level=OK, what=f"cost of {cost.name}: {_cost(cost)}")
     if base.described.basis in _BASIS:
-        level = WARN if base.described.guessed else OK
+        level = WARN if base.described.basis == TOTAL else OK
         yield Finding(level=level, what=f"costs: {_BASIS[base.described.basis]}")
     yield from _refusals(found)
     if found.free and found.costs:
