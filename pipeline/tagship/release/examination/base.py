@@ -162,7 +162,7 @@ def _problem(base: BaseModel, at_hand: BaseAtHand) -> Problem | None:
     which read them."""
     assert base.path is not None
     try:
-        check_base_folder(base.id, base.path, revision=base.revision, license_id=base.license or _UNKNOWN)
+        check_base_folder(replace(base, license=base.license or _UNKNOWN), base.path, revision=base.revision)
         if at_hand.files is None or at_hand.here != at_hand.files.names:
             open_checkpoint(base.path)
     except ReleaseError as error:

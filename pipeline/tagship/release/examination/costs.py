@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tagship.formats.model_folder import open_weights, tokens_of
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Lineage
 from tagship.naming.variant import Variant
 from tagship.policy.config import EMBEDDED, Config
 from tagship.policy.formats import FormatPolicy
@@ -50,6 +50,7 @@ class Costing:
             policy=self.config.export,
             title=self.run.name,
             repo_id=f"{self.config.namespace}/{self.run.name}",
+            lineage=Lineage(parent=base.id, relation=policy.format.card.relation),
             version=None,
             moment=datetime.now(UTC),
             namespace=self.config.namespace,
