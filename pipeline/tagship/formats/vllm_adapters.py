@@ -1,6 +1,7 @@
 """Whether vLLM serves an adapter beside its base, without merging: what its loader takes.
 
-Source: vllm/lora/peft_helper.py, lora_model.py, and vllm/config/lora.py.
+Source: vllm/lora/peft_helper.py, lora_model.py, and vllm/config/lora.py of vLLM 0.32, which reads rank_pattern and
+alpha_pattern.
 """
 
 from collections.abc import Iterable
@@ -10,8 +11,6 @@ from tagship.weights.safetensors import Header
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _EMBEDDING = (".lora_embedding_A", ".lora_embedding_B")
-# Rounding of alpha / rank must not look like another scale.
-_SAME = 1e-6
 
 
 def vllm_refusals(config: AdapterConfig, weights: Header) -> tuple[str, ...]:
@@ -51,15 +50,3 @@ def _refusals(config: AdapterConfig, weights: Header) -> Iterable[str]:
         yield "it has whole trained modules (modules_to_save)"
     if config.largest_rank > _RANKS[-1]:
         yield f"its rank {config.largest_rank} is above {_RANKS[-1]}"
-    if not config.unsupported and _has_other_scales(config, weights):
-        # One scale is read for all modules; the patterns are not, and the answers would be wrong without a word.
-        yield "rank_pattern or alpha_pattern give modules scales of their own, which vLLM does not read"
-
-
-def _has_other_scales(config: AdapterConfig, weights: Header) -> bool:
-    if not (config.rank_pattern or config.alpha_pattern):
-        return False
-    from tagship.weights.lora import modules_of
-
-    usual = config.usual_scale
-    return any(abs(config.scale_of(module) - usual) > _SAME * abs(usual) for module in modules_of(weights))

@@ -129,16 +129,10 @@ class AdapterConfig:
         """The highest rank of any module: what a server must make room for."""
         return max([self.rank, *self.rank_pattern.values()])
 
-    @property
-    def usual_scale(self) -> float:
-        """The factor of `B @ A` where no pattern says otherwise."""
-        return self._scale(self.rank, self.alpha)
-
     def scale_of(self, module: str) -> float:
         """The factor of `B @ A` for a module (PEFT, LoraLayer.update_layer)."""
-        return self._scale(self.rank_of(module), _by_pattern(self.alpha_pattern, module, self.alpha))
-
-    def _scale(self, rank: int, alpha: float) -> float:
+        rank = self.rank_of(module)
+        alpha = _by_pattern(self.alpha_pattern, module, self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
 
