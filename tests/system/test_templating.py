@@ -1,5 +1,6 @@
 """Templates of the project and of tagship, and the filters that they use."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_template_of_the_project_goes_first(tmp_path: Path, templates: Templates
     write(tmp_path, "lora/usage.py.j2", "ours: {{ repo_id }}")
     assert templates.render("lora/usage.py.j2", repo_id="acme/model") == "ours: acme/model"
     assert "acme/model" in templates.render("vllm/usage.py.j2", repo_id="acme/model")
+
+
+def test_templates_of_another_process(tmp_path: Path) -> None:
+    """Templates can be handed to another process, which finds the same: a project's own, and those of formats."""
+    write(tmp_path, "lora/usage.py.j2", "ours: {{ repo_id }}")
+    (tmp_path / "form").mkdir()
+    (tmp_path / "form/card.md.j2").write_text("{{ 2048 | human_size }}")
+    given = pickle.loads(pickle.dumps(Templates(tmp_path, {"form": tmp_path / "form"})))
+    assert given.render("lora/usage.py.j2", repo_id="x") == "ours: x"
+    assert given.render("form/card.md.j2") == human_size(2048)
 
 
 def test_text_is_not_escaped(tmp_path: Path, templates: Templates) -> None:

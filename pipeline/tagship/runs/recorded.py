@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from tagship.system.secrets import SECRET_VALUE
+
 # The names that trainers give to what they measured; not how long it took, nor on how many examples.
 METRIC = re.compile(
     r"(^|_)(loss|accuracy|exact_match|perplexity|f1|precision|recall|bleu|rouge[0-9l]*|score|wer|mmlu)$"
@@ -77,7 +79,6 @@ _INSIDE: Mapping[str, Collection[str]] = {
 _VERSIONS = "versions"
 _VERSION = re.compile(r"v?\d[\w.+-]*")
 _PATH = re.compile(r"(?:[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)", re.IGNORECASE)
-_SECRET = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|AKIA|xox[abp]-|eyJ)[\w-]{8}")
 _LONGEST = 200
 
 
@@ -110,5 +111,5 @@ def _is_harmless(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_harmless, value))
     if isinstance(value, str):
-        return not (_PATH.match(value) or _SECRET.search(value) or len(value) > _LONGEST)
+        return not (_PATH.match(value) or SECRET_VALUE.search(value) or len(value) > _LONGEST)
     return value is None or not isinstance(value, Mapping)

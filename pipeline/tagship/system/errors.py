@@ -26,3 +26,8 @@ class UsageError(ReleaseError):
 
 class ToolError(ReleaseError):
     """A foreign tool or service failed; the message carries its own words: exit code 1."""
+
+
+class Killed(ToolError):
+    """A process that worked for this one was ended from outside, by a full memory perhaps: the files that it had
+    finished are as good as those of an interrupted release."""

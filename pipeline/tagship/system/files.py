@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import Killed, ReleaseError
 from tagship.system.progress import Advance, silent
 
 BLOCK = 4 << 20
@@ -44,7 +44,7 @@ def new_folder(target: Path, *, resumes: str | None = None) -> Iterator[Path]:
             partial.rename(target)
             shutil.rmtree(replaced, ignore_errors=True)
         except BaseException as error:
-            if resumes is None or not isinstance(error, KeyboardInterrupt):
+            if resumes is None or not isinstance(error, KeyboardInterrupt | Killed):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
 

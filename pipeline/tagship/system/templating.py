@@ -35,6 +35,7 @@ class Templates:
     """
 
     def __init__(self, project: Path, of_formats: Mapping[str, Path] = MappingProxyType({})) -> None:
+        self._made_of = project, dict(of_formats)
         own = jinja2.FileSystemLoader(project / "templates")
         brought = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(folder) for name, folder in of_formats.items()})
         shipped = jinja2.FileSystemLoader(shipped_folder())
@@ -55,6 +56,9 @@ class Templates:
         self._environment.filters["plain"] = plain
         self._environment.filters["quoted"] = quoted
         self._environment.filters["fenced"] = fenced
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Templates, self._made_of
 
     def source(self, name: str) -> str:
         """The text of a file in templates/ as it is. Raises ReleaseError when there is none or it is no text."""

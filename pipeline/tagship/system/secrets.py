@@ -1,0 +1,34 @@
+"""What of an environment, or of a record, is somebody's secret: it is told neither to cards nor to foreign code."""
+
+import re
+from collections.abc import Mapping
+
+# How tokens of well-known services begin.
+SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|AKIA|xox[abp]-|eyJ)[\w-]{8}")
+# A URL with a password in it, as proxies and databases have.
+_URL_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+# Words of names between underscores, and ends of words: TOKENIZERS_PARALLELISM is no token.
+_WORDS = frozenset({"KEY", "KEYS", "PASS", "PAT", "AUTH", "COOKIE", "DSN"})
+_ENDS = (
+    "TOKEN",
+    "TOKENS",
+    "SECRET",
+    "SECRETS",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "APIKEY",
+)
+_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the variables that, by their names or values, are secrets or lead to them."""
+    return {name: value for name, value in environment.items() if not _is_secret(name.upper(), value)}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    named = name.startswith(_CLOUDS) or any(word in _WORDS or word.endswith(_ENDS) for word in name.split("_"))
+    return bool(named or SECRET_VALUE.search(value) or _URL_WITH_PASSWORD.search(value))

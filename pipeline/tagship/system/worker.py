@@ -1,0 +1,126 @@
+"""Work that foreign code has a part in, done in a process of its own: a crash there is reported, and ends nothing here.
+
+A worker does one piece of work after the other, as starting it costs more than most small ones take. It has no token of
+the Hub and no other secret of this process, and asks no network. It ends with this process, whatever ended that.
+"""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.progress import Advance, silent
+from tagship.system.secrets import without_secrets
+
+# Enough for a Python traceback and the lines of a library before it, which say why.
+_TAIL_LINES = 25
+# All that a worker loads is on this disk; what it prints is only read when it fails.
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "HF_TOKEN_PATH": os.devnull,  # where `hf auth login` keeps one
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow each other down on a busy machine
+}
+_WHEN_KILLED = (
+    "the system kills what takes more memory than there is: close other programs, or use a larger machine; the same "
+    "command goes on where this one stopped"
+)
+_KINDS = {kind.__name__: kind for kind in (ReleaseError, ToolError)}
+
+
+class Worker:
+    """A process that calls functions for this one; it ends with the `with` block, or by `close`.
+
+    `title` is what lists of processes show. What is exchanged as files is in `folder`.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="tagship-worker-")
+        self.folder = Path(self._temporary.name)
+        self._log = self.folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                # Not from where the user stands, whose own modules may have any name.
+                [sys.executable, "-P", "-m", "tagship.system.worker_process", title],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # What transformers copies of a model's own code is of this process alone.
+                env=without_secrets(os.environ) | _ENVIRONMENT | {"HF_MODULES_CACHE": str(self.folder / "modules")},
+            )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(
+        self, failure: str, function: Callable[..., None], *arguments: Any, advance: Advance | None = None
+    ) -> None:
+        """Have a function of a module called with arguments that can be pickled, and, where `advance` is given, with
+        one more that it counts its progress by. What it makes it leaves in files: nothing else is taken from there.
+
+        Raises what it raises of ReleaseError and ToolError; anything else ends the process. Then raises ToolError
+        (Killed, where it was ended from outside) that begins with `failure` and has the end of what was printed; the
+        worker cannot be used any more.
+        """
+        asked = self.folder / "asked.pickle"
+        asked.write_bytes(pickle.dumps((function, arguments, advance is not None)))
+        with suppress(BrokenPipeError):  # it ended already: the missing answer below says so
+            print(asked, file=_pipe(self._process.stdin), flush=True)
+        for line in _pipe(self._process.stdout):
+            said = json.loads(line)
+            if "done" not in said:
+                _raise_refusal(said)
+                return
+            (advance or silent)(said["done"])
+        code = self._process.wait()
+        printed = self._log.read_text(errors="replace")
+        self.close()
+        told = f"{failure} ({_ending(code)})" + _tail(printed)
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            raise Killed(told, remedy=_WHEN_KILLED)
+        raise ToolError(told)
+
+    def close(self) -> None:
+        """End the process, also in the midst of its work."""
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):  # a request that it did not live to read
+                _pipe(stream).close()
+        self._process.wait()
+        self._temporary.cleanup()
+
+
+def _raise_refusal(said: dict[str, Any]) -> None:
+    if "refused" in said:
+        raise _KINDS[said["kind"]](said["refused"], remedy=said["remedy"])
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+def _ending(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _tail(printed: str) -> str:
+    lines = [line for line in printed.splitlines() if line.strip()]
+    return ":\n" * bool(lines) + "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])

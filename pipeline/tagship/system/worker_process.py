@@ -1,0 +1,61 @@
+"""The child's side of a worker: a process that calls functions for another one until its standard input ends.
+
+A request is a line with a path, where the function and its arguments are. Lines of JSON say how far it is, and that it
+is done, or why it was refused.
+"""
+
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+from tagship.system.errors import ReleaseError, ToolError
+
+
+def serve() -> None:
+    """Do what is asked, one piece after the other. What is raised, but for a ReleaseError, ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to take; it ends this one
+    # Libraries print to standard output, and ask on standard input, as they like; the other process is talked to
+    # elsewhere.
+    requests, channel = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    asked, idle = SimpleQueue[str | None](), threading.Event()
+    threading.Thread(target=_watch, args=(requests, asked, idle), daemon=True).start()
+    while (path := asked.get()) is not None:
+        answer = _do(Path(path), channel)
+        idle.set()
+        print(json.dumps(answer), file=channel)
+
+
+def _watch(requests: IO[str], asked: "SimpleQueue[str | None]", idle: threading.Event) -> None:
+    """Take requests. When there can be no more, the other process is done with this one, or was killed: what is at
+    work here ends, too, in the midst of it."""
+    idle.set()
+    for line in requests:
+        idle.clear()
+        asked.put(line.rstrip("\n"))
+    if not idle.is_set():
+        os._exit(1)
+    asked.put(None)
+
+
+def _do(path: Path, channel: IO[str]) -> dict[str, Any]:
+    function, arguments, counts = pickle.loads(path.read_bytes())
+    more = [lambda done: print(json.dumps({"done": int(done)}), file=channel)] if counts else []
+    try:
+        function(*arguments, *more)
+    except ReleaseError as error:
+        kind = ToolError if isinstance(error, ToolError) else ReleaseError
+        return {"refused": str(error), "remedy": error.remedy, "kind": kind.__name__}
+    return {}
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "tagship"
+    serve()

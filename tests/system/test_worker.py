@@ -1,0 +1,202 @@
+"""Processes that work for this one: what gets there and back, and how they end."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.files import new_folder
+from tagship.system.worker import Worker
+
+from tests.conftest import InstallPackage
+
+# What a worker is asked to do; it has to find that by its module's name.
+FUNCTIONS = """
+import json, os, signal, sys, time
+from pathlib import Path
+from tagship.system.errors import ReleaseError, ToolError, UsageError
+
+def write(path, value):
+    Path(path).write_text(json.dumps(value))
+
+def environment(path):
+    write(path, dict(os.environ))
+
+def refuse(kind):
+    raise {"release": ReleaseError, "tool": ToolError, "usage": UsageError}[kind]("no", remedy="do")
+
+def count(advance=int):
+    advance(3)
+    print("a library prints what it likes")
+    advance(4)
+
+def crash():
+    print("before")
+    raise ZeroDivisionError("why it was")
+
+def end(number):
+    os.kill(os.getpid(), number)
+
+def ask():
+    input("may I?")
+
+def token(path):
+    from huggingface_hub import get_token
+    from huggingface_hub.utils import build_hf_headers
+    write(path, [get_token(), build_hf_headers().get("authorization")])
+
+def work_for_ever(path):
+    write(path, os.getpid())
+    while True:
+        time.sleep(3600)
+"""
+
+WAITING = """
+import sys
+import foreign
+from tagship.system.worker import Worker
+with Worker("waiting") as worker:
+    worker.call("it ended", foreign.work_for_ever, sys.argv[1])
+"""
+
+
+@pytest.fixture
+def foreign(install_package: InstallPackage) -> ModuleType:
+    """The functions above, in a module that is installed."""
+    install_package("foreign", FUNCTIONS, {})
+    return importlib.import_module("foreign")
+
+
+@pytest.fixture
+def worker(foreign: ModuleType) -> Iterator[Worker]:
+    with Worker("test") as own:
+        yield own
+
+
+def test_one_call_after_the_other(worker: Worker, foreign: ModuleType, tmp_path: Path) -> None:
+    """A process does one piece of work after the other, also after one that it refused."""
+    for value in (1, [2], "three"):
+        worker.call("it ended", foreign.write, tmp_path / "value", value)
+        assert json.loads((tmp_path / "value").read_text()) == value
+        with pytest.raises(ReleaseError):
+            worker.call("it ended", foreign.refuse, "release")
+
+
+def test_progress(worker: Worker, foreign: ModuleType) -> None:
+    """Progress gets here, whatever is printed there; without anybody to count it is no matter."""
+    counted: list[int] = []
+    worker.call("it ended", foreign.count, advance=counted.append)
+    assert counted == [3, 4]
+
+
+@pytest.mark.parametrize(("kind", "raised"), [("release", ReleaseError), ("tool", ToolError), ("usage", ReleaseError)])
+def test_refusal(worker: Worker, foreign: ModuleType, kind: str, raised: type[ReleaseError]) -> None:
+    """What is refused there is refused here, with the same message and remedy."""
+    with pytest.raises(ReleaseError) as caught:
+        worker.call("it ended", foreign.refuse, kind)
+    assert type(caught.value) is raised
+    assert (str(caught.value), caught.value.remedy) == ("no", "do")
+
+
+def test_crash(worker: Worker, foreign: ModuleType) -> None:
+    """Any other exception ends the process, and is told with what was printed."""
+    with pytest.raises(ToolError, match=r"^it ended \(exit code 1\):\n") as caught:
+        worker.call("it ended", foreign.crash)
+    assert "  before\n" in str(caught.value)
+    assert str(caught.value).endswith("ZeroDivisionError: why it was")
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGKILL, Killed), (signal.SIGTERM, Killed), (signal.SIGSEGV, ToolError)]
+)
+def test_signal(worker: Worker, foreign: ModuleType, number: int, raised: type[ToolError]) -> None:
+    """A process that a signal ended is told as that; one that was killed, with what that mostly is."""
+    with pytest.raises(ToolError, match=rf"^it ended \(killed by signal {number}\)$") as caught:
+        worker.call("it ended", foreign.end, int(number))
+    assert type(caught.value) is raised
+    assert (caught.value.remedy is not None) == (raised is Killed)
+
+
+def test_nobody_answers(worker: Worker, foreign: ModuleType) -> None:
+    """A library that asks a question gets no answer, and none that was meant for the process itself."""
+    with pytest.raises(ToolError, match="EOFError"):
+        worker.call("it ended", foreign.ask)
+
+
+def test_files_of_a_process_that_was_killed_are_kept(worker: Worker, foreign: ModuleType, tmp_path: Path) -> None:
+    """An export whose process was killed, as by a full memory, is resumed as one that was itself killed."""
+    with pytest.raises(Killed), new_folder(tmp_path / "export", resumes="digest") as folder:
+        (folder / "whole").touch()
+        worker.call("it ended", foreign.end, int(signal.SIGKILL))
+    with new_folder(tmp_path / "export", resumes="digest") as folder:
+        assert (folder / "whole").exists()
+
+
+# Its environment
+
+
+def test_environment_without_secrets(foreign: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker has what programs need, no secrets, and asks no network."""
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    monkeypatch.setenv("LLAMA_CPP_DIR", "/src/llama.cpp")
+    with Worker("test") as worker:
+        worker.call("it ended", foreign.environment, tmp_path / "environment")
+    told = json.loads((tmp_path / "environment").read_text())
+    assert "WANDB_API_KEY" not in told
+    assert told["LLAMA_CPP_DIR"] == "/src/llama.cpp"
+    assert told["HF_HUB_OFFLINE"] == told["TRANSFORMERS_OFFLINE"] == "1"
+
+
+def test_no_token_of_the_hub(foreign: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The Hub's client finds no token there: neither a variable's, nor the one that `hf auth login` keeps."""
+    (tmp_path / "token").write_text("hf_in_a_file")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_in_a_variable")
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_in_another")
+    with Worker("test") as worker:
+        worker.call("it ended", foreign.token, tmp_path / "told")
+    assert json.loads((tmp_path / "told").read_text()) == [None, None]
+
+
+# Its end
+
+
+def test_nothing_is_left(foreign: ModuleType) -> None:
+    """With the block the process and its files end, also when an error leaves it."""
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(ZeroDivisionError), Worker("test") as worker:
+        worker.call("it ended", foreign.count)
+        raise ZeroDivisionError
+    assert not worker.folder.exists()
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, number: int) -> None:
+    """When the process that it works for is killed, or interrupted by Ctrl-C, a worker ends, too, in the midst of its
+    work."""
+    said = tmp_path / "pid"
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(said)], stderr=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        while not (said.is_file() and said.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.01)
+        own = psutil.Process(json.loads(said.read_text()))
+        if number == signal.SIGINT:
+            os.killpg(parent.pid, number)  # as a terminal does
+        else:
+            parent.send_signal(number)
+        parent.communicate()
+    while own.is_running() and own.status() != psutil.STATUS_ZOMBIE:  # for ever, without what is tested
+        time.sleep(0.01)
+    assert parent.returncode == -number
