@@ -81,6 +81,18 @@ def test_base_without_license(project: Project) -> None:
     _refused(project, 1, "license", "acme/phi3avro")
 
 
+def test_architecture_that_llama_cpp_does_not_have(project: Project) -> None:
+    """What cannot be converted is told before any format is exported."""
+    project.replace(f"{BASE}/config.json", '"Phi3ForCausalLM"', '"NoSuchForCausalLM"')
+    _refused(project, 1, "converter does not have NoSuchForCausalLM", "LLAMA_CPP_DIR")
+
+
+def test_tokenizer_that_llama_cpp_needs(project: Project) -> None:
+    """So is what the converter only finds when it converts."""
+    (project.folder / BASE / "tokenizer.model").unlink()
+    _refused(project, 1, "cannot convert", "tokenizer.model", "fetch the base model again")
+
+
 def test_base_that_nobody_names(project: Project) -> None:
     """A local base whose Hub id is not known would make a card that the Hub refuses."""
     project.replace("release.toml", '[bases."acme/phi3avro"]', '[bases."acme/other"]')

@@ -163,6 +163,11 @@ class Format(ABC):
         """Predict what `export` will need, from headers alone: the base's weights may be files without their bytes.
         Raises ReleaseError for what cannot be exported."""
 
+    def examine(self, jobs: Sequence[ExportJob]) -> None:
+        """Raise ReleaseError for what cannot be exported, where that takes seconds to find out: a release does so
+        before the first export of any format, which may take hours. The jobs are of one base."""
+        return None
+
     @abstractmethod
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         """Fill a folder with the export of each job; the jobs are of one base, so that it need be read but once.

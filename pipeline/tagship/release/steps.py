@@ -146,6 +146,10 @@ def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[o
 def _examine(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     with _trained_model(plan, done) as subject, tools.console.working("looking at the trained model"):
         tools.runtimes.examine(reference_runtime().name, subject)
+    for form in {target.policy.name: target.policy.format for target in plan.targets}.values():
+        jobs = [_job(plan, target, done, tools) for target in plan.targets if target.policy.name == form.name]
+        with tools.console.working(f"looking at what {form.name} needs"):
+            form.examine(jobs)
     return iter(())
 
 
@@ -351,7 +355,7 @@ RELEASE = (
     BASE,  # the base model on this disk, whole
     NAMES,  # what names say is so, by headers alone
     FIT,  # adapter and base fit each other; the release fits memory and disk
-    EXAMINE,  # it can be run, in the class that it was trained in
+    EXAMINE,  # it can be run, in the class that it was trained in, and converted
     EXPORT,  # every format, under its final name when it is whole
     REFERENCE,  # what the trained model answers
     VERIFY,  # each export answers the same, or nothing goes on

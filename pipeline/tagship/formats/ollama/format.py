@@ -7,7 +7,8 @@ config.
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +19,18 @@ from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, seconds_to_encode
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
 from tagship.runs.base import HUGGING_FACE
-from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
-from tagship.system.errors import ReleaseError, UsageError
-from tagship.system.files import write_json, write_text
+from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
+from tagship.system.errors import ReleaseError, ToolError, UsageError
+from tagship.system.files import sha256_of, write_json, write_text
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
+from tagship.system.worker import Worker
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.checkpoint import INDEX_FILE
@@ -111,14 +114,21 @@ class _Ollama(Format):
         # Embeddings and heads, the largest of many models, it takes as they are; tensors of one expert it stacks.
         held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
         memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
-        _imatrix(job)  # refused now rather than after hours
+        check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
+        _imatrix(job)
         seconds = seconds_to_encode(_quant(job), sum(elements.values()), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds)
 
+    def examine(self, jobs: Sequence[ExportJob]) -> None:
+        with Worker("examine ollama") as worker:
+            for job in {job.run.path: job for job in jobs}.values():
+                worker.call("the converter ended", _try_run, job)
+
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         # Encoding takes many times as long as reading the base: runs are made one after another.
-        for of_run in _by_run(parts):
-            _export_run(of_run, advance)
+        with Worker("export ollama") as worker:  # the converter and what it imports are not ours
+            for of_run in _by_run(parts):
+                worker.call("the ollama export ended", _export_run, of_run, advance=advance)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
@@ -158,10 +168,42 @@ FORMAT = _Ollama()
 
 
 def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-    """Export the quantization types of one run."""
+    """In the worker: export the quantization types of one run."""
     from tagship.gguf.conversion import write_ggufs
 
     job, folder = parts[0]
+    try:
+        with _staged(job, folder) as (weights, model, chat), _about_its_tokenizer(job):
+            write_ggufs(
+                weights,
+                model,
+                {_quant(each): into / _file_name(each) for each, into in parts},
+                _metadata(job, chat),
+                advance,
+                max_shard=job.policy.max_shard,
+                imatrix=_imatrix(job),
+            )
+        for each, into in parts:
+            _write_ollama_files(each, chat, into)
+    except OSError as error:
+        raise ReleaseError(f"the ollama export could not be written: {error}") from error
+
+
+def _try_run(job: ExportJob) -> None:
+    """In the worker: do what may fail before weights are read."""
+    from tagship.gguf.conversion import try_conversion
+
+    with (
+        tempfile.TemporaryDirectory(prefix="tagship-try-") as folder,
+        _staged(job, Path(folder)) as (weights, model, chat),
+        _about_its_tokenizer(job),
+    ):
+        try_conversion(weights, model, _metadata(job, chat))
+
+
+@contextmanager
+def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path, Chat]]":
+    """The weights, what the converter reads beside them in a folder below `folder`, and how the model is talked to."""
     weights = open_weights(job)
     with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as staging:
         # The converter reads names into the folder's own: a random one would not give the same bytes twice.
@@ -173,12 +215,24 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
         for shard in weights.base.shards:
             (model / shard.path.name).symlink_to(shard.path.resolve())
         _link_index(weights, model)
-        targets = {_quant(each): into / _file_name(each) for each, into in parts}
-        metadata = _metadata(job, chat)
-        imatrix = _imatrix(job)
-        write_ggufs(weights, model, targets, metadata, advance, max_shard=job.policy.max_shard, imatrix=imatrix)
-    for each, into in parts:
-        _write_ollama_files(each, chat, into)
+        yield weights, model, chat
+
+
+@contextmanager
+def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
+    """Says of a tokenizer that the converter does not know whether the run changed it."""
+    from tagship.gguf.failures import UnknownSplitting
+
+    own, theirs = job.run.path / TOKENIZER_FILE, job.base.path / TOKENIZER_FILE
+    try:
+        yield
+    except UnknownSplitting as error:
+        if not (own.is_file() and theirs.is_file()) or sha256_of(own) == sha256_of(theirs):
+            raise
+        remedy = (
+            f"{own} is not the base's: if no tokens were added, remove it, and the base's is used; or {error.remedy}"
+        )
+        raise ToolError(str(error), remedy=remedy) from error
 
 
 def _tell_added_tokens(model: Path) -> None:

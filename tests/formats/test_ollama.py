@@ -1,0 +1,123 @@
+"""The ollama format: what is refused before anything is exported, and what becomes of an export that ends."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from tagship.formats.ollama.format import FORMAT, OllamaSettings
+from tagship.formats.protocol import ExportJob, ExportPolicy
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.run import Run
+from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.templating import Templates
+from tagship.weights.adapter_config import read_adapter_config
+
+from tests import tiny
+
+pytest.importorskip("conversion")
+pytest.importorskip("xllamacpp")
+
+pytestmark = pytest.mark.slow
+SETTINGS = OllamaSettings(quants=("q8_0",), template=None, imatrix=None)
+
+
+def job_of(folder: Path, model: Callable[[Path], Path]) -> ExportJob:
+    """A model with a tokenizer, and an adapter of it."""
+    base = tiny.tokenizer(model(folder / "base"))
+    run = tiny.adapter(base, folder / "run")
+    return ExportJob(
+        run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
+        base=BaseFolder(id="org/phi-3", path=base, revision=None, license="mit"),
+        variant=FORMAT.variants(SETTINGS, ())[0],
+        settings=SETTINGS,
+        policy=ExportPolicy(),
+        title="title",
+        repo_id="org/title",
+        version=None,
+        moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
+        namespace="org",
+        templates=Templates(folder),
+    )
+
+
+def gpt2(folder: Path) -> Path:
+    """A GPT-2: how its tokenizer splits text has to be known to llama.cpp."""
+    tiny.gpt2(folder)
+    tiny.edit_json(folder / "config.json", n_ctx=128)
+    return folder
+
+
+def test_architecture_is_asked_of_before(tmp_path: Path) -> None:
+    """What an export will need is not said of a model that llama.cpp does not have."""
+    job = job_of(tmp_path, tiny.phi3)
+    assert FORMAT.footprint(job).disk
+    tiny.edit_json(job.base.path / "config.json", architectures=["NoSuchForCausalLM"])
+    with pytest.raises(ReleaseError, match="converter does not have NoSuchForCausalLM"):
+        FORMAT.footprint(job)
+
+
+def test_what_can_be_converted(tmp_path: Path) -> None:
+    """A model that llama.cpp takes passes, and nothing is written."""
+    job = job_of(tmp_path, tiny.phi3)
+    before = sorted(tmp_path.rglob("*"))
+    FORMAT.examine([job])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_tokenizer_that_is_not_known(tmp_path: Path) -> None:
+    """It is told before anything is exported, and whether it is the run's doing."""
+    job = job_of(tmp_path, gpt2)
+    with pytest.raises(ToolError, match="does not know how the tokenizer splits text") as caught:
+        FORMAT.examine([job])
+    assert str(caught.value.remedy).startswith("point LLAMA_CPP_DIR")
+    own = job.run.path / "tokenizer.json"
+    own.write_text((job.base.path / "tokenizer.json").read_text() + "\n")
+    with pytest.raises(ToolError) as caught:
+        FORMAT.examine([job])
+    assert str(caught.value.remedy).startswith(f"{own} is not the base's")
+
+
+def test_template_that_cannot_be_derived(tmp_path: Path) -> None:
+    """A chat template that Ollama's language cannot say is told before anything is exported."""
+    job = job_of(tmp_path, tiny.phi3)
+    (job.base.path / "chat_template.jinja").write_text("{{ messages | length }}{{ messages[-1]['content'] | upper }}")
+    with pytest.raises(ReleaseError, match="template"):
+        FORMAT.examine([job])
+
+
+def test_export_that_is_killed(tmp_path: Path) -> None:
+    """An export whose process is killed in the midst of its work says so; the one that asked goes on."""
+    job = job_of(tmp_path, tiny.phi3)
+    (tmp_path / "export").mkdir()
+
+    killed: list[psutil.Process] = []
+
+    def kill(_: int) -> None:
+        if not killed:
+            killed.extend(child for child in psutil.Process().children() if "export ollama" in child.cmdline())
+            killed[0].kill()
+
+    with pytest.raises(Killed, match=r"the ollama export ended \(killed by signal 9\)"):
+        FORMAT.export([(job, tmp_path / "export")], kill)
+    assert list((tmp_path / "export").glob("[!.]*")) == []
+
+
+def test_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that is not there is told as what it is."""
+    job = job_of(tmp_path, tiny.phi3)
+    with pytest.raises(ReleaseError, match=r"the ollama export could not be written: .*No such file"):
+        FORMAT.export([(job, tmp_path / "none")], lambda _: None)
+
+
+def test_export_counts_its_work(tmp_path: Path) -> None:
+    """The bytes of all matrices are counted, in the process that asked for the export."""
+    job = job_of(tmp_path, tiny.phi3)
+    (tmp_path / "export").mkdir()
+    counted: list[int] = []
+    FORMAT.export([(job, tmp_path / "export")], counted.append)
+    assert len(counted) > 1
+    assert 0.5 < sum(counted) / (tmp_path / "export/title-Q8_0.gguf").stat().st_size < 1
+    assert json.loads((tmp_path / "export/params").read_text())["stop"]
