@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from tagship.hub.connection import Hub
-from tagship.hub.fetch import fetch_base, locate_base
+from tagship.hub.fetch import code_of_base, fetch_base, locate_base
 from tagship.hub_server.app import EmbeddedHub
 from tagship.runs.base import BaseModel
 from tagship.system.errors import ReleaseError, ToolError
@@ -101,3 +102,43 @@ def test_model_that_is_nowhere(client: Hub) -> None:
     """A model that no Hub has is told with the ways to name it."""
     with pytest.raises(ReleaseError, match="there is no model acme/none on the Hub"):
         locate_base(BaseModel(id="acme/none"), client)
+
+
+# Code of its own
+
+OWN = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+
+
+def put_own(api: HfApi) -> None:
+    put(api, *DESCRIBING - {"config.json"}, *NOT_NEEDED, "model.safetensors", "own/part.py", "own/more/part.py")
+    config = CommitOperationAdd("config.json", json.dumps(OWN).encode())
+    api.create_commit(BASE.id, [config], commit_message="config")
+
+
+def test_code_is_known_before_the_weights(api: HfApi, client: Hub, tmp_path: Path) -> None:
+    """What a base wants to run is known when its configuration is there, and nothing else."""
+    pytest.importorskip("transformers")
+    put_own(api)
+    assert code_of_base(locate_base(BASE, client)) == ("configuration_own.OwnConfig",)
+    assert {path.name for path in (tmp_path / "cache").rglob("*.*") if "snapshots" in path.parts} == {"config.json"}
+
+
+def test_code_is_fetched_where_it_is_trusted(api: HfApi, client: Hub) -> None:
+    """Code comes with the model only where the policy says that it may run."""
+    put_own(api)
+    without = fetch_base(locate_base(BASE, client))
+    assert not list(without.path.rglob("*.py"))
+    trusted = fetch_base(locate_base(replace(BASE, trust_remote_code=True), client))
+    found = {path.relative_to(trusted.path).as_posix() for path in trusted.path.rglob("*.py")}
+    assert found == {"modeling_x.py", "own/part.py"}
+    assert (without.trust_remote_code, trusted.trust_remote_code) == (False, True)
+
+
+def test_damaged_configuration(api: HfApi, client: Hub) -> None:
+    """A configuration that was damaged is told as that, before anything in it counts."""
+    put_own(api)
+    located = locate_base(BASE, client)
+    path = fetch_base(located).path / "config.json"
+    path.resolve().write_text("[")
+    with pytest.raises(ToolError, match=r"was damaged .*config\.json"):
+        code_of_base(located)

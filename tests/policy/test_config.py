@@ -113,6 +113,7 @@ def test_everything_said(tmp_path: Path) -> None:
         license = "mit"
         publish = true
         quantized = ["org/big-bnb-4bit"]
+        trust_remote_code = true
         [formats.ollama]
         quants = ["q8_0", "q4_k_m"]
         stream = "gguf-v{version}"
@@ -150,6 +151,7 @@ def test_everything_said(tmp_path: Path) -> None:
     base = config.bases["org/Big-Model"]
     assert (base.path, base.revision, base.license, base.publish) == (tmp_path / "models" / "big", "abc", "mit", True)
     assert base.quantized == ("org/big-bnb-4bit",)
+    assert base.trust_remote_code
     assert config.formats[0].settings.quants == ("q8_0", "q4_k_m")
     assert (config.verify.prompts, config.verify.max_tokens) == (("Hi",), 8)
     assert config.verify.kl == {"q8_0": 0.5, "q4_k_m": 1.0}

@@ -40,7 +40,13 @@ class _Lora(Format):
             _export(job, folder, advance)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
-        return Subject(what="the lora export", model=job.base.path, adapter=folder, tokenizer=folder)
+        return Subject(
+            what="the lora export",
+            model=job.base.path,
+            adapter=folder,
+            tokenizer=folder,
+            trust_remote_code=job.base.trust_remote_code,
+        )
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=1e-6, same_tokens=True)

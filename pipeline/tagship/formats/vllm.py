@@ -46,7 +46,7 @@ class _Vllm(Format):
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
-        return Subject(what="the vllm export", model=folder)
+        return Subject(what="the vllm export", model=folder, trust_remote_code=job.base.trust_remote_code)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
         return Limits(kl=_KL, same_tokens=True)
@@ -60,7 +60,7 @@ class _Vllm(Format):
         )
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
-        return f"vllm serve {job.repo_id}"
+        return f"vllm serve {job.repo_id}" + " --trust-remote-code" * job.base.trust_remote_code
 
 
 FORMAT = _Vllm()

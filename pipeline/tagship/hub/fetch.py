@@ -2,7 +2,7 @@
 compared with what the Hub says of it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
 from tagship.runs.base import HUGGING_FACE, BaseModel
+from tagship.runs.base_code import code_needed
 from tagship.runs.base_folder import MODEL_FILES, TOKENIZER_FILES, BaseFolder, check_base_folder
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _DESCRIBING = (*MODEL_FILES, *TOKENIZER_FILES, "README.md")
+_CODE = ("*.py", "*/*.py")
+# What says whether a model needs code of its own.
+_CONFIGURATIONS = ("config.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ def locate_base(base: BaseModel, hub: Hub) -> Located:
                 continue
             raise
         files = {file.rfilename: _remote_file(file) for file in info.siblings or ()}
-        needed = _needed(api, base.id, str(info.sha), files)
+        needed = _needed(api, base, str(info.sha), files)
         return Located(base=base, api=api, revision=info.sha, files=tuple(files[name] for name in sorted(needed)))
     if without_revision:
         raise ReleaseError(
@@ -106,27 +110,45 @@ def fetch_base(located: Located) -> BaseFolder:
     Raises ReleaseError when it is not whole, ToolError when fetching fails, or when a file is not the Hub's.
     """
     base = located.base
-    if base.path is not None:
-        return check_base_folder(base, base.path, revision=base.revision)
+    folder, revision = base.path, base.revision
+    if folder is None:
+        folder, revision = _download(located, located.files), located.revision
+    return check_base_folder(base, folder, revision=revision)
+
+
+def code_of_base(located: Located) -> tuple[str, ...]:
+    """The classes of its own that a base model needs (`code_needed`), from its configurations alone, which are fetched.
+    Raises ReleaseError for malformed JSON, ToolError when fetching fails, or when a file is not the Hub's."""
+    folder = located.base.path
+    if folder is not None:
+        return code_needed(folder, [path.name for path in folder.glob("*")])
+    folder = _download(located, [file for file in located.files if file.name in _CONFIGURATIONS])
+    return code_needed(folder, [file.name for file in located.files])
+
+
+def _download(located: Located, files: Sequence[RemoteFile]) -> Path:
+    """The folder in the Hub's cache that has these files of a base model, each the Hub's."""
     assert located.api is not None
-    wanted = [escape(file.name) for file in located.files]
-    with hub_errors(f"fetch the base model {base.id}"):
-        folder = Path(located.api.snapshot_download(base.id, revision=located.revision, allow_patterns=wanted))
-    _compare(base, folder, located.files)
-    return check_base_folder(base, folder, revision=located.revision)
+    with hub_errors(f"fetch the base model {located.base.id}"):
+        patterns = [escape(file.name) for file in files]
+        found = located.api.snapshot_download(located.base.id, revision=located.revision, allow_patterns=patterns)
+    _compare(located.base, Path(found), files)
+    return Path(found)
 
 
-def _needed(api: "HfApi", repo_id: str, revision: str, names: Iterable[str]) -> set[str]:
+def _needed(api: "HfApi", base: BaseModel, revision: str, names: Iterable[str]) -> set[str]:
     """Of a repository's files those that describe the model, and its weights: the file that transformers loads, or
-    those that the index names. Others are the same weights once more, in other forms."""
+    those that the index names. Others are the same weights once more, in other forms. Its code is fetched only where
+    it may be run."""
     names = set(names)
-    needed = {name for name in names if any(_matches(name, pattern) for pattern in _DESCRIBING)}
+    patterns = (*_DESCRIBING, *(_CODE if base.trust_remote_code else ()))
+    needed = {name for name in names if any(_matches(name, pattern) for pattern in patterns)}
     if SINGLE_FILE in names:
         return needed | {SINGLE_FILE}
     if INDEX_FILE not in names:
         return needed
-    with hub_errors(f"fetch {INDEX_FILE} of {repo_id}"):
-        index = api.hf_hub_download(repo_id, INDEX_FILE, revision=revision)
+    with hub_errors(f"fetch {INDEX_FILE} of {base.id}"):
+        index = api.hf_hub_download(base.id, INDEX_FILE, revision=revision)
     return needed | {INDEX_FILE} | (set(read_index(Path(index))["weight_map"].values()) & names)
 
 

@@ -18,6 +18,7 @@ def read_bases(tables: Reader) -> dict[str, BaseModel]:
             license_link=table.optional_text("license_link"),
             publish=table.flag("publish", False),
             quantized=table.texts("quantized", ()),
+            trust_remote_code=table.flag("trust_remote_code", False),
         )
         table.close()
     return bases

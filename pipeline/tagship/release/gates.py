@@ -12,6 +12,7 @@ from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
+from tagship.runs.base import BaseModel
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
@@ -107,6 +108,18 @@ def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
     outcomes = list(run_checks(tagging))
     refuse(outcomes, name)
     return [outcome for outcome in outcomes if outcome.problem]
+
+
+def check_code(base: BaseModel, needed: Sequence[str]) -> None:
+    """Raise ReleaseError for a base model that needs classes of its own code, where the policy does not say that it may
+    run."""
+    if needed and not base.trust_remote_code:
+        raise ReleaseError(
+            f"the base model {base.id} wants to run code of its own, as transformers does not know it: "
+            f"{', '.join(needed)}",
+            remedy=f'if you trust it, add to release.toml: [bases."{base.id}"] trust_remote_code = true; the '
+            "base's Python then runs on this machine with the rights of the release, and is published with the model",
+        )
 
 
 def check_download(size: int) -> None:

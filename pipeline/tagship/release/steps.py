@@ -23,7 +23,7 @@ from tagship.formats.protocol import ExportJob, Format
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link, repository_page
 from tagship.hub.access import check_access
-from tagship.hub.fetch import fetch_base, locate_base
+from tagship.hub.fetch import code_of_base, fetch_base, locate_base
 from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
 from tagship.hub.succession import lead_to, predecessors
 from tagship.naming.tags import VersionTag
@@ -99,6 +99,7 @@ def _before(plan: Plan, since: VersionTag | None, tools: Tools) -> Mapping[str, 
 
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     located = locate_base(plan.base, tools.hub)
+    gates.check_code(plan.base, code_of_base(located))
     gates.check_download(located.size)
     with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
         base = fetch_base(located)
@@ -160,7 +161,13 @@ def _trained_model(plan: Plan, done: Results) -> Iterator[Subject]:
     files = model_files(base, plan.run.path)
     with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
         files.write(Path(folder), files.of_the_tokenizer)
-        yield Subject(what="base + adapter", model=base.path, adapter=plan.run.path, tokenizer=Path(folder))
+        yield Subject(
+            what="base + adapter",
+            model=base.path,
+            adapter=plan.run.path,
+            tokenizer=Path(folder),
+            trust_remote_code=base.trust_remote_code,
+        )
 
 
 def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:

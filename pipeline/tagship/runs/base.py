@@ -22,7 +22,7 @@ class BaseModel:
     `path` is a folder with its weights where they are at hand, `publish` whether a release puts
     it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml). `license`, with a name and a link
     where it is `other`, replaces what its own card says. `quantized` are the ids of its quantized forms: a run that was
-    trained on one of them is merged into this one.
+    trained on one of them is merged into this one. `trust_remote_code` is whether code of its own may be run.
     """
 
     id: str
@@ -33,6 +33,7 @@ class BaseModel:
     license_link: str | None = None
     publish: bool = False
     quantized: tuple[str, ...] = ()
+    trust_remote_code: bool = False
 
 
 def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseModel], root: Path) -> BaseModel:

@@ -41,6 +41,7 @@ class BaseFolder:
     """A base model on this disk; `revision` is the Hub commit that it was fetched at, if it was.
 
     `license` is the Hub's identifier; with `other`, the model's own page, or the policy, names and links it.
+    `trust_remote_code` is whether code of its own may be run, and is published with what is made of it.
     """
 
     id: str
@@ -49,6 +50,7 @@ class BaseFolder:
     license: str
     license_name: str | None = None
     license_link: str | None = None
+    trust_remote_code: bool = False
 
     @property
     def pipeline_tag(self) -> str:
@@ -82,7 +84,7 @@ def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> B
             remedy=f'add to release.toml: [bases."{base.id}"] license = "…", as the model\'s page says',
         )
     texts = {key: value for key, value in said.items() if isinstance(value, str)}
-    return BaseFolder(id=base.id, path=path, revision=revision, **texts)
+    return BaseFolder(id=base.id, path=path, revision=revision, trust_remote_code=base.trust_remote_code, **texts)
 
 
 def vocabulary_rows(folder: Path) -> int | None:

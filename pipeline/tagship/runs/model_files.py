@@ -5,12 +5,13 @@ they are, but for what would be wrong in them: an end of an answer that nobody t
 transformers knows, the paths of somebody's machine, the names of code that is not published.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tagship.hub_server.name_rules import repo_name_problem
+from tagship.runs.base_code import CODE_KEY, classes_named, code_files, localized
 from tagship.runs.base_folder import (
     LEGAL_FILES,
     MODEL_FILES,
@@ -34,8 +35,6 @@ _TEMPLATE_FILE = "chat_template.jinja"
 _TEMPLATES = (_TEMPLATE_FILE, "chat_template.json", "additional_chat_templates/*")
 # The class of any tokenizer.json, as transformers 5 calls it, and as all versions do.
 _ANY_CLASS, _KNOWN_TO_ALL = "TokenizersBackend", "PreTrainedTokenizerFast"
-# Which code of the base's repository a library may import: nobody has to, where it knows the class itself.
-_CODE = "auto_map"
 # Where libraries note which path they loaded.
 _PATHS = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file")
 
@@ -43,10 +42,12 @@ _PATHS = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merg
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
     """The files by their names below the model's folder: where each comes from, and those documents that are written
-    otherwise than they are there (or are in no file at all)."""
+    otherwise than they are there (or are in no file at all). `tokenizer_code` are those that the tokenizer is read by,
+    where the base's own code may be run."""
 
     sources: Mapping[str, Path]
     documents: Mapping[str, Mapping[str, Any]]
+    tokenizer_code: frozenset[str] = frozenset()
 
     def names(self) -> list[str]:
         return sorted({*self.sources, *self.documents})
@@ -70,7 +71,11 @@ class ModelFiles:
     @property
     def of_the_tokenizer(self) -> list[str]:
         """The names of the files that tell how the model is talked to, and where its answers end."""
-        return [name for name in self.names() if name == GENERATION_FILE or _matches(name, TOKENIZER_FILES)]
+        return [
+            name
+            for name in self.names()
+            if name == GENERATION_FILE or _matches(name, TOKENIZER_FILES) or name in self.tokenizer_code
+        ]
 
     @property
     def of_the_license(self) -> list[str]:
@@ -94,18 +99,35 @@ def model_files(base: BaseFolder, run: Path) -> ModelFiles:
         sources.pop(_TEMPLATE_FILE, None)  # it would win
     for name in (CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG, *PROCESSOR_FILES):
         document = changed.get(name) or files.document(name)
-        if (cleaned := published(document)) != document:
+        cleaned = published(document, code=base.trust_remote_code)
+        if base.trust_remote_code:
+            of_run = name in sources and sources[name].parent == run
+            cleaned = localized(cleaned, base.id, base.path, of_run=of_run)
+        if cleaned != document:
             changed[name] = cleaned
-    return ModelFiles(sources=dict(sorted(sources.items())), documents=changed)
+    files = ModelFiles(sources=dict(sorted(sources.items())), documents=changed)
+    return _with_code(files, base) if base.trust_remote_code else files
 
 
-def published(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the paths of the machine that it was written on and the names of code that it may run,
-    also of the models inside of it."""
+def _with_code(files: ModelFiles, base: BaseFolder) -> ModelFiles:
+    """The files with the base's code that they name."""
+    of_model = code_files(base.path, _code_in(files, (CONFIG_FILE, *PROCESSOR_FILES)))
+    of_tokenizer = code_files(base.path, _code_in(files, (TOKENIZER_CONFIG,)))
+    sources = {**files.sources, **of_model, **of_tokenizer}
+    return replace(files, sources=dict(sorted(sources.items())), tokenizer_code=frozenset(of_tokenizer))
+
+
+def _code_in(files: ModelFiles, names: Iterable[str]) -> list[str]:
+    return [named for name in names for named in classes_named(files.document(name))]
+
+
+def published(document: Mapping[str, Any], *, code: bool = False) -> dict[str, Any]:
+    """A configuration without the paths of the machine that it was written on and, but for `code`, the names of code
+    that it may run, also of the models inside of it."""
     return {
-        key: published(value) if isinstance(value, dict) else value
+        key: published(value, code=code) if isinstance(value, dict) else value
         for key, value in document.items()
-        if key != _CODE and not (key in _PATHS and _is_path(value))
+        if (code or key != CODE_KEY) and not (key in _PATHS and _is_path(value))
     }
 
 

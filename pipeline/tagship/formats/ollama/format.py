@@ -115,6 +115,7 @@ class _Ollama(Format):
         held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
         memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
+        _check_tokenizer(job)
         _imatrix(job)
         seconds = seconds_to_encode(_quant(job), sum(elements.values()), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds)
@@ -132,7 +133,7 @@ class _Ollama(Format):
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
-            copy_model_files(job, open_weights(job), Path(staging))
+            copy_model_files(_without_code(job), open_weights(job), Path(staging))
             chat = _chat(job, Path(staging))
         template = folder / _TEMPLATE
         if chat.go != (template.read_text(encoding="utf-8") if template.is_file() else None):
@@ -182,6 +183,7 @@ def _export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> No
                 advance,
                 max_shard=job.policy.max_shard,
                 imatrix=_imatrix(job),
+                trust_remote_code=job.base.trust_remote_code,
             )
         for each, into in parts:
             _write_ollama_files(each, chat, into)
@@ -198,12 +200,14 @@ def _try_run(job: ExportJob) -> None:
         _staged(job, Path(folder)) as (weights, model, chat),
         _about_its_tokenizer(job),
     ):
-        try_conversion(weights, model, _metadata(job, chat))
+        try_conversion(weights, model, _metadata(job, chat), trust_remote_code=job.base.trust_remote_code)
 
 
 @contextmanager
 def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path, Chat]]":
     """The weights, what the converter reads beside them in a folder below `folder`, and how the model is talked to."""
+    from tagship.gguf.llama_cpp import remote_code
+
     weights = open_weights(job)
     with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as staging:
         # The converter reads names into the folder's own: a random one would not give the same bytes twice.
@@ -211,7 +215,8 @@ def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path
         model.mkdir()
         copy_model_files(job, weights, model)
         _tell_added_tokens(model)
-        chat = _chat(job, model)
+        with remote_code(job.base.trust_remote_code):
+            chat = _chat(job, model)
         for shard in weights.base.shards:
             (model / shard.path.name).symlink_to(shard.path.resolve())
         _link_index(weights, model)
@@ -233,6 +238,22 @@ def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
             f"{own} is not the base's: if no tokens were added, remove it, and the base's is used; or {error.remedy}"
         )
         raise ToolError(str(error), remedy=remedy) from error
+
+
+def _without_code(job: ExportJob) -> ExportJob:
+    """The same, in this process, where code of the base is never run."""
+    return replace(job, base=replace(job.base, trust_remote_code=False))
+
+
+def _check_tokenizer(job: ExportJob) -> None:
+    """Raise ReleaseError for a tokenizer that only code of the base reads: prompts are made without."""
+    files = model_files(job.base, job.run.path)
+    if files.tokenizer_code and TOKENIZER_FILE not in files.names():
+        raise ReleaseError(
+            f"the tokenizer of {job.base.id} is read by code of its own alone ({', '.join(files.tokenizer_code)}), "
+            "and the ollama format needs a tokenizer.json",
+            remedy="put a tokenizer.json beside the run's adapter, or leave the ollama format out",
+        )
 
 
 def _tell_added_tokens(model: Path) -> None:

@@ -18,7 +18,8 @@ class Subject:
     """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the folder of a LoRA beside
     it, `tokenizer` the folder of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is
     to take them, where it has no chat template to render them by. `prompts` are what it has to make of conversations
-    where it has one; `notes` are what people are to be told of the model."""
+    where it has one; `notes` are what people are to be told of the model. `trust_remote_code` is whether code in these
+    folders may be run: only where the policy trusts that base."""
 
     what: str
     model: Path
@@ -27,6 +28,7 @@ class Subject:
     rendered: tuple[str, ...] = ()
     prompts: tuple[Prompt, ...] = ()
     notes: tuple[str, ...] = ()
+    trust_remote_code: bool = False
 
 
 class Runtime(ABC):

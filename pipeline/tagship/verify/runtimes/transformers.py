@@ -71,7 +71,7 @@ def _load_tokenizer(subject: Subject) -> Any:
 
     home = subject.tokenizer or subject.model
     try:
-        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=subject.trust_remote_code)
         _rendered(tokenizer, "a", None)
     except Exception as error:  # whatever a tokenizer's files, or a template, make the libraries raise
         raise ReleaseError(f"the tokenizer or chat template of {subject.what} cannot be used: {error}") from error
@@ -100,8 +100,16 @@ def _class_of(subject: Subject) -> _Known:
     import transformers
 
     try:
-        config = transformers.AutoConfig.from_pretrained(subject.model, trust_remote_code=False)
-    except ValueError as error:
+        config = transformers.AutoConfig.from_pretrained(subject.model, trust_remote_code=subject.trust_remote_code)
+        classes = _classes_for(config, _own_classes(config, subject) if subject.trust_remote_code else [])
+    except Exception as error:
+        if subject.trust_remote_code:  # whatever that code raises
+            raise ReleaseError(
+                f"the own code of the base model of {subject.what} cannot be run: {error!r}",
+                remedy="install what it imports; transformers 5 may be newer than the code is",
+            ) from error
+        if not isinstance(error, ValueError):
+            raise
         own_code = "trust_remote_code" in str(error)
         problem = "only code in its own repository does, which is not run" if own_code else str(error).split("\n")[0]
         raise ReleaseError(
@@ -110,7 +118,7 @@ def _class_of(subject: Subject) -> _Known:
         ) from None
     trained = modules_of(read_weights(subject.adapter)) if subject.adapter else ()
     lacking = {}
-    for known in _classes_for(config):
+    for known in classes:
         modules = {name for name, _ in known.empty().named_modules()} if trained else ()
         missing = [module for module in trained if module not in modules]
         if not missing:
@@ -142,15 +150,28 @@ def _try(known: _Known) -> None:
         pass
 
 
-def _classes_for(config: Any) -> list[_Known]:
-    """Those that write text: the one that the configuration names, then transformers' own for text alone."""
+def _own_classes(config: Any, subject: Subject) -> list[Any]:
+    """The classes of the base's own code, which is imported, and so run, for it."""
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+    from transformers.models.auto.auto_factory import add_generation_mixin_to_remote_model
+
+    mapped = getattr(config, "auto_map", None) or {}
+    found = [name for loader, name in mapped.items() if loader.startswith("AutoModelFor")]
+    found = found or [name for loader, name in mapped.items() if loader == "AutoModel"]
+    classes = [get_class_from_dynamic_module(name, subject.model) for name in found]
+    return [add_generation_mixin_to_remote_model(known) for known in classes]
+
+
+def _classes_for(config: Any, own: list[Any]) -> list[_Known]:
+    """Those that write text: of the base's own code, the one that the configuration names, then transformers' own for
+    text alone."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     text, table = config.get_text_config(), MODEL_FOR_CAUSAL_LM_MAPPING
     named = [getattr(transformers, name, None) for name in config.architectures or ()]
     listed = [table[type(part)] for part in (config, text) if type(part) in table]
-    classes = [known for known in dict.fromkeys((*named, *listed)) if known is not None and known.can_generate()]
+    classes = [known for known in dict.fromkeys((*own, *named, *listed)) if known is not None and known.can_generate()]
     return [_Known(model=known, config=text if known.config_class is type(text) else config) for known in classes]
 
 
