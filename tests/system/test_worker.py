@@ -185,8 +185,12 @@ def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, n
     """When the process that it works for is killed, or interrupted by Ctrl-C, a worker ends, too, in the midst of its
     work."""
     said = tmp_path / "pid"
+    (tmp_path / "temporary").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", WAITING, str(said)], stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", WAITING, str(said)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
     ) as parent:
         while not (said.is_file() and said.read_text()):
             assert parent.poll() is None
@@ -200,3 +204,4 @@ def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, n
     while own.is_running() and own.status() != psutil.STATUS_ZOMBIE:  # for ever, without what is tested
         time.sleep(0.01)
     assert parent.returncode == -number
+    assert list((tmp_path / "temporary").iterdir()) == []

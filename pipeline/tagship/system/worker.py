@@ -53,14 +53,18 @@ class Worker:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 # Not from where the user stands, whose own modules may have any name.
-                [sys.executable, "-P", "-m", "tagship.system.worker_process", title],
+                [sys.executable, "-P", "-m", "tagship.system.worker_process", title, str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                # What transformers copies of a model's own code is of this process alone.
-                env=without_secrets(os.environ) | _ENVIRONMENT | {"HF_MODULES_CACHE": str(self.folder / "modules")},
+                env=without_secrets(os.environ) | _ENVIRONMENT | self._places(),
             )
+
+    def _places(self) -> dict[str, str]:
+        """Where the process puts what is of no use when it has ended: temporary files, and what transformers copies of
+        a model's own code."""
+        return {"TMPDIR": str(self.folder), "HF_MODULES_CACHE": str(self.folder / "modules")}
 
     def __enter__(self) -> "Worker":
         return self

@@ -1,12 +1,14 @@
 """The child's side of a worker: a process that calls functions for another one until its standard input ends.
 
-A request is a line with a path, where the function and its arguments are. Lines of JSON say how far it is, and that it
+Its arguments are a title for lists of processes and a folder. A request is a line with a path, where the function and
+its arguments are. Lines of JSON say how far it is, and that it
 is done, or why it was refused.
 """
 
 import json
 import os
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -17,8 +19,10 @@ from typing import IO, Any
 from tagship.system.errors import ReleaseError, ToolError
 
 
-def serve() -> None:
-    """Do what is asked, one piece after the other. What is raised, but for a ReleaseError, ends the process."""
+def serve(folder: Path) -> None:
+    """Do what is asked, one piece after the other. What is raised, but for a ReleaseError, ends the process.
+
+    `folder` holds what is exchanged; who asks removes it, and this process does where that one was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to take; it ends this one
     # Libraries print to standard output, and ask on standard input, as they like; the other process is talked to
     # elsewhere.
@@ -26,14 +30,15 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     asked, idle = SimpleQueue[str | None](), threading.Event()
-    threading.Thread(target=_watch, args=(requests, asked, idle), daemon=True).start()
+    threading.Thread(target=_watch, args=(requests, asked, idle, folder), daemon=True).start()
     while (path := asked.get()) is not None:
         answer = _do(Path(path), channel)
         idle.set()
         print(json.dumps(answer), file=channel)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _watch(requests: IO[str], asked: "SimpleQueue[str | None]", idle: threading.Event) -> None:
+def _watch(requests: IO[str], asked: "SimpleQueue[str | None]", idle: threading.Event, folder: Path) -> None:
     """Take requests. When there can be no more, the other process is done with this one, or was killed: what is at
     work here ends, too, in the midst of it."""
     idle.set()
@@ -41,6 +46,7 @@ def _watch(requests: IO[str], asked: "SimpleQueue[str | None]", idle: threading.
         idle.clear()
         asked.put(line.rstrip("\n"))
     if not idle.is_set():
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
     asked.put(None)
 
@@ -57,5 +63,4 @@ def _do(path: Path, channel: IO[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.argv[0] = "tagship"
-    serve()
+    serve(Path(sys.argv[2]))
