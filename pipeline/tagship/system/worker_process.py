@@ -14,12 +14,12 @@ import sys
 import threading
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from tagship.system.errors import ReleaseError, ToolError
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path) -> NoReturn:
     """Do what is asked, one piece after the other. What is raised, but for a ReleaseError, ends the process.
 
     `folder` holds what is exchanged; who asks removes it, and this process does where that one was killed."""
@@ -29,26 +29,23 @@ def serve(folder: Path) -> None:
     requests, channel = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    asked, idle = SimpleQueue[str | None](), threading.Event()
+    asked, idle = SimpleQueue[Path](), threading.Event()
     threading.Thread(target=_watch, args=(requests, asked, idle, folder), daemon=True).start()
-    while (path := asked.get()) is not None:
-        answer = _do(Path(path), channel)
+    while True:
+        answer = _do(asked.get(), channel)
         idle.set()
         print(json.dumps(answer), file=channel)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _watch(requests: IO[str], asked: "SimpleQueue[str | None]", idle: threading.Event, folder: Path) -> None:
-    """Take requests. When there can be no more, the other process is done with this one, or was killed: what is at
-    work here ends, too, in the midst of it."""
+def _watch(requests: IO[str], asked: SimpleQueue[Path], idle: threading.Event, folder: Path) -> None:
+    """Take requests. When there can be no more, the other process is done with this one, or was killed: this one ends,
+    in the midst of its work if need be."""
     idle.set()
     for line in requests:
         idle.clear()
-        asked.put(line.rstrip("\n"))
-    if not idle.is_set():
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
-    asked.put(None)
+        asked.put(Path(line.rstrip("\n")))
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0 if idle.is_set() else 1)  # taking torch apart would take half a second
 
 
 def _do(path: Path, channel: IO[str]) -> dict[str, Any]:
