@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 # How tokens of well-known services begin.
 SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|AKIA|xox[abp]-|eyJ)[\w-]{8}")
+# Settings that are handed on begin as a web token does, which has three parts.
+_ENCODED_JSON = re.compile(r"eyJ[\w+/=-]*")
 # A URL with a password in it, as proxies and databases have.
 _URL_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 # Words of names between underscores, and ends of words: TOKENIZERS_PARALLELISM is no token.
@@ -31,4 +33,5 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _is_secret(name: str, value: str) -> bool:
     named = name.startswith(_CLOUDS) or any(word in _WORDS or word.endswith(_ENDS) for word in name.split("_"))
-    return bool(named or SECRET_VALUE.search(value) or _URL_WITH_PASSWORD.search(value))
+    looks = SECRET_VALUE.search(value) and not _ENCODED_JSON.fullmatch(value)
+    return bool(named or looks or _URL_WITH_PASSWORD.search(value))
