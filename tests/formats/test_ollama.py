@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tagship.formats.ollama.format import FORMAT, OllamaSettings
-from tagship.formats.protocol import ExportJob, ExportPolicy
+from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import Run
 from tagship.system.errors import Killed, ReleaseError, ToolError
@@ -29,6 +29,7 @@ def job_of(folder: Path, model: Callable[[Path], Path]) -> ExportJob:
     base = tiny.tokenizer(model(folder / "base"))
     run = tiny.adapter(base, folder / "run")
     return ExportJob(
+        lineage=Lineage(parent="acme/base", relation="finetune"),
         run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
         base=BaseFolder(id="org/phi-3", path=base, revision=None, license="mit"),
         variant=FORMAT.variants(SETTINGS, ())[0],
@@ -80,10 +81,10 @@ def test_tokenizer_that_is_not_known(tmp_path: Path) -> None:
     assert str(caught.value.remedy).startswith(f"{own} is not the base's")
 
 
-def test_template_that_cannot_be_derived(tmp_path: Path) -> None:
-    """A chat template that Ollama's language cannot say is told before anything is exported."""
+def test_template_that_does_not_render(tmp_path: Path) -> None:
+    """A chat template that makes no prompt of a question is told before anything is exported."""
     job = job_of(tmp_path, tiny.phi3)
-    (job.base.path / "chat_template.jinja").write_text("{{ messages | length }}{{ messages[-1]['content'] | upper }}")
+    (job.base.path / "chat_template.jinja").write_text("{{ raise_exception('not today') }}")
     with pytest.raises(ReleaseError, match="template"):
         FORMAT.examine([job])
 

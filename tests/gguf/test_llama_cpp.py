@@ -76,6 +76,8 @@ def test_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "new/conversion/__init__.py").write_text(table, encoding="utf-8")
     monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path / "new"))
     assert refusal(check_architecture, {"architectures": ["LlamaForCausalLM"]})
+    (tmp_path / "old/conversion").mkdir(parents=True)
+    (tmp_path / "old/conversion/__init__.py").write_text("MODELS = {}", encoding="utf-8")
     monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path / "old"))
     check_architecture({"architectures": ["Odd"]})
 

@@ -54,7 +54,9 @@ class _Lora(Format):
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         from tagship.weights.lora import read_weights
 
-        load = job.templates.render("lora/usage.py.j2", repo_id=job.repo_id)
+        load = job.templates.render(
+            "lora/usage.py.j2", repo_id=job.repo_id, trust_remote_code=job.base.trust_remote_code
+        )
         peft = Usage(title="PEFT", language="python", code=load)
         adapter = job.run.adapter
         if vllm_refusals(adapter, read_weights(job.run.path)):

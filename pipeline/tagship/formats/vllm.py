@@ -40,7 +40,9 @@ class _Vllm(Format):
         for job, folder in parts:
             weights = open_weights(job, job.policy.dtype)
             copy_model_files(job, weights, folder)
-            compose = job.templates.render("vllm/docker-compose.yml.j2", served_name=job.title)
+            compose = job.templates.render(
+                "vllm/docker-compose.yml.j2", served_name=job.title, trust_remote_code=job.base.trust_remote_code
+            )
             write_text(folder / "docker-compose.yml", compose)
             models.append((weights, folder))
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
@@ -52,7 +54,9 @@ class _Vllm(Format):
         return Limits(kl=_KL, same_tokens=True)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
-        load = job.templates.render("vllm/usage.py.j2", repo_id=job.repo_id)
+        load = job.templates.render(
+            "vllm/usage.py.j2", repo_id=job.repo_id, trust_remote_code=job.base.trust_remote_code
+        )
         return (
             Usage(title="vLLM", language="shell", code=self.use_line(job, files)),
             Usage(title="Docker Compose, in the downloaded folder", language="shell", code="docker compose up"),

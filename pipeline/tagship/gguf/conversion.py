@@ -11,19 +11,17 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tagship.gguf import ggml, k_quants
-from tagship.gguf.failures import converter_errors, left_out
+from tagship.gguf.failures import converter_errors
 from tagship.gguf.imatrix import Imatrix
 from tagship.gguf.llama_cpp import converter_class, import_converter, remote_code
+from tagship.gguf.merged_tensors import MergedTensors
 from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
 from tagship.gguf.writer import Encode, write_tensors
 from tagship.system.files import write_json
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.weights.merge import MergedWeights
-from tagship.weights.merged_rows import AdapterTensors, whole_tensor
 
 # The converter's output type that keeps a base of this dtype as it is.
 _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
@@ -71,7 +69,7 @@ def write_ggufs(
     import_converter()
     import torch
 
-    merged = _MergedTensors(weights, sees=_sees(model))
+    merged = MergedTensors(weights, sees=_sees(model))
     with torch.inference_mode(), remote_code(trust_remote_code):
         with converter_errors(_title(metadata, model)):
             writings = _prepare_all(merged, model, targets, metadata)
@@ -96,7 +94,7 @@ def try_conversion(
     import_converter()
     import torch
 
-    merged = _MergedTensors(weights, sees=_sees(model))
+    merged = MergedTensors(weights, sees=_sees(model))
     with (
         torch.inference_mode(),
         remote_code(trust_remote_code),
@@ -116,9 +114,7 @@ def _title(metadata: GgufMetadata, model: Path) -> str:
     return str(metadata.general.get("general.name", model.name))
 
 
-def _prepare_all(
-    merged: "_MergedTensors", model: Path, targets: Mapping[str, Path], metadata: GgufMetadata
-) -> list[Any]:
+def _prepare_all(merged: MergedTensors, model: Path, targets: Mapping[str, Path], metadata: GgufMetadata) -> list[Any]:
     override = model / "gguf_metadata.json"
     write_json(override, metadata.general)
     return [_prepare(merged, model, target, override) for target in targets.values()]
@@ -128,7 +124,7 @@ def _size_of(weights: MergedWeights) -> int:
     return sum(output.source.entry.elements for output in weights.outputs.values())
 
 
-def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path) -> Any:
+def _prepare(merged: MergedTensors, model: Path, target: Path, override: Path) -> Any:
     """The converter's model, with every tensor known and none computed."""
     import gguf
     from conversion.base import ModelBase, ModelType, get_model_architecture
@@ -145,7 +141,7 @@ def _prepare(merged: "_MergedTensors", model: Path, target: Path, override: Path
     return writing
 
 
-def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
+def _overrides(known: Any, merged: MergedTensors) -> dict[str, Any]:
     """Where a subclass of the converter's model differs: its tensors come merged, and what will
     be quantized comes in float32."""
     import gguf
@@ -186,62 +182,6 @@ def _overrides(known: Any, merged: "_MergedTensors") -> dict[str, Any]:
         "modify_tensors": modify_tensors,
         "tensor_force_quant": tensor_force_quant,
     }
-
-
-class _MergedTensors:
-    """Lazy tensors for what the adapter changes; `taken` are those that the converter asked for,
-    `computed` those that it wrote. `known_as` are merged tensors by the name that they have inside it, `handed`
-    those objects that stand for one there. `streamed` are the tensors that it takes as they are, or stacks: the
-    merged model's names by the GGUF's."""
-
-    def __init__(self, weights: MergedWeights, *, sees: bool) -> None:
-        self.weights = weights
-        self._sees = sees
-        self._adapter = AdapterTensors(weights.adapter)
-        known = weights.base.entries()
-        self.added = [name for name in weights.outputs if name not in known]
-        self.computed_here = {name for name, output in weights.outputs.items() if not output.copied} | set(self.added)
-        self.known_as: dict[str, str] = {}
-        self.handed: dict[int, tuple[Any, str]] = {}
-        self.streamed: dict[str, tuple[str, ...]] = {}
-        self.taken: set[str] = set()
-        self.computed: set[str] = set()
-
-    def check(self, held: set[str]) -> None:
-        """Raise ReleaseError when the converter left out what the adapter changes."""
-        if left_over := self.weights.changed - held:
-            raise left_out(left_over, sees=self._sees)
-
-    def sources_of(self, tensor: Any) -> tuple[str, ...]:
-        """The merged tensors that a lazy one of the converter is: one as it is, or several stacked. None for others."""
-        import torch
-
-        if id(tensor) in self.handed:
-            return (self.handed[id(tensor)][1],)
-        if getattr(tensor, "_func", None) is not torch.stack or tensor._kwargs != {"dim": 0}:
-            return ()
-        (parts,) = tensor._args
-        names = [self.sources_of(part) for part in parts]
-        return tuple(name for (name,) in names) if all(len(name) == 1 for name in names) else ()
-
-    def generator(self, name: str) -> Callable[[], Any] | None:
-        return (lambda: self._lazy(name)) if name in self.computed_here else None
-
-    def _lazy(self, name: str) -> Any:
-        import torch
-        from conversion.base import LazyTorchTensor
-
-        self.taken.add(name)
-        output = self.weights.outputs[name]
-        dtype = LazyTorchTensor._dtype_str_map[output.dtype]
-
-        def compute(_: str) -> Any:
-            self.computed.add(name)
-            merged = whole_tensor(self.weights, name, self._adapter)
-            return torch.from_numpy(merged.reshape(-1).view(np.uint8)).view(dtype).reshape(output.shape)
-
-        meta = LazyTorchTensor.meta_with_dtype_and_shape(dtype, output.shape)
-        return LazyTorchTensor(meta=meta, args=(name,), func=compute)
 
 
 def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata, imatrix: Imatrix | None) -> None:

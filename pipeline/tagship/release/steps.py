@@ -1,6 +1,6 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -8,49 +8,42 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tagship.artifacts.archive import record_checksum, write_archive
-from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import (
-    CARD_FILE,
-    MANIFEST_FILE,
     check_files,
-    file_entry,
     read_manifest,
-    with_file,
-    write_manifest,
 )
 from tagship.formats.protocol import ExportJob, Format
-from tagship.history.notes import CARD_NOTES, make_notes, render_notes
-from tagship.history.web_links import commit_link, repository_page
 from tagship.hub.access import check_access
 from tagship.hub.fetch import code_of_base, fetch_base, locate_base
-from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
-from tagship.hub.succession import lead_to, predecessors
-from tagship.naming.tags import VersionTag
-from tagship.naming.version import is_prerelease
 from tagship.policy.versions import OFF
 from tagship.release import gates
+from tagship.release.describing import describe, take_notes, unless_versioned
 from tagship.release.export_store import export_together, job_of
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
-from tagship.release.release_notes import unreleased_in
+from tagship.release.publishing import (
+    check_export,
+    lead_from_before,
+    publish_base_model,
+    publish_export,
+    unless_base_is_published,
+    unless_followed,
+    unless_published,
+)
 from tagship.release.results import (
     Answered,
-    Committed,
     Exported,
     Fetched,
     Fitting,
-    Noted,
     Packaged,
-    Published,
     Results,
     Verified,
 )
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.runs.model_files import model_files
-from tagship.system.errors import ToolError
-from tagship.system.files import write_text
+from tagship.runs.numbers import check_numbers
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
 from tagship.verify.evidence import example_of
@@ -58,6 +51,7 @@ from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.verify.runtimes.registry import reference_runtime
+from tagship.weights.checkpoint import open_checkpoint
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -72,29 +66,6 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
         for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
             check_access(tools.hub, namespace)
     return iter(())
-
-
-def _notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    assert plan.tag is not None
-    unreleased = unreleased_in(plan, tools.repository)
-    notes = make_notes(unreleased, plan.version_tag, plan.tag.commit.time)  # without links, which clones differ in
-    since = unreleased.since.name if unreleased.since else "the beginning"
-    number = len(unreleased.changes)
-    tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
-    # Nobody who uses a first version asks what is new in it.
-    text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""
-    yield Noted(text=text, since=unreleased.since, before=_before(plan, unreleased.since, tools))
-
-
-def _before(plan: Plan, since: VersionTag | None, tools: Tools) -> Mapping[str, str]:
-    """The repos of the version before, by those that follow them. Without a Hub's answer there are none."""
-    if since is None or not plan.publishes or not tools.hub.has_repos:
-        return {}
-    try:
-        return predecessors(tools.hub, plan.config, since, plan.targets)
-    except ToolError as error:
-        tools.console.warn(f"the cards do not link to {since.name}: {error}", error.remedy)
-        return {}
 
 
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -115,6 +86,9 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
+    base = done.one(Fetched).base
+    for run in {target.run.path for target in plan.targets}:
+        check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
     footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
@@ -206,38 +180,6 @@ def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[st
     return compare_prompts(subject.prompts, tools.runtimes.prompts(form.runtime, subject, conversations), what)
 
 
-def _card(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    exported = done.for_target(Exported, target)
-    folder = exported.folder
-    job = _job(plan, target, done, tools)
-    card = render_card(target.policy.format, job, exported.manifest, plan.config, _sources(plan, target, done, tools))
-    write_text(folder / CARD_FILE, card)
-    manifest = with_file(exported.manifest, folder, CARD_FILE)
-    write_manifest(folder, manifest)
-    tools.console.note(f"{target.name}: {folder / CARD_FILE}")
-    yield replace(exported, manifest=manifest)
-
-
-def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
-    """What a card says of the release as a whole, and of what was seen of its export."""
-    noted = next(iter(done.of(Noted)), None)
-    verified = done.find(Verified, target)
-    web = repository_page(tools.repository, plan.config.versions.remote)
-    before = noted.before.get(target.repo_id) if noted else None
-    return CardSources(
-        notes=noted.text if noted else None,
-        before=(noted.since.name, before) if noted and noted.since and before else None,
-        web=web,
-        commit_url=commit_link(web, plan.commit.sha) if web else None,
-        example=verified.example if verified else None,
-        unlike=verified.evidence.unlike if verified else (),
-        sizes={
-            exported.target.repo_id: sum(entry.size for entry in exported.manifest.files if entry.path != CARD_FILE)
-            for exported in done.of(Exported)
-        },
-    )
-
-
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     size = sum(entry.size for entry in exported.manifest.files)
@@ -248,96 +190,16 @@ def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     yield Packaged(target=target, archive=archive)
 
 
-def _publish_base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    base = done.one(Fetched).base
-    put = publish_base(tools.hub, base, private=plan.private)
-    tools.console.note(f"{base.id}{'' if put else ': there already'}")
-    return iter(())
-
-
-def _publish(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
-    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
-        commit = publish(tools.hub, upload, advance)
-    tools.console.note(f"{target.name}: {target.repo_id} at {commit[:10]}")
-    yield Committed(target=target, upload=upload, commit=commit)
-
-
-def _check(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    committed = done.for_target(Committed, target)
-    files = check_published(tools.hub, committed.upload, committed.commit)
-    tag_published(tools.hub, committed.upload, committed.commit)
-    tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
-    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
-    url = f"{tools.hub.url}/{target.repo_id}"
-    yield Published(target=target, url=url, commit=committed.commit, files=files)
-
-
-def _succeed(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    """Have the version before lead to this one, as the Hub shows it. What was released under its tag stays."""
-    noted = done.one(Noted)
-    for target in plan.targets:
-        if (before := noted.before.get(target.repo_id)) is None:
-            continue
-        try:
-            changed = lead_to(tools.hub, before, target.repo_id)
-            tools.console.note(f"{before} leads to {target.repo_id}" if changed else f"{before}: left as it is")
-        except ToolError as error:
-            tools.console.warn(f"{before} does not lead to {target.repo_id}: {error}", error.remedy)
-    return iter(())
-
-
-def _unless_followed(plan: Plan) -> str | None:
-    if reason := _unless_published(plan):
-        return reason
-    if plan.version is None or not plan.config.card.notes:
-        return "no version" if plan.version is None else "[card] notes is off"
-    if plan.private or is_prerelease(plan.version):
-        return "private" if plan.private else "a prerelease replaces nothing"
-    return None
+def _unless_names_are_checked(plan: Plan) -> str | None:
+    return "[checks] names is off" if plan.config.checks.names == OFF else None
 
 
 def _job(plan: Plan, target: Target, done: Results, tools: Tools) -> ExportJob:
     return job_of(plan, target, done.one(Fetched).base, tools.templates)
 
 
-def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
-    described = (
-        plan.tag.message.strip() if plan.tag and plan.tag.message else "",
-        f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
-        f"Verified: {verified.evidence.summary}.",
-    )
-    return Upload(
-        repo_id=exported.target.repo_id,
-        folder=exported.folder,
-        files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
-        private=plan.private,
-        message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
-        description="\n\n".join(filter(None, described)),
-        tag=plan.tag.name if plan.tag else None,
-    )
-
-
-def _unless_names_are_checked(plan: Plan) -> str | None:
-    return "[checks] names is off" if plan.config.checks.names == OFF else None
-
-
-def _unless_versioned(plan: Plan) -> str | None:
-    if plan.stream is None:
-        return "no version"
-    return None if plan.config.card.notes else "[card] notes is off"
-
-
-def _unless_published(plan: Plan) -> str | None:
-    return None if plan.publishes else "tags of this stream do not publish"
-
-
-def _unless_base_is_published(plan: Plan) -> str | None:
-    return _unless_published(plan) or (None if plan.base.publish else "the policy leaves the base model alone")
-
-
 GATES = Step(name="gates", title="Gates", once=_gates)
-NOTES = Step(name="notes", title="Release notes", once=_notes, skip=_unless_versioned)
+NOTES = Step(name="notes", title="Release notes", once=take_notes, skip=unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
@@ -346,15 +208,15 @@ EXPORT = Step(name="export", title="Export", together=_export, portable=True)
 LOAD = Step(name="load", title="Exports", each=_load)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
 VERIFY = Step(name="verify", title="Verify", each=_verify, portable=True)
-CARD = Step(name="card", title="Model cards", each=_card)
+CARD = Step(name="card", title="Model cards", each=describe)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
 PUBLISH_BASE = Step(
-    name="publish_base", title="Publish the base model", once=_publish_base, skip=_unless_base_is_published
+    name="publish_base", title="Publish the base model", once=publish_base_model, skip=unless_base_is_published
 )
-PUBLISH = Step(name="publish", title="Publish", each=_publish, skip=_unless_published)
-CHECK = Step(name="check", title="Check what was published", each=_check, skip=_unless_published)
+PUBLISH = Step(name="publish", title="Publish", each=publish_export, skip=unless_published)
+CHECK = Step(name="check", title="Check what was published", each=check_export, skip=unless_published)
 
-SUCCEED = Step(name="succeed", title="Lead from the version before", once=_succeed, skip=_unless_followed)
+SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_from_before, skip=unless_followed)
 
 RELEASE = (
     GATES,  # tools, tag, tree, token: refuses before anything is written

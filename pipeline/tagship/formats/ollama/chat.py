@@ -107,8 +107,9 @@ def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:
     ids = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
     if any(not isinstance(token, int | None) for token in ids):
         raise _no_number("eos_token_id", ends, "the id of a token, or a list of ids")
-    tokens = tokenizer.convert_ids_to_tokens([token for token in dict.fromkeys(ids) if token is not None])
-    stops = [token for token in tokens if token]  # some configurations have ids of no token
+    # Some configurations have ids of no token, -1 for none among them.
+    known = [token for token in dict.fromkeys(ids) if token is not None and 0 <= token < len(tokenizer)]
+    stops = [token for token in tokenizer.convert_ids_to_tokens(known) if token]
     sampling = {
         theirs: _number(ours, generation[ours], kind)
         for ours, (theirs, kind) in _PARAMETERS.items()

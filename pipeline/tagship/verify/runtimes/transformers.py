@@ -223,7 +223,7 @@ def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str
 def _stop_ids(model: Any) -> list[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
-    return [token for token in dict.fromkeys(listed) if token is not None]
+    return [token for token in dict.fromkeys(listed) if token is not None and token >= 0]
 
 
 def _resize(model: Any, adapter: Path) -> None:

@@ -1,0 +1,175 @@
+"""A GGUF with the files that Ollama runs it by, made in a worker: the converter and what it imports are not ours."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tagship.formats.model_folder import copy_model_files, open_weights
+from tagship.formats.ollama.chat import Chat, load_chat
+from tagship.formats.ollama.modelfile import quoted
+from tagship.formats.protocol import ExportJob
+from tagship.runs.base import HUGGING_FACE
+from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.files import sha256_of, write_json, write_text
+from tagship.system.json_files import read_object
+from tagship.system.progress import Advance
+from tagship.weights.checkpoint import INDEX_FILE
+
+if TYPE_CHECKING:
+    from tagship.gguf.conversion import GgufMetadata
+    from tagship.gguf.imatrix import Imatrix
+    from tagship.weights.merge import MergedWeights
+
+TEMPLATE_FILE = "template"
+
+
+def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    """In the worker: export the quantization types of one run."""
+    from tagship.gguf.conversion import write_ggufs
+
+    job, folder = parts[0]
+    try:
+        with _staged(job, folder) as (weights, model, chat), _about_its_tokenizer(job):
+            write_ggufs(
+                weights,
+                model,
+                {quant_of(each): into / file_name(each) for each, into in parts},
+                _metadata(job, chat),
+                advance,
+                max_shard=job.policy.max_shard,
+                imatrix=imatrix_of(job),
+                trust_remote_code=job.base.trust_remote_code,
+            )
+        for each, into in parts:
+            _write_ollama_files(each, chat, into)
+    except OSError as error:
+        raise ReleaseError(f"the ollama export could not be written: {error}") from error
+
+
+def try_run(job: ExportJob) -> None:
+    """In the worker: do what may fail before weights are read."""
+    from tagship.gguf.conversion import try_conversion
+
+    with (
+        tempfile.TemporaryDirectory(prefix="tagship-try-") as folder,
+        _staged(job, Path(folder)) as (weights, model, chat),
+        _about_its_tokenizer(job),
+    ):
+        try_conversion(weights, model, _metadata(job, chat), trust_remote_code=job.base.trust_remote_code)
+
+
+@contextmanager
+def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path, Chat]]":
+    """The weights, what the converter reads beside them in a folder below `folder`, and how the model is talked to."""
+    from tagship.gguf.llama_cpp import remote_code
+
+    weights = open_weights(job)
+    with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as staging:
+        # The converter reads names into the folder's own: a random one would not give the same bytes twice.
+        model = Path(staging, "model")
+        model.mkdir()
+        copy_model_files(job, weights, model)
+        _tell_added_tokens(model)
+        with remote_code(job.base.trust_remote_code):
+            chat = chat_of(job, model)
+        for shard in weights.base.shards:
+            (model / shard.path.name).symlink_to(shard.path.resolve())
+        _link_index(weights, model)
+        yield weights, model, chat
+
+
+@contextmanager
+def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
+    """Says of a tokenizer that the converter does not know whether the run changed it."""
+    from tagship.gguf.failures import UnknownSplitting
+
+    own, theirs = job.run.path / TOKENIZER_FILE, job.base.path / TOKENIZER_FILE
+    try:
+        yield
+    except UnknownSplitting as error:
+        if not (own.is_file() and theirs.is_file()) or sha256_of(own) == sha256_of(theirs):
+            raise
+        remedy = (
+            f"{own} is not the base's: if no tokens were added, remove it, and the base's is used; or {error.remedy}"
+        )
+        raise ToolError(str(error), remedy=remedy) from error
+
+
+def _tell_added_tokens(model: Path) -> None:
+    """Say the added tokens where the converter looks for them beside a tokenizer.model: transformers 5 has them in
+    tokenizer.json alone."""
+    config = read_object(model / TOKENIZER_CONFIG)
+    if not (model / "tokenizer.model").is_file() or config.get("added_tokens_decoder"):
+        return
+    added = read_object(model / TOKENIZER_FILE).get("added_tokens") or ()
+    decoder = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added}
+    if decoder:
+        write_json(model / TOKENIZER_CONFIG, config | {"added_tokens_decoder": decoder})
+
+
+def imatrix_of(job: ExportJob) -> "Imatrix | None":
+    from tagship.gguf.imatrix import read_imatrix
+
+    return read_imatrix(job.settings.imatrix) if job.settings.imatrix else None
+
+
+def quant_of(job: ExportJob) -> str:
+    assert job.variant.quant is not None
+    return job.variant.quant
+
+
+def file_name(job: ExportJob) -> str:
+    """`…-Q4_K_M.gguf`: the Hub and Ollama find a quantization type by the last label in the name."""
+    return f"{job.title}-{quant_of(job).upper()}.gguf"
+
+
+def chat_of(job: ExportJob, model: Path) -> Chat:
+    by_hand = job.settings.template
+    text = job.templates.source(by_hand) if by_hand else None
+    if text is not None and quoted(text) is None:
+        raise ReleaseError(
+            f"no Modelfile holds templates/{by_hand}: it has letters that are not printed, or three quotes end a line",
+            remedy='say them within an action, as in {{ "\\u00a0" }}',
+        )
+    return load_chat(model, text, job.moment)
+
+
+def _link_index(weights: "MergedWeights", model: Path) -> None:
+    if weights.base.index is not None:
+        (model / INDEX_FILE).symlink_to((weights.base.folder / INDEX_FILE).resolve())
+
+
+def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
+    from tagship.gguf.conversion import GgufMetadata
+
+    organization, _, name = job.lineage.parent.rpartition("/")
+    parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.lineage.parent}"}
+    general = {
+        # With the base's name: llama.cpp knows by "phi-3" in it that special tokens swallow white space.
+        "general.name": f"{job.title} ({job.base.id.rpartition('/')[2]})",
+        "general.version": job.version,
+        "general.quantized_by": job.namespace,
+        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}",
+        "general.base_models": [parent],
+    }
+    return GgufMetadata(
+        general={key: value for key, value in general.items() if value is not None},
+        license=job.base.license_name or job.base.license,
+        add_bos=chat.add_bos,
+        space_prefix=chat.space_prefix,
+    )
+
+
+def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
+    given = {"gguf": file_name(job), "parameters": chat.parameters, "quote": quoted}
+    if chat.go is not None:
+        write_text(folder / TEMPLATE_FILE, chat.go)
+        given["template"] = chat.go
+    write_json(folder / "params", chat.parameters)
+    files = model_files(job.base, job.run.path)
+    files.write(folder, files.of_the_license)
+    modelfile = job.templates.render("ollama/Modelfile.j2", **given)
+    write_text(folder / "Modelfile", modelfile)

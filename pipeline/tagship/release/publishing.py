@@ -1,0 +1,87 @@
+"""The steps that bring a release to the Hub: base model, exports and their check, the way from the last version."""
+
+from collections.abc import Iterator
+
+from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
+from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
+from tagship.hub.succession import lead_to
+from tagship.naming.version import is_prerelease
+from tagship.release.plan import Plan
+from tagship.release.results import Committed, Exported, Fetched, Noted, Published, Results, Verified
+from tagship.release.step import Tools
+from tagship.release.targets import Target
+from tagship.system.errors import ToolError
+
+
+def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    base = done.one(Fetched).base
+    put = publish_base(tools.hub, base, private=plan.private)
+    tools.console.note(f"{base.id}{'' if put else ': there already'}")
+    return iter(())
+
+
+def publish_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
+    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
+        commit = publish(tools.hub, upload, advance)
+    tools.console.note(f"{target.name}: {target.repo_id} at {commit[:10]}")
+    yield Committed(target=target, upload=upload, commit=commit)
+
+
+def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    committed = done.for_target(Committed, target)
+    files = check_published(tools.hub, committed.upload, committed.commit)
+    tag_published(tools.hub, committed.upload, committed.commit)
+    tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
+    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
+    url = f"{tools.hub.url}/{target.repo_id}"
+    yield Published(target=target, url=url, commit=committed.commit, files=files)
+
+
+def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    """Have the version before lead to this one, as the Hub shows it. What was released under its tag stays."""
+    noted = done.one(Noted)
+    for target in plan.targets:
+        if (before := noted.before.get(target.repo_id)) is None:
+            continue
+        try:
+            changed = lead_to(tools.hub, before, target.repo_id)
+            tools.console.note(f"{before} leads to {target.repo_id}" if changed else f"{before}: left as it is")
+        except ToolError as error:
+            tools.console.warn(f"{before} does not lead to {target.repo_id}: {error}", error.remedy)
+    return iter(())
+
+
+def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
+    described = (
+        plan.tag.message.strip() if plan.tag and plan.tag.message else "",
+        f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
+        f"Verified: {verified.evidence.summary}.",
+    )
+    return Upload(
+        repo_id=exported.target.repo_id,
+        folder=exported.folder,
+        files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
+        private=plan.private,
+        message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
+        description="\n\n".join(filter(None, described)),
+        tag=plan.tag.name if plan.tag else None,
+    )
+
+
+def unless_followed(plan: Plan) -> str | None:
+    if reason := unless_published(plan):
+        return reason
+    if plan.version is None or not plan.config.card.notes:
+        return "no version" if plan.version is None else "[card] notes is off"
+    if plan.private or is_prerelease(plan.version):
+        return "private" if plan.private else "a prerelease replaces nothing"
+    return None
+
+
+def unless_published(plan: Plan) -> str | None:
+    return None if plan.publishes else "tags of this stream do not publish"
+
+
+def unless_base_is_published(plan: Plan) -> str | None:
+    return unless_published(plan) or (None if plan.base.publish else "the policy leaves the base model alone")

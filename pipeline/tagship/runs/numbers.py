@@ -1,0 +1,68 @@
+"""Numbers of a model's configuration that no model has: libraries build what they are told to, and never end."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tagship.runs.model_files import CONFIG_FILE, GENERATION_FILE, ModelFiles
+from tagship.system.errors import ReleaseError
+
+# What a GGUF, and most libraries, hold a number in.
+_LARGEST = (1 << 31) - 1
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_SIZES = ("vocab_size", "hidden_size", "n_embd", "d_model")
+# Of these some models have none.
+_PARTS = (
+    *("intermediate_size", "moe_intermediate_size", "head_dim", "num_attention_heads", "n_head", "num_key_value_heads"),
+    *("num_experts", "num_local_experts", "n_routed_experts", "max_position_embeddings", "n_positions"),
+)
+# The number of a layer in a tensor's name, as transformers and others spell it.
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
+
+
+def check_numbers(files: ModelFiles, tensors: Iterable[str]) -> None:
+    """Raise ReleaseError for a configuration with a size that no model has, more layers than the base's `tensors` are
+    of, or generation by numbers that no library holds."""
+    config = files.document(CONFIG_FILE)
+    parts = [(CONFIG_FILE, config), *((CONFIG_FILE, part) for part in config.values() if isinstance(part, Mapping))]
+    for name, part in parts:
+        for key in (*_LAYERS, *_SIZES, *_PARTS):
+            if key in part and not _is_size(part[key], least=0 if key in _PARTS else 1):
+                raise _refused(name, key, part[key])
+    for key, value in _numbers(files.document(GENERATION_FILE)):
+        if abs(value) > _LARGEST:
+            raise _refused(GENERATION_FILE, key, value)
+    held = max((int(found[1]) + 1 for name in tensors if (found := _LAYER.search(name))), default=0)
+    declared = _declared_layers(config)
+    if held and declared is not None and declared > held:
+        raise ReleaseError(
+            f"config.json says {declared} layers, the base model's weights are of {held}: the others would be random",
+            remedy="fetch the model again, whole; or correct its config.json",
+        )
+
+
+def _declared_layers(config: Mapping[str, Any]) -> int | None:
+    inner = config.get("text_config")
+    parts = (inner if isinstance(inner, Mapping) else {}, config)
+    return next((part[key] for part in parts for key in _LAYERS if isinstance(part.get(key), int)), None)
+
+
+def _is_size(value: Any, least: int) -> bool:
+    """Whether a value could be a size; lists have one for each layer, and some have none."""
+    if isinstance(value, list):
+        return all(_is_size(item, least) for item in value)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST)
+
+
+def _numbers(document: Mapping[str, Any]) -> Iterator[tuple[str, int | float]]:
+    for key, value in document.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                yield key, item
+
+
+def _refused(name: str, key: str, value: Any) -> ReleaseError:
+    return ReleaseError(
+        f"{name} has {key} = {value!r:.60}, which no model has",
+        remedy="fetch the base model again; or correct the file, which may be the run's",
+    )
