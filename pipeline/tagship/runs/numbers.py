@@ -1,11 +1,11 @@
 """Numbers of a model's configuration that no model has: libraries build what they are told to, and never end."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tagship.runs.model_files import CONFIG_FILE, GENERATION_FILE, ModelFiles
 from tagship.system.errors import ReleaseError
+from tagship.weights.base_names import layer_of
 
 # What a GGUF, and most libraries, hold a number in.
 _LARGEST = (1 << 31) - 1
@@ -16,8 +16,6 @@ _PARTS = (
     *("intermediate_size", "moe_intermediate_size", "head_dim", "num_attention_heads", "n_head", "num_key_value_heads"),
     *("num_experts", "num_local_experts", "n_routed_experts", "max_position_embeddings", "n_positions"),
 )
-# The number of a layer in a tensor's name, as transformers and others spell it.
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
 
 
 def check_numbers(files: ModelFiles, tensors: Iterable[str]) -> None:
@@ -32,8 +30,8 @@ def check_numbers(files: ModelFiles, tensors: Iterable[str]) -> None:
     for key, value in _numbers(files.document(GENERATION_FILE)):
         if abs(value) > _LARGEST:
             raise _refused(GENERATION_FILE, key, value)
-    held = max((int(found[1]) + 1 for name in tensors if (found := _LAYER.search(name))), default=0)
-    declared = _declared_layers(config)
+    held = max((number + 1 for name in tensors if (number := layer_of(name)) is not None), default=0)
+    declared = declared_layers(config)
     if held and declared is not None and declared > held:
         raise ReleaseError(
             f"config.json says {declared} layers, the base model's weights are of {held}: the others would be random",
@@ -41,10 +39,11 @@ def check_numbers(files: ModelFiles, tensors: Iterable[str]) -> None:
         )
 
 
-def _declared_layers(config: Mapping[str, Any]) -> int | None:
+def declared_layers(config: Mapping[str, Any]) -> int | None:
+    """How many layers a configuration says that the text part of a model has; None where it does not say."""
     inner = config.get("text_config")
     parts = (inner if isinstance(inner, Mapping) else {}, config)
-    return next((part[key] for part in parts for key in _LAYERS if isinstance(part.get(key), int)), None)
+    return next((part[key] for part in parts for key in _LAYERS if type(part.get(key)) is int), None)
 
 
 def _is_size(value: Any, least: int) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tagship.system.json_files import read_object
 from tagship.weights.adapter_config import CONFIG_FILE, AdapterConfig
+from tagship.weights.base_names import layer_of
 from tagship.weights.lora import parameter_of
 from tagship.weights.safetensors import SIZES, Header, TensorEntry
 
-_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 _LOW_RANK = re.compile(r"\.lora_(?:embedding_)?[AB](?:\.weight)?$")
 # PEFT begins with this side all zero, so that an adapter which was never trained does nothing.
 _BEGINS_AS_ZERO = re.compile(r"\.(?:lora_B\.weight|lora_embedding_A)$")
@@ -93,12 +93,6 @@ def adapter_facts(folder: Path, config: AdapterConfig, weights: Header) -> Adapt
         silent=silent,
         unread=unread,
     )
-
-
-def layer_of(name: str) -> int | None:
-    """The number of the layer that a module or a tensor is in; None outside of layers."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
 
 
 def _adapted(entries: Mapping[str, TensorEntry]) -> list[str]:

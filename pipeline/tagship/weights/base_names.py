@@ -1,5 +1,6 @@
 """Under which names the base's files hold what an adapter changes: they may differ from the trained model's."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tagship.weights.experts import ExpertsLowRank, divided, divided_entry, tensors_of_experts
@@ -25,6 +26,7 @@ _BEGINNINGS = (
     ("lm_head.", "language_model.lm_head."),
     ("lm_head.", "embed_out."),
 )
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 # What is inside of it: names that transformers 5 gives to what is in older files, mixtures of experts above all.
 _INSIDES = (
     ("", ""),
@@ -93,3 +95,9 @@ def _inside(name: str) -> Iterator[str]:
 
 def _is_held(name: str, entries: Mapping[str, TensorEntry]) -> bool:
     return name in entries or bool(tensors_of_experts(name, entries))
+
+
+def layer_of(name: str) -> int | None:
+    """The number of the layer that a module or a tensor is in; None outside of layers."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None

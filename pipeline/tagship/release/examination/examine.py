@@ -21,13 +21,15 @@ from tagship.release.options import Options
 from tagship.release.plan import choose_named_run, named_run
 from tagship.release.targets import chosen_variants
 from tagship.runs.base import BaseModel, resolve_base
+from tagship.runs.numbers import declared_layers
 from tagship.runs.run import Run, UnknownRun, choose_run, read_run
 from tagship.system.deadline import begin
 from tagship.system.errors import ReleaseError
 from tagship.system.machine import available_memory, free_disk
 from tagship.system.templating import Templates
 from tagship.weights.adapter_config import AdapterConfig, read_adapter_config
-from tagship.weights.adapter_facts import adapter_facts, layer_of
+from tagship.weights.adapter_facts import adapter_facts
+from tagship.weights.base_names import layer_of
 from tagship.weights.lora import modules_of, read_weights
 from tagship.weights.safetensors import Header
 
@@ -163,10 +165,7 @@ def _vllm(run: Run, weights: Header, base: str) -> VllmFacts:
 
 def _layers(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> int | None:
     """How many layers the text part of a base has."""
-    inner = config.get("text_config")
-    for known in (inner if isinstance(inner, dict) else {}, config):
-        for key in ("num_hidden_layers", "n_layer", "num_layers"):
-            if type(known.get(key)) is int:
-                return int(known[key])
+    if (declared := declared_layers(config)) is not None:
+        return declared
     numbers = [number for name in tensors if (number := layer_of(name)) is not None]
     return 1 + max(numbers) if numbers else None
