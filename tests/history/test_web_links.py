@@ -1,6 +1,10 @@
 """Links from a git remote's address: the repository's page, a commit, a comparison; never a secret."""
 
+import subprocess
+import sys
+
 import pytest
+from tagship.history import web_links
 from tagship.history.web_links import commit_link, compare_link, web_address
 
 GITHUB = "https://github.com/acme/model"
@@ -128,3 +132,9 @@ def test_tags_are_encoded() -> None:
     """A tag with characters that mean something in a URL is percent-encoded; braces are only text."""
     assert compare_link(GITHUB, "rel/v1", "v2.0.0+a#b") == f"{GITHUB}/compare/rel%2Fv1...v2.0.0%2Ba%23b"
     assert compare_link("https://git.sr.ht/~a/b", "v1", "{old}é") == "https://git.sr.ht/~a/b/log/%7Bold%7D%C3%A9"
+
+
+def test_loaded_alone() -> None:
+    """The build loads the module before anything is installed: it imports nothing but the standard library."""
+    load = f"import runpy; runpy.run_path({web_links.__file__!r})"
+    subprocess.run([sys.executable, "-I", "-S", "-c", load], check=True)

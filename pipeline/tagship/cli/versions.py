@@ -10,11 +10,10 @@ from tagship.history.line import choose_stream
 from tagship.history.notes import make_notes, render_notes
 from tagship.history.tag_checks import Outcome, refuse
 from tagship.history.unreleased import Unreleased, gather
-from tagship.history.web_links import repository_page
 from tagship.naming.tag_hints import version_tag
 from tagship.naming.tags import Stream, VersionTag, read_tag
 from tagship.policy.versions import REQUIRED
-from tagship.release.release_notes import archives_of, recorded_states
+from tagship.release.release_notes import archives_of, recorded_states, repository_page
 from tagship.release.tagging import check_remote, check_tagging, push_tag, tag_on
 from tagship.runs.run import choose_run, find_runs
 from tagship.system.errors import UsageError
@@ -96,7 +95,7 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
         unreleased,
         version,
         date,
-        web=repository_page(repository, config.versions.remote),
+        web=repository_page(config, repository),
         artifacts=archives_of(config, repository, version, session.options.run, session.now) if version else (),
     )
     text = render_notes(made, session.templates)

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlsplit
 
-from tagship.system.git import Repository
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forge:
@@ -54,12 +52,6 @@ def web_address(remote_url: str) -> str | None:
         return _url_page(urlsplit(remote_url)) if "://" in remote_url else _scp_page(remote_url)
     except ValueError:  # no valid host or port
         return None
-
-
-def repository_page(repository: Repository, remote: str) -> str | None:
-    """The web page of a repository by its remote of that name, where it has one."""
-    url = repository.remote_url(remote)
-    return web_address(url) if url else None
 
 
 def commit_link(web: str, sha: str) -> str:

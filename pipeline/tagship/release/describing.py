@@ -6,12 +6,12 @@ from dataclasses import replace
 from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.manifest import CARD_FILE, with_file, write_manifest
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
-from tagship.history.web_links import commit_link, repository_page
+from tagship.history.web_links import commit_link
 from tagship.hub.succession import predecessors
 from tagship.naming.tags import VersionTag
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.release_notes import unreleased_in
+from tagship.release.release_notes import repository_page, unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
@@ -58,7 +58,7 @@ def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSou
     """What a card says of the release as a whole, and of what was seen of its export."""
     noted = next(iter(done.of(Noted)), None)
     verified = done.find(Verified, target)
-    web = repository_page(tools.repository, plan.config.versions.remote)
+    web = repository_page(plan.config, tools.repository)
     before = noted.before.get(target.repo_id) if noted else None
     return CardSources(
         notes=noted.text if noted else None,
