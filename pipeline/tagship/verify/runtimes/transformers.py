@@ -1,6 +1,7 @@
 """transformers on the CPU, with or without a PEFT adapter on the base."""
 
 import gc
+import inspect
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +13,27 @@ from tagship.system.machine import available_memory
 from tagship.verify.questions import Answer, Answers, Questions
 from tagship.verify.rendering import render_chat
 from tagship.verify.runtimes.protocol import Runtime, Subject
+from tagship.verify.runtimes.streaming import stream
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import modules_of, read_weights
 from tagship.weights.tied_embeddings import vocabulary_of
 
 _GENERATION_FILE = "generation_config.json"
+# For transformers: weights as their files have them, mapped.
+_AS_STORED = "auto"
+# What of a generation config changes which token is the likeliest (transformers, generation/configuration_utils.py).
+_PROCESSORS = (
+    *("no_repeat_ngram_size", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"),
+    *(
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "min_length",
+        "min_new_tokens",
+        "guidance_scale",
+        "force_words_ids",
+    ),
+    *("guidance_scale", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "watermarking_config"),
+)
 
 
 class _Transformers(Runtime):
@@ -38,7 +55,8 @@ class _Transformers(Runtime):
         _try(_class_of(subject))
 
     def answer(self, subject: Subject, questions: Questions) -> Answers:
-        """Weights are run in float32 where that fits in memory, else in the checkpoint's own dtype."""
+        """A model is run in float32: its weights too where that fits in memory, else they stay as they are and are cast
+        module by module; a model that cannot be run so is run in the checkpoint's own dtype."""
         import torch
         from transformers import GenerationConfig
 
@@ -46,13 +64,10 @@ class _Transformers(Runtime):
         home = subject.tokenizer or subject.model
         tokenizer = _load_tokenizer(subject)
         known = _class_of(subject)
-        model = known.model.from_pretrained(subject.model, config=known.config, dtype=_dtype(subject.model))
-        if subject.adapter:
-            from peft import PeftModel
-
-            _resize(model, subject.adapter)
-            model = PeftModel.from_pretrained(model, subject.adapter)
-        model.eval()
+        dtype = _dtype(subject.model)
+        model = _loaded(subject, known, dtype)
+        if dtype == _AS_STORED and not stream(model):
+            model = _loaded(subject, known, dtype)
         if (home / _GENERATION_FILE).is_file():  # what ends an answer there ends it for users
             model.generation_config = GenerationConfig.from_pretrained(home)
         forced = questions.forced or [None] * len(questions.prompts)
@@ -64,6 +79,16 @@ class _Transformers(Runtime):
 
 
 RUNTIME = _Transformers()
+
+
+def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
+    model = known.model.from_pretrained(subject.model, config=known.config, dtype=dtype)
+    if subject.adapter:
+        from peft import PeftModel
+
+        _resize(model, subject.adapter)
+        model = PeftModel.from_pretrained(model, subject.adapter)
+    return model.eval()
 
 
 def _load_tokenizer(subject: Subject) -> Any:
@@ -178,13 +203,30 @@ def _classes_for(config: Any, own: list[Any]) -> list[_Known]:
 def _dtype(model: Path) -> str:
     # A checkpoint in its own dtype is mapped from its files and takes next to no memory; float32
     # is a copy of twice the bytes of a 16-bit one, and needs some room to load and to work.
-    return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else "auto"
+    return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else _AS_STORED
 
 
 def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, questions: Questions) -> Answer:
+    rendered, prompt_ids = _rendered(tokenizer, prompt, questions.moment)
+    if forced is None or _changes_logits(model.generation_config):
+        ids = _generated(model, prompt_ids, questions.max_tokens)
+        path = ids if forced is None else forced
+        logits = _along(model, prompt_ids, path)
+    else:
+        path, logits = forced, _along(model, prompt_ids, forced)
+        ids = _greedy(logits.argmax(dim=-1).tolist(), forced, _stop_ids(model), questions.max_tokens)
+    return Answer(
+        prompt=rendered,
+        prompt_ids=tuple(prompt_ids),
+        ids=tuple(ids),
+        text=tokenizer.decode(ids, skip_special_tokens=True),
+        logprobs=logits[:-1].log_softmax(dim=-1).numpy(),
+    )
+
+
+def _generated(model: Any, prompt_ids: list[int], most: int) -> list[int]:
     import torch
 
-    rendered, prompt_ids = _rendered(tokenizer, prompt, questions.moment)
     inputs = torch.tensor([prompt_ids])
     stop_ids = _stop_ids(model)
     generated = model.generate(
@@ -195,22 +237,37 @@ def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, q
         top_p=None,
         top_k=None,
         repetition_penalty=1.0,
-        max_new_tokens=questions.max_tokens,
+        max_new_tokens=most,
         eos_token_id=stop_ids or None,
         pad_token_id=stop_ids[0] if stop_ids else 0,
     )
-    ids = generated[0, len(prompt_ids) :].tolist()
-    path = ids if forced is None else forced
-    logits = model(input_ids=torch.tensor([prompt_ids + path])).logits[0]
-    positions = slice(len(prompt_ids) - 1, len(prompt_ids) - 1 + len(path))
-    logprobs = torch.log_softmax(logits[positions].float(), dim=-1)
-    return Answer(
-        prompt=rendered,
-        prompt_ids=tuple(prompt_ids),
-        ids=tuple(ids),
-        text=tokenizer.decode(ids, skip_special_tokens=True),
-        logprobs=logprobs.numpy(),
-    )
+    return list(generated[0, len(prompt_ids) :].tolist())
+
+
+def _along(model: Any, prompt_ids: list[int], path: list[int]) -> Any:
+    """The logits of the next token at each token of a path and after it: shape (tokens + 1, vocabulary), float32."""
+    import torch
+
+    given = torch.tensor([prompt_ids + path])
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # Those of a long prompt would be large, and nobody asks for them.
+    fewer = "logits_to_keep" in inspect.signature(base.forward).parameters
+    kept = {"logits_to_keep": len(path) + 1} if fewer else {}
+    return model(input_ids=given, use_cache=False, **kept).logits[0, -len(path) - 1 :].float()
+
+
+def _greedy(likeliest: list[int], path: list[int], stop_ids: list[int], most: int) -> list[int]:
+    """The model's own greedy answer as far as one pass along a path shows it: up to where it leaves the path, or ends,
+    or goes on where the path ended."""
+    for position, token in enumerate(path):
+        if likeliest[position] != token or token in stop_ids:
+            return [*path[:position], likeliest[position]]
+    return path if len(path) >= most else [*path, likeliest[len(path)]]
+
+
+def _changes_logits(config: Any) -> bool:
+    """Whether a generation config has tokens chosen otherwise than by how likely they are."""
+    return any(getattr(config, name, None) for name in _PROCESSORS)
 
 
 def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str, list[int]]:

@@ -1,0 +1,106 @@
+"""Models that compute in float32 with weights that stay as their files have them, in 16 bits and mapped.
+
+Each module casts its own weights while it computes, and lets go of them: what is in memory beside the page cache is the
+largest module and the activations, whatever the size of the model.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+# Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
+# largest matrices by far.
+_BLOCK = 64 << 20
+_ON_PARAMETERS = "ParamWrapper"
+
+
+def stream(model: Any) -> bool:
+    """Have a model of torch compute in float32 without a copy of its weights. Returns whether it does: a model that
+    uses weights outside of the modules that own them does not, nor one whose adapter is added to parameters as they
+    are (PEFT's target_parameters), in their 16 bits."""
+    import torch
+
+    if any(type(module).__name__ == _ON_PARAMETERS for module in model.modules()):
+        return False
+    for module in model.modules():
+        if not any(_is_short(parameter) for parameter in module.parameters(recurse=False)):
+            continue
+        if isinstance(module, torch.nn.Embedding):
+            module.forward = _widening(module)
+        elif isinstance(module, torch.nn.Linear):
+            module.forward = _casting(module)
+        else:
+            module.register_forward_pre_hook(_widen_weights)
+            module.register_forward_hook(_restore_weights, always_call=True)
+    return _computes(model)
+
+
+def _computes(model: Any) -> bool:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            made = model(input_ids=torch.ones((1, 2), dtype=torch.long), use_cache=False).logits
+    except RuntimeError:  # two dtypes met
+        return False
+    return bool(made.dtype == torch.float32)
+
+
+def _is_short(tensor: Any) -> bool:
+    import torch
+
+    return tensor.dtype in (torch.bfloat16, torch.float16)
+
+
+def _casting(module: Any) -> Any:
+    """What a linear module computes, with blocks of its weight in float32."""
+    import torch
+
+    def forward(given: Any) -> Any:
+        weight, bias = module.weight, module.bias
+        given = given.float()
+        rows = max(1, _BLOCK // (4 * weight.shape[1]))
+        parts = [
+            torch.nn.functional.linear(
+                given,
+                weight[start : start + rows].float(),
+                None if bias is None else bias[start : start + rows].float(),
+            )
+            for start in range(0, weight.shape[0], rows)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    return forward
+
+
+def _widening(module: Any) -> Any:
+    """What an embedding does, by those of its rows alone that are asked for, in float32."""
+    import torch
+
+    original = module.forward
+
+    def forward(ids: Any) -> Any:
+        asked, places = torch.unique(ids, return_inverse=True)
+        weight, padding = module.weight.data, module.padding_idx
+        module.weight.data, module.padding_idx = weight[asked].float(), None
+        try:
+            return original(places.view_as(ids))
+        finally:
+            module.weight.data, module.padding_idx = weight, padding
+
+    return forward
+
+
+def _own(module: Any) -> Iterator[Any]:
+    return (parameter for parameter in module.parameters(recurse=False))
+
+
+def _widen_weights(module: Any, given: Any) -> None:
+    module.kept_as_they_are = [parameter.data for parameter in _own(module)]
+    for parameter in _own(module):
+        if _is_short(parameter):
+            parameter.data = parameter.data.float()
+
+
+def _restore_weights(module: Any, given: Any, made: Any) -> None:
+    for parameter, data in zip(_own(module), module.__dict__.pop("kept_as_they_are", ()), strict=False):
+        parameter.data = data
