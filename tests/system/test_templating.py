@@ -7,6 +7,9 @@ import pytest
 from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates, human_size, plain, quoted, shipped_folder
 
+# What the templates of code that uses a model are given.
+USED = {"repo_id": "acme/model", "trust_remote_code": False, "question": "Hello", "chats": True}
+
 
 @pytest.fixture
 def templates(tmp_path: Path) -> Templates:
@@ -27,14 +30,14 @@ def test_shipped_templates() -> None:
 
 def test_shipped_template_renders(templates: Templates) -> None:
     """A template of tagship is found from any project."""
-    assert "acme/model" in templates.render("lora/usage.py.j2", repo_id="acme/model")
+    assert "acme/model" in templates.render("lora/usage.py.j2", **USED)
 
 
 def test_template_of_the_project_goes_first(tmp_path: Path, templates: Templates) -> None:
     """A project's template of the same name replaces tagship's, and others stay."""
     write(tmp_path, "lora/usage.py.j2", "ours: {{ repo_id }}")
     assert templates.render("lora/usage.py.j2", repo_id="acme/model") == "ours: acme/model"
-    assert "acme/model" in templates.render("vllm/usage.py.j2", repo_id="acme/model")
+    assert "acme/model" in templates.render("vllm/usage.py.j2", **USED)
 
 
 def test_templates_of_another_process(tmp_path: Path) -> None:
@@ -107,7 +110,8 @@ def test_template_that_is_no_text(tmp_path: Path, templates: Templates) -> None:
 
 
 CHECKED = {
-    "good.j2": "{{ title }}{% for x in [1] %}{{ x }}{{ loop.index }}{% endfor %}{% set y = 1 %}{{ y }}",
+    "good.j2": "{% block a %}{% endblock %}{{ title }}{% for x in [1] %}{{ x }}{{ loop.index }}{% endfor %}"
+    "{% set y = 1 %}{{ y }}",
     "child.j2": '{% extends "good.j2" %}{% block a %}{{ super() }}{{ self.a() }}{% endblock %}',
     "set.j2": '{% extends "good.j2" %}{% set z = 2 %}{% block a %}{{ z }}{% endblock %}',
     "macros.j2": '{% import "child.j2" as m %}{% from "child.j2" import n as o %}{% macro p(q) %}{{ q }}{% endmacro %}'
@@ -120,6 +124,7 @@ CHECKED = {
     "overrides.j2": '{% extends "block.j2" %}{% block a %}{{ title }}{% endblock %}{{ colour }}',
     "block.j2": "{% block a %}{{ titel }}{% endblock %}",
     "wrong.j2": "{{ titel }}",
+    "misspelt.j2": '{% extends "child.j2" %}{% block limitz %}{% endblock %}',
     "wrong-child.j2": '{% extends "wrong.j2" %}',
     "malformed.j2": "one\n{% if %}",
     "malformed-child.j2": '{% extends "malformed.j2" %}',
@@ -148,6 +153,7 @@ def test_check_of_what_may_be_rendered(checked: Templates, name: str) -> None:
     [
         ("wrong.j2", r"wrong\.j2 asks for 'titel'"),
         ("wrong-child.j2", r"the template wrong\.j2 asks for 'titel'"),
+        ("misspelt.j2", r"the template misspelt\.j2 replaces the block 'limitz', which good\.j2 does not have"),
         ("block.j2", r"block\.j2 asks for 'titel'"),
         ("malformed.j2", r"malformed\.j2, line 2"),
         ("malformed-child.j2", r"malformed\.j2, line 2"),
@@ -165,8 +171,8 @@ def test_check_of_what_cannot_be_rendered(checked: Templates, name: str, problem
 def test_extending_what_is_replaced(tmp_path: Path, templates: Templates) -> None:
     """A project's template can extend the one that it replaces."""
     write(tmp_path, "lora/usage.py.j2", '{% extends "tagship/lora/usage.py.j2" %}')
-    assert templates.render("lora/usage.py.j2", repo_id="acme/model").startswith("from peft import")
-    templates.check("lora/usage.py.j2", ["repo_id"])
+    assert templates.render("lora/usage.py.j2", **USED).startswith("from peft import")
+    templates.check("lora/usage.py.j2", list(USED))
 
 
 def test_expression_that_cannot_be_computed(tmp_path: Path, templates: Templates) -> None:

@@ -55,7 +55,8 @@ def token(path):
     write(path, [get_token(), build_hf_headers().get("authorization")])
 
 def work_for_ever(path):
-    write(path, os.getpid())
+    write(path + ".partial", os.getpid())
+    os.replace(path + ".partial", path)  # whoever reads it finds it whole
     while True:
         time.sleep(3600)
 """
@@ -63,7 +64,9 @@ def work_for_ever(path):
 WAITING = """
 import sys
 import foreign
+import signal
 from tagship.system.worker import Worker
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs in the background ignore it
 with Worker("waiting") as worker:
     worker.call("it ended", foreign.work_for_ever, sys.argv[1])
 """
@@ -192,7 +195,7 @@ def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, n
         start_new_session=True,
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
     ) as parent:
-        while not (said.is_file() and said.read_text()):
+        while not said.is_file():
             assert parent.poll() is None
             time.sleep(0.01)
         own = psutil.Process(json.loads(said.read_text()))

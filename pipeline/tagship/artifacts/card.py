@@ -22,6 +22,7 @@ from tagship.weights.adapter_config import AdapterConfig
 
 # What of a generation config people set themselves.
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
+_FENCE = re.compile(r"`{3,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
     given = _context(form, job, manifest, config, sources)
     body = job.templates.render(_template(form), **{name: getattr(given, name) for name in _GIVEN})
     front = front_matter(job, form.card, config.card)
-    return f"---\n{front.strip()}\n---\n\n{body.strip()}\n"
+    return f"---\n{front.strip()}\n---\n\n{_without_gaps(body)}\n"
 
 
 def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, sources: CardSources) -> CardContext:
@@ -142,6 +143,19 @@ def _bibtex(job: ExportJob, manifest: Manifest) -> str:
     }
     listed = "".join(f"  {key} = {value},\n" for key, value in fields.items())
     return f"@misc{{{job.repo_id.rpartition('/')[2]},\n{listed}}}"
+
+
+def _without_gaps(body: str) -> str:
+    """Markdown with single blank lines, but within blocks of code: parts that say nothing leave some behind."""
+    kept: list[str] = []
+    fence = ""
+    for line in body.strip().split("\n"):
+        mark = _FENCE.match(line)
+        if mark and (not fence or line.strip() == fence):
+            fence = "" if fence else mark[0]
+        if line.strip() or fence or (kept and kept[-1].strip()):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def flatten(recorded: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -22,7 +22,10 @@ def front_matter(job: ExportJob, facts: CardFacts, policy: CardPolicy) -> str:
 
     data = ModelCardData(**_fields(job, facts, policy))
     if found := list(problems(data.to_dict())):
-        raise ReleaseError(f"the Hub would refuse the card of {job.repo_id}: {found[0]}", remedy=_remedy(job, found[0]))
+        remedies = dict.fromkeys(_remedy(job, problem) for problem in found)
+        raise ReleaseError(
+            f"the Hub would refuse the card of {job.repo_id}: {'; '.join(found)}", remedy="; ".join(remedies)
+        )
     return str(data.to_yaml())
 
 

@@ -12,16 +12,19 @@ from tagship.history.tag_checks import Outcome, Tagging, run_checks
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import fetch_base, locate_base
+from tagship.lint.finding import ERROR
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.naming.tags import VersionTag, read_tag, version_tags
 from tagship.policy.versions import REQUIRED
 from tagship.release import gates
+from tagship.release.describing import check_cards
 from tagship.release.export_store import job_of
 from tagship.release.finding import OK, STOP, WARN, Finding, tried
-from tagship.release.name_checks import check_names
-from tagship.release.plan import Plan
+from tagship.release.name_checks import check_names, lint_run
+from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
 from tagship.release.targets import Target
+from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
 from tagship.system.templating import human_size
 
@@ -41,7 +44,22 @@ def examine(session: Session) -> Document:
 
     with session.hub() as hub:
         found = examine_run(session.config, session.options, hub, session.templates)
-    return _document(findings_of(found), **document_of(found))
+    return _document([*findings_of(found), *_names(session)], **document_of(found))
+
+
+def _names(session: Session) -> Iterator[Finding]:
+    """What the run's name says that is not so. One that cannot be made is told elsewhere."""
+    config, options = session.config, session.options
+    try:
+        run, base = choose_named_run(config, options, options.run)
+        findings = lint_run(config, run, base)
+    except ReleaseError:
+        return
+    lies = STOP if config.checks.names == REQUIRED else WARN
+    for finding in findings:
+        if finding.level != OK and not finding.omission:
+            level = lies if finding.level == ERROR else WARN
+            yield Finding(level=level, what=finding.sentence, remedy=finding.remedy)
 
 
 def lines_of(document: Document) -> list[str]:
@@ -137,6 +155,7 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     if plan.base.path is not None:
         footprints: list[tuple[Target, Footprint]] = []
         yield tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints))
+        yield tried("what the cards say", lambda: _cards(session, plan, hub))
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
             yield Finding(level=OK, what=f"{target.name}: {size}")
@@ -147,6 +166,10 @@ def _checked(outcome: Outcome) -> Finding:
         return Finding(level=OK, what=outcome.name)
     level = STOP if outcome.level == REQUIRED else WARN
     return Finding(level=level, what=f"{outcome.name}: {outcome.problem}", remedy=outcome.remedy)
+
+
+def _cards(session: Session, plan: Plan, hub: Hub) -> None:
+    check_cards(plan, fetch_base(locate_base(plan.base, hub)), session.templates)
 
 
 def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.formats.vllm_adapters import serve_line, vllm_refusals
 from tagship.naming.variant import Variant
-from tagship.runs.model_files import model_files, published
+from tagship.runs.model_files import has_chat_template, model_files, published
 from tagship.system.files import copy_file, write_json
 from tagship.system.progress import Advance
 from tagship.verify.questions import Limits, Questions
@@ -25,7 +25,7 @@ class _Lora(Format):
     card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
 
     def serves(self, variant: Variant) -> str:
-        return "the adapter alone, to load beside the base model"
+        return "loading beside the base model; the adapter alone"
 
     def footprint(self, job: ExportJob) -> Footprint:
         from tagship.weights.lora import modules_of, read_weights
@@ -55,7 +55,11 @@ class _Lora(Format):
         from tagship.weights.lora import read_weights
 
         load = job.templates.render(
-            "lora/usage.py.j2", repo_id=job.repo_id, trust_remote_code=job.base.trust_remote_code
+            "lora/usage.py.j2",
+            repo_id=job.repo_id,
+            trust_remote_code=job.base.trust_remote_code,
+            question=job.question,
+            chats=has_chat_template(model_files(job.base, job.run.path)),
         )
         peft = Usage(title="PEFT", language="python", code=load)
         adapter = job.run.adapter

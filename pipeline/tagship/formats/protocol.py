@@ -66,7 +66,7 @@ class Lineage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
-    will be; `moment` is the one clock of a release."""
+    will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified."""
 
     run: Run
     base: BaseFolder
@@ -80,6 +80,7 @@ class ExportJob:
     moment: datetime
     namespace: str
     templates: Templates
+    question: str = "Hello"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

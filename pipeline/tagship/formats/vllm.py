@@ -1,11 +1,14 @@
 """vllm: merged safetensors as transformers and vLLM load them, with a compose file that serves them."""
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.naming.variant import Variant
+from tagship.runs.model_files import has_chat_template, model_files
 from tagship.system.files import write_text
 from tagship.system.progress import Advance
 from tagship.verify.questions import Limits, Questions
@@ -17,15 +20,17 @@ _MEMORY = 400 << 20
 _FASTEST, _SLOWEST = 2.8e9, 0.8e9
 # Rounding to 16 bits is all that may differ.
 _KL = 0.01
+# Where vLLM serves by default.
+_ADDRESS = "http://localhost:8000/v1"
 
 
 class _Vllm(Format):
     name = "vllm"
     runtime = "transformers"
-    card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "lora", "merged"))
+    card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "merged"))
 
     def serves(self, variant: Variant) -> str:
-        return "merged weights, for vLLM, transformers and further training"
+        return "vLLM, transformers and further training; merged weights"
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job, job.policy.dtype)
@@ -54,12 +59,20 @@ class _Vllm(Format):
         return Limits(kl=_KL, same_tokens=True)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
+        chats = has_chat_template(model_files(job.base, job.run.path))
+        asked = {"messages": [{"role": "user", "content": job.question}]} if chats else {"prompt": job.question}
+        body = shlex.quote(json.dumps({"model": job.repo_id, **asked}, ensure_ascii=False))
+        address = f"{_ADDRESS}/{'chat/completions' if chats else 'completions'}"
+        curl = f"curl {address} -H 'Content-Type: application/json' \\\n  -d {body}"
         load = job.templates.render(
-            "vllm/usage.py.j2", repo_id=job.repo_id, trust_remote_code=job.base.trust_remote_code
+            "vllm/usage.py.j2",
+            repo_id=job.repo_id,
+            trust_remote_code=job.base.trust_remote_code,
+            question=job.question,
+            chats=chats,
         )
         return (
-            Usage(title="vLLM", language="shell", code=self.use_line(job, files)),
-            Usage(title="Docker Compose, in the downloaded folder", language="shell", code="docker compose up"),
+            Usage(title="vLLM", language="shell", code=f"{self.use_line(job, files)}\n{curl}"),
             Usage(title="transformers", language="python", code=load),
         )
 

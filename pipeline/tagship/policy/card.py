@@ -9,14 +9,16 @@ from tagship.system.toml_reader import Reader
 class CardPolicy:
     """What the model card says beyond what the run and the base tell.
 
-    `description`, `intended_use`, `limitations` and `citation` are Markdown, `datasets` ids on the Hub, `metrics` names
-    of what the model was measured by; `notes` is whether the version's release notes are in it.
+    `title` is the heading, in place of the repo's name. `description`, `intended_use`, `limitations` and `citation` are
+    Markdown, `datasets` ids on the Hub, `metrics` names of what the model was measured by.
+    `notes` is whether the version's release notes are in it.
     """
 
     language: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    title: str | None = None
     description: str | None = None
     intended_use: str | None = None
     limitations: str | None = None
@@ -31,6 +33,7 @@ def read_card(card: Reader) -> CardPolicy:
         tags=card.texts("tags", ()),
         datasets=card.texts("datasets", ()),
         metrics=card.texts("metrics", ()),
+        title=card.optional_text("title"),
         description=card.optional_text("description"),
         intended_use=card.optional_text("intended_use"),
         limitations=card.optional_text("limitations"),

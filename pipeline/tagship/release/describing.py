@@ -1,10 +1,12 @@
 """The steps that say what a release is: its notes, and the card of each export."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from tagship.artifacts.card import CardSources, render_card
-from tagship.artifacts.manifest import CARD_FILE, with_file, write_manifest
+from tagship.artifacts.card_metadata import front_matter
+from tagship.artifacts.manifest import CARD_FILE, read_manifest, with_file, write_manifest
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
 from tagship.hub.succession import predecessors
@@ -12,11 +14,20 @@ from tagship.naming.tags import VersionTag
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import repository_page, unreleased_in
-from tagship.release.results import Exported, Fetched, Noted, Results, Verified
+from tagship.release.results import Exported, Fetched, Noted, Results
+from tagship.release.seen import recall
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.system.errors import ToolError
+from tagship.runs.base_folder import BaseFolder
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import write_text
+from tagship.system.templating import Templates
+
+
+def check_cards(plan: Plan, base: BaseFolder, templates: Templates) -> None:
+    """Raise ReleaseError when the Hub would refuse a card for what its front matter says."""
+    for target in plan.targets:
+        front_matter(job_of(plan, target, base, templates), target.policy.format.card, plan.config.card)
 
 
 def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -57,7 +68,7 @@ def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
 def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
     """What a card says of the release as a whole, and of what was seen of its export."""
     noted = next(iter(done.of(Noted)), None)
-    verified = done.find(Verified, target)
+    seen = recall(plan, target, done.for_target(Exported, target).manifest)
     web = repository_page(plan.config, tools.repository)
     before = noted.before.get(target.repo_id) if noted else None
     return CardSources(
@@ -65,13 +76,18 @@ def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSou
         before=(noted.since.name, before) if noted and noted.since and before else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
-        example=verified.example if verified else None,
-        unlike=verified.evidence.unlike if verified else (),
-        sizes={
-            exported.target.repo_id: sum(entry.size for entry in exported.manifest.files if entry.path != CARD_FILE)
-            for exported in done.of(Exported)
-        },
+        example=seen.example,
+        unlike=seen.unlike,
+        sizes=dict(_sizes(plan)),
     )
+
+
+def _sizes(plan: Plan) -> Iterator[tuple[str, int]]:
+    """The sizes of the release's exports that are here, by their repos."""
+    for target in plan.family:
+        with suppress(ReleaseError):
+            files = read_manifest(target.export_dir).files
+            yield target.repo_id, sum(entry.size for entry in files if entry.path != CARD_FILE)
 
 
 def unless_versioned(plan: Plan) -> str | None:

@@ -46,6 +46,7 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         moment=plan.moment,
         namespace=plan.config.namespace,
         templates=templates,
+        question=plan.config.verify.prompts[0],
     )
 
 

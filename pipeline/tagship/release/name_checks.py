@@ -1,6 +1,7 @@
 """The names of a plan, held against its run, its base model and what is exported: a release refuses lies."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tagship.policy.config import Config
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
+from tagship.runs.base import BaseModel
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
 
@@ -43,6 +45,15 @@ def check_names(plan: Plan, base: Path | None = None, exported: Collection[Path]
             remedy='invoke lint shows all that names say; [checks] names = "warn" in release.toml lets it pass',
         )
     return findings
+
+
+def lint_run(config: Config, run: Run, base: BaseModel) -> list[Finding]:
+    """Every finding of a run's own name; of its base as much as is here. Raises ReleaseError for a damaged file."""
+    model = None
+    if base.path is not None:
+        with suppress(ReleaseError):  # it is told where the base is looked at
+            model = read_base(DiskFiles(folder=base.path))
+    return lint_names([named(run.name, RUN, config)], _run(run, base.id, model))
 
 
 def lint_plan(plan: Plan, base: Held | None, exported: Collection[Path] = ()) -> list[Finding]:

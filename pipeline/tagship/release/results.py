@@ -12,7 +12,7 @@ from tagship.hub.publish import Upload
 from tagship.naming.tags import VersionTag
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
-from tagship.verify.evidence import Evidence, Example
+from tagship.verify.evidence import Evidence
 from tagship.verify.questions import Answers, Questions
 
 T = TypeVar("T")
@@ -62,11 +62,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """An export that answers like base + adapter, and one of its answers."""
+    """An export that answers like base + adapter."""
 
     target: Target
     evidence: Evidence
-    example: Example | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

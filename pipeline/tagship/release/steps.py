@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tagship.artifacts.archive import record_checksum, write_archive
-from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import (
     check_files,
     read_manifest,
@@ -18,7 +17,7 @@ from tagship.hub.access import check_access
 from tagship.hub.fetch import code_of_base, fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
-from tagship.release.describing import describe, take_notes, unless_versioned
+from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
 from tagship.release.export_store import export_together, job_of
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
@@ -40,6 +39,7 @@ from tagship.release.results import (
     Results,
     Verified,
 )
+from tagship.release.seen import Seen, remember
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.runs.model_files import model_files
@@ -93,8 +93,7 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     gates.check_disk(plan, footprints)
     gates.check_memory(footprints, verifies=verifies)
     if verifies:  # and describes
-        for target in plan.targets:
-            front_matter(_job(plan, target, done, tools), target.policy.format.card, plan.config.card)
+        check_cards(plan, base, tools.templates)
     tools.console.note(gates.predicted(footprints))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)
@@ -168,8 +167,9 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
         tools.console.note(f"{target.name}: {note}")
     if unlike:
         tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
-    example = example_of(reference.questions, answers)
-    yield Verified(target=target, evidence=replace(evidence, unlike=unlike), example=example)
+    seen = Seen(example=example_of(reference.questions, answers), unlike=unlike)
+    remember(plan, target, exported.manifest, seen)
+    yield Verified(target=target, evidence=replace(evidence, unlike=unlike))
 
 
 def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[str, ...]:

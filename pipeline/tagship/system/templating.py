@@ -13,6 +13,7 @@ import jinja2
 from jinja2 import nodes
 
 from tagship.system.errors import ReleaseError
+from tagship.system.toml_reader import hint
 
 # Before the name of a template, what it is without the project's own.
 _REPLACED = "tagship"
@@ -74,6 +75,7 @@ class Templates:
         """Raise ReleaseError for what is sure to end `render`, hours later: a template, or one that it extends, that is
         not there, is malformed or extends itself; a variable that is asked for in any case, and is not given."""
         known, asked, overridden = set(given), dict[str, str](), set[str]()
+        replacing: dict[str, str] = {}
         part, seen = name, list[str]()
         while part:
             if part in seen:
@@ -93,7 +95,17 @@ class Templates:
             said = tree.body if extends is None else list(tree.find_all(nodes.Block))
             for used in _used(said, overridden):
                 asked.setdefault(used, part)
-            overridden |= {block.name for block in tree.find_all(nodes.Block)}
+            blocks = {block.name for block in tree.find_all(nodes.Block)}
+            overridden |= blocks
+            replacing = {name: place for name, place in replacing.items() if name not in blocks}
+            if extends is not None:
+                replacing |= dict.fromkeys((node.name for node in tree.body if isinstance(node, nodes.Block)), part)
+            elif replacing:
+                name, place = min(replacing.items())
+                raise ReleaseError(
+                    f"the template {place} replaces the block {name!r}, which {part} does not have{hint(name, blocks)}",
+                    remedy=f"its blocks are {', '.join(sorted(blocks))}",
+                )
             parent = extends.template if extends else None
             part = parent.value if isinstance(parent, nodes.Const) and isinstance(parent.value, str) else ""
         if wrong := sorted(asked.keys() - known):

@@ -96,7 +96,7 @@ class _Ollama(Format):
         )
 
     def serves(self, variant: Variant) -> str:
-        return f"GGUF for Ollama and llama.cpp: {SERVES[str(variant.quant)]}"
+        return f"Ollama and llama.cpp; {SERVES[str(variant.quant)]}"
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
