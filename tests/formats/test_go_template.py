@@ -17,10 +17,10 @@ from tagship.formats.ollama.go_template import (
     ChatTemplate,
     Message,
     NotDerivable,
-    conversations,
     derive,
     go_literal,
 )
+from tagship.formats.ollama.orders import conversations
 from tagship.system.errors import ReleaseError
 
 
@@ -422,9 +422,9 @@ def test_template_by_hand(make_model: MakeModel) -> None:
     model = make_model(REFUSED["numbered turns"], eos_token="</s>")
     left_out = load_chat(model, None)
     assert left_out.go is None
-    assert "does more than put text around messages: the conversation system" in str(left_out.left_out)
+    assert "does more than put text around messages: the conversation system" in str(left_out.note)
     chat = load_chat(model, "{{ .Prompt }} by hand")
-    assert chat.left_out is None
+    assert "written by hand" in str(chat.note)
     assert chat.go == "{{ .Prompt }} by hand"
     assert chat.prompt("Hi") == "1. user: Hi\nassistant: "
 
@@ -447,7 +447,8 @@ def test_more_than_text(make_model: MakeModel, name: str) -> None:
     """Ollama takes the GGUF's own template where a Go template would know less, and the release says what."""
     chat = load_chat(make_model(CARRIED[name], eos_token="</s>"), None)
     assert chat.go is None
-    assert chat.left_out == f"the model's own chat template knows {name.partition(',')[0]}"
+    own = f"the model's own chat template knows {name.partition(',')[0]}"
+    assert chat.note == f"Ollama takes the template in the GGUF: {own}"
 
 
 ENDLESS = {
@@ -462,7 +463,7 @@ ENDLESS = {
 def test_template_without_an_end(make_model: MakeModel, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that never ends, or makes gigabytes, is stopped."""
     monkeypatch.setattr("tagship.verify.rendering._SECONDS", 0.2)
-    with pytest.raises(ReleaseError, match="does not render a user's message"):
+    with pytest.raises(ReleaseError, match=r"does not end, or makes gigabytes|makes a prompt of"):
         load_chat(make_model(ENDLESS[name], eos_token="</s>"), None)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tagship.formats.ollama.go_template import Message, conversations, go_literal
+from tagship.formats.ollama.go_template import go_literal
 from tagship.formats.ollama.modelfile import quoted
+from tagship.formats.ollama.orders import Message, conversations
 from tagship.system.templating import Templates
 
 from tests.formats.test_go_template import MODELS, Model

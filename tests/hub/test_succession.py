@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from tagship.hub.connection import Hub
-from tagship.hub.succession import lead_to, predecessors
+from tagship.hub.succession import lead_on, lead_to, released_repos
 from tagship.hub_server.app import EmbeddedHub
 from tagship.naming.tags import VersionTag, read_tag
 from tagship.naming.variant import Variant
@@ -70,18 +70,42 @@ def targets(config: Config) -> list[Target]:
     ]
 
 
-def test_predecessors(api: HfApi, client: Hub, config: Config) -> None:
-    """The repo of the earlier version of the same model, format and quantization type is found by name and tag."""
+def test_released_repos(api: HfApi, client: Hub, config: Config) -> None:
+    """The repos of the same model, format and quantization type are found by name and tag."""
     put(api, "acme/phi3-minimal-vllm-v1.0.0", "v1.0.0")
     put(api, "acme/phi3-minimal-q8_0-gguf-v1.0.0", "v1.0.0")
-    put(api, "acme/phi3-minimal-q4_k_m-gguf-v1.0.0", None)  # begun, and never released
+    put(api, "acme/phi3-minimal-vllm-v2.0.0", None)  # begun, and never released
     put(api, "acme/phi3-other-vllm-v1.0.0", "v1.0.0")
     put(api, "acme/phi3-minimal-vllm-v0.9.0", "v0.9.0")
     put(api, "acme/of-something-else", "v1.0.0")
-    assert predecessors(client, config, tag(config, "v1.0.0"), targets(config)) == {
-        "acme/phi3-minimal-vllm-v2.0.0": "acme/phi3-minimal-vllm-v1.0.0",
-        "acme/phi3-minimal-q8_0-gguf-v2.0.0": "acme/phi3-minimal-q8_0-gguf-v1.0.0",
+    tags = [tag(config, name) for name in ("v2.0.0", "v1.0.0", "v0.9.0", "v0.1.0")]
+    found = released_repos(client, config, tags, targets(config)[0])
+    assert {known.name: repo_id for known, repo_id in found.items()} == {
+        "v1.0.0": "acme/phi3-minimal-vllm-v1.0.0",
+        "v0.9.0": "acme/phi3-minimal-vllm-v0.9.0",
     }
+
+
+@pytest.mark.parametrize(
+    ("there", "released", "leads"),
+    [
+        (("v1.0.0", "v2.0.0"), "v2.0.0", {"v1.0.0": "v2.0.0"}),
+        (("v1.0.0", "v1.0.1", "v2.0.0"), "v1.0.1", {"v1.0.0": "v1.0.1", "v1.0.1": "v2.0.0"}),
+        (("v1.0.0", "v2.0.0-rc.1"), "v2.0.0-rc.1", {}),
+        (("v1.0.0", "v2.0.0-rc.1", "v2.0.0"), "v2.0.0", {"v1.0.0": "v2.0.0", "v2.0.0-rc.1": "v2.0.0"}),
+        (("v2.0.0-rc.1", "v2.0.0"), "v2.0.0-rc.1", {"v2.0.0-rc.1": "v2.0.0"}),
+        (("v1.0.0", "v2.0.0", "v3.0.0"), "v3.0.0", {"v2.0.0": "v3.0.0"}),
+    ],
+)
+def test_leading_on(
+    api: HfApi, client: Hub, config: Config, there: tuple[str, ...], released: str, leads: dict[str, str]
+) -> None:
+    """Each version leads to the next final one; only those are looked at of which a release changes that."""
+    repos = {tag(config, name): f"acme/it-{name}" for name in there}
+    for known, repo_id in repos.items():
+        put(api, repo_id, known.name)
+    changed = lead_on(client, repos, tag(config, released))
+    assert dict(changed) == {f"acme/it-{one}": f"acme/it-{other}" for one, other in leads.items()}
 
 
 def test_leading_to_the_next(api: HfApi, client: Hub) -> None:

@@ -68,3 +68,20 @@ def test_fields_of_the_policy() -> None:
     """Fields that the policy puts into names are published, as names are; a path under such a name is not."""
     assert publishable({"task": "avro", "other": 1}, {"task": "word"}) == {"task": "avro"}
     assert publishable({"task": "/home/anna"}, {"task": "word"}) == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s3://corp-internal/secret/x",
+        "https://jane:secret@git.example/x",
+        "data/home/jane/x.jsonl",
+        "wandb 9f8e7d6c5b4a39281706f5e4d3c2b1a098765432",
+        "jane@example.com",
+        "C\\jane",
+    ],
+)
+def test_places_and_keys_in_facts(value: str) -> None:
+    """A fact of the training may name where it was made, or by whom: such a one is not published."""
+    assert publishable({"dataset": value, "method": value}) == {}
+    assert publishable({"dataset": "org/name", "method": "sft and/or dpo"}) != {}

@@ -31,8 +31,8 @@ class CardSources:
 
     `notes` are the version's, `before` is the version before it and its repo on the Hub, `web` the page of the
     repository and `commit_url` that of the commit; `example` is what this export was asked and answered, `unlike` are
-    the conversations of which its runtime makes another prompt than the model; `sizes` are those of the release's
-    exports that are here, in bytes, by repo.
+    the conversations of which its runtime makes another prompt than the model; `sizes` are about those of the
+    release's exports, in bytes, by repo.
     """
 
     notes: str | None = None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tagship.formats.protocol import QUANTIZED, CardFacts, ExportJob
-from tagship.hub_server.card_rules import LICENSES, OTHER, problems
+from tagship.hub_server.card_rules import LICENSE_FILES, LICENSES, OTHER, problems
 from tagship.policy.card import CardPolicy
 from tagship.runs.base import HUGGING_FACE
 from tagship.runs.base_folder import TEXT, BaseFolder
@@ -61,8 +61,9 @@ def license_link(job: ExportJob) -> str | None:
     link, base = job.base.license_link, job.base
     texts = model_files(base, job.run.path).of_the_license
     if link is None:
-        return next((name for name in ("LICENSE", "LICENSE.md", "LICENSE.txt") if name in texts), None)
-    if "://" in link or link in texts:
+        return next((name for name in LICENSE_FILES if name in texts), None)
+    link = link.removeprefix("./")
+    if "://" in link or (link in texts and link in LICENSE_FILES):
         return link
     return f"{HUGGING_FACE}/{base.id}/blob/{base.revision or 'main'}/{link}"
 

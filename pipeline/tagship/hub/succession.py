@@ -4,7 +4,7 @@ Repos are known by their names, as policies read them, and by the version's tag 
 is changed, and of that the card: what was released stays where its tag is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from tagship.hub.released import list_repos
 from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
 from tagship.naming.tags import VersionTag
 from tagship.naming.variant import Variant
+from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.policy.formats import FormatPolicy
 
@@ -33,30 +34,39 @@ class Named(Protocol):
     def repo_id(self) -> str: ...
 
 
-def predecessors(hub: Hub, config: Config, earlier: VersionTag, targets: Sequence[Named]) -> dict[str, str]:
-    """For the repo of each target, that of the earlier version of the same model and format, where it is on the Hub.
-
-    Raises ToolError when the Hub does not answer.
-    """
-    names = list_repos(hub, config.namespace)
+def released_repos(hub: Hub, config: Config, tags: Sequence[VersionTag], target: Named) -> dict[VersionTag, str]:
+    """The repos on the Hub of the same model and format as a target, by the version tag that they have. Raises
+    ToolError when the Hub does not answer."""
+    by_version = {tag.version: tag for tag in tags}
     found = {}
-    for target in targets:
-        for name in names:
-            repo_id = f"{config.namespace}/{name}"
-            if _precedes(name, earlier, target) and earlier.name in tags_of(hub, repo_id):
-                found[target.repo_id] = repo_id
+    for name in list_repos(hub, config.namespace):
+        repo_id = f"{config.namespace}/{name}"
+        tag = by_version.get(_version_of(name, target) or "")
+        if tag is not None and tag.name in tags_of(hub, repo_id):
+            found[tag] = repo_id
     return found
 
 
-def _precedes(name: str, earlier: VersionTag, target: Named) -> bool:
-    """Whether a repo's name says the same as a target's, but for the version and what changes with the run."""
+def lead_on(hub: Hub, repos: Mapping[VersionTag, str], released: VersionTag) -> list[tuple[str, str]]:
+    """Have those repos lead on for which the release of a version changes what follows: its own, where a higher final
+    version is there, and those that it is the next final version of. Returns which were changed to lead where."""
+    changed = []
+    final = sorted((tag for tag in repos if not is_prerelease(tag.version)), key=lambda tag: precedence(tag.version))
+    for tag, repo_id in repos.items():
+        after = next((later for later in final if precedence(later.version) > precedence(tag.version)), None)
+        if after is not None and released in (tag, after) and lead_to(hub, repo_id, repos[after]):
+            changed.append((repo_id, repos[after]))
+    return changed
+
+
+def _version_of(name: str, target: Named) -> str | None:
+    """The version of a repo whose name says the same as a target's, but for that and what changes with the run."""
     pattern = target.policy.names.repo.tagged
     said, own = pattern.parse(name), pattern.parse(target.repo_id.rpartition("/")[2])
     if said is None or own is None:
-        return False
-    version = str(said.get("version")).replace(PLUS_IN_REPO_NAMES, "+")
+        return None
     same = all(said.get(field) == own.get(field) for field in ("kind", "prefix", "label", "base", "dataset"))
-    return same and version == earlier.version and name != target.repo_id.rpartition("/")[2]
+    return str(said.get("version")).replace(PLUS_IN_REPO_NAMES, "+") if same else None
 
 
 def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:

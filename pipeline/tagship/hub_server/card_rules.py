@@ -35,7 +35,9 @@ _SPECIAL_LANGUAGES = ("code", "multilingual")
 RELATIONS = ("adapter", "merge", "quantized", "finetune")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _LICENSE_NAME = re.compile(r"[a-z0-9.-]+")
-_LICENSE_LINK = re.compile(r"""https?://[^\s()<>|"'`\\]+|LICENSE(\.md|\.txt)?""")
+_URL = re.compile(r"""https?://[^\s()<>|"'`\\]+""")
+# Of a repository's own files those that the Hub takes for the text of its license.
+LICENSE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt")
 
 
 def problems(data: Mapping[str, Any]) -> Iterator[str]:
@@ -52,7 +54,7 @@ def _other_license(data: Mapping[str, Any]) -> Iterator[str]:
     name, link = data.get("license_name"), data.get("license_link")
     if not (isinstance(name, str) and _LICENSE_NAME.fullmatch(name)):
         yield f'"license_name" must be given for the license "other", in lower case, digits, - and ., and is {name!r}'
-    if not (isinstance(link, str) and _LICENSE_LINK.fullmatch(link)):
+    if not (isinstance(link, str) and (link in LICENSE_FILES or _URL.fullmatch(link))):
         yield f'"license_link" must be LICENSE, LICENSE.md or a URL for the license "other", and is {link!r}'
 
 

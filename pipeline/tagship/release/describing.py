@@ -1,15 +1,16 @@
 """The steps that say what a release is: its notes, and the card of each export."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import CARD_FILE, read_manifest, with_file, write_manifest
+from tagship.artifacts.manifest import CARD_FILE, with_file, write_manifest
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
-from tagship.hub.succession import predecessors
+from tagship.hub_server.cards import BadCard, check
+from tagship.naming.names import make_name
 from tagship.naming.tags import VersionTag
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
@@ -19,13 +20,22 @@ from tagship.release.seen import recall
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
-from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
 from tagship.system.templating import Templates
 
 
 def check_cards(plan: Plan, base: BaseFolder, templates: Templates) -> None:
-    """Raise ReleaseError when the Hub would refuse a card for what its front matter says."""
+    """Raise ReleaseError when the Hub would refuse a card for what its front matter says, that of a base model that is
+    published with the release too."""
+    readme = base.path / CARD_FILE
+    if plan.base.publish and readme.is_file():
+        try:
+            check(readme.read_text(encoding="utf-8", errors="replace"))
+        except BadCard as error:
+            raise ReleaseError(
+                f"the Hub would refuse the base model's own card, {readme}: {error}", remedy="correct its metadata"
+            ) from None
     for target in plan.targets:
         front_matter(job_of(plan, target, base, templates), target.policy.format.card, plan.config.card)
 
@@ -39,18 +49,7 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
     # Nobody who uses a first version asks what is new in it.
     text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""
-    yield Noted(text=text, since=unreleased.since, before=_before(plan, unreleased.since, tools))
-
-
-def _before(plan: Plan, since: VersionTag | None, tools: Tools) -> Mapping[str, str]:
-    """The repos of the version before, by those that follow them. Without a Hub's answer there are none."""
-    if since is None or not plan.publishes or not tools.hub.has_repos:
-        return {}
-    try:
-        return predecessors(tools.hub, plan.config, since, plan.targets)
-    except ToolError as error:
-        tools.console.warn(f"the cards do not link to {since.name}: {error}", error.remedy)
-        return {}
+    yield Noted(text=text, since=unreleased.since)
 
 
 def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -70,24 +69,35 @@ def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSou
     noted = next(iter(done.of(Noted)), None)
     seen = recall(plan, target, done.for_target(Exported, target).manifest)
     web = repository_page(plan.config, tools.repository)
-    before = noted.before.get(target.repo_id) if noted else None
     return CardSources(
         notes=noted.text if noted else None,
-        before=(noted.since.name, before) if noted and noted.since and before else None,
+        before=_before_here(target, noted.since) if noted else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
         example=seen.example,
         unlike=seen.unlike,
-        sizes=dict(_sizes(plan)),
+        sizes=dict(_sizes(plan, done.one(Fetched).base, tools.templates)),
     )
 
 
-def _sizes(plan: Plan) -> Iterator[tuple[str, int]]:
-    """The sizes of the release's exports that are here, by their repos."""
+def _sizes(plan: Plan, base: BaseFolder, templates: Templates) -> Iterator[tuple[str, int]]:
+    """About how large the weights of the release's exports are, by their repos: by their headers, so that each of them
+    says the same, whichever are made by this command."""
     for target in plan.family:
         with suppress(ReleaseError):
-            files = read_manifest(target.export_dir).files
-            yield target.repo_id, sum(entry.size for entry in files if entry.path != CARD_FILE)
+            yield target.repo_id, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
+
+
+def _before_here(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
+    """The version before a target's, and its repo: that of the same names, so that every clone says the same."""
+    if since is None:
+        return None
+    pattern = target.policy.names.repo.tagged
+    namespace, _, name = target.repo_id.rpartition("/")
+    said = pattern.parse(name)
+    if said is None:  # named by hand
+        return None
+    return since.name, f"{namespace}/{make_name(pattern, {**said, 'version': since.version}, 'repo')}"
 
 
 def unless_versioned(plan: Plan) -> str | None:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
 from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
-from tagship.hub.succession import lead_to
-from tagship.naming.version import is_prerelease
+from tagship.hub.succession import lead_on, released_repos
+from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
-from tagship.release.results import Committed, Exported, Fetched, Noted, Published, Results, Verified
+from tagship.release.results import Committed, Exported, Fetched, Published, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.system.errors import ToolError
@@ -39,16 +39,17 @@ def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Ite
 
 
 def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    """Have the version before lead to this one, as the Hub shows it. What was released under its tag stays."""
-    noted = done.one(Noted)
+    """Have earlier versions lead to this one, and this one to a later one that is there, as the Hub shows it. What was
+    released under their tags stays."""
+    assert plan.stream is not None and plan.version_tag is not None
+    tags = version_tags((tag.name for tag in tools.repository.list_tags()), [plan.stream])
     for target in plan.targets:
-        if (before := noted.before.get(target.repo_id)) is None:
-            continue
         try:
-            changed = lead_to(tools.hub, before, target.repo_id)
-            tools.console.note(f"{before} leads to {target.repo_id}" if changed else f"{before}: left as it is")
+            repos = released_repos(tools.hub, plan.config, tags, target)
+            for repo_id, successor in lead_on(tools.hub, repos, plan.version_tag):
+                tools.console.note(f"{repo_id} leads to {successor}")
         except ToolError as error:
-            tools.console.warn(f"{before} does not lead to {target.repo_id}: {error}", error.remedy)
+            tools.console.warn(f"no other version leads to {target.repo_id}: {error}", error.remedy)
     return iter(())
 
 
@@ -72,11 +73,9 @@ def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
 def unless_followed(plan: Plan) -> str | None:
     if reason := unless_published(plan):
         return reason
-    if plan.version is None or not plan.config.card.notes:
-        return "no version" if plan.version is None else "[card] notes is off"
-    if plan.private or is_prerelease(plan.version):
-        return "private" if plan.private else "a prerelease replaces nothing"
-    return None
+    if plan.stream is None:
+        return "no version"
+    return "private repos are nobody's to be led to" if plan.private else None
 
 
 def unless_published(plan: Plan) -> str | None:

@@ -1,7 +1,7 @@
 """What the steps of a release return, and how later steps select from it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The version's release notes, in Markdown, for the card; the version before it, and its repo by the target's,
-    where that is on the Hub."""
+    """The version's release notes, in Markdown, for the card; and the version before it."""
 
     text: str
     since: VersionTag | None = None
-    before: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

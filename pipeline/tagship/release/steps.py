@@ -174,10 +174,11 @@ def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator
 
 def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[str, ...]:
     """The conversations of which the runtime makes another prompt than the model's own chat template."""
-    if not subject.prompts:
+    expected = [prompt for prompt in subject.prompts if prompt.text is not None]  # others the template itself refuses
+    if not expected:
         return ()
-    conversations = tuple(prompt.conversation for prompt in subject.prompts)
-    return compare_prompts(subject.prompts, tools.runtimes.prompts(form.runtime, subject, conversations), what)
+    conversations = tuple(prompt.conversation for prompt in expected)
+    return compare_prompts(expected, tools.runtimes.prompts(form.runtime, subject, conversations), what)
 
 
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:

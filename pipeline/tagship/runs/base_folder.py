@@ -79,8 +79,9 @@ def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> B
         for key in ("license", *(() if base.license and base.license != OTHER else ("license_name", "license_link")))
     }
     if not isinstance(said["license"], str):
+        has = "no `license:`" if said["license"] is None else f"several: {said['license']!r:.80}"
         raise ReleaseError(
-            f"the license of the base model {base.id} is not known: its README.md has no `license:`",
+            f"the license of the base model {base.id} is not known: its README.md has {has}",
             remedy=f'add to release.toml: [bases."{base.id}"] license = "…", as the model\'s page says',
         )
     texts = {key: value for key, value in said.items() if isinstance(value, str)}

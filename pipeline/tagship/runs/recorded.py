@@ -79,6 +79,8 @@ _INSIDE: Mapping[str, Collection[str]] = {
 _VERSIONS = "versions"
 _VERSION = re.compile(r"v?\d[\w.+-]*")
 _PATH = re.compile(r"(?:[/~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)", re.IGNORECASE)
+# Addresses, paths of more than an owner and a name, and keys of services that are only digits and letters.
+_PLACE = re.compile(r"://|\S@\S|\w\\\w|\w/[\w.-]+/|\b[0-9a-f]{32,}\b")
 _LONGEST = 200
 
 
@@ -111,5 +113,5 @@ def _is_harmless(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_harmless, value))
     if isinstance(value, str):
-        return not (_PATH.match(value) or SECRET_VALUE.search(value) or len(value) > _LONGEST)
+        return not (_PATH.match(value) or _PLACE.search(value) or SECRET_VALUE.search(value) or len(value) > _LONGEST)
     return value is None or not isinstance(value, Mapping)

@@ -14,6 +14,12 @@ except ImportError:  # Windows has neither this nor the timer
     resource = None  # type: ignore[assignment]
 
 _STATM = Path("/proc/self/statm")
+# Seconds after which what goes on nevertheless is stopped once more.
+_AGAIN = 0.5
+
+
+class _Stopped(BaseException):
+    """No Exception: what is bounded takes those for its own."""
 
 
 @contextmanager
@@ -31,12 +37,14 @@ def _bounded_time(seconds: float) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"it takes longer than {seconds:g} seconds")
+        raise _Stopped
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
+    except _Stopped:
+        raise TimeoutError(f"it takes longer than {seconds:g} seconds") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

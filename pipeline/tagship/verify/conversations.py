@@ -60,9 +60,22 @@ QUESTION = Conversation(name="a question", messages=(_QUESTION,), plain=True)
 TOOLS_GIVEN = Conversation(name="tools that are offered", messages=(_QUESTION,), tools=(WEATHER,))
 CALLED = Conversation(name="results of tools", messages=(_MORE, _CALLING, _RESULT), tools=(WEATHER,))
 THOUGHT_OF = Conversation(name="thinking in earlier turns", messages=(_QUESTION, _THOUGHTFUL, _MORE))
-THOUGHT_SAID = Conversation(
-    name="thinking in the text of earlier turns",
-    messages=(_QUESTION, _ANSWER | {"content": f"<think>\n{THOUGHT}\n</think>\n\nIt rains."}, _MORE),
+# How models mark what they think, in the text of their answers.
+_MARKS = (
+    *(
+        ("<think>", "</think>"),
+        ("[THINK]", "[/THINK]"),
+        ("<seed:think>", "</seed:think>"),
+        ("<reasoning>", "</reasoning>"),
+    ),
+    *(("<thought>", "</thought>"), ("<|START_THINKING|>", "<|END_THINKING|>"), ("<thinking>", "</thinking>")),
+)
+THOUGHTS_SAID = tuple(
+    Conversation(
+        name="thinking in the text of earlier turns",
+        messages=(_QUESTION, _ANSWER | {"content": f"{begins}\n{THOUGHT}\n{ends}\n\nIt rains."}, _MORE),
+    )
+    for begins, ends in _MARKS
 )
 THOUGHT_AND_CALLED = Conversation(
     name="thinking before a call",

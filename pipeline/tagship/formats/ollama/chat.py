@@ -29,8 +29,8 @@ _SPACE = "\u2581"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """`go` is the template in Go's language, None where only the GGUF's own says all that the model knows: `left_out`
-    is then why. `parameters` are Ollama's.
+    """`go` is the template in Go's language, None where only the GGUF's own says all that the model knows. `note` is
+    what people are to know of it. `parameters` are Ollama's.
 
     `add_bos` is whether the runtime is to put the token that begins a text before the prompt:
     where the tokenizer does so with any text, and the chat template does too, which then leaves it
@@ -40,7 +40,7 @@ class Chat:
     """
 
     go: str | None
-    left_out: str | None = None
+    note: str | None = None
     parameters: dict[str, Any]
     add_bos: bool | None
     space_prefix: bool | None
@@ -72,10 +72,15 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
         )
     template = OwnTemplate(tokenizer, moment)
     derived, left_out = (None, None) if by_hand else _derived(template)
+    note: str | None
+    if by_hand:
+        note = "its template was written by hand, and nothing here compares it with the model's own"
+    else:
+        note = f"Ollama takes the template in the GGUF: {left_out}" if left_out else None
     render = derived.render if derived else template.render
     return Chat(
         go=derived.go() if derived else by_hand,
-        left_out=left_out,
+        note=note,
         parameters=parameters,
         add_bos=template.add_bos,
         space_prefix=space_prefix,

@@ -132,7 +132,7 @@ class _Ollama(Format):
             raise ReleaseError(f"{template} is not the model's chat template", remedy="export it again")
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
         first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
-        notes = (f"Ollama takes the template in the GGUF: {chat.left_out}",) if chat.left_out else ()
+        notes = (chat.note,) if chat.note else ()
         return Subject(what="the GGUF", model=first, rendered=rendered, prompts=chat.prompts(), notes=notes)
 
     def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:

@@ -6,20 +6,20 @@ messages, and it is trusted only when it renders every order of messages to the 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product, takewhile
+from itertools import islice, takewhile
+from time import monotonic
 
+from tagship.formats.ollama.orders import ROLES, Message, conversations, numbered
 from tagship.verify.conversations import ASSISTANT, SYSTEM, TOOL, USER
 
-Message = Mapping[str, str]
 # Renders messages by the model's own template, up to where the model goes on. Raises ValueError when the template
 # refuses them.
 Render = Callable[[Sequence[Message]], str]
 
-ROLES = (SYSTEM, USER, ASSISTANT, TOOL)
-# How many messages the conversations have that a derived template is tried with.
-_LONGEST = 5
+# For one candidate, and how many there may be: a template with a hundred lines before each turn has thousands.
+_SECONDS, _CANDIDATES = 10, 40
 # Each brace that is not before a plain letter, for something else here becomes an action.
 _SAID_BY_ACTIONS = re.compile(r'\{(?![\n\t -z|}~])|\{(?=""")|"""|[^\n\t -~]')
 # Found again in a rendered text; no template has it.
@@ -34,6 +34,8 @@ class NotDerivable(Exception):
 class ChatTemplate:
     """What stands around messages, by role. Messages of other roles are left out.
 
+    Of the roles in `unless_empty` a message without text is left out.
+
     `first` is what stands before a message that begins a conversation, where it is not what stands before later ones,
     and in place of one that is left out: a token that begins the text, a default system prompt. `asked` begins the
     answer that is asked for. With `folded`, a system message that begins a conversation is said within the message
@@ -45,6 +47,7 @@ class ChatTemplate:
     asked: str
     first: dict[str, str] = field(default_factory=dict)
     folded: str | None = None
+    unless_empty: frozenset[str] = frozenset()
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt for a conversation."""
@@ -56,7 +59,7 @@ class ChatTemplate:
             if number == 0 and role == SYSTEM and self.folded is not None:
                 within = content + self.folded
                 continue
-            if role not in self.before:
+            if role not in self.before or (not content and role in self.unless_empty):
                 text += self.first.get(role, "") if number == 0 else ""
             else:
                 before = self.first.get(role, self.before[role]) if begins else self.before[role]
@@ -84,7 +87,10 @@ class ChatTemplate:
         return [role for role in ROLES if role in self.before or self.first.get(role)]
 
     def _go_role(self, number: int, role: str) -> str:
-        opening = f'{{{{ {"if" if number == 0 else "else if"} eq .Role "{role}" }}}}'
+        condition = f'eq .Role "{role}"'
+        if role in self.unless_empty:
+            condition = f"and ({condition}) .Content"
+        opening = f"{{{{ {'if' if number == 0 else 'else if'} {condition} }}}}"
         if role not in self.before:
             return opening + _when("eq $i 0", "", self.first[role])
         within = "" if self.folded is None else _when("$folds", "{{ (index $.Messages 0).Content }}", self.folded)
@@ -119,7 +125,7 @@ def derive(render: Render, special_tokens: Sequence[str]) -> ChatTemplate:
     split = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or r"(?!)")
     problem = ""
     try:
-        for template in _candidates(render, lambda text: _pieces(split, text)):
+        for template in islice(_candidates(render, lambda text: _pieces(split, text)), _CANDIDATES):
             try:
                 _prove(template, render)
             except ValueError as error:
@@ -134,7 +140,10 @@ def derive(render: Render, special_tokens: Sequence[str]) -> ChatTemplate:
 def _prove(template: ChatTemplate, render: Render) -> None:
     """Raise ValueError for a conversation that does not become the same text, or that every client holds and the
     model's own template refuses: this one would not."""
+    ends = monotonic() + _SECONDS
     for messages in conversations():
+        if monotonic() > ends:
+            raise ValueError(f"it takes more than {_SECONDS} seconds for some hundred conversations")
         try:
             expected = render(messages)
         except ValueError as error:
@@ -143,19 +152,6 @@ def _prove(template: ChatTemplate, render: Render) -> None:
             continue
         if (got := template.render(messages)) != expected:
             raise ValueError(f"{_shown(messages)} is {expected!r}, which would become {got!r}")
-
-
-def conversations() -> Iterator[list[Message]]:
-    """Every order of messages that Ollama hands to a template: it joins messages of one role that follow each other,
-    but those of tools."""
-    for length in range(1, _LONGEST + 1):
-        for roles in product(ROLES, repeat=length):
-            if all(one != next_one or one == TOOL for one, next_one in pairwise(roles)):
-                yield [_message(number, role) for number, role in enumerate(roles)]
-
-
-def _message(number: int, role: str) -> Message:
-    return {"role": role, "content": f"It is {{{number}}}.\nTell me {{{{ .{role} }}}}."}
 
 
 def _is_ordinary(messages: Sequence[Message]) -> bool:
@@ -207,7 +203,20 @@ def _derive(render: Render, turns: Sequence[str], after_user: str, before_user: 
             first[role] = text.removesuffix(before_user)
     different = {role: text for role, text in first.items() if text != before.get(role)}
     asked = tail.removeprefix(after_user)
-    return ChatTemplate(before=before, after=after, asked=asked, first=different, folded=folded)
+    unless_empty = frozenset(role for role in before if _is_left_out_empty(render, role))
+    return ChatTemplate(
+        before=before, after=after, asked=asked, first=different, folded=folded, unless_empty=unless_empty
+    )
+
+
+def _is_left_out_empty(render: Render, role: str) -> bool:
+    """Whether a message without text, between two of others, is left out."""
+    other = ASSISTANT if role == USER else USER
+    around = [numbered(0, other), numbered(2, other)]
+    try:
+        return render([around[0], {"role": role, "content": ""}, around[1]]) == render(around)
+    except ValueError:
+        return False
 
 
 def _in_place_of(render: Render, role: str) -> str | None:

@@ -12,7 +12,7 @@ from tagship.verify.conversations import (
     THOUGHT,
     THOUGHT_AND_CALLED,
     THOUGHT_OF,
-    THOUGHT_SAID,
+    THOUGHTS_SAID,
     TOOLS_GIVEN,
     USER,
     WEATHER,
@@ -51,6 +51,11 @@ class OwnTemplate:
         template refuses them."""
         try:
             text = render_chat(self.tokenizer, messages, moment or self._moment, **more)
+        except (TimeoutError, MemoryError) as error:  # no refusal, and nobody could use it
+            raise ReleaseError(
+                f"the model's chat template does not end, or makes gigabytes: {str(error) or 'out of memory'}",
+                remedy="mend chat_template.jinja in the run's folder, or leave the ollama format out",
+            ) from None
         except Exception as error:  # whatever a template makes Jinja raise
             raise ValueError(str(error) or type(error).__name__) from error
         return text.removeprefix(self.tokenizer.bos_token) if self.add_bos else text
@@ -69,9 +74,9 @@ class OwnTemplate:
         """Whether thoughts are said that stand beside an answer, left out of one, or turned on and off."""
         if any(THOUGHT in (self._said(talk) or "") for talk in (THOUGHT_OF, THOUGHT_AND_CALLED)):
             return True
-        kept = self._said(THOUGHT_SAID)
+        kept = [self._said(talk) for talk in THOUGHTS_SAID]
         chosen = {self._said(QUESTION, variables={"enable_thinking": choice}) for choice in (True, False)}
-        return (kept is not None and THOUGHT not in kept) or len(chosen) > 1
+        return any(text is not None and THOUGHT not in text for text in kept) or len(chosen) > 1
 
     def prompts(self) -> tuple[Prompt, ...]:
         """What llama.cpp has to make of conversations now, with the variables that it gives to every template."""

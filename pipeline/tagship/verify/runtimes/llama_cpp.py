@@ -23,6 +23,8 @@ from tagship.verify.runtimes.protocol import Runtime, Subject
 # Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
 # large one.
 _TOP = 2048
+# Seconds for one prompt of a template: the machine may be busy.
+_RENDERING = 60
 # Tokens, for a model that is not asked anything.
 _LEAST_CONTEXT = 64
 _Distribution = dict[int, float]
@@ -75,13 +77,13 @@ class _Server:
         self._server = xllamacpp.Server(parameters)
         self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
 
-    def post(self, path: str, document: dict[str, Any]) -> Any:
+    def post(self, path: str, document: dict[str, Any], seconds: float | None = None) -> Any:
         request = urllib.request.Request(
             self._server.listening_address + path,
             data=json.dumps(document).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as response:
+        with urllib.request.urlopen(request, timeout=seconds) as response:
             return json.load(response)
 
     def prompt(self, talk: Conversation) -> str | None:
@@ -90,9 +92,14 @@ class _Server:
         if talk.tools:
             document["tools"] = talk.tools
         try:
-            return str(self.post("/apply-template", document)["prompt"])
+            return str(self.post("/apply-template", document, _RENDERING)["prompt"])
         except urllib.error.HTTPError:
             return None
+        except TimeoutError:
+            raise ReleaseError(
+                f"llama.cpp takes longer than {_RENDERING} seconds to render the chat template for {talk.name}",
+                remedy="simplify chat_template.jinja in the run's folder, or leave the format out",
+            ) from None
 
     def tokens(self, text: str) -> list[int]:
         """A text's tokens, with the one that begins a text where the GGUF asks for it."""
