@@ -190,12 +190,12 @@ def test_omissions(policy: Config, text: str, omitted: set[str]) -> None:
 
 def test_family_of_the_part_that_reads(policy: Config) -> None:
     """A model that sees is of the family that its text model is of."""
-    held = merged(architecture=Fact("llava", "config.json"), text_architecture="llama", base_ids=())
+    held = merged(architecture=Fact("llava", "config.json"), text_architecture="mistral", base_ids=())
     levels = {
         text: [each.level for each in found(named(text, REPO, policy), held, "base")]
-        for text in ("acme/llama-llava", "acme/qwen-llava")
+        for text in ("acme/mistral-llava", "acme/qwen-llava")
     }
-    assert levels == {"acme/llama-llava": [OK], "acme/qwen-llava": [ERROR]}
+    assert levels == {"acme/mistral-llava": [OK], "acme/qwen-llava": [ERROR]}
 
 
 # Releases

@@ -15,6 +15,9 @@ from tagship.lint.families import families_in, is_of
         ("DeepSeek-R1-Distill-Qwen-7B", ["deepseek", "qwen"]),
         ("optimal-morphism-yield-glmnet", []),
         ("Yi-34B", ["yi"]),
+        ("ollama-avro", []),
+        ("avro-llamacpp", []),
+        ("ollama-llama3", ["llama"]),
         ("mymodel-minimal", []),
     ],
 )
@@ -27,14 +30,17 @@ def test_families_in_names(name: str, families: list[str]) -> None:
     ("family", "architecture", "so"),
     [
         ("phi", "phi3", True),
-        ("phi", "llama", False),
+        ("phi", "llama", None),  # many are converted to it
+        ("phi", "qwen2", False),
         ("llama", "phi3", False),
         ("llama", "mllama", True),
         ("llama", "qwen2", False),
         ("smollm", "llama", True),
         ("deepseek", "qwen2", True),
         ("deepseek", "deepseek_v3", True),
-        ("mistral", "llama", True),  # as a GGUF calls it
+        ("mistral", "llama", None),  # a GGUF calls it so
+        ("granite", "modernbert", True),
+        ("qwen", "deepseek2", None),
         ("mistral", "qwen2", False),
         ("pythia", "gpt_neox", True),
         ("cohere", "command-r", True),

@@ -96,6 +96,8 @@ def test_same_types(label: str, file_type: str, same: bool) -> None:
         (gguf("Q3_K_M", Q4_K=66, Q3_K=34), None),  # a mix may have more of another
         (gguf("Q4_K_M", Q5_0=80, Q8_0=20), None),  # rows that K-quants do not fit
         (gguf("IQ2_M", IQ2_S=90, IQ3_S=10), None),
+        (gguf("IQ3_M", IQ4_NL=90, IQ3_S=10), None),  # rows that no IQ type fits
+        (gguf("Q4_K_M", MXFP4=90, Q8_0=10), None),  # experts as they were trained
         (gguf("MXFP4_MOE", MXFP4=90, Q8_0=10), None),
         (gguf(None, F16=100), None),
         (gguf("Q4_K_M"), None),

@@ -105,6 +105,29 @@ def test_what_is_no_size(name: str) -> None:
     assert sizes_in(name) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "doubtful"),
+    [
+        ("avro-13b", False),
+        ("avro-3b", True),  # of 3.8 without what sees
+        ("avro-1m", True),  # tokens of context
+        ("phi3avro7b", True),
+        ("avro-2x7b", False),
+    ],
+)
+def test_sizes_that_may_be(name: str, doubtful: bool) -> None:
+    """What is nearly so, or may count something else, is not called a lie."""
+    held = Parameters(total=4_400_000_000, senses=600_000_000)
+    assert {size.may_be(held) for size in sizes_in(name)} == {doubtful}
+
+
+def test_mixture_that_does_not_say_how_many_it_uses() -> None:
+    """Then every active size up to the whole may be so."""
+    (_, active) = sizes_in("avro-30b-a3b")
+    assert active.fits(Parameters(total=30_000_000_000, in_experts=28_000_000_000, experts=64))
+    assert not active.fits(Parameters(total=1_000_000_000, experts=64))
+
+
 def test_data_set_with_a_size() -> None:
     """What a data set is called says nothing of the model."""
     assert sizes_in("phi3-web10b-r8", ["web10b"]) == []

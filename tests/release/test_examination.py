@@ -377,6 +377,15 @@ def test_bases_that_are_not_known(root: Path, said: Said) -> None:
     assert said(base="base")[1][STOP] == []
 
 
+def test_a_base_that_a_release_would_not_run(root: Path, said: Said) -> None:
+    """Code of its own that may not run, and numbers that no model has, are told as a release tells them."""
+    tiny.edit_json(root / "base/config.json", model_type="avro", auto_map={"AutoModel": "modeling_avro.Avro"})
+    pytest.importorskip("transformers")
+    assert stopped(said()[1], "wants to run code of its own")
+    tiny.edit_json(root / "base/config.json", model_type="llama", auto_map={}, num_hidden_layers=10**12)
+    assert stopped(said()[1], "which no model has")
+
+
 def test_a_base_on_the_hub(root: Path, said: Said, hub: EmbeddedHub, quiet_client: None) -> None:
     """A base that is nowhere here is examined by its headers, and its revision is held against the Hub's."""
     (root / "release.toml").write_text(POLICY.replace(f'[bases."{BASE}"]\npath = "base"\n', ""))

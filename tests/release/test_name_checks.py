@@ -76,9 +76,9 @@ def test_lie_that_is_known_before_the_base(project: GitFolder, plan: MakePlan) -
 
 def test_lies_that_the_base_shows(project: GitFolder, plan: MakePlan, base: Path) -> None:
     """Family and size are known by the base model's headers, unless its own name says the same."""
-    edit_json(base / "config.json", model_type="llama")
+    edit_json(base / "config.json", model_type="qwen2")
     assert check_names(plan(), base) == [] == check_names(plan(base="acme/base"))
-    with pytest.raises(ReleaseError, match=r"base: it says phi3mini4k, but the base model's config\.json: llama"):
+    with pytest.raises(ReleaseError, match=r"base: it says phi3mini4k, but the base model's config\.json: qwen2"):
         check_names(plan(base="acme/base"), base)
 
 

@@ -48,6 +48,13 @@ def test_hub_id_of_the_policy(tmp_path: Path) -> None:
     assert resolve_base("gpt2", "abc", bases, tmp_path) == BaseModel(id="gpt2", revision="abc", license="mit")
 
 
+def test_name_of_no_base(tmp_path: Path) -> None:
+    """What is neither a folder nor an id is refused, however long."""
+    for reference in ("a/b/c", "a" * 5000, ""):
+        with pytest.raises(ReleaseError, match="neither a folder here nor a model's id"):
+            resolve_base(reference, None, {}, tmp_path)
+
+
 @pytest.mark.parametrize(("recorded", "kept"), [("unsloth", None), ("main", None), ("a" * 40, "a" * 40), (None, None)])
 def test_revision_of_a_folder(tmp_path: Path, whole: Path, recorded: str | None, kept: str | None) -> None:
     """What a run recorded of a base that is in a folder holds where it is a commit: a folder has no other."""

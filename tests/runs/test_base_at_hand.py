@@ -48,12 +48,23 @@ def test_single_file(tmp_path: Path) -> None:
     assert base_at_hand(BaseModel(id="org/name", path=folder)).here == ("model.safetensors",)
 
 
+@pytest.mark.parametrize("total", ["NaN", "Infinity", '"8"'])
+def test_size_that_is_none(tmp_path: Path, total: str) -> None:
+    """A total size that is no number is not known."""
+    folder = fill(tmp_path / "base")
+    text = json.dumps(INDEX).replace('"total_size": 8', f'"total_size": {total}')
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    found = base_at_hand(BaseModel(id="org/name", path=folder)).files
+    assert found is not None and found.total is None
+
+
 def test_damaged_index(tmp_path: Path) -> None:
     """An index that is none, or that names files elsewhere, is refused."""
     folder = fill(tmp_path / "base")
     for text, words in (
         ("{}", "is not a valid index"),
         ('{"weight_map": {"x": "../x.safetensors"}}', "which is no file beside it"),
+        (json.dumps({"weight_map": {"x": "x" * 5000 + ".safetensors"}}), "which is no file beside it"),
     ):
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
         with pytest.raises(ReleaseError, match=words):

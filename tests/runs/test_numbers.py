@@ -33,6 +33,7 @@ def test_model_as_they_are() -> None:
     [
         {"num_hidden_layers": 10**12},
         {"num_hidden_layers": -1},
+        {"num_hidden_layers": 2.5},
         {"num_hidden_layers": "2"},
         {"vocab_size": 1 << 31},
         {"hidden_size": 0},

@@ -21,6 +21,8 @@ from tagship.system.secrets import without_secrets
         "GOOGLE_APPLICATION_CREDENTIALS",
         "SSH_AUTH_SOCK",
         "npm_token",
+        "MYSQL_PWD",
+        "SLACK_WEBHOOK",
     ],
 )
 def test_names_of_secrets(name: str) -> None:
@@ -29,7 +31,16 @@ def test_names_of_secrets(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["hf_abcdefghijklmnop", "ghp_0123456789abcdef", "eyJhbGciOiJIUzI1.eyJzdWIi.c2ln", "postgres://u:p@host/db"]
+    "value",
+    [
+        "hf_abcdefghijklmnop",
+        "ghp_0123456789abcdef",
+        "gho_0123456789abcdef",
+        "pypi-AgEIcHlwaS5v",
+        "eyJhbGciOiJIUzI1.eyJzdWIi.c2ln",
+        "postgres://u:p@host/db",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+    ],
 )
 def test_values_of_secrets(value: str) -> None:
     """A token or a password in a URL is found under any name."""
@@ -42,6 +53,7 @@ def test_values_of_secrets(value: str) -> None:
         ("TOKENIZERS_PARALLELISM", "false"),
         ("PATH", "/usr/bin:/bin"),
         ("PWD", "/home/ada"),
+        ("OLDPWD", "/home"),
         ("KEYBOARD", "de"),
         ("LLAMA_CPP_DIR", "/src/llama.cpp"),
         ("http_proxy", "http://proxy:3128"),

@@ -18,7 +18,6 @@ from tagship.naming.tags import VersionTag, read_tag, version_tags
 from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.describing import check_cards
-from tagship.release.export_store import job_of
 from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
@@ -139,6 +138,7 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     plan = plans[0]
     yield tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
     yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
+    yield tried("what the runs were trained for", lambda: gates.check_tasks(plan.targets))
     yield tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")
@@ -151,7 +151,7 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     if plan.publishes:
         yield tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
     yield tried("what the names say", lambda: check_names(plan, plan.base.path))
-    yield tried(f"the base model {plan.base.id}", lambda: gates.check_download(locate_base(plan.base, hub).size))
+    yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:
         footprints: list[tuple[Target, Footprint]] = []
         yield tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints))
@@ -174,9 +174,4 @@ def _cards(session: Session, plan: Plan, hub: Hub) -> None:
 
 def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:
     base = fetch_base(locate_base(plan.base, hub))
-    footprints += [
-        (target, target.policy.format.footprint(job_of(plan, target, base, session.templates)))
-        for target in plan.targets
-    ]
-    gates.check_disk(plan, footprints)
-    gates.check_memory(footprints, verifies=True)
+    footprints += gates.check_fit(plan, base, session.templates, verifies=True)

@@ -24,13 +24,13 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "gptj": ("gptj",),
     "gptneox": ("gptneox",),
     "gptoss": ("gptoss",),
-    "granite": ("granite", "gptbigcode", "llama"),
+    "granite": ("granite", "gptbigcode", "llama", "modernbert", "roberta", "xlmroberta"),
     "internlm": ("internlm", "llama"),
     "jamba": ("jamba",),
     "llama": ("llama", "mllama"),
     "mamba": ("mamba", "falconmamba"),
     "minicpm": ("minicpm", "llama", "mistral", "qwen"),
-    "mistral": ("mistral", "mixtral", "ministral", "pixtral", "llava"),
+    "mistral": ("mistral", "mixtral", "ministral", "pixtral"),
     "mixtral": ("mixtral",),
     "mpt": ("mpt",),
     "nemotron": ("nemotron", "deci", "llama", "mistral", "qwen"),
@@ -47,15 +47,17 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "yi": ("yi", "llama"),
     "zephyr": ("mistral", "stablelm", "gemma"),
 }
-# llama.cpp's converter calls what is built like Llama so, Mistral's models among them.
-_LIKE_LLAMA = ("mistral", "mixtral", "ministral")
+# What models of many names are converted to, or built like: it says nothing of a name.
+_OF_MANY = ("llama", "deepseek2", "deepseekv2", "deepseekv3")
+# Programs that are called after a family.
+_PROGRAMS = re.compile(r"ollama|llama(?:cpp|file|factory|index)")
 # What nobody puts within other words by chance.
 _LONG_ENOUGH = 5
 
 
 def families_in(name: str) -> list[str]:
     """The words in a name that are known families'."""
-    pieces = re.split(r"[^a-z0-9]+", name.lower())
+    pieces = re.split(r"[^a-z0-9]+", _PROGRAMS.sub("-", name.lower()))
     # gpt-oss and gpt-j have a hyphen in their names.
     words = [*pieces, *("".join(pair) for pair in pairwise(pieces) if pair[0] == "gpt")]
     return [word for word in _FAMILIES if any(_has(piece, word) for piece in words)]
@@ -65,10 +67,10 @@ def is_of(family: str, architecture: str) -> bool | None:
     """Whether models of that architecture are called so; None for an architecture that is not known here."""
     plain = _plain(architecture)
     known = {start for starts in _FAMILIES.values() for start in starts}
-    if not plain.startswith(tuple(known)):
-        return None
     starts = _FAMILIES[family]
-    return plain.startswith(starts) or (plain == "llama" and any(start in _LIKE_LLAMA for start in starts))
+    if not plain.startswith(tuple(known)) or (plain in _OF_MANY and not plain.startswith(starts)):
+        return None
+    return plain.startswith(starts)
 
 
 def _has(piece: str, word: str) -> bool:

@@ -19,13 +19,15 @@ from tagship.weights.tied_embeddings import is_vocabulary
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
 _USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "moe_k", "top_k_experts")
 _OF_EXPERTS = re.compile(r"\.experts\.|_exps\.|\.input_linear\.|\.output_linear\.")
+# Parts that see or hear.
+_OF_SENSES = re.compile(r"(?:^|[._])(?:vision|visual|vit|image|audio|speech|mm|multi_modal)(?:[._]|$)")
 _VOCABULARY_OF_GGUF = ("token_embd.weight", "output.weight")
 _MOST_EXPERTS = 10_000
 # Weights whose elements are the model's; others are packed, several to an element.
 _PLAIN = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 # Of other types are only small things, such as positions.
 _SMALL = 1_000
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def read_ggufs(files: Files, names: Iterable[str]) -> Ggufs:
     models = {name: header for name, header in first.items() if kinds[name].kind == "model"}
     if not models:
         return Ggufs(files=kinds)
+    whole = all(len(_parts(headers, name)) == _number_of_parts(name) for name in models)
     name, header = next(iter(models.items()))
     architecture = header.text("general.architecture")
     elements = {tensor.name: tensor.elements for tensor in tensors[name]}
@@ -84,9 +87,14 @@ def read_ggufs(files: Files, names: Iterable[str]) -> Ggufs:
         files=kinds,
         versions={name: text for name, header in models.items() if (text := header.text("general.version"))},
         architecture=Fact(architecture, name) if architecture else None,
-        parameters=Fact(_counted(elements, vocabulary, experts, used), name),
+        parameters=Fact(_counted(elements, vocabulary, experts, used), name) if whole and elements else None,
         chat_template=header.text("tokenizer.chat_template") is not None,
     )
+
+
+def _number_of_parts(name: str) -> int:
+    found = _SHARD.search(name)
+    return int(found[1]) if found else 1
 
 
 def _parts(headers: Mapping[str, GgufHeader], first: str) -> list[GgufHeader]:
@@ -100,6 +108,7 @@ def _counted(elements: Mapping[str, int], vocabulary: Iterable[str], experts: in
     return Parameters(
         total=sum(elements.values()),
         vocabulary=sum(elements[name] for name in vocabulary),
+        senses=sum(number for name, number in elements.items() if _OF_SENSES.search(name)),
         in_experts=sum(number for name, number in elements.items() if experts and _OF_EXPERTS.search(name)),
         experts=experts,
         used=used if experts else 0,

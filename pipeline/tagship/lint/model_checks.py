@@ -30,7 +30,8 @@ _TASKS = {"FEATURE_EXTRACTION": "Model", "SEQ_CLS": "ForSequenceClassification",
 def check_base(name: Named, held: Held) -> Iterator[Finding]:
     """The word for the base model: not another model's of the policy, nor another family's."""
     word = name.base
-    ids = [base for base in held.base_ids if base.count("/") <= 1]  # others are paths of somebody's machine
+    # Others are paths of somebody's machine.
+    ids = [base for base in held.base_ids if base.count("/") <= 1 and not base.startswith((".", "/", "~"))]
     other = next((base for base, short in name.naming.short_names.items() if short == word), None)
     if other is not None and ids and word not in map(name.naming.short_base_name, ids):
         yield _of_another_base(name, other, ids[-1], held.where)
@@ -43,10 +44,18 @@ def check_base(name: Named, held: Held) -> Iterator[Finding]:
     if right is not None:
         if known is not None:
             yield name.compared("base", said, known)
-    elif families and known is not None and _is_of(families[0], held) is False:
-        yield replace(name.compared("base", said, known, level=ERROR), remedy=_base_remedy(name, ids))
+    elif families and known is not None and (_is_of(families[0], held) is False or (of_ids and _declares(name))):
+        # Without a place for the base's word any word may only look like a family's.
+        level = ERROR if _declares(name) or not name.parsed else WARN
+        held_there = known if _is_of(families[0], held) is False else Fact(ids[-1], held.where)
+        yield replace(name.compared("base", said, held_there, level=level), remedy=_base_remedy(name, ids))
     elif not families and not any(word in _words_for(name, base) for base in ids):
         yield name.lacks("base", _FAMILY_IS_WANTED, _word_remedy(name, ids, "WORD"))
+
+
+def _declares(name: Named) -> bool:
+    """Whether the pattern has a place for the word for the base model."""
+    return "base" in name.fields
 
 
 def _is_of(family: str, held: Held) -> bool | None:
@@ -79,8 +88,7 @@ def check_size(name: Named, held: Held) -> Iterator[Finding]:
         yield finding
     else:
         remedy = "say what it has, or leave the size out"
-        # Without hyphens, a number before a "b" may be another one.
-        yield replace(finding, level=WARN if sizes[0].glued else ERROR, remedy=remedy)
+        yield replace(finding, level=WARN if all(size.may_be(parameters) for size in sizes) else ERROR, remedy=remedy)
 
 
 def check_task(name: Named, held: Held) -> Iterator[Finding]:

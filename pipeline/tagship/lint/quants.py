@@ -24,13 +24,15 @@ _SIZE_LABEL = re.compile(r"(?:\d+x)?(?:\d+\.)?\d+[QTBMK]", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:\.\d+)*(?:[-+_].*)?", re.IGNORECASE)
 # Where a row is no multiple of a type's block, llama.cpp takes the next one (llama-quant.cpp, tensor_type_fallback).
 _INSTEAD = {
-    "IQ4_XS": "IQ4_NL",
-    "Q2_K": "Q4_0",
-    "Q3_K": "Q4_0",
-    "Q4_K": "Q5_0",
-    "Q5_K": "Q5_1",
-    "Q6_K": "Q8_0",
+    **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), ("IQ4_NL",)),
+    "Q2_K": ("Q4_0", "IQ4_NL"),  # the second by older versions, as of the next one
+    "Q3_K": ("Q4_0", "IQ4_NL"),
+    "Q4_K": ("Q5_0",),
+    "Q5_K": ("Q5_1",),
+    "Q6_K": ("Q8_0",),
 }
+# What experts come in that were trained in it (gpt-oss): nobody quantizes them again, whatever the file's type.
+_AS_TRAINED = "MXFP4"
 # The type of most tensors, where a file's type is not called so (llama-quant.cpp, llama_ftype_get_default_type).
 _TENSORS_OF = {
     "IQ3_XS": ("IQ3_S", "IQ3_XXS"),
@@ -59,6 +61,8 @@ class Quantized:
             return None
         types = tensor_types_of(self.file_type)
         if sum(share for name, share in self.shares if name in types) >= _AT_LEAST:
+            return None
+        if self.shares[0][0] == _AS_TRAINED:
             return None
         return self.shares[0][0]
 
@@ -99,7 +103,7 @@ def same_type(label: str, file_type: str) -> bool:
 def tensor_types_of(file_type: str) -> tuple[str, ...]:
     """The types of tensors that a file's type is called for, with what stands in where rows do not fit them."""
     own = _TENSORS_OF.get(file_type) or (re.sub(r"(?<=_K)_[SML]$", "", file_type),)
-    return (*own, *(_INSTEAD[name] for name in own if name in _INSTEAD))
+    return (*own, *(other for name in own for other in _INSTEAD.get(name, ())))
 
 
 def missing_parts(file_name: str) -> list[str]:

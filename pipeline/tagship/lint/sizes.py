@@ -11,13 +11,17 @@ from dataclasses import dataclass
 _UNITS = {"b": 10**9, "m": 10**6}
 # How far off rounding and marketing go, either way.
 _TOLERANCE = 0.15
+# Up to how many times as much a size is doubtful rather than wrong: models of several parts are called after one.
+_NEARLY = 1.6
+# Numbers up to this are also those of examples, or of tokens of context.
+_OTHER_THINGS = 10_000_000
 _NUMBER = r"\d+(?:\.\d+)?"
 _TOKEN = re.compile(
     r"(?<![a-z0-9.])(?:"
     rf"(?P<times>\d+)x(?P<each>{_NUMBER})(?P<each_unit>[bm])"
     rf"|(?P<kind>[ae]?)(?P<number>{_NUMBER}|\d_\d)(?P<unit>[bm])"
     r"|(?P<whole>\d{1,3})b(?P<tenth>\d)"  # 1b7, as Bloom has it
-    r")(?![a-z0-9]|[._]\d)"
+    r")(?![a-z0-9]|\.\d)"
 )
 _GLUED = re.compile(r"(?<=[a-z])(?P<number>\d[\d.]*)(?P<unit>[bm])(?![a-z0-9])")
 # Before or after it, a number is of what a model was trained on.
@@ -27,19 +31,20 @@ _AFTER, _BEFORE = re.compile(rf"[-_]{_DATA}(?![a-z])"), re.compile(rf"{_DATA}[-_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """How many parameters a model has: in all, in embedding and head, in experts; and of how many experts how many
-    are used for a token (0: it is no mixture)."""
+    """How many parameters a model has: in all, in embedding and head, in what sees or hears, in experts; and of how
+    many experts how many are used for a token (0: nobody says; of no experts: it is no mixture)."""
 
     total: int
     vocabulary: int = 0
+    senses: int = 0
     in_experts: int = 0
     experts: int = 0
     used: int = 0
 
     @property
     def least(self) -> int:
-        """Without embedding and head."""
-        return self.total - self.vocabulary
+        """Without embedding and head, and what sees or hears."""
+        return self.total - self.vocabulary - self.senses
 
     def with_experts(self, number: int) -> int:
         """The parameters that are used for a token with so many experts."""
@@ -68,6 +73,16 @@ class Size:
         """Whether a model of this many parameters may be called so."""
         return any(_fits(number, unit, *bounds) for bounds in self._bounds(held) for number, unit in self.readings)
 
+    def may_be(self, held: Parameters) -> bool:
+        """Whether it is only doubtful: nearly right, so small that it may count something else (`1m` of context), or
+        glued to other letters, where a number before a "b" may be another one."""
+        near = _NEARLY if self.experts is None else 1.0
+        return self.glued or any(
+            number <= _OTHER_THINGS or (number <= most * near and least <= number * near)
+            for least, most in self._bounds(held)
+            for number, _ in self.readings
+        )
+
     def _bounds(self, held: Parameters) -> Iterator[tuple[int, int]]:
         """From the least to the most that can be counted, for each way to count."""
         if self.experts is not None:
@@ -80,6 +95,8 @@ class Size:
             yield used - held.vocabulary, used
         if not self.active:
             yield held.least, held.total
+        elif held.experts and not held.used:
+            yield 0, held.total
 
 
 def sizes_in(name: str, beside: Iterable[str] = ()) -> list[Size]:

@@ -9,10 +9,15 @@ from tagship.artifacts.card import check_card
 from tagship.formats.protocol import Footprint, Format
 from tagship.formats.registry import find_format
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
+from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
+from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.model_files import model_files
+from tagship.runs.numbers import check_numbers
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
@@ -21,6 +26,7 @@ from tagship.system.machine import available_memory, device_of, free_disk
 from tagship.system.templating import Templates, human_size
 from tagship.verify.runtimes.protocol import Runtime
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
+from tagship.weights.checkpoint import open_checkpoint
 
 
 def check_formats(targets: Iterable[Target], templates: Templates) -> None:
@@ -110,6 +116,12 @@ def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.problem]
 
 
+def check_base(located: Located) -> None:
+    """Raise ReleaseError for a base model that wants to run code of its own, or for which there is no room."""
+    check_code(located.base, code_of_base(located))
+    check_download(located.size)
+
+
 def check_code(base: BaseModel, needed: Sequence[str]) -> None:
     """Raise ReleaseError for a base model that needs classes of its own code, where the policy does not say that it may
     run."""
@@ -127,6 +139,18 @@ def check_download(size: int) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
+
+
+def check_fit(plan: Plan, base: BaseFolder, templates: Templates, *, verifies: bool) -> list[tuple[Target, Footprint]]:
+    """Raise ReleaseError when an adapter does not fit the base, when either says what no model is, or when the machine
+    has no room for the exports. Returns what each takes."""
+    for run in {target.run.path for target in plan.targets}:
+        check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
+    jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
+    footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
+    check_disk(plan, footprints)
+    check_memory(footprints, verifies=verifies)
+    return footprints
 
 
 def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> None:

@@ -14,7 +14,7 @@ from tagship.artifacts.manifest import (
 )
 from tagship.formats.protocol import ExportJob, Format
 from tagship.hub.access import check_access
-from tagship.hub.fetch import code_of_base, fetch_base, locate_base
+from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
@@ -43,7 +43,6 @@ from tagship.release.seen import Seen, remember
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.runs.model_files import model_files
-from tagship.runs.numbers import check_numbers
 from tagship.system.templating import human_size
 from tagship.verify.comparison import compare
 from tagship.verify.evidence import example_of
@@ -51,7 +50,6 @@ from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.verify.runtimes.registry import reference_runtime
-from tagship.weights.checkpoint import open_checkpoint
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -70,8 +68,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
 
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     located = locate_base(plan.base, tools.hub)
-    gates.check_code(plan.base, code_of_base(located))
-    gates.check_download(located.size)
+    gates.check_base(located)
     with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
         base = fetch_base(located)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
@@ -87,11 +84,7 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
     base = done.one(Fetched).base
-    for run in {target.run.path for target in plan.targets}:
-        check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
-    footprints = [(target, target.policy.format.footprint(_job(plan, target, done, tools))) for target in plan.targets]
-    gates.check_disk(plan, footprints)
-    gates.check_memory(footprints, verifies=verifies)
+    footprints = gates.check_fit(plan, base, tools.templates, verifies=verifies)
     if verifies:  # and describes
         check_cards(plan, base, tools.templates)
     tools.console.note(gates.predicted(footprints))

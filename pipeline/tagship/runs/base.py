@@ -1,5 +1,6 @@
 """The base model of a run: which one it is by its Hub id, and the folder that has its weights."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +44,8 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
     Raises ReleaseError for a folder whose Hub id nobody told, as the card, the names and the
     adapter all need it, and for what is neither a folder nor a Hub id.
     """
-    folder = next((path for path in (root / reference, Path(reference)) if reference and path.is_dir()), None)
+    # os.path's: a name that is too long is no folder.
+    folder = next((path for path in (root / reference, Path(reference)) if reference and os.path.isdir(path)), None)
     cached = _IN_A_CACHE.search(reference)
     if folder is not None and cached is None:
         known = next((base for base in bases.values() if base.path == folder.resolve()), None)
@@ -64,7 +66,7 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
     parts = reference.split("/")
     if len(parts) > 2 or any(map(HUB.problem, parts)):
         raise ReleaseError(
-            f"the base model {reference!r} is neither a folder here nor a model's id on the Hub",
+            f"the base model {reference!r:.200} is neither a folder here nor a model's id on the Hub",
             remedy="name it with --base, as organisation/name or as a folder",
         )
     return BaseModel(id=reference, revision=revision, path=folder)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from tagship.runs.base import BaseModel
-from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
-from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE, read_index
+from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE, read_index, shard_names
 
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 FOLDER, CACHE, NOWHERE = "folder", "cache", "nowhere"
@@ -27,16 +27,13 @@ class WeightFiles:
     @classmethod
     def of_index(cls, index: Mapping[str, Any]) -> "WeightFiles":
         """The files that an index names. Raises ReleaseError when one of them is no file beside it."""
-        for name in index["weight_map"].values():
-            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-                raise ReleaseError(f"{INDEX_FILE} names {name!r}, which is no file beside it")
+        weight_map = index["weight_map"]
         metadata = index.get("metadata")
         total = metadata.get("total_size") if isinstance(metadata, dict) else None
-        weight_map = index["weight_map"]
         return cls(
-            names=tuple(sorted(set(weight_map.values()))),
+            names=tuple(shard_names(weight_map)),
             shards=weight_map,
-            total=int(total) if isinstance(total, int | float) else None,
+            total=int(total) if isinstance(total, int | float) and isfinite(total) else None,
         )
 
 

@@ -3,6 +3,7 @@ a base needs, and the files that it is in. Nothing here runs any of it."""
 
 import ast
 import importlib.util
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,19 @@ def code_needed(folder: Path, names: Collection[str]) -> tuple[str, ...]:
     if importlib.util.find_spec("transformers") is None:
         return ()
     config, tokenizer = (read_object(folder / name) for name in ("config.json", "tokenizer_config.json"))
-    model = classes_named(config, lambda loader: loader != _TOKENIZER_CLASS)
+    needed = list(model_code_needed(config))
     reads = classes_named(tokenizer, lambda loader: loader == _TOKENIZER_CLASS)
-    needed = list(model) if model and not _knows_model(config) else []
     if reads and _ANY_CLASS_READS not in names and not _knows(tokenizer.get("tokenizer_class")):
         needed += reads
     return tuple(dict.fromkeys(needed))
+
+
+def model_code_needed(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """As `code_needed`, for the model alone, by its config.json."""
+    model = classes_named(config, lambda loader: loader != _TOKENIZER_CLASS)
+    if not model or importlib.util.find_spec("transformers") is None or _knows_model(config):
+        return ()
+    return model
 
 
 def classes_named(document: Mapping[str, Any], loaded_by: Any = bool) -> tuple[str, ...]:
@@ -62,9 +70,9 @@ def code_files(folder: Path, classes: Iterable[str]) -> dict[str, Path]:
         if name in found:
             continue
         path = folder / name
-        if Path(name).is_absolute() or not path.is_file():
+        if Path(name).is_absolute() or not os.path.isfile(path):  # also for a name that is too long
             raise ReleaseError(
-                f"the base model in {folder} names code in {name}, which is not there",
+                f"the base model in {folder} names code in {name:.200}, which is not there",
                 remedy="fetch the model again, whole",
             )
         found[name] = path

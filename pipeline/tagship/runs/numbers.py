@@ -10,6 +10,8 @@ from tagship.weights.base_names import layer_of
 # What a GGUF, and most libraries, hold a number in.
 _LARGEST = (1 << 31) - 1
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+# Of a generation config what runtimes take.
+_USED = ("eos_token_id", "bos_token_id", "pad_token_id", "max_new_tokens", "top_k", "temperature", "top_p", "min_p")
 _SIZES = ("vocab_size", "hidden_size", "n_embd", "d_model")
 # Of these some models have none.
 _PARTS = (
@@ -22,13 +24,15 @@ def check_numbers(files: ModelFiles, tensors: Iterable[str]) -> None:
     """Raise ReleaseError for a configuration with a size that no model has, more layers than the base's `tensors` are
     of, or generation by numbers that no library holds."""
     config = files.document(CONFIG_FILE)
-    parts = [(CONFIG_FILE, config), *((CONFIG_FILE, part) for part in config.values() if isinstance(part, Mapping))]
-    for name, part in parts:
+    inner = config.get("text_config")
+    text = (config, inner if isinstance(inner, Mapping) else {})
+    for part in (config, *(part for part in config.values() if isinstance(part, Mapping))):
         for key in (*_LAYERS, *_SIZES, *_PARTS):
-            if key in part and not _is_size(part[key], least=0 if key in _PARTS else 1):
-                raise _refused(name, key, part[key])
+            needed = key not in _PARTS and any(part is it for it in text)
+            if key in part and not _is_size(part[key], least=1 if needed else -1):
+                raise _refused(CONFIG_FILE, key, part[key])
     for key, value in _numbers(files.document(GENERATION_FILE)):
-        if abs(value) > _LARGEST:
+        if key in _USED and abs(value) > _LARGEST:
             raise _refused(GENERATION_FILE, key, value)
     held = max((number + 1 for name in tensors if (number := layer_of(name)) is not None), default=0)
     declared = declared_layers(config)
@@ -50,7 +54,12 @@ def _is_size(value: Any, least: int) -> bool:
     """Whether a value could be a size; lists have one for each layer, and some have none."""
     if isinstance(value, list):
         return all(_is_size(item, least) for item in value)
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST)
+    if value is None:
+        return True
+    whole = (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and value.is_integer()
+    )
+    return whole and least <= value <= _LARGEST
 
 
 def _numbers(document: Mapping[str, Any]) -> Iterator[tuple[str, int | float]]:

@@ -11,6 +11,8 @@ from tagship.weights.safetensors import Header, TensorEntry, pickled, read_heade
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+# What file systems have, in bytes.
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +53,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def _sharded(folder: Path) -> Checkpoint:
     index = read_index(folder / INDEX_FILE)
     weight_map = index["weight_map"]
-    names = sorted(set(weight_map.values()))
-    for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ReleaseError(f"{folder / INDEX_FILE} names {name!r}, which is no file of that folder")
+    names = shard_names(weight_map)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ReleaseError(
@@ -69,6 +68,15 @@ def _sharded(folder: Path) -> Checkpoint:
             remedy="fetch the model again, whole",
         )
     return Checkpoint(folder=folder, shards=shards, index=index)
+
+
+def shard_names(weight_map: Mapping[str, Any]) -> list[str]:
+    """The files that an index names, in order. Raises ReleaseError when one of them can be no file beside it."""
+    for name in weight_map.values():
+        plain = isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
+        if not plain or len(name.encode()) > _LONGEST_NAME:
+            raise ReleaseError(f"{INDEX_FILE} names {name!r:.80}, which is no file beside it")
+    return sorted(set(weight_map.values()))
 
 
 def read_index(path: Path) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from tagship.gguf.architectures import first_architecture
 from tagship.hub.base_questions import HubAnswer, remote_specs
 from tagship.release.examination.facts import BaseFacts, LicenseFacts
 from tagship.release.finding import Problem
+from tagship.release.gates import check_code
 from tagship.runs.base import BaseModel
-from tagship.runs.base_at_hand import SINGLE, BaseAtHand, WeightFiles, base_at_hand
+from tagship.runs.base_at_hand import FOLDER, SINGLE, BaseAtHand, WeightFiles, base_at_hand
+from tagship.runs.base_code import code_needed, model_code_needed
 from tagship.runs.base_folder import BaseFolder, card_data_of, check_base_folder
 from tagship.runs.licenses import TERMS
 from tagship.system.errors import ReleaseError
@@ -46,6 +48,7 @@ def base_facts(base: BaseModel, answer: HubAnswer, run: Path, adapter: AdapterCo
         trained_class=adapter.trained_class,
         to_fetch=_to_fetch(at_hand, files, answer, described) if base.path is None else 0,
         problem=_problem(base, at_hand) if base.path is not None else None,
+        code_problem=_code_problem(base, at_hand, config),
         hub=answer,
     )
 
@@ -155,6 +158,18 @@ def _to_fetch(at_hand: BaseAtHand, files: WeightFiles | None, answer: HubAnswer,
         return 0
     specs = {name: spec for name, spec in described.specs.items() if described.shards[name] in missing}
     return Described(specs=specs, shards={}, basis=described.basis).nbytes
+
+
+def _code_problem(base: BaseModel, at_hand: BaseAtHand, config: Mapping[str, Any]) -> Problem | None:
+    """Why the base's own code stands in the way. What a tokenizer needs is known only where all of its files are."""
+    try:
+        if at_hand.place == FOLDER and at_hand.folder is not None:
+            check_code(base, code_needed(at_hand.folder, [path.name for path in at_hand.folder.iterdir()]))
+        else:
+            check_code(base, model_code_needed(config))
+    except ReleaseError as error:
+        return Problem.of(error)
+    return None
 
 
 def _problem(base: BaseModel, at_hand: BaseAtHand) -> Problem | None:

@@ -16,8 +16,9 @@ def base_findings(base: BaseFacts) -> Iterator[Finding]:
     """Where the base is, whole or in part, and what it is."""
     place = {FOLDER: f"in {base.at_hand.folder}", CACHE: "in the Hub's cache"}.get(base.at_hand.place, "not here")
     yield Finding(level=OK, what=f"base {base.model.id}: {place}{_shards(base)}")
-    if base.problem:
-        yield base.problem.finding()
+    for problem in (base.problem, base.code_problem):
+        if problem:
+            yield problem.finding()
     if base.to_fetch:
         yield Finding(level=OK, what=f"a release fetches {human_size(base.to_fetch)} of it")
     if about := [*_about(base)]:

@@ -21,7 +21,9 @@ from tagship.release.options import Options
 from tagship.release.plan import choose_named_run, named_run
 from tagship.release.targets import chosen_variants
 from tagship.runs.base import BaseModel, resolve_base
-from tagship.runs.numbers import declared_layers
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.model_files import model_files
+from tagship.runs.numbers import check_numbers, declared_layers
 from tagship.runs.run import Run, UnknownRun, choose_run, read_run
 from tagship.system.deadline import begin
 from tagship.system.errors import ReleaseError
@@ -30,6 +32,7 @@ from tagship.system.templating import Templates
 from tagship.weights.adapter_config import AdapterConfig, read_adapter_config
 from tagship.weights.adapter_facts import adapter_facts
 from tagship.weights.base_names import layer_of
+from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import modules_of, read_weights
 from tagship.weights.safetensors import Header
 
@@ -97,10 +100,15 @@ def _with_base(found: Examination, base: BaseModel, costing: Costing, answer: Hu
         with skeleton_of(facts, licensed) as folder:
             fit, problem = fit_of(costing, folder)
             costs = costs_of(costing, folder)
+            numbers = _problem(partial(_check_numbers, folder, costing.run.path))
     except OSError as error:  # no room for headers, or no links, or no files of that length
         return replace(found, fit_problem=Problem(what=f"the base could not be laid out to be looked at: {error}"))
     room = room_problems(costing, costs, facts.to_fetch)
-    return replace(found, fit=fit, fit_problem=problem, costs=costs, room_problems=room)
+    return replace(found, fit=fit, fit_problem=problem, costs=costs, room_problems=room, numbers_problem=numbers)
+
+
+def _check_numbers(base: BaseFolder, run: Path) -> None:
+    check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
 
 
 def _asked(base: BaseModel, hub: Hub) -> Callable[[], HubAnswer]:

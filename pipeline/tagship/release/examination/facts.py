@@ -88,7 +88,7 @@ class BaseFacts:
     """The base of a run: what is at hand of it; its `config`, by the disk or by the Hub, with the `architecture` in it;
     its weights' `files`, and all their tensors, `described` as far as they can be told. `trained_class` is what the
     adapter says that it was trained in, `to_fetch` what a release would fetch, in bytes. `problem` is what it would be
-    refused with."""
+    refused with, `code_problem` that for code of its own that may not run."""
 
     model: BaseModel
     at_hand: BaseAtHand
@@ -99,6 +99,7 @@ class BaseFacts:
     trained_class: str | None
     to_fetch: int
     problem: Problem | None
+    code_problem: Problem | None
     hub: HubAnswer
 
 
@@ -115,6 +116,7 @@ class Examination:
     base: BaseFacts | None = None
     base_problem: Problem | None = None
     layers: int | None = None
+    numbers_problem: Problem | None = None
     fit: Fit | None = None
     fit_problem: Problem | None = None
     costs: tuple[Cost, ...] = ()

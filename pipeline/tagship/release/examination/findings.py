@@ -32,7 +32,7 @@ def _findings(found: Examination) -> Iterator[Finding]:
         return
     if found.adapter:
         yield from adapter_findings(found.adapter, found.layers)
-    for problem in (found.task_problem, found.naming_problem, found.base_problem):
+    for problem in (found.task_problem, found.naming_problem, found.base_problem, found.numbers_problem):
         if problem:
             yield problem.finding()
     if found.base:
