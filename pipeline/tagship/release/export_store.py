@@ -162,7 +162,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy)),
         "inputs": [sha256_of(path) for path in inputs],
-        "names": [job.title, job.version, job.namespace, job.lineage.parent],
+        "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
     }
 
 

@@ -152,7 +152,8 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
         "general.name": f"{job.title} ({job.base.id.rpartition('/')[2]})",
         "general.version": job.version,
         "general.quantized_by": job.namespace,
-        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}",
+        # Without a version it has the time in it, under which an export that was killed is not resumed.
+        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}" if job.version else None,
         "general.base_models": [parent],
     }
     return GgufMetadata(
