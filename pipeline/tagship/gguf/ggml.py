@@ -4,26 +4,18 @@ The bytes are what `llama-quantize` writes, as it calls the same function.
 """
 
 import ctypes
-import importlib.util
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tagship.system.errors import ReleaseError
+from tagship.system.llama_library import llama_library
 
 
 @cache
 def _library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("xllamacpp")
-    folders = (spec.submodule_search_locations if spec else None) or []
-    found = [path for folder in folders for path in Path(folder).glob("xllamacpp*.so")]
-    if not found:
-        raise ReleaseError(
-            "xllamacpp, which encodes GGUF tensors, is not installed", remedy='pip install "tagship[gguf]"'
-        )
-    library = ctypes.CDLL(str(found[0]))  # CDLL, not PyDLL: calls release the interpreter lock
+    library = llama_library()
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [
         ctypes.c_int,
