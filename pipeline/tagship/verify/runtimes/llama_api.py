@@ -1,0 +1,242 @@
+"""A GGUF in llama.cpp, asked by the functions of llama.h: logits of whole texts, and several answers at a time.
+
+It is set up as llama-server is, so that its answers are those that people get: with the flash kernel for attention, and
+keys and values in float16. That costs some millionths of a nat: with float32 weights of 135M parameters the mean
+divergence from float64 was 0.5e-6 in batches and 2.8e-6 token by token. Float32 without the flash kernel would leave
+1e-11, in twice the memory for keys and values and 1.4 times the time. What differs from the server is that
+weights stay where they are mapped; it has a copy of some, packed anew for the processor.
+
+Of quantized weights llama.cpp quantizes what they are multiplied with, too, so that the same text in other batches has
+other logits: by 3e-3 nats in that model, however it is set up, and whether its weights have 8 bits or 4.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from ctypes import byref, c_int32, create_string_buffer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import numpy as np
+
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.pool import cores
+from tagship.verify.runtimes import llama_functions as llama
+
+T = TypeVar("T")
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+# Bytes of logits that are computed at once. llama.cpp holds them twice, in its graph and for whoever asked.
+_BLOCK = 64 << 20
+# Tokens that are computed at once: as many as llama-server does.
+_BATCH = 512
+
+
+class _Input(NamedTuple):
+    """A token that is computed, and whether the one after it is asked for."""
+
+    token: int
+    position: int
+    sequence: int
+    asked: bool
+
+
+class LlamaModel:
+    """A GGUF in llama.cpp, on the processor, with its weights mapped. To be closed, or used in a `with`.
+
+    `context` is how many tokens a text may have, `sequences` how many texts are continued together (256 at most);
+    `vocabulary` is how many logits there are for a token. Raises ToolError for what llama.cpp does not load or what
+    does not continue texts, and as `llama_functions`.
+    """
+
+    def __init__(self, path: Path, *, context: int, sequences: int = 1) -> None:
+        if context < 1 or sequences < 1:
+            raise ValueError(f"{sequences} texts of {context} tokens")
+        self._api = llama.llama_functions()
+        self._longest, self._sequences = context, sequences
+        llama.silence()
+        with ExitStack() as owned:
+            model = self._load(path)
+            owned.callback(self._api.llama_model_free, model)
+            if self._api.llama_model_has_encoder(model):
+                raise ToolError(f"{path.name} has an encoder, and so is no model that continues texts")
+            self._vocabulary = self._api.llama_model_get_vocab(model)
+            self.vocabulary = int(self._api.llama_vocab_n_tokens(self._vocabulary))
+            self._block = max(1, min(_BATCH, _BLOCK // (4 * self.vocabulary)))
+            self._context = self._begin(model, path.name)
+            owned.callback(self._api.llama_free, self._context)
+            self._memory = self._api.llama_get_memory(self._context)
+            if not self._memory:
+                raise ToolError(f"{path.name} does not remember what it has read, and so does not continue texts")
+            self._batch = llama.new_batch(_BATCH)
+            owned.callback(self._api.llama_batch_free, self._batch)
+            self._suppressed = self._find_suppressed()
+            self._owned: ExitStack | None = owned.pop_all()
+        self._turn = 0
+
+    def _load(self, path: Path) -> int:
+        parameters = llama.model_parameters()
+        parameters.n_gpu_layers = 0
+        parameters.load_mode = llama.LOAD_MODE_MMAP
+        parameters.use_extra_bufts = False
+        model = self._api.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not model:
+            raise llama.failure(f"llama.cpp cannot load {path.name}", remedy="export it anew")
+        return int(model)
+
+    def _begin(self, model: int, what: str) -> int:
+        parameters = llama.context_parameters()
+        parameters.n_ctx = self._longest * self._sequences
+        parameters.n_batch = parameters.n_ubatch = _BATCH
+        parameters.n_seq_max = self._sequences
+        # Room in the graph; all of a batch would be half a gigabyte of a vocabulary of 262,144.
+        parameters.n_outputs_max = max(self._block, self._sequences)
+        parameters.n_threads = parameters.n_threads_batch = cores()
+        parameters.offload_kqv = parameters.op_offload = False
+        parameters.swa_full = False  # of a sliding window, only what is still seen
+        parameters.kv_unified = True  # else texts are computed apart as soon as one in their middle has ended
+        context = self._api.llama_init_from_model(model, parameters)
+        if not context:
+            asked = f"{self._sequences} texts of {self._longest} tokens"
+            raise llama.failure(f"llama.cpp has no room for {asked} with {what}")
+        return int(context)
+
+    def close(self) -> None:
+        """Let go of the model and of all memory."""
+        if self._owned:
+            self._turn += 1
+            self._owned.close()
+            self._owned = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Text
+
+    def tokens(self, text: str) -> list[int]:
+        """A text's tokens, with those that begin and end a text where the GGUF asks for them."""
+        encoded = text.encode()
+        found = (c_int32 * (len(encoded) + 8))()  # a token is at least a byte, but for those that are added
+        count = self._api.llama_tokenize(self._vocabulary, encoded, len(encoded), found, len(found), True, True)
+        if count < 0:
+            raise llama.failure(f"llama.cpp makes no tokens of a text of {len(encoded)} bytes")
+        return list(found[:count])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What people read of tokens: nothing of special ones, and U+FFFD for bytes that are no whole character."""
+        return b"".join(map(self._piece, ids)).decode(errors="replace")
+
+    def _piece(self, token: int, room: int = 64) -> bytes:
+        piece = create_string_buffer(room)
+        count = self._api.llama_token_to_piece(self._vocabulary, token, piece, room, 0, False)
+        return piece.raw[:count] if count >= 0 else self._piece(token, -count)
+
+    def ends(self, token: int) -> bool:
+        """Whether an answer ends with this token."""
+        return bool(self._api.llama_vocab_is_eog(self._vocabulary, token))
+
+    # Logits
+
+    def rows(self, ids: Sequence[int], since: int) -> Iterator[Array]:
+        """The logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to all of `ids`, in
+        blocks (rows, vocabulary) of at most 64 MiB, or of one row.
+
+        Raises ReleaseError when the text is longer than the context, ToolError when llama.cpp does not compute it. All
+        blocks have to be taken before the model is asked anything else.
+        """
+        if not 0 < since <= len(ids):
+            raise ValueError(f"nothing follows {since} of {len(ids)} tokens")
+        self._check_length(len(ids))
+        return self._rows([_Input(token, at, 0, at >= since - 1) for at, token in enumerate(ids)], since - 1)
+
+    def _rows(self, inputs: Sequence[_Input], unasked: int) -> Iterator[Array]:
+        turn = self._forget()
+        for part in _parts(inputs[:unasked], _BATCH):
+            self._compute(part)
+        for part in _parts(inputs[unasked:], self._block):
+            if turn != self._turn:
+                raise RuntimeError("the model was closed or asked something else before all rows were taken")
+            self._compute(part)
+            yield np.stack([self._logits(index) for index in range(len(part))])
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        """The greedy continuations of prompts: at most `most` tokens, with the one that ends an answer. As many as
+        there are sequences are computed together, so that weights are read once for all of them. Raises as `rows`."""
+        for prompt in prompts:
+            if not prompt:
+                raise ReleaseError("a prompt without a token cannot be continued")
+            self._check_length(len(prompt) + most)
+        together = _parts(prompts, self._sequences)
+        return [answer for some in together for answer in self._continuations(some, most)]
+
+    def _continuations(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        self._forget()
+        answers: list[list[int]] = [[] for _ in prompts]
+        due = [
+            _Input(token, at, sequence, at == len(prompt) - 1)
+            for sequence, prompt in enumerate(prompts)
+            for at, token in enumerate(prompt)
+        ]
+        while due and most:
+            found = [pair for part in _parts(due, _BATCH) for pair in self._next(part)]
+            due = []
+            for last, token in found:
+                answer = answers[last.sequence]
+                answer.append(token)
+                if len(answer) < most and not self.ends(token):
+                    due.append(_Input(token, last.position + 1, last.sequence, True))
+        return answers
+
+    def _next(self, inputs: Sequence[_Input]) -> list[tuple[_Input, int]]:
+        """The likeliest token after each that is asked for."""
+        self._compute(inputs)
+        return [(given, self._likeliest(index)) for index, given in enumerate(inputs) if given.asked]
+
+    def _likeliest(self, index: int) -> int:
+        logits = self._logits(index)
+        if self._suppressed:
+            logits = logits.copy()
+            logits[self._suppressed] = -np.inf
+        return int(logits.argmax())
+
+    def _find_suppressed(self) -> list[int]:
+        """Tokens that a GGUF lets no answer have: llama-server obeys."""
+        count = c_int32()
+        found = self._api.llama_vocab_get_suppress_tokens(self._vocabulary, byref(count))
+        return list(found[: count.value]) if count.value else []
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self._longest:
+            raise ReleaseError(
+                f"a text of {tokens} tokens does not fit into the {self._longest} that llama.cpp has room for",
+                remedy="ask with shorter prompts, or for fewer tokens",
+            )
+
+    def _forget(self) -> int:
+        if not self._owned:
+            raise RuntimeError("the model is closed")
+        self._turn += 1
+        self._api.llama_memory_clear(self._memory, True)
+        return self._turn
+
+    def _compute(self, inputs: Sequence[_Input]) -> None:
+        batch = self._batch
+        batch.n_tokens = len(inputs)
+        for index, given in enumerate(inputs):
+            batch.token[index], batch.pos[index], batch.logits[index] = given.token, given.position, given.asked
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, given.sequence
+        llama.silence()
+        if status := self._api.llama_decode(self._context, batch):
+            raise llama.failure(f"llama.cpp cannot compute {len(inputs)} tokens (status {status})")
+
+    def _logits(self, index: int) -> Array:
+        """Those after a token of what was computed last, in llama.cpp's own memory."""
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, index), (self.vocabulary,))
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
