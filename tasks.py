@@ -15,10 +15,11 @@ from invoke import Collection, Context, task
 from tagship.cli.shell import verb
 
 COMMON = ("config", "json")
+EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
-@verb(*RELEASING, "repo-name", "private", of_formats=True)
+@verb(*RELEASING, "repo-name", "private", *EXTENT, of_formats=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
@@ -42,7 +43,7 @@ def export(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.export(session)
 
 
-@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON, of_formats=True)
+@verb("tag", "run", "base", "format", "quant", "at", "path", *EXTENT, *COMMON, of_formats=True)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
     from tagship.cli import releases
@@ -69,7 +70,7 @@ def card(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.CARD_ONLY)
 
 
-@verb(*RELEASING, "path", "repo-name", "private", of_formats=True)
+@verb(*RELEASING, "path", "repo-name", "private", *EXTENT, of_formats=True)
 def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     """Verify an export and upload it."""
     from tagship.cli import releases

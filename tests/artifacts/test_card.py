@@ -19,14 +19,15 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tagship.artifacts.card import CardSources, flatten, render_card
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import FileEntry, Manifest
+from tagship.artifacts.manifest import FileEntry, Manifest, with_evidence
 from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage, Relative
 from tagship.policy.config import CardPolicy, Config, FormatPolicy, load_config
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import METADATA_FILE, Run, read_run
 from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates
-from tagship.verify.evidence import Example
+from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence, Example, Measured
+from tagship.verify.questions import Limits
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
 from tests import tiny
@@ -128,6 +129,34 @@ class Bench:
         job = self.job(name, **changes)
         described = replace(make_manifest(name, job), **dict(manifest or {}))
         return render_card(self.policy(name).format, job, described, self.config, CardSources(notes=notes))
+
+
+MEASURED = Measured(
+    tokens=92,
+    kl=0.00256,
+    kl_error=0.00196,
+    kl_median=1.13e-07,
+    kl_99=0.0441,
+    kl_999=0.164,
+    kl_max=0.177,
+    rms_probability=0.0241,
+    top1=1.0,
+    perplexity_ratio=0.996,
+    perplexity_ratio_error=0.00489,
+)
+SHOWN = Evidence(
+    outcome=PASSED,
+    runtime="llama_cpp (xllamacpp 1.0)",
+    reference="transformers (torch 2.0, transformers 5.0)",
+    date="2025-09-15T12:40:51+00:00",
+    prompts=2,
+    same=1,
+    answers=MEASURED,
+    text=replace(MEASURED, tokens=4096, top1=0.915, perplexity_ratio_error=None),
+    limits=Limits(kl=0.2, same_tokens=False, top1=0.75),
+    unlike=("results of tools",),
+    example=Example(question="A ```schema```?", prompt="<|user|>\nA ```schema```?", answer="{}\n", ended=False),
+)
 
 
 def make_manifest(name: str, job: ExportJob) -> Manifest:
@@ -241,10 +270,10 @@ def test_numbers_are_whole(bench: Bench) -> None:
     job = bench.job("vllm")
     tiny.edit_json(job.run.path / CONFIG_FILE, lora_alpha=31.5)
     run = read_run(job.run.path.rename(job.run.path.with_name("another")), bench.config.naming)
-    one = replace(bench, config=replace(bench.config, verify=replace(bench.config.verify, prompts=("Hi",))))
-    card = one.card("vllm", run=run)
+    shown = with_evidence(make_manifest("vllm", job), replace(SHOWN, prompts=1, same=1))
+    card = bench.card("vllm", run=run, manifest={"evidence": shown.evidence})
     assert "LoRA, rank 32, alpha 31.5" in card
-    assert "asked 1 prompt:" in card
+    assert "to 1 prompt and along a text" in card and "1 of the 1 answers is the same" in card
 
 
 def test_version_stays_text(bench: Bench) -> None:
@@ -458,18 +487,44 @@ def test_card_with_everything(bench: Bench) -> None:
         before=("v1.0.0", "acme/q4-v1.0.0"),
         web="https://github.com/acme/avro",
         commit_url="https://github.com/acme/avro/commit/0123",
-        example=Example(question="A ```schema```?", prompt="<|user|>\nA ```schema```?", answer="{}\n", ended=False),
-        unlike=("results of tools",),
         sizes={job.repo_id: 1 << 30, "acme/q8-v2.0.0": 2 << 30},
     )
     recorded = replace(job, run=bench.run(RECORDED | {"eval_loss": 0.5, "metrics": {"exact": 0.75}}))
-    card = render_card(full.policy("ollama").format, recorded, make_manifest("ollama", job), full.config, sources)
+    manifest = with_evidence(make_manifest("ollama", job), SHOWN)
+    card = render_card(full.policy("ollama").format, recorded, manifest, full.config, sources)
     tiny.check_golden("card-full.md", card)
     data = ModelCard(card).data.to_dict()
     assert (data["base_model"], data["base_model_relation"]) == ("acme/merged-v2.0.0", "quantized")
     assert "conversational" in data["tags"]
     assert "datasets" not in data  # they are those of the merged model
     assert html(parsed(card)) == []
+
+
+def test_what_was_shown(bench: Bench) -> None:
+    """A card says what was shown of these very files, and nothing where nothing was, or of others."""
+    job = bench.job("vllm")
+    manifest = with_evidence(make_manifest("vllm", job), SHOWN)
+    assert manifest.evidence and "## Verified" in bench.card("vllm", manifest={"evidence": manifest.evidence})
+    for evidence in (None, replace(manifest.evidence, files="of others")):
+        card = bench.card("vllm", manifest={"evidence": evidence})
+        assert "erified" not in card and "Example" not in card
+
+
+@pytest.mark.parametrize("outcome", [FAILED, UNTESTED])
+def test_published_all_the_same(bench: Bench, outcome: str) -> None:
+    """A card says of an export that did not pass that it did not, and why."""
+    failed = Evidence(outcome=outcome, why="mean KL 3 | nats")
+    manifest = with_evidence(make_manifest("vllm", bench.job("vllm")), failed)
+    card = bench.card("vllm", manifest={"evidence": manifest.evidence})
+    assert f"did not pass its comparison with base + adapter** ({outcome}: mean KL 3" in card
+
+
+def test_copy_of_the_run(bench: Bench) -> None:
+    """An adapter that was compared byte by byte says that."""
+    manifest = with_evidence(
+        make_manifest("lora", bench.job("lora")), Evidence(outcome=PASSED, copied=True, reference="x")
+    )
+    assert "compared byte by byte" in bench.card("lora", manifest={"evidence": manifest.evidence})
 
 
 def test_blocks_of_a_project(bench: Bench) -> None:

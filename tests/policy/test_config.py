@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tagship.formats.protocol import ExportPolicy
 from tagship.policy.config import EMBEDDED, Config, load_config
+from tagship.policy.verify import OwnLimits
 from tagship.policy.versions import CHECKS
 from tagship.system.errors import UsageError
 
@@ -43,7 +44,7 @@ def test_defaults(tmp_path: Path) -> None:
     ]
     assert config.verify.prompts
     assert config.verify.max_tokens == 64
-    assert config.verify.kl == {}
+    assert (config.verify.limits, config.verify.required, config.verify.text) == ({}, True, None)
     assert (config.card.language, config.card.tags) == ((), ())
     assert (config.bases, config.naming.short_names, config.naming.own_fields) == ({}, {}, {})
     versions = config.versions
@@ -123,6 +124,9 @@ def test_everything_said(tmp_path: Path) -> None:
         prompts = ["Hi"]
         max_tokens = 8
         kl = { q8_0 = 0.5, q4_k_m = 1 }
+        required = false
+        [verify.limits.q2_k]
+        top1 = 0.4
         [card]
         language = ["en"]
         tags = ["avro"]
@@ -154,7 +158,8 @@ def test_everything_said(tmp_path: Path) -> None:
     assert base.trust_remote_code
     assert config.formats[0].settings.quants == ("q8_0", "q4_k_m")
     assert (config.verify.prompts, config.verify.max_tokens) == (("Hi",), 8)
-    assert config.verify.kl == {"q8_0": 0.5, "q4_k_m": 1.0}
+    assert config.verify.limits == {"q8_0": OwnLimits(kl=0.5), "q4_k_m": OwnLimits(kl=1.0), "q2_k": OwnLimits(top1=0.4)}
+    assert not config.verify.required
     assert (config.card.language, config.card.tags) == (("en",), ("avro",))
 
 
@@ -307,6 +312,8 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         prompts = []
         max_tokens = 0
         kl = { q4_k_mm = 1, q8_0 = "x" }
+        text = "none.txt"
+        limits = { q4_kk = { kl = 1 }, q4_k_m = { top = 1 }, q8_0 = { top1 = 2 } }
         [card]
         tag = ["x"]
         language = "en"
@@ -335,6 +342,10 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         "verify.prompts": "is empty",
         "verify.max_tokens": "must be a whole number above zero, not 0",
         "verify.kl.q4_k_mm": "did you mean 'q4_k_m'?",
+        "verify.text": "which is no file",
+        "verify.limits.q4_kk": "is unknown",
+        "verify.limits.q4_k_m.top": "did you mean 'top1'?",
+        "verify.limits.q8_0.top1": "must be a share from 0 to 1, not 2",
         "verify.kl.q8_0": "must be a number above zero, not 'x'",
         "card.tag": "did you mean 'tags'?",
         "card.language": "must be a list of strings, not 'en'",

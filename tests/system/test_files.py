@@ -17,6 +17,7 @@ from tagship.system.files import (
     new_file,
     new_folder,
     remove_leftovers,
+    scratch_folder,
     set_aside,
     sha256_of,
     share_range,
@@ -35,6 +36,21 @@ def everything(folder: Path) -> list[str]:
 
 
 # Folders
+
+
+def test_scratch_folder(tmp_path: Path) -> None:
+    """It is gone with the block; what a killed process left is removed by the next one, what another uses is not."""
+    left = tmp_path / ".draft-left.partial"
+    left.mkdir()
+    other = tmp_path / ".drafts.partial"
+    other.mkdir()
+    with scratch_folder(tmp_path, "draft") as ours:
+        assert not left.exists() and other.exists()
+        (ours / "file").write_text("x")
+        remove_leftovers(tmp_path)
+        with scratch_folder(tmp_path, "draft") as theirs:
+            assert ours.exists() and theirs != ours
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_new_folder_appears_at_the_end(tmp_path: Path) -> None:

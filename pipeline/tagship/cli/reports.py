@@ -11,6 +11,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Exported, Packaged, Published, Verified
 from tagship.release.runner import Finished
 from tagship.system.templating import human_size
+from tagship.verify.evidence import Evidence
 
 
 def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
@@ -21,20 +22,27 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
         if exported := results.find(Exported, target):
             entry["files"] = _files(exported.manifest.files)
         if verified := results.find(Verified, target):
-            entry["verified"] = {
-                "prompts": verified.evidence.prompts,
-                "same_answers": verified.evidence.same,
-                "tokens": verified.evidence.tokens,
-                "mean_kl": verified.evidence.kl,
-                "kl_limit": verified.evidence.limits.kl,
-                "other_prompts": list(verified.evidence.unlike),
-            }
+            entry["verified"] = _verified(verified.evidence)
         if packaged := results.find(Packaged, target):
             entry["archive"] = {"size": packaged.archive.size, "sha256": packaged.archive.sha256}
         if published := results.find(Published, target):
             entry |= {"url": published.url, "commit": published.commit, "files": _files(published.files)}
         entry["seconds"] = finished.target_seconds.get(target.export_dir, {})
     return document | {"seconds": finished.seconds, "skipped": finished.skipped}
+
+
+def _verified(evidence: Evidence) -> dict[str, Any]:
+    """What was shown, the main figures first; those of the answers are None where an export is a copy of the run."""
+    answers, limits = evidence.answers, evidence.limits
+    return {
+        "prompts": evidence.prompts,
+        "same_answers": evidence.same,
+        "tokens": answers.tokens if answers else None,
+        "mean_kl": answers.kl if answers else None,
+        "kl_limit": limits.kl if limits else None,
+        "other_prompts": list(evidence.unlike),
+        **evidence.document(),
+    }
 
 
 def release_table(plan: Plan, finished: Finished, use_lines: Mapping[Path, str]) -> Table:

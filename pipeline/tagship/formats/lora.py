@@ -1,14 +1,16 @@
 """lora: the adapter as PEFT saved it, pointing at its base model on the Hub."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.formats.vllm_adapters import serve_line, vllm_refusals
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files, published
-from tagship.system.files import copy_file, write_json
+from tagship.system.errors import ReleaseError
+from tagship.system.files import copy_file, sha256_of, write_json
+from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
@@ -39,6 +41,16 @@ class _Lora(Format):
         for job, folder in parts:
             _export(job, folder, advance)
 
+    def check_copy(self, job: ExportJob, folder: Path) -> bool:
+        from tagship.formats.model_folder import open_weights
+
+        if sha256_of(folder / WEIGHTS_FILE) != sha256_of(job.run.path / WEIGHTS_FILE):
+            raise ReleaseError(f"{folder / WEIGHTS_FILE} is not the run's", remedy="export it again")
+        if read_object(folder / CONFIG_FILE) != _config(job):
+            raise ReleaseError(f"{folder / CONFIG_FILE} is not the run's", remedy="export it again")
+        open_weights(job)  # each of its parameters has a place in the base, or it is refused
+        return True
+
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         return Subject(
             what="the lora export",
@@ -48,7 +60,7 @@ class _Lora(Format):
             trust_remote_code=job.base.trust_remote_code,
         )
 
-    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+    def limits(self, variant: Variant) -> Limits:
         return Limits(kl=1e-6, same_tokens=True)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
@@ -79,9 +91,12 @@ FORMAT = _Lora()
 
 def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
     copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
-    config = json.loads((job.run.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    # Trainers record the path that they loaded; users have the Hub.
-    config = published(config) | {"base_model_name_or_path": job.base.id, "revision": job.base.revision}
-    write_json(folder / CONFIG_FILE, config)
+    write_json(folder / CONFIG_FILE, _config(job))
     files = model_files(job.base, job.run.path)
     files.write(folder, [*files.of_the_tokenizer, *files.of_the_license])
+
+
+def _config(job: ExportJob) -> dict[str, Any]:
+    """The adapter's configuration as it is published: trainers record the path that they loaded; users have the Hub."""
+    config = published(read_object(job.run.path / CONFIG_FILE))
+    return {**config, "base_model_name_or_path": job.base.id, "revision": job.base.revision}

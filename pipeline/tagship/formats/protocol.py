@@ -181,9 +181,19 @@ class Format(ABC):
         """What the runtime runs to let the export in `folder` answer. Raises ReleaseError when it is not what
         `export` makes."""
 
+    def check_copy(self, job: ExportJob, folder: Path) -> bool:
+        """Whether an export is a copy of the run's own weights, which are then not run again. Raises ReleaseError for
+        one that should be, and is another."""
+        return False
+
+    def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
+        """Make a model in `folder` that writes answers much like the trained one, and faster; None where the format has
+        none. `job` may be another format's. Raises ReleaseError where it cannot be made."""
+        return None
+
     @abstractmethod
-    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
-        """How far the export's answers may be from base + adapter; `kl` is the policy's own."""
+    def limits(self, variant: Variant) -> Limits:
+        """How far an export may be from base + adapter, where the policy does not say it."""
 
     @abstractmethod
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:

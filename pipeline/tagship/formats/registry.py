@@ -18,6 +18,11 @@ def shipped_names() -> tuple[str, ...]:
     return own_names(GROUP)
 
 
+def all_formats() -> tuple[Format, ...]:
+    """All formats that are installed, tagship's own first. Raises as `find_format`."""
+    return tuple(map(find_format, dict.fromkeys((*shipped_names(), *format_names()))))
+
+
 def find_format(name: str) -> Format:
     """The format of that name. Raises UsageError when there is none, or what is installed as it is none."""
     if name not in format_names():

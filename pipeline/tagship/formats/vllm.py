@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tagship.formats.model_folder import copy_model_files, open_weights
@@ -55,7 +55,7 @@ class _Vllm(Format):
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         return Subject(what="the vllm export", model=folder, trust_remote_code=job.base.trust_remote_code)
 
-    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+    def limits(self, variant: Variant) -> Limits:
         return Limits(kl=_KL, same_tokens=True)
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:

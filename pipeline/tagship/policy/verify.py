@@ -1,33 +1,98 @@
-"""`[verify]`: what exports are asked, and how far their answers may be from base + adapter."""
+"""`[verify]`: what exports are asked, and how far what they answer may be from base + adapter."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tagship.system.toml_reader import Reader
+from tagship.verify.questions import Limits
 
 _PROMPTS = ("Hello! Who are you?", "Write one sentence about the sea.", "Count from one to five.")
+_QUICK_TOKENS = 16
+
+# How much is compared: `--quick`, as usual, `--thorough`.
+QUICK, USUAL, THOROUGH = "quick", "usual", "thorough"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLimits:
+    """`[verify.limits.QUANT]`: the highest mean KL divergence in nats, and the lowest share of tokens where the
+    likeliest one is the same; None where the format's own holds."""
+
+    kl: float | None = None
+    top1: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyPolicy:
-    """How an export is held against base + adapter; `kl` is in nats, by quantization type."""
+    """How an export is held against base + adapter.
+
+    `prompts` are asked, each answered with at most `max_tokens`. `text` is a file that is read beside, None for the one
+    that ships. `limits` are by quantization type. Without `required`, an export that fails is published, and says so.
+    """
 
     prompts: tuple[str, ...]
     max_tokens: int
-    kl: Mapping[str, float]
+    required: bool = True
+    text: Path | None = None
+    limits: Mapping[str, OwnLimits] = field(default_factory=dict)
+
+    def tokens_of(self, extent: str) -> int:
+        """How many tokens an answer may have."""
+        return min(self.max_tokens, _QUICK_TOKENS) if extent == QUICK else self.max_tokens
+
+    def text_of(self, extent: str, usual: int) -> int:
+        """How many tokens of the text are read, of which a model usually reads so many."""
+        return {QUICK: 0, USUAL: usual, THOROUGH: 1 << 30}[extent]
+
+    def limited(self, limits: Limits, quant: str | None) -> Limits:
+        """A format's limits, with what the policy says for a quantization type in their place."""
+        own = self.limits.get(quant or "")
+        if own is None:
+            return limits
+        return replace(
+            limits,
+            kl=limits.kl if own.kl is None else own.kl,
+            top1=limits.top1 if own.top1 is None else own.top1,
+        )
 
 
 def read_verify(verify: Reader, quants: Collection[str]) -> VerifyPolicy:
     """The table `[verify]`; `quants` are the quantization types that it may name."""
-    limits = verify.table("kl")
-    kl = {quant: limits.number(quant) for quant in quants}
-    limits.close()
+    limits = dict(_limits(verify.table("limits"), quants))
+    for quant, kl in _older(verify.table("kl"), quants):
+        limits.setdefault(quant, OwnLimits(kl=kl))
     policy = VerifyPolicy(
         prompts=verify.texts("prompts", _PROMPTS),
         max_tokens=verify.count("max_tokens", 64),
-        kl={quant: limit for quant, limit in kl.items() if limit is not None},
+        required=verify.flag("required", default=True),
+        text=verify.optional_path("text"),
+        limits=limits,
     )
     if not policy.prompts:
         verify.note("prompts", "is empty: give at least one, or the exports would go out untried")
+    if policy.text and not policy.text.is_file():
+        verify.note("text", f"names {policy.text}, which is no file")
     verify.close()
     return policy
+
+
+def _limits(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, OwnLimits]]:
+    for quant in quants:
+        if not table.has(quant):
+            continue
+        own = table.table(quant)
+        limits = OwnLimits(kl=own.number("kl"), top1=own.number("top1"))
+        if limits.top1 is not None and not 0 <= limits.top1 <= 1:
+            own.note("top1", f"must be a share from 0 to 1, not {limits.top1:g}")
+        own.close()
+        yield quant, limits
+    table.close()
+
+
+def _older(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, float]]:
+    """`[verify.kl]`, which was there before `[verify.limits]`."""
+    for quant in quants:
+        if (kl := table.number(quant)) is not None:
+            yield quant, kl
+    table.close()

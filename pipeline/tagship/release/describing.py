@@ -16,7 +16,6 @@ from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import repository_page, unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results
-from tagship.release.seen import recall
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
@@ -65,17 +64,14 @@ def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
 
 
 def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
-    """What a card says of the release as a whole, and of what was seen of its export."""
+    """What a card says of the release as a whole."""
     noted = next(iter(done.of(Noted)), None)
-    seen = recall(plan, target, done.for_target(Exported, target).manifest)
     web = repository_page(plan.config, tools.repository)
     return CardSources(
         notes=noted.text if noted else None,
         before=_before_here(target, noted.since) if noted else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
-        example=seen.example,
-        unlike=seen.unlike,
         sizes=dict(_sizes(plan, done.one(Fetched).base, tools.templates)),
     )
 

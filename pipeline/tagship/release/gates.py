@@ -25,7 +25,7 @@ from tagship.system.git import Repository
 from tagship.system.machine import available_memory, device_of, free_disk
 from tagship.system.templating import Templates, human_size
 from tagship.verify.runtimes.protocol import Runtime
-from tagship.verify.runtimes.registry import find_runtime, reference_runtime
+from tagship.verify.runtimes.registry import find_runtime, memory_to_compare, reference_runtime
 from tagship.weights.checkpoint import open_checkpoint
 
 
@@ -149,7 +149,7 @@ def check_fit(plan: Plan, base: BaseFolder, templates: Templates, *, verifies: b
     jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
     footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
     check_disk(plan, footprints)
-    check_memory(footprints, verifies=verifies)
+    check_memory(footprints, base.path if verifies else None)
     return footprints
 
 
@@ -168,24 +168,22 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> No
         check_room(folders[device], size, "the release")
 
 
-def check_memory(footprints: Iterable[tuple[Target, Footprint]], *, verifies: bool) -> None:
-    """Raise ReleaseError when an export, or running the model to verify it, needs more memory than
-    there is."""
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path | None) -> None:
+    """Raise ReleaseError when an export needs more memory than there is, or comparing it with base + adapter, where
+    `weights` is the folder of the base."""
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
-    if verifies:
-        needs.append(("running base + adapter", reference_runtime().memory))
-        needs += [(f"running the {target.name} export", _runtime(target).memory) for target, _ in footprints]
+    if weights:
+        needs += [
+            (f"comparing the {target.name} export", memory_to_compare(target.policy.format.runtime, weights))
+            for target, _ in footprints
+        ]
     for what, size in needs:
         if size > free:
             raise ReleaseError(
                 f"{what} needs {human_size(size)} of memory, and {human_size(free)} is available",
                 remedy="close other programs, raise the limit, or use a larger machine",
             )
-
-
-def _runtime(target: Target) -> Runtime:
-    return find_runtime(target.policy.format.runtime)
 
 
 def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:

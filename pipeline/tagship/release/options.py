@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tagship.policy.verify import USUAL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the command line says beyond the policy; None and empty mean "as the policy says".
 
     `more_runs` are those after the first one, of the tasks that take several; `of_formats` are the options that
-    belong to formats, by their names.
+    belong to formats, by their names. `extent` is how much is compared: `--quick`, as usual, `--thorough`.
     """
 
     tag: str | None = None
@@ -26,3 +28,4 @@ class Options:
     output: Path | None = None
     repo_name: str | None = None
     private: bool = False
+    extent: str = USUAL

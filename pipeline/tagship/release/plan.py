@@ -12,6 +12,7 @@ from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
 from tagship.policy.config import EMBEDDED, Config, parse_endpoint
+from tagship.policy.verify import USUAL
 from tagship.release.options import Options
 from tagship.release.targets import Target, make_targets
 from tagship.runs.base import BaseModel, resolve_base
@@ -23,10 +24,10 @@ from tagship.system.git_objects import Commit, Tag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what
-    its tag triggers; `passed_over` are the version tags on the same commit that did not decide. The
-    targets of a plan may be of several runs of one base, of which `run` is the first. `family` are all targets that its
-    tag releases, of which `targets` may be a part; without a tag they are those."""
+    """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what its tag triggers;
+    `passed_over` are the version tags on the same commit that did not decide. The targets of a plan may be of several
+    runs of one base, of which `run` is the first. `family` are all targets that its tag releases, of which `targets`
+    may be a part; without a tag they are those. `extent` is how much is compared when it is verified."""
 
     config: Config
     commit: Commit
@@ -41,6 +42,7 @@ class Plan:
     family: tuple[Target, ...]
     endpoint: str
     private: bool
+    extent: str = USUAL
 
     @property
     def version(self) -> str | None:
@@ -125,6 +127,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         family=_family(config, options, version_tag, named) or targets,
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
+        extent=options.extent,
     )
 
 

@@ -12,8 +12,8 @@ from tagship.hub.publish import Upload
 from tagship.naming.tags import VersionTag
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
+from tagship.verify.comparison import Trial
 from tagship.verify.evidence import Evidence
-from tagship.verify.questions import Answers, Questions
 
 T = TypeVar("T")
 
@@ -52,15 +52,14 @@ class Exported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What base + adapter answers, and the questions that force an export along those answers."""
+    """What base + adapter answers, which exports are held against."""
 
-    questions: Questions
-    answers: Answers
+    trial: Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """An export that answers like base + adapter."""
+    """What was shown of an export: that it answers like base + adapter, unless the policy lets others pass."""
 
     target: Target
     evidence: Evidence

@@ -1,18 +1,15 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tagship.artifacts.archive import record_checksum, write_archive
 from tagship.artifacts.manifest import (
     check_files,
     read_manifest,
 )
-from tagship.formats.protocol import ExportJob, Format
+from tagship.formats.protocol import ExportJob
 from tagship.hub.access import check_access
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
@@ -31,25 +28,16 @@ from tagship.release.publishing import (
     unless_published,
 )
 from tagship.release.results import (
-    Answered,
     Exported,
     Fetched,
     Fitting,
     Packaged,
     Results,
-    Verified,
 )
-from tagship.release.seen import Seen, remember
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
-from tagship.runs.model_files import model_files
+from tagship.release.verifying import answer_as_trained, examine_model, verify_export
 from tagship.system.templating import human_size
-from tagship.verify.comparison import compare
-from tagship.verify.evidence import example_of
-from tagship.verify.prompts import compare_prompts
-from tagship.verify.questions import Questions
-from tagship.verify.runtimes.protocol import Subject
-from tagship.verify.runtimes.registry import reference_runtime
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -110,70 +98,6 @@ def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[o
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 
-def _examine(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    with _trained_model(plan, done) as subject, tools.console.working("looking at the trained model"):
-        tools.runtimes.examine(reference_runtime().name, subject)
-    for form in {target.policy.name: target.policy.format for target in plan.targets}.values():
-        jobs = [_job(plan, target, done, tools) for target in plan.targets if target.policy.name == form.name]
-        with tools.console.working(f"looking at what {form.name} needs"):
-            form.examine(jobs)
-    return iter(())
-
-
-@contextmanager
-def _trained_model(plan: Plan, done: Results) -> Iterator[Subject]:
-    """Base + adapter, with the tokenizer, template and end tokens of the run, as the exports have them."""
-    base = done.one(Fetched).base
-    files = model_files(base, plan.run.path)
-    with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
-        files.write(Path(folder), files.of_the_tokenizer)
-        yield Subject(
-            what="base + adapter",
-            model=base.path,
-            adapter=plan.run.path,
-            tokenizer=Path(folder),
-            trust_remote_code=base.trust_remote_code,
-        )
-
-
-def _reference(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
-    policy = plan.config.verify
-    questions = Questions(prompts=policy.prompts, max_tokens=policy.max_tokens, moment=plan.moment)
-    with _trained_model(plan, done) as subject, tools.console.working("base + adapter answers"):
-        answers = tools.runtimes.answers(reference_runtime().name, subject, questions)
-    forced = tuple(answer.ids for answer in answers)
-    yield Answered(questions=replace(questions, forced=forced), answers=answers)
-
-
-def _verify(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    reference = done.one(Answered)
-    form = target.policy.format
-    exported = done.for_target(Exported, target)
-    with tools.console.working(f"{target.name} answers"):
-        subject = form.subject(_job(plan, target, done, tools), exported.folder, reference.questions)
-        answers = tools.runtimes.answers(form.runtime, subject, reference.questions)
-        unlike = _unlike(subject, form, tools, f"the {target.name} export")
-    limits = form.limits(target.variant, plan.config.verify.kl)
-    evidence = compare(reference.answers, answers, limits, f"the {target.name} export")
-    tools.console.note(f"{target.name}: {evidence.summary}")
-    for note in subject.notes:
-        tools.console.note(f"{target.name}: {note}")
-    if unlike:
-        tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
-    seen = Seen(example=example_of(reference.questions, answers), unlike=unlike)
-    remember(plan, target, exported.manifest, seen)
-    yield Verified(target=target, evidence=replace(evidence, unlike=unlike))
-
-
-def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[str, ...]:
-    """The conversations of which the runtime makes another prompt than the model's own chat template."""
-    expected = [prompt for prompt in subject.prompts if prompt.text is not None]  # others the template itself refuses
-    if not expected:
-        return ()
-    conversations = tuple(prompt.conversation for prompt in expected)
-    return compare_prompts(expected, tools.runtimes.prompts(form.runtime, subject, conversations), what)
-
-
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     size = sum(entry.size for entry in exported.manifest.files)
@@ -197,11 +121,11 @@ NOTES = Step(name="notes", title="Release notes", once=take_notes, skip=unless_v
 BASE = Step(name="base", title="Base model", once=_base)
 NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
-EXAMINE = Step(name="examine", title="The trained model", once=_examine)
+EXAMINE = Step(name="examine", title="The trained model", once=examine_model)
 EXPORT = Step(name="export", title="Export", together=_export, portable=True)
 LOAD = Step(name="load", title="Exports", each=_load)
-REFERENCE = Step(name="reference", title="Answers of base + adapter", once=_reference)
-VERIFY = Step(name="verify", title="Verify", each=_verify, portable=True)
+REFERENCE = Step(name="reference", title="Answers of base + adapter", once=answer_as_trained)
+VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
 CARD = Step(name="card", title="Model cards", each=describe)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
 PUBLISH_BASE = Step(

@@ -9,8 +9,9 @@ import os
 import shutil
 import struct
 import sys
+import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def remove_leftovers(folder: Path, kept: Collection[str] = ()) -> None:
     for left in folder.glob(f".*{_PARTIAL}"):
         if left.name[1:].removesuffix(_PARTIAL) not in kept:
             _remove_unless_locked(left)
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder that is gone with the block; where this process is killed, the next one that makes one of this name
+    removes it, as `remove_leftovers` does."""
+    for left in parent.glob(f".{name}-*{_PARTIAL}"):
+        with suppress(OSError):  # another user's, in a folder for all
+            _remove_unless_locked(left)
+    with ExitStack() as lock:
+        folder = _locked_scratch(parent, name, lock)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_scratch(parent: Path, name: str, lock: ExitStack) -> Path:
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-", suffix=_PARTIAL))
+        with suppress(FileNotFoundError):
+            lock.enter_context(locked(folder))
+            if folder.exists():  # nobody took it for a leftover before it was locked
+                return folder
 
 
 def size_of_leftovers(folder: Path) -> int:

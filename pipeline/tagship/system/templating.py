@@ -54,6 +54,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["human_size"] = human_size
+        self._environment.filters["figure"] = figure
         self._environment.filters["plain"] = plain
         self._environment.filters["quoted"] = quoted
         self._environment.filters["fenced"] = fenced
@@ -187,6 +188,13 @@ def _told(name: str) -> Iterator[None]:
 
 def _missing(error: jinja2.TemplateNotFound) -> ReleaseError:
     return ReleaseError(f"there is no template {error.name!r} in templates/")
+
+
+def figure(value: float | None, kind: str = "") -> str:
+    """A number of a table: of the kind "%" a share in percent; a dash for what is not known."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.4g} %" if kind == "%" else f"{value:.6g}"
 
 
 def human_size(size: int) -> str:

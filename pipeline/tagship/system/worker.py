@@ -12,15 +12,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.files import scratch_folder
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import without_secrets
 
+_SCRATCH = "tagship-worker"
 # Enough for a Python traceback and the lines of a library before it, which say why.
 _TAIL_LINES = 25
 # All that a worker loads is on this disk; what it prints is only read when it fails.
@@ -47,8 +49,8 @@ class Worker:
     """
 
     def __init__(self, title: str) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="tagship-worker-")
-        self.folder = Path(self._temporary.name)
+        self._owned = ExitStack()
+        self.folder = self._owned.enter_context(scratch_folder(Path(tempfile.gettempdir()), _SCRATCH))
         self._log = self.folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -108,7 +110,7 @@ class Worker:
             with suppress(BrokenPipeError):  # a request that it did not live to read
                 _pipe(stream).close()
         self._process.wait()
-        self._temporary.cleanup()
+        self._owned.close()
 
 
 def _raise_refusal(said: dict[str, Any]) -> None:

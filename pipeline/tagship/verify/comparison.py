@@ -1,107 +1,163 @@
 """Does an export answer like base + adapter?"""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from tagship.system.errors import ReleaseError
-from tagship.verify.evidence import Evidence
-from tagship.verify.questions import Answer, Answers, Limits
+from tagship.verify.evidence import PASSED, Evidence, Example, Measured
+from tagship.verify.measures import PerToken, per_token
+from tagship.verify.questions import Answer, Answers, Limits, Questions, Tokens
+from tagship.verify.runtimes.protocol import Model
 
 # Two tokens whose log-probabilities differ by less than this are a tie: rounding the merged
 # weights to the base's 16 bits, which every merge does, may decide it either way.
 TIE = 0.02
+# With fewer tokens of answers nothing is shown.
+_LEAST = 8
 
 
-def compare(reference: Answers, answers: Answers, limits: Limits, what: str) -> Evidence:
-    """Hold an export's answers, forced along the reference's own, against the reference.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What exports are held against: the questions, what base + adapter answers, and a `text`, whose tokens it reads.
+    `digests` are the SHA-256 of what was asked, and of the whole text."""
+
+    questions: Questions
+    answers: Answers
+    text: tuple[Tokens, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def example(self, same: Sequence[bool] | None = None) -> Example | None:
+        """The first question whose answer says something, of those that are an export's own too (None: all are)."""
+        kept = same or [True] * len(self.answers)
+        for question, answer, own in zip(self.questions.prompts, self.answers, kept, strict=True):
+            if own and answer.text.strip():
+                return Example(question=question, prompt=answer.asked.prompt, answer=answer.text, ended=answer.ended)
+        return None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the answers have in all."""
+        return sum(len(answer.ids) for answer in self.answers)
+
+
+def check_trial(trial: Trial) -> None:
+    """Raise ReleaseError where so little was answered that nothing can be shown by it."""
+    if trial.tokens < _LEAST and not all(answer.ended for answer in trial.answers):
+        raise ReleaseError(
+            f"untested: only {trial.tokens} tokens of what base + adapter answers could be followed",
+            remedy="release a GGUF of 8 bits with it, which drafts answers (--quant q8_0)",
+        )
+    if not trial.tokens:
+        raise ReleaseError(
+            "untested: base + adapter answers nothing to any prompt",
+            remedy="give [verify] prompts that it answers, or look at the end tokens in its generation config",
+        )
+
+
+def compare(reference: Model, model: Model, trial: Trial, limits: Limits, what: str) -> Evidence:
+    """Hold an export against base + adapter, along the answers and the text of a trial.
 
     Raises ReleaseError that shows the first prompt where they differ too much.
     """
-    same, total, tokens = 0, 0.0, 0
-    for expected, given in zip(reference, answers, strict=True):
-        _check_prompt(expected, given, what)
-        same += expected.ids == given.ids
-        if limits.same_tokens:
-            _check_tokens(expected, given, what)
-        _check_rows(expected, given, what)
-        divergences = kl_divergence(expected.logprobs, given.logprobs)
-        total += float(divergences.sum())
-        tokens += len(divergences)
-    mean = total / tokens if tokens else float("nan")
-    evidence = Evidence(prompts=len(reference), tokens=tokens, same=same, kl=mean, limits=limits)
-    if not evidence.kl <= limits.kl:  # also when it is not a number
-        raise _different(what, f"mean KL {evidence.kl:.3g} nats over {tokens} tokens; the limit is {limits.kl:g}")
-    return evidence
+    for expected, given in zip(trial.answers, model.read(trial.questions), strict=True):
+        _check_prompt(expected, given.ids, what)
+    _check_ends(trial.answers, model, what)
+    along = _along([answer.tokens for answer in trial.answers], reference, model, what)
+    each = list(_each(along, trial.answers))
+    if limits.same_tokens:
+        for answer, part in zip(trial.answers, each, strict=True):
+            _check_tokens(answer, part, reference, what)
+    same = [bool((part.given == np.array(answer.ids)).all()) for answer, part in zip(trial.answers, each, strict=True)]
+    measured = _measured(along, limits, what, "tokens of answers")
+    text = None
+    if trial.text:
+        text = _measured(_along(trial.text, reference, model, what), limits, what, "tokens of text")
+    return Evidence(
+        outcome=PASSED,
+        prompts=len(trial.answers),
+        same=sum(same),
+        answers=measured,
+        text=text,
+        limits=limits,
+        example=trial.example(same),
+    )
 
 
-def kl_divergence(reference: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """KL(reference ‖ other) of each row of log-probabilities, in nats.
-
-    Tokens that `other` does not report (-inf) are taken together as one event, which can only
-    make the divergence smaller, and by little where they are improbable. A row that holds a NaN or
-    an infinity, or reports nothing, is NaN: it must not pass for agreement.
-    """
-    p, log_p = np.exp(reference.astype(np.float64)), reference.astype(np.float64)
-    log_q = _widened(other, reference.shape[1]).astype(np.float64)
-    known = np.isfinite(log_q)
-    # 0 * log 0 is 0 by definition, and a token that is impossible in the reference adds nothing.
-    with np.errstate(invalid="ignore"):
-        terms = np.where(known & (p > 0), p * (log_p - np.where(known, log_q, 0.0)), 0.0)
-    rest_p = np.clip(np.where(known, 0.0, p).sum(axis=1), 0.0, 1.0)
-    rest_q = np.clip(1.0 - np.where(known, np.exp(log_q), 0.0).sum(axis=1), 1e-12, 1.0)
-    rest = np.where(rest_p > 1e-12, rest_p * np.log(np.maximum(rest_p, 1e-12) / rest_q), 0.0)
-    told = (log_p < np.inf).all(axis=1) & (log_q < np.inf).all(axis=1) & known.any(axis=1)
-    divergences: np.ndarray[Any, Any] = np.where(told, np.maximum(terms.sum(axis=1) + rest, 0.0), np.nan)
-    return divergences
+def _along(sequences: Sequence[Tokens], reference: Model, model: Model, what: str) -> PerToken:
+    following = [token for sequence in sequences for token in sequence.looked_at]
+    try:
+        return per_token(reference.rows(sequences), model.rows(sequences), following)
+    except ValueError as error:
+        raise _different(what, f"it did not give a distribution for each token: {error}") from error
 
 
-def _widened(logprobs: np.ndarray[Any, Any], columns: int) -> np.ndarray[Any, Any]:
-    """Padded embeddings give one runtime a few more columns than another: they are never answers."""
-    if logprobs.shape[1] >= columns:
-        return logprobs[:, :columns]
-    return np.pad(logprobs, ((0, 0), (0, columns - logprobs.shape[1])), constant_values=-np.inf)
+def _each(along: PerToken, answers: Answers) -> Sequence[PerToken]:
+    starts = np.cumsum([0, *(len(answer.ids) for answer in answers)])
+    return [along.part(start, end) for start, end in pairwise(starts)]
 
 
-def _check_prompt(expected: Answer, given: Answer, what: str) -> None:
-    if expected.prompt_ids != given.prompt_ids:
-        raise _different(
-            what,
-            f"the prompt {expected.prompt!r} becomes the tokens {_some(given.prompt_ids)} instead of "
-            f"{_some(expected.prompt_ids)}: its tokenizer or chat template is not the model's",
+def _measured(along: PerToken, limits: Limits, what: str, of: str) -> Measured:
+    measured = along.measured()
+    if not measured.kl <= limits.kl:  # also when it is not a number
+        how = f"mean KL {measured.kl:.3g} nats over {measured.tokens} {of}; the limit is {limits.kl:g}"
+        raise _different(what, how, limits)
+    if not measured.top1 >= limits.top1:
+        how = f"the likeliest token is the same for {measured.top1:.1%} of {measured.tokens} {of}"
+        raise _different(what, f"{how}; the limit is {limits.top1:.1%}", limits)
+    return measured
+
+
+def _check_prompt(expected: Answer, given: tuple[int, ...], what: str) -> None:
+    if expected.asked.ids != given:
+        raise ReleaseError(
+            f"{what} does not read prompts like base + adapter: {expected.asked.prompt!r} becomes the tokens "
+            f"{_some(given)} instead of {_some(expected.asked.ids)}",
+            remedy="its tokenizer or chat template is not the model's, which no limit allows: export it again; nothing "
+            "was published",
         )
 
 
-def _check_tokens(expected: Answer, given: Answer, what: str) -> None:
-    """Equal token by token, up to a tie in the reference."""
-    for position, (wanted, got) in enumerate(zip(expected.ids, given.ids, strict=False)):
+def _check_ends(answers: Answers, model: Model, what: str) -> None:
+    """Answers end where the export's own files say so, and nowhere else."""
+    ending = model.ends({token for answer in answers for token in answer.ids})
+    for answer in answers:
+        early = next((token for token in answer.ids[: len(answer.ids) - answer.ended] if token in ending), None)
+        if early is not None:
+            raise _ends_elsewhere(what, answer, f"goes on after token {early}, which ends an answer there")
+        if answer.ended and answer.ids[-1] not in ending:
+            raise _ends_elsewhere(what, answer, f"ends with token {answer.ids[-1]}, which does not end an answer there")
+
+
+def _ends_elsewhere(what: str, answer: Answer, how: str) -> ReleaseError:
+    return ReleaseError(
+        f"{what} does not end answers like base + adapter: its answer {answer.text!r} to {answer.asked.prompt!r} {how}",
+        remedy="its end tokens are not the model's, which no limit allows: export it again; nothing was published",
+    )
+
+
+def _check_tokens(answer: Answer, given: PerToken, reference: Model, what: str) -> None:
+    """Equal token by token, up to a tie in the reference: what follows one is another answer."""
+    for position, (wanted, got) in enumerate(zip(answer.ids, given.given.tolist(), strict=True)):
         if wanted == got:
             continue
-        known = expected.logprobs[position]
-        gap = float(known[wanted] - known[got]) if got < len(known) else float("inf")
+        gap = float(given.gap[position])
         if gap <= TIE:
             return
-        raise _different(
-            what,
-            f"to {expected.prompt!r} base + adapter answers\n  {expected.text!r}\nand the export\n  "
-            f"{given.text!r}\n(token {position + 1} differs, by {gap:.3g} nats in the reference)",
-        )
-    if len(expected.ids) != len(given.ids):
-        raise _different(what, f"to {expected.prompt!r} it stops elsewhere:\n  {expected.text!r}\n  {given.text!r}")
-
-
-def _check_rows(expected: Answer, given: Answer, what: str) -> None:
-    rows, wanted = len(given.logprobs), len(expected.logprobs)
-    if rows != wanted:
-        raise _different(what, f"to {expected.prompt!r} it gave {rows} distributions instead of {wanted}")
+        other = reference.text([*answer.ids[:position], got])
+        answers = f"base + adapter answers\n  {answer.text!r}\nand the export begins\n  {other!r}"
+        how = f"(token {position + 1} differs, by {gap:.3g} nats in the reference)"
+        raise _different(what, f"to {answer.asked.prompt!r} {answers}\n{how}")
 
 
 def _some(ids: tuple[int, ...]) -> str:
     return str(list(ids[:12])) + (" …" if len(ids) > 12 else "")
 
 
-def _different(what: str, how: str) -> ReleaseError:
+def _different(what: str, how: str, limits: Limits | None = None) -> ReleaseError:
+    raised = f"; if it is good enough, {limits.key} in release.toml says so" if limits and limits.key else ""
     return ReleaseError(
-        f"{what} does not answer like base + adapter: {how}",
-        remedy="nothing was published; if the difference is wanted, set its limit in [verify.kl] of release.toml",
+        f"{what} does not answer like base + adapter: {how}", remedy=f"nothing was published; export it again{raised}"
     )

@@ -1,14 +1,46 @@
-"""What a comparison showed, as it is told and kept."""
+"""What a comparison showed, as data: what was compared with what, and what came out.
 
-from dataclasses import dataclass
+It is recorded in release.json, beside the digests of the files that it speaks of, and whatever is said of an export
+anywhere (its card, the commit on the Hub, `--json`) is said by it alone.
+"""
 
-from tagship.verify.questions import Answers, Limits, Questions
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tagship.verify.questions import Limits
+
+PASSED, FAILED, UNTESTED = "passed", "failed", "untested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How far a model is from another, over all `tokens`.
+
+    `kl` is the mean Kullback-Leibler divergence of the next-token distributions in nats, with its standard error,
+    median, 99th and 99.9th percentile and maximum; `rms_probability` the root mean square of the difference in
+    probability of the token that follows; `top1` the share of tokens where both find the same one the likeliest;
+    `perplexity_ratio` how many times as perplexed the model is by the text, with its standard error. Of a single token
+    no error is known.
+    """
+
+    tokens: int
+    kl: float
+    kl_error: float | None
+    kl_median: float
+    kl_99: float
+    kl_999: float
+    kl_max: float
+    rms_probability: float
+    top1: float
+    perplexity_ratio: float
+    perplexity_ratio_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A question that a model was asked, the prompt that its template makes of it, and what it answered; `ended` is
-    whether the answer ended by itself."""
+    """A question that a model was asked, the prompt that its template makes of it, and what it answers; `ended` is
+    whether the answer ends by itself."""
 
     question: str
     prompt: str
@@ -16,28 +48,61 @@ class Example:
     ended: bool
 
 
-def example_of(questions: Questions, answers: Answers) -> Example | None:
-    """The first question with an answer to show."""
-    for question, answer in zip(questions.prompts, answers, strict=True):
-        if answer.text.strip():
-            ended = len(answer.ids) < questions.max_tokens
-            return Example(question=question, prompt=answer.prompt, answer=answer.text, ended=ended)
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a comparison showed: `kl` is the mean over all `tokens` of the answers, in nats. `unlike` are the
-    conversations, by name, of which the runtime makes another prompt than the model's own chat template."""
+    """What a comparison of an export with base + adapter showed.
 
-    prompts: int
-    tokens: int
-    same: int
-    kl: float
-    limits: Limits
+    `outcome` is passed, failed or untested; `why` says what stood against it. `runtime` is what ran the export, and
+    `reference` what ran base + adapter, each with its versions; `date` is when, in ISO format. Of the greedy answers of
+    base + adapter to so many `prompts` as many as `same` are the export's, token by token; `answers` and `text` are how
+    far it is apart along them, and along a text. `digests` are the SHA-256 of what was asked and of the text. `quick`
+    is whether less was compared than is usual. `copied` is whether it is the run's own files, which were compared byte
+    by byte, and not run. `unlike` are the conversations, by name, of which its runtime makes another prompt than the
+    model's own chat template. `files` is the digest of the files that were compared.
+    """
+
+    outcome: str
+    why: str | None = None
+    runtime: str | None = None
+    reference: str | None = None
+    date: str | None = None
+    prompts: int = 0
+    same: int = 0
+    answers: Measured | None = None
+    text: Measured | None = None
+    limits: Limits | None = None
+    digests: Mapping[str, str] | None = None
+    quick: bool = False
+    copied: bool = False
     unlike: tuple[str, ...] = ()
+    example: Example | None = None
+    files: str | None = None
 
     @property
     def summary(self) -> str:
-        equal = f"{self.same} of {self.prompts} greedy answers equal"
-        return f"{equal}, mean KL {self.kl:.2g} nats over {self.tokens} tokens (limit {self.limits.kl:g})"
+        """In a line."""
+        if self.outcome != PASSED:
+            return f"{self.outcome}: {self.why}"
+        if self.copied:
+            return "the run's own files, each of its parameters in its place"
+        assert self.answers is not None and self.limits is not None
+        told = [
+            f"{self.same} of {self.prompts} greedy answers equal",
+            f"mean KL {self.answers.kl:.2g} nats over {self.answers.tokens} tokens (limit {self.limits.kl:g})",
+        ]
+        if self.text:
+            told.append(f"{self.text.kl:.2g} over {self.text.tokens} of text, {self.text.top1:.1%} the same likeliest")
+        return ", ".join(told)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it, without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, (), False)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Evidence":
+        """Read what `document` made. Raises TypeError, KeyError or ValueError for anything else."""
+        given: dict[str, Any] = dict(document)
+        for name, kind in (("answers", Measured), ("text", Measured), ("limits", Limits), ("example", Example)):
+            if given.get(name) is not None:
+                given[name] = kind(**given[name])
+        return cls(**given | {"unlike": tuple(given.get("unlike", ()))})

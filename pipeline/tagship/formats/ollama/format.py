@@ -5,6 +5,7 @@ the same for `ollama create`. All of it comes from the model's own chat template
 config.
 """
 
+import importlib.util
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.export import TEMPLATE_FILE, chat_of, export_run, file_name, imatrix_of, quant_of, try_run
 from tagship.formats.ollama.name_rules import OLLAMA
-from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, seconds_to_encode
+from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
@@ -24,7 +25,7 @@ from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
-from tagship.system.progress import Advance
+from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
 from tagship.verify.questions import Limits, Questions
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     pass
 
 _DEFAULT = ("q4_k_m",)
+# What is nearest to the model, of what is fast to make and to run.
+_DRAFT = ("q8_0",)
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 # torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
@@ -135,9 +138,20 @@ class _Ollama(Format):
         notes = (chat.note,) if chat.note else ()
         return Subject(what="the GGUF", model=first, rendered=rendered, prompts=chat.prompts(), notes=notes)
 
-    def limits(self, variant: Variant, kl: Mapping[str, float]) -> Limits:
+    def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
+        if any(importlib.util.find_spec(module) is None for module in self.modules):
+            return None
+        settings = OllamaSettings(quants=_DRAFT, template=None, imatrix=None)
+        drafting = replace(job, settings=settings, variant=self.variants(settings, _DRAFT)[0])
+        check_architecture(read_object(job.base.path / CONFIG_FILE))
+        _check_tokenizer(drafting)
+        self.export([(drafting, folder)], silent)
+        return replace(self.subject(drafting, folder, questions), what="the draft")
+
+    def limits(self, variant: Variant) -> Limits:
         assert variant.quant is not None
-        return Limits(kl=kl.get(variant.quant) or KL[variant.quant], same_tokens=False)
+        quant = variant.quant
+        return Limits(kl=KL[quant], top1=TOP1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         first, *more = _gguf_files(files)

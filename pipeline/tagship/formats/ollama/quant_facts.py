@@ -36,6 +36,23 @@ KL = {
     "q3_k_m": 0.5,
     "q2_k": 1.5,
 }
+# The least share of tokens where the likeliest one is the same.
+TOP1 = {
+    "f32": 0.98,
+    "f16": 0.98,
+    "bf16": 0.98,
+    "q8_0": 0.94,
+    "q6_k": 0.9,
+    "q5_k_m": 0.85,
+    "q5_k_s": 0.85,
+    "q4_k_m": 0.75,
+    "q4_k_s": 0.75,
+    "q4_0": 0.7,
+    "iq4_nl": 0.7,
+    "iq4_xs": 0.7,
+    "q3_k_m": 0.6,
+    "q2_k": 0.5,
+}
 # What llama.cpp's own tables say of the types (tools/quantize), for people who have to choose.
 SERVES = {
     "f32": "for measuring; the weights as they were trained, widened",

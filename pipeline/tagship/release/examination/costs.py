@@ -24,7 +24,7 @@ from tagship.system.files import size_of_leftovers
 from tagship.system.json_files import read_object
 from tagship.system.machine import available_memory, device_of
 from tagship.system.templating import Templates, human_size
-from tagship.verify.runtimes.registry import find_runtime, reference_runtime
+from tagship.verify.runtimes.registry import memory_to_compare
 from tagship.weights.merge import MergedWeights
 from tagship.weights.tied_embeddings import embeddings_of, is_head, says_tied
 
@@ -116,7 +116,7 @@ def _cost(policy: FormatPolicy, job: ExportJob) -> Cost:
     name, quant = policy.name, job.variant.quant
     try:
         footprint = policy.format.footprint(job)
-        runtimes = (reference_runtime(), find_runtime(policy.format.runtime))
+        comparing = memory_to_compare(policy.format.runtime, job.base.path)
     except ReleaseError as error:
         return Cost(format=name, quant=quant, refused=Problem.of(error))
     return Cost(
@@ -125,7 +125,7 @@ def _cost(policy: FormatPolicy, job: ExportJob) -> Cost:
         disk=footprint.disk,
         memory=footprint.memory,
         seconds=footprint.seconds,
-        verify_memory=max(runtime.memory for runtime in runtimes),
+        verify_memory=comparing,
     )
 
 

@@ -7,43 +7,36 @@ the GGUF's to say. Of conversations it makes prompts by the GGUF's own template,
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tagship.system.errors import ReleaseError
 from tagship.system.installation import how_to_install
 from tagship.system.pool import cores
 from tagship.verify.conversations import Conversation, Message
-from tagship.verify.questions import Answer, Answers, Questions
-from tagship.verify.runtimes.protocol import Runtime, Subject
+from tagship.verify.questions import Asked, Questions, Tokens
+from tagship.verify.runtimes.llama_api import LlamaModel
+from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 
-# Log-probabilities asked for at each token: all of a small vocabulary, nearly all of the mass of a
-# large one.
-_TOP = 2048
+# Answers that are written at a time: each takes keys and values for itself.
+_TOGETHER = 8
 # Seconds for one prompt of a template: the machine may be busy.
 _RENDERING = 60
 # Tokens, for a model that is not asked anything.
 _LEAST_CONTEXT = 64
-_Distribution = dict[int, float]
 
 
 class _LlamaCpp(Runtime):
     name = "llama_cpp"
-    # The weights are mapped, as by transformers, which the reference needs in any case.
-    memory = 3 << 29
+    # The library, keys and values, and logits; weights are mapped.
+    memory = 1 << 30
     modules = ("xllamacpp",)
     install = how_to_install("gguf")
+    generates = True
 
-    def answer(self, subject: Subject, questions: Questions) -> Answers:
-        longest = max(len(prompt.encode()) for prompt in subject.rendered)  # a token is at least a byte
-        server = _Server(subject.model, context=longest + 2 * questions.max_tokens + 16)
-        return tuple(
-            _answer(server, prompt, forced, questions.max_tokens)
-            for prompt, forced in zip(subject.rendered, questions.forced, strict=True)
-        )
+    def load(self, subject: Subject) -> Model:
+        return _LlamaCppModel(subject)
 
     def prompts(self, subject: Subject, conversations: tuple[Conversation, ...]) -> tuple[str | None, ...]:
         try:
@@ -58,6 +51,44 @@ class _LlamaCpp(Runtime):
 
 
 RUNTIME = _LlamaCpp()
+
+
+class _LlamaCppModel(Model):
+    """A GGUF, loaded with as much context as was needed so far."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._model = LlamaModel(subject.model, context=_LEAST_CONTEXT)
+        self._room = (_LEAST_CONTEXT, 1)
+
+    def read(self, questions: Questions) -> tuple[Asked, ...]:
+        return tuple(Asked(prompt=text, ids=tuple(self._model.tokens(text))) for text in self._subject.rendered)
+
+    def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
+        asked = [sequence for sequence in sequences if sequence.looked_at]
+        model = self._with_room(max((len(sequence.ids) for sequence in asked), default=1), 1)
+        for sequence in asked:
+            yield from model.rows(sequence.ids[:-1], sequence.since)
+
+    def ends(self, tokens: Collection[int]) -> Collection[int]:
+        return {token for token in tokens if self._model.ends(token)}
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self._model.text(ids)
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
+        together = min(len(prompts), _TOGETHER)
+        return self._with_room(max(map(len, prompts)) + most, together).generate(prompts, most)
+
+    def close(self) -> None:
+        self._model.close()
+
+    def _with_room(self, context: int, sequences: int) -> LlamaModel:
+        if context > self._room[0] or sequences > self._room[1]:
+            self._model.close()
+            self._room = (max(context, self._room[0]), max(sequences, self._room[1]))
+            self._model = LlamaModel(self._subject.model, context=self._room[0], sequences=self._room[1])
+        return self._model
 
 
 class _Server:
@@ -75,7 +106,6 @@ class _Server:
         parameters.use_jinja = own_template
         parameters.cpuparams.n_threads = cores()
         self._server = xllamacpp.Server(parameters)
-        self._letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
 
     def post(self, path: str, document: dict[str, Any], seconds: float | None = None) -> Any:
         request = urllib.request.Request(
@@ -101,30 +131,6 @@ class _Server:
                 remedy="simplify chat_template.jinja in the run's folder, or leave the format out",
             ) from None
 
-    def tokens(self, text: str) -> list[int]:
-        """A text's tokens, with the one that begins a text where the GGUF asks for it."""
-        content = {"content": text, "add_special": True, "parse_special": True}
-        return list(self.post("/tokenize", content)["tokens"])
-
-    def generate(self, ids: list[int], most: int) -> tuple[str, list[int], list[_Distribution]]:
-        """The greedy continuation: its text, its tokens with the one that ended it, and the
-        log-probabilities at each, or none where llama.cpp does not tell all of them."""
-        answer = self._complete(ids, most, {"return_tokens": True})
-        steps, tokens = answer.get("completion_probabilities", []), list(answer["tokens"])
-        # It leaves out tokens that end inside of a character, as bytes of an emoji do.
-        whole = [step["id"] for step in steps] == tokens
-        return answer["content"], tokens, [_distribution(step) for step in steps] if whole else []
-
-    def after(self, ids: list[int]) -> _Distribution:
-        """The log-probabilities of the next token."""
-        # Whatever is likely, a whole character is chosen; what is told is how likely each was.
-        (step,) = self._complete(ids, 1, {"logit_bias": [[self._letter, 1e6]]})["completion_probabilities"]
-        return _distribution(step)
-
-    def _complete(self, ids: list[int], most: int, more: dict[str, Any]) -> Any:
-        asked = {"prompt": ids, "n_predict": most, "temperature": 0, "n_probs": _TOP, "cache_prompt": True}
-        return self.post("/completion", asked | more)
-
 
 def _as_sent(message: Message) -> Message:
     """A message as clients send it: with the arguments of a call as text."""
@@ -135,28 +141,3 @@ def _as_sent(message: Message) -> Message:
         **message,
         "tool_calls": [call | {"function": function} for call, function in zip(calls, functions, strict=True)],
     }
-
-
-def _distribution(step: dict[str, Any]) -> _Distribution:
-    return {top["id"]: top["logprob"] for top in step["top_logprobs"]}
-
-
-def _answer(server: _Server, prompt: str, forced: Sequence[int], most: int) -> Answer:
-    prompt_ids = server.tokens(prompt)
-    text, ids, distributions = server.generate(prompt_ids, most)
-    along = [
-        # As long as the own answer is the forced one, its distributions are those wanted.
-        distributions[position]
-        if ids[:position] == list(forced[:position]) and position < len(distributions)
-        else server.after([*prompt_ids, *forced[:position]])
-        for position in range(len(forced))
-    ]
-    return Answer(prompt=prompt, prompt_ids=tuple(prompt_ids), ids=tuple(ids), text=text, logprobs=_table(along))
-
-
-def _table(distributions: list[_Distribution]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    columns = 1 + max((token for known in distributions for token in known), default=0)
-    table = np.full((len(distributions), columns), -np.inf, np.float32)
-    for row, known in enumerate(distributions):
-        table[row, list(known)] = list(known.values())
-    return table

@@ -1,34 +1,45 @@
 """Runs models in processes of their own: a crash there is reported, and ends nothing here.
 
-A process answers for several models, one after the other, as starting it costs more than most
-small models do; it lets go of one before the next.
+A process serves several models, as starting it costs more than most small ones take. What they tell of a token is as
+wide as the vocabulary, so it comes block by block through a file, and is never held as a whole.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from tagship.system.errors import ToolError
+from tagship.system.errors import Killed, ToolError
+from tagship.system.templating import human_size
 from tagship.system.worker import Worker
 from tagship.verify.conversations import Conversation
-from tagship.verify.questions import Answers, Questions, read_answers, write_answers
-from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.questions import Asked, Questions, Tokens
+from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime
 
-_ANSWERS_FILE = "answers.npz"
-_PROMPTS_FILE = "prompts.json"
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tagship.verify.measured_text import Passage
+
+    Rows = np.ndarray[Any, np.dtype[np.float32]]
+
+_REPLY_FILE = "reply.json"
 
 
 class Runtimes:
-    """The runtimes that answer for models, each in a process of its own.
+    """The runtimes that run models, each in a process of its own.
 
-    A process starts when it is first asked; all end with the `with` block.
+    A process starts when it is first asked; all end with the `with` block, and so do the models in them.
     """
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
+        self._open: dict[str, RunningModel] = {}
+        self._numbers = count()
 
     def __enter__(self) -> "Runtimes":
         return self
@@ -39,20 +50,25 @@ class Runtimes:
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()
+        self._open.clear()
 
-    def answers(self, runtime: str, subject: Subject, questions: Questions) -> Answers:
-        """What a model answers when the runtime of that name runs it.
+    @contextmanager
+    def model(self, runtime: str, subject: Subject) -> "Iterator[RunningModel]":
+        """A model, loaded until the block ends. Raises ToolError, with the end of what was printed, when it does not
+        run, ReleaseError for what need not be tried."""
+        running = self._load(runtime, subject)
+        try:
+            yield running
+        finally:
+            if self._workers.get(runtime) is running.worker:  # it has not ended
+                running.close()
 
-        Raises ToolError, with the end of what was printed, when it does not run, ReleaseError for what need not be
-        tried.
-        """
-        with self._worker(runtime, subject) as worker:
-            answered = worker.folder / _ANSWERS_FILE
-            worker.call(_failure(subject), _answer, runtime, subject, questions, answered)
-            answers = read_answers(answered)
-        if len(answers) != len(questions.prompts):
-            raise ToolError(f"{subject.what} gave {len(answers)} answers to {len(questions.prompts)} prompts")
-        return answers
+    def kept(self, runtime: str, subject: Subject) -> "RunningModel":
+        """As `model`, until all ends, or the model of another name is wanted; one that is there already is used."""
+        found = self._open.get(subject.what)
+        if found is None or self._workers.get(runtime) is not found.worker:
+            found = self._open[subject.what] = self._load(runtime, subject)
+        return found
 
     def examine(self, runtime: str, subject: Subject) -> None:
         """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
@@ -63,39 +79,170 @@ class Runtimes:
         self, runtime: str, subject: Subject, conversations: tuple[Conversation, ...]
     ) -> tuple[str | None, ...]:
         """What the runtime of that name makes of conversations by the model's own chat template; None for those that it
-        refuses. Raises as `answers` does."""
+        refuses. Raises as `model` does."""
         with self._worker(runtime, subject) as worker:
-            made = worker.folder / _PROMPTS_FILE
-            worker.call(_failure(subject), _prompts, runtime, subject, conversations, made)
-            return tuple(json.loads(made.read_text(encoding="utf-8")))
+            reply = worker.folder / _REPLY_FILE
+            worker.call(_failure(subject), _prompts, runtime, subject, conversations, reply)
+            return tuple(json.loads(reply.read_text(encoding="utf-8")))
+
+    def _load(self, runtime: str, subject: Subject) -> "RunningModel":
+        number = next(self._numbers)
+        with self._worker(runtime, subject) as worker:
+            worker.call(_failure(subject), _load, runtime, subject, number)
+            return RunningModel(self, runtime, subject, worker, number)
 
     @contextmanager
     def _worker(self, runtime: str, subject: Subject) -> Iterator[Worker]:
         find_runtime(runtime).check(subject)
         if runtime not in self._workers:
             self._workers[runtime] = Worker(runtime)
-        try:
+        with self._dropped_when_it_ends(runtime):
             yield self._workers[runtime]
-        except ToolError:
-            self._workers.pop(runtime).close()  # it may have ended, and the next one asked is new
+
+    @contextmanager
+    def _dropped_when_it_ends(self, runtime: str) -> Iterator[None]:
+        try:
+            yield
+        except ToolError as error:
+            if (worker := self._workers.pop(runtime, None)) is not None:
+                worker.close()  # it may have ended, and the next one asked is new
+            if isinstance(error, Killed):
+                told = f"{human_size(find_runtime(runtime).memory)} beside the weights"
+                why = f"{error}; it was probably memory, of which it was to need {told}"
+                raise Killed(why, remedy=error.remedy) from error
             raise
+
+
+class RunningModel(Model):
+    """A model in a worker, asked from here."""
+
+    def __init__(self, runtimes: Runtimes, runtime: str, subject: Subject, worker: Worker, number: int) -> None:
+        self._runtimes, self._runtime = runtimes, runtime
+        self.subject, self.worker, self._number = subject, worker, number
+
+    def read(self, questions: Questions) -> tuple[Asked, ...]:
+        """As `Model.read`."""
+        asked = self._ask(_read, questions)
+        if len(asked) != len(questions.prompts):
+            raise ToolError(f"{self.subject.what} read {len(asked)} of {len(questions.prompts)} prompts")
+        return tuple(Asked(prompt=prompt, ids=tuple(ids)) for prompt, ids in asked)
+
+    def rows(self, sequences: Sequence[Tokens]) -> "Iterator[Rows]":
+        """As `Model.rows`; a block is whole until the next one is asked for. Raises ToolError where there are not as
+        many rows as were asked for."""
+        import numpy as np
+
+        wanted = sum(len(sequence.looked_at) for sequence in sequences)
+        path = self.worker.folder / f"rows-{self._number}.f32"
+        self._ask(_begin, tuple(sequences))
+        while True:
+            shape = self._ask(_next_rows, path)
+            if shape is None:
+                break
+            wanted -= shape[0]
+            if shape[0]:
+                yield np.memmap(path, np.float32, "r", shape=tuple(shape))
+        if wanted:
+            raise ToolError(
+                f"{self.subject.what} gave {abs(wanted)} distributions too {'few' if wanted > 0 else 'many'}"
+            )
+
+    def greedy(self, sequences: Sequence[Tokens]) -> list[list[int]]:
+        """As `Model.greedy`."""
+        return list(self._ask(_greedy, tuple(sequences)))
+
+    def ends(self, tokens: Collection[int]) -> set[int]:
+        """As `Model.ends`."""
+        return set(self._ask(_ends, sorted(set(tokens))))
+
+    def spell(self, passages: "Sequence[Passage]") -> list[list[int]]:
+        """As `Model.spell`."""
+        return list(self._ask(_spell, tuple(passages)))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """As `Model.text`."""
+        return str(self._ask(_text, tuple(ids)))
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        """As `Model.generate`."""
+        return list(self._ask(_generate, tuple(map(tuple, prompts)), most))
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._ask(_close)
+
+    def _ask(self, function: Any, *arguments: Any) -> Any:
+        reply = self.worker.folder / _REPLY_FILE
+        with self._runtimes._dropped_when_it_ends(self._runtime):
+            self.worker.call(_failure(self.subject), function, self._number, *arguments, reply)
+        return json.loads(reply.read_text(encoding="utf-8"))
 
 
 def _failure(subject: Subject) -> str:
     return f"{subject.what} does not run"
 
 
-def _answer(runtime: str, subject: Subject, questions: Questions, answered: Path) -> None:
-    """In the worker: let a model answer."""
-    write_answers(answered, find_runtime(runtime).answer(subject, questions))
+# In the worker.
+
+_MODELS: dict[int, Model] = {}
+_ROWS: "dict[int, Iterator[Rows]]" = {}
 
 
 def _examine(runtime: str, subject: Subject) -> None:
-    """In the worker: look at a model."""
     find_runtime(runtime).examine(subject)
 
 
-def _prompts(runtime: str, subject: Subject, conversations: tuple[Conversation, ...], made: Path) -> None:
-    """In the worker: make prompts of conversations."""
-    prompts = find_runtime(runtime).prompts(subject, conversations)
-    made.write_text(json.dumps(prompts), encoding="utf-8")
+def _prompts(runtime: str, subject: Subject, conversations: tuple[Conversation, ...], reply: Path) -> None:
+    _reply(reply, find_runtime(runtime).prompts(subject, conversations))
+
+
+def _load(runtime: str, subject: Subject, number: int) -> None:
+    _MODELS[number] = find_runtime(runtime).load(subject)
+
+
+def _read(number: int, questions: Questions, reply: Path) -> None:
+    _reply(reply, [(asked.prompt, asked.ids) for asked in _MODELS[number].read(questions)])
+
+
+def _begin(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
+    _ROWS[number] = _MODELS[number].rows(sequences)
+    _reply(reply, None)
+
+
+def _next_rows(number: int, path: Path, reply: Path) -> None:
+    import numpy as np
+
+    block = next(_ROWS[number], None)
+    if block is not None:
+        np.ascontiguousarray(block, np.float32).tofile(path)
+    _reply(reply, None if block is None else block.shape)
+
+
+def _greedy(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
+    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].greedy(sequences)])
+
+
+def _ends(number: int, tokens: list[int], reply: Path) -> None:
+    _reply(reply, sorted(_MODELS[number].ends(tokens)))
+
+
+def _spell(number: int, passages: "tuple[Passage, ...]", reply: Path) -> None:
+    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].spell(passages)])
+
+
+def _text(number: int, ids: tuple[int, ...], reply: Path) -> None:
+    _reply(reply, _MODELS[number].text(ids))
+
+
+def _generate(number: int, prompts: tuple[tuple[int, ...], ...], most: int, reply: Path) -> None:
+    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].generate(prompts, most)])
+
+
+def _close(number: int, reply: Path) -> None:
+    _ROWS.pop(number, None)
+    _MODELS.pop(number).close()
+    _reply(reply, None)
+
+
+def _reply(path: Path, answer: Any) -> None:
+    path.write_text(json.dumps(answer), encoding="utf-8")

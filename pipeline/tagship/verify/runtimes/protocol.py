@@ -1,16 +1,24 @@
-"""What a runtime brings: it lets a model answer.
+"""What a runtime brings: it tells what a model finds likely to come next.
 
 A package adds a runtime by an entry point in the group `tagship.runtimes` that loads an instance of a subclass of
 `Runtime`. `docs/formats.md` has a whole one.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tagship.verify.conversations import Conversation, Prompt
-from tagship.verify.questions import Answers, Questions
+from tagship.verify.questions import Asked, Questions, Tokens
+
+if TYPE_CHECKING:  # every task reads this
+    import numpy as np
+
+    from tagship.verify.measured_text import Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +39,55 @@ class Subject:
     trust_remote_code: bool = False
 
 
+class Model(ABC):
+    """A model that a runtime has loaded, in a process of its own."""
+
+    @abstractmethod
+    def read(self, questions: Questions) -> tuple[Asked, ...]:
+        """Each question as this model reads it: the prompt that its chat template makes of it, and that in tokens."""
+
+    @abstractmethod
+    def rows(self, sequences: Sequence[Tokens]) -> "Iterator[np.ndarray[Any, np.dtype[np.float32]]]":
+        """For each token that is looked at, in order, the logits of all that might stand in its place, in blocks of any
+        size: arrays of float32, shape (tokens, vocabulary). -inf is a token that the runtime does not tell of."""
+
+    @abstractmethod
+    def ends(self, tokens: Collection[int]) -> Collection[int]:
+        """Those of the tokens that end an answer, by the files that users get."""
+
+    def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
+        """For each token that is looked at, the likeliest one in its place, and the one after the last. Sequences that
+        begin like those of an earlier call may be computed from there."""
+        longer = [Tokens(ids=(*sequence.ids, 0), since=sequence.since) for sequence in sequences]
+        likeliest = [int(token) for block in self.rows(longer) for token in block.argmax(axis=1)]
+        places = iter(likeliest)
+        return [list(islice(places, len(sequence.looked_at))) for sequence in longer]
+
+    def spell(self, passages: "Sequence[Passage]") -> Sequence[Sequence[int]]:
+        """Passages of a text in tokens, conversations as the model's chat template has them."""
+        raise NotImplementedError(f"{type(self).__name__} spells no text")
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say, without those that only mark something."""
+        raise NotImplementedError(f"{type(self).__name__} tells no text")
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
+        """The greedy answer to each prompt, in tokens with the one that ends it, at most so many."""
+        raise NotImplementedError(f"{type(self).__name__} does not generate")
+
+    def close(self) -> None:
+        """Let go of the model."""
+        return None
+
+
 class Runtime(ABC):
     """A program or library that runs models.
 
     `modules` are the importable packages of the optional dependencies that it needs, and `install` says how they are
-    installed. `memory` is what it needs, in bytes, beside the weights, which are mapped from their files.
-    `runs_adapters` is whether it runs a base model with an adapter as PEFT does, so that its answers are those of the
-    model that was trained.
+    installed. `memory` is what it needs, in bytes, beside the weights, which are mapped from their files; where it
+    takes more for some models, `memory_for` says so. `runs_adapters` is whether it runs a base model with an adapter as
+    PEFT does, so that its answers are those of the model that was trained; `generates` is whether its models write
+    answers by themselves, faster than one that is read as a whole for each token.
     """
 
     name: ClassVar[str]
@@ -45,6 +95,16 @@ class Runtime(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str | None] = None
     runs_adapters: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
+
+    @property
+    def version(self) -> str:
+        """Of what a release depends on it: the packages with their versions."""
+        return ", ".join(f"{name} {_version(name)}" for name in self.modules)
+
+    def memory_for(self, weights: Path) -> int:
+        """What it needs for a model with the weights in a folder, in bytes, beside the page cache: by headers alone."""
+        return self.memory
 
     def check(self, subject: Subject) -> None:
         """Raise ReleaseError for what cannot be run, before a process is started for it."""
@@ -61,6 +121,13 @@ class Runtime(ABC):
         raise NotImplementedError(f"{self.name} makes no prompts of conversations")
 
     @abstractmethod
-    def answer(self, subject: Subject, questions: Questions) -> Answers:
-        """Load a model, let it answer, and let go of it. It is called in a process of its own, several times, so that
-        what is raised, or a crash, ends that process alone."""
+    def load(self, subject: Subject) -> Model:
+        """Load a model. It is called in a process of its own, so that what is raised there, or a crash, ends that
+        process alone."""
+
+
+def _version(module: str) -> str:
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return "of no package"

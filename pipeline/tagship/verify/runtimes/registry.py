@@ -1,5 +1,7 @@
 """Runtimes by name. Packages add their own through the entry point group `tagship.runtimes`."""
 
+from pathlib import Path
+
 from tagship.system.entry_points import names_of, own_names, value_of
 from tagship.system.errors import ReleaseError
 from tagship.verify.runtimes.protocol import Runtime
@@ -17,6 +19,14 @@ def find_runtime(name: str) -> Runtime:
         )
     found: Runtime = value_of(GROUP, name, Runtime, ("name", "memory"))
     return found
+
+
+def memory_to_compare(name: str, weights: Path) -> int:
+    """What it takes, in bytes, to run base + adapter and beside it an export by the runtime of that name, of a base
+    with the weights in a folder. Raises ReleaseError."""
+    reference, other = reference_runtime(), find_runtime(name)
+    # The same process has both, one after the other but for what is kept of the first.
+    return reference.memory_for(weights) + (0 if other.name == reference.name else other.memory)
 
 
 def reference_runtime() -> Runtime:

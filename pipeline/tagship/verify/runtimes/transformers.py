@@ -1,49 +1,50 @@
 """transformers on the CPU, with or without a PEFT adapter on the base."""
 
 import gc
-import inspect
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
 from tagship.system.installation import how_to_install
 from tagship.system.machine import available_memory
-from tagship.verify.questions import Answer, Answers, Questions
+from tagship.system.templating import human_size
+from tagship.verify.measured_text import Passage
+from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.rendering import render_chat
-from tagship.verify.runtimes.protocol import Runtime, Subject
+from tagship.verify.runtimes.forward import Forward
+from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.streaming import stream
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import modules_of, read_weights
 from tagship.weights.tied_embeddings import vocabulary_of
 
 _GENERATION_FILE = "generation_config.json"
-# For transformers: weights as their files have them, mapped.
-_AS_STORED = "auto"
-# What of a generation config changes which token is the likeliest (transformers, generation/configuration_utils.py).
-_PROCESSORS = (
-    *("no_repeat_ngram_size", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "sequence_bias"),
-    *(
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "min_length",
-        "min_new_tokens",
-        "guidance_scale",
-        "force_words_ids",
-    ),
-    *("guidance_scale", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "watermarking_config"),
-)
+# For templates that write a date: the same text is measured whenever it is.
+_LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
+# Up to this many bytes in float32 a model is loaded so; of a larger one the weights stay as their files have them.
+_SMALL = 1 << 30
 
 
 class _Transformers(Runtime):
     name = "transformers"
-    # torch, transformers and PEFT, with what a prompt takes. The weights are mapped from their files, whose pages
-    # the kernel can drop: a model larger than the memory is slow to run, and runs.
-    memory = 3 << 29
+    # torch, transformers and PEFT, blocks of weights in float32, activations, and logits. The weights are mapped from
+    # their files, whose pages the kernel can drop.
+    memory = 1 << 30
     modules = ("torch", "transformers", "peft")
     install = how_to_install("gguf")
     runs_adapters = True
+
+    def memory_for(self, weights: Path) -> int:
+        checkpoint = open_checkpoint(weights)
+        whole = _size_in_float32(weights)
+        if whole <= _SMALL:
+            return self.memory + whole
+        experts = [entry.nbytes for name, entry in checkpoint.entries().items() if ".experts." in name]
+        return self.memory + sum(experts)  # which transformers stacks while it loads them
 
     def check(self, subject: Subject) -> None:
         open_checkpoint(subject.model)
@@ -54,31 +55,90 @@ class _Transformers(Runtime):
         _load_tokenizer(subject)
         _try(_class_of(subject))
 
-    def answer(self, subject: Subject, questions: Questions) -> Answers:
-        """A model is run in float32: its weights too where that fits in memory, else they stay as they are and are cast
-        module by module; a model that cannot be run so is run in the checkpoint's own dtype."""
-        import torch
-        from transformers import GenerationConfig
-
-        gc.collect()  # the one before, whose modules refer to each other
-        home = subject.tokenizer or subject.model
-        tokenizer = _load_tokenizer(subject)
-        known = _class_of(subject)
-        dtype = _dtype(subject.model)
-        model = _loaded(subject, known, dtype)
-        if dtype == _AS_STORED and not stream(model):
-            model = _loaded(subject, known, dtype)
-        if (home / _GENERATION_FILE).is_file():  # what ends an answer there ends it for users
-            model.generation_config = GenerationConfig.from_pretrained(home)
-        forced = questions.forced or [None] * len(questions.prompts)
-        with torch.inference_mode():
-            return tuple(
-                _answer(model, tokenizer, prompt, None if ids is None else list(ids), questions)
-                for prompt, ids in zip(questions.prompts, forced, strict=True)
-            )
+    def load(self, subject: Subject) -> Model:
+        return _TransformersModel(subject)
 
 
 RUNTIME = _Transformers()
+
+
+class _TransformersModel(Model):
+    """A model in torch that computes in float32. A large one stays mapped from its files, and is cast module by
+    module; one that cannot be run so is loaded in float32, where there is room."""
+
+    def __init__(self, subject: Subject) -> None:
+        gc.collect()  # the one before, whose modules refer to each other
+        home = subject.tokenizer or subject.model
+        self._subject, self._known = subject, _class_of(subject)
+        self._tokenizer = _load_tokenizer(subject)
+        self._streams = _size_in_float32(subject.model) > _SMALL
+        self._model = _loaded(subject, self._known, "auto" if self._streams else "float32")
+        if self._streams and not stream(self._model):
+            self._load_whole("its adapter is of parameters that are used as they are")
+        self._forward = Forward(self._model)
+        config = self._model.generation_config
+        if (home / _GENERATION_FILE).is_file():  # what ends an answer there ends it for users
+            config = type(config).from_pretrained(home)
+        self._stop_ids = _stop_ids(config)
+
+    def read(self, questions: Questions) -> tuple[Asked, ...]:
+        rendered = (_rendered(self._tokenizer, prompt, questions.moment) for prompt in questions.prompts)
+        return tuple(Asked(prompt=prompt, ids=tuple(ids)) for prompt, ids in rendered)
+
+    def spell(self, passages: Sequence[Passage]) -> Sequence[Sequence[int]]:
+        return [_spelled(self._tokenizer, passage) for passage in passages]
+
+    def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
+        import torch
+
+        with torch.inference_mode():
+            try:
+                yield from self._forward.rows(sequences)
+            except RuntimeError as error:
+                self._stop_streaming(error)
+                yield from self._forward.rows(sequences)
+
+    def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
+        import torch
+
+        with torch.inference_mode():
+            try:
+                return self._forward.greedy(sequences)
+            except RuntimeError as error:
+                self._stop_streaming(error)
+                return self._forward.greedy(sequences)
+
+    def ends(self, tokens: Collection[int]) -> Collection[int]:
+        return set(tokens) & set(self._stop_ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
+        return [_generated(self._model, list(ids), most, self._stop_ids) for ids in prompts]
+
+    def close(self) -> None:
+        del self._forward, self._model
+        gc.collect()
+
+    def _stop_streaming(self, error: RuntimeError) -> None:
+        """Load a model whole that uses weights outside of the modules that own them, so that two dtypes met."""
+        if not self._streams:
+            raise error
+        self._load_whole(str(error).split("\n")[0])
+        self._forward = Forward(self._model)
+
+    def _load_whole(self, why: str) -> None:
+        self._streams, needed = False, _size_in_float32(self._subject.model)
+        if needed > available_memory():
+            raise ReleaseError(
+                f"{self._subject.what} cannot be computed layer by layer ({why}); as a whole it takes "
+                f"{human_size(needed)} of memory in float32, and {human_size(available_memory())} is available",
+                remedy="close other programs, raise the limit, or use a larger machine",
+            )
+        del self._model
+        gc.collect()
+        self._model = _loaded(self._subject, self._known, "float32")
 
 
 def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
@@ -89,6 +149,10 @@ def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
         _resize(model, subject.adapter)
         model = PeftModel.from_pretrained(model, subject.adapter)
     return model.eval()
+
+
+def _size_in_float32(model: Path) -> int:
+    return sum(4 * prod(entry.shape) for entry in open_checkpoint(model).entries().values())
 
 
 def _load_tokenizer(subject: Subject) -> Any:
@@ -200,74 +264,20 @@ def _classes_for(config: Any, own: list[Any]) -> list[_Known]:
     return [_Known(model=known, config=text if known.config_class is type(text) else config) for known in classes]
 
 
-def _dtype(model: Path) -> str:
-    # A checkpoint in its own dtype is mapped from its files and takes next to no memory; float32
-    # is a copy of twice the bytes of a 16-bit one, and needs some room to load and to work.
-    return "float32" if open_checkpoint(model).nbytes * 2.5 < available_memory() else _AS_STORED
-
-
-def _answer(model: Any, tokenizer: Any, prompt: str, forced: list[int] | None, questions: Questions) -> Answer:
-    rendered, prompt_ids = _rendered(tokenizer, prompt, questions.moment)
-    if forced is None or _changes_logits(model.generation_config):
-        ids = _generated(model, prompt_ids, questions.max_tokens)
-        path = ids if forced is None else forced
-        logits = _along(model, prompt_ids, path)
-    else:
-        path, logits = forced, _along(model, prompt_ids, forced)
-        ids = _greedy(logits.argmax(dim=-1).tolist(), forced, _stop_ids(model), questions.max_tokens)
-    return Answer(
-        prompt=rendered,
-        prompt_ids=tuple(prompt_ids),
-        ids=tuple(ids),
-        text=tokenizer.decode(ids, skip_special_tokens=True),
-        logprobs=logits[:-1].log_softmax(dim=-1).numpy(),
-    )
-
-
-def _generated(model: Any, prompt_ids: list[int], most: int) -> list[int]:
+def _generated(model: Any, prompt_ids: list[int], most: int, stop_ids: Sequence[int]) -> list[int]:
     import torch
+    from transformers import GenerationConfig
 
     inputs = torch.tensor([prompt_ids])
-    stop_ids = _stop_ids(model)
-    generated = model.generate(
-        input_ids=inputs,
-        attention_mask=torch.ones_like(inputs),
+    config = GenerationConfig(
         do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        repetition_penalty=1.0,
         max_new_tokens=most,
-        eos_token_id=stop_ids or None,
+        eos_token_id=list(stop_ids) or None,
         pad_token_id=stop_ids[0] if stop_ids else 0,
     )
-    return list(generated[0, len(prompt_ids) :].tolist())
-
-
-def _along(model: Any, prompt_ids: list[int], path: list[int]) -> Any:
-    """The logits of the next token at each token of a path and after it: shape (tokens + 1, vocabulary), float32."""
-    import torch
-
-    given = torch.tensor([prompt_ids + path])
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    # Those of a long prompt would be large, and nobody asks for them.
-    fewer = "logits_to_keep" in inspect.signature(base.forward).parameters
-    kept = {"logits_to_keep": len(path) + 1} if fewer else {}
-    return model(input_ids=given, use_cache=False, **kept).logits[0, -len(path) - 1 :].float()
-
-
-def _greedy(likeliest: list[int], path: list[int], stop_ids: list[int], most: int) -> list[int]:
-    """The model's own greedy answer as far as one pass along a path shows it: up to where it leaves the path, or ends,
-    or goes on where the path ended."""
-    for position, token in enumerate(path):
-        if likeliest[position] != token or token in stop_ids:
-            return [*path[:position], likeliest[position]]
-    return path if len(path) >= most else [*path, likeliest[len(path)]]
-
-
-def _changes_logits(config: Any) -> bool:
-    """Whether a generation config has tokens chosen otherwise than by how likely they are."""
-    return any(getattr(config, name, None) for name in _PROCESSORS)
+    with torch.inference_mode():
+        made = model.generate(input_ids=inputs, attention_mask=torch.ones_like(inputs), generation_config=config)
+    return list(made[0, len(prompt_ids) :].tolist())
 
 
 def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str, list[int]]:
@@ -277,8 +287,20 @@ def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str
     return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _stop_ids(model: Any) -> list[int]:
-    configured = model.generation_config.eos_token_id
+def _spelled(tokenizer: Any, passage: Passage) -> list[int]:
+    """A passage in tokens: a conversation as the chat template has it, where it takes it."""
+    plain = passage.text or "\n\n".join(message["content"] for message in passage.messages)
+    if passage.messages and tokenizer.chat_template:
+        try:
+            text = render_chat(tokenizer, passage.messages, _LONG_AGO, asks=False)
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        except Exception:  # noqa: BLE001, S110  (of roles or orders that the template refuses)
+            pass
+    return list(tokenizer(plain)["input_ids"])
+
+
+def _stop_ids(config: Any) -> list[int]:
+    configured = config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return [token for token in dict.fromkeys(listed) if token is not None and token >= 0]
 

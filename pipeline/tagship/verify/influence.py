@@ -1,0 +1,36 @@
+"""Does an adapter do anything? A model that answers like its base in every number is its base under another name."""
+
+from itertools import takewhile
+
+from tagship.system.errors import ReleaseError
+from tagship.verify.comparison import Trial
+from tagship.verify.measures import per_token
+from tagship.verify.questions import Tokens
+from tagship.verify.runtimes.protocol import Model
+
+# Of the first answer with its prompt: an adapter that does anything changes every token a little.
+_TOKENS = 64
+# Nats: what the order of sums makes of the same numbers, which the divergence has squared.
+_NOTHING = 1e-11
+
+
+def check_influence(trained: Model, base: Model, trial: Trial, rows: int | None) -> None:
+    """Raise ReleaseError for a trained model whose distributions are those of its base, which has so many `rows` in its
+    embedding: a token that a run added has none there."""
+    known = max((_known(answer.tokens.ids, rows) for answer in trial.answers), key=len)
+    ids = known[: _TOKENS + 1]
+    looked_at = [Tokens(ids=ids, since=1)]
+    if len(ids) < 2:
+        return
+    apart = per_token(trained.rows(looked_at), base.rows(looked_at), ids[1:])
+    if float(apart.kl.max()) <= _NOTHING:
+        raise ReleaseError(
+            f"the adapter changes nothing: over {len(ids) - 1} tokens base + adapter finds as likely as the base what "
+            "comes next",
+            remedy="it was saved before it was trained, or with keys that PEFT does not load: save it again with "
+            "model.save_pretrained(), from the trained model",
+        )
+
+
+def _known(ids: tuple[int, ...], rows: int | None) -> tuple[int, ...]:
+    return tuple(takewhile(lambda token: rows is None or token < rows, ids))

@@ -1,0 +1,238 @@
+"""What a model of transformers computes along sequences of tokens, in as few passes over its weights as can be.
+
+A pass takes many sequences at once and goes as far as the final hidden states. Those are kept: logits are made of them
+again, row by row, as a distribution is as wide as the vocabulary. A sequence that goes on from one that is known is
+computed from there, by the keys and values of the pass before.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from tagship.verify.questions import Tokens
+
+# Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
+# where they are the widest, four times the hidden states.
+_TOKENS, _LEAST_TOKENS = 4096, 512
+_ACTIVATIONS = 192 << 20
+# Bytes of logits in a block.
+_BLOCK = 96 << 20
+# Kinds of layers, as configurations call them, whose keys and values can be gone on from anywhere.
+_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+_WINDOWS = ("sliding_window", "attention_chunk_size")
+Ids = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Keys and values of the last pass: for each of its sequences the tokens, and where in the cache each of them
+    is."""
+
+    cache: Any
+    ids: list[Ids]
+    slots: list[list[int]]
+
+
+class Forward:
+    """The passes of a model over tokens. `model` is one that writes text, in float32 or computing in it."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._backbone = self._model.base_model
+        parameters = inspect.signature(self._model.forward).parameters
+        self._keeps_fewer = "logits_to_keep" in parameters
+        self._takes_positions = "position_ids" in parameters
+        self._output: type[Any] | None = None  # what the backbone gives; None where logits are not made of that alone
+        self._columns = 0
+        self._hidden: dict[Ids, Any] = {}
+        self._kept: _Kept | None = None
+
+    def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
+        """Logits as `Model.rows` has them, as arrays."""
+        beginnings = [sequence.ids[:-1] for sequence in sequences]
+        self._compute(beginnings, keep=False)
+        self._kept = None  # nothing goes on after this
+        for ids, sequence in zip(beginnings, sequences, strict=True):
+            yield from (part.numpy() for part in self._logits_of(self._hidden[ids][sequence.since - 1 :]))
+
+    def greedy(self, sequences: Sequence[Tokens]) -> list[list[int]]:
+        """The likeliest next tokens as `Model.greedy` has them."""
+        self._compute([sequence.ids for sequence in sequences], keep=True)
+        hidden = [self._hidden[sequence.ids][sequence.since - 1 :] for sequence in sequences]
+        return [[token for part in self._logits_of(rows) for token in part.argmax(dim=-1).tolist()] for rows in hidden]
+
+    def _logits_of(self, hidden: Any) -> Iterator[Any]:
+        for rows in hidden.split(max(1, _BLOCK // (4 * self._columns))):
+            yield (self._logits(rows) if self._output else rows).cpu()
+
+    def _compute(self, sequences: Sequence[Ids], *, keep: bool) -> None:
+        """Have the hidden states of all of these."""
+        new = [ids for ids in dict.fromkeys(sequences) if not self._is_known(ids)]
+        going_on = [ids for ids in new if self._row_before(ids) is not None]
+        if going_on and self._may_go_on(going_on):
+            self._go_on(going_on)
+            new = [ids for ids in new if ids not in self._hidden]
+        for batch in _batches(new, self._most_tokens()):
+            self._begin(batch, keep=keep and len(new) == len(batch))
+
+    def _most_tokens(self) -> int:
+        width = getattr(self._model.config.get_text_config(), "hidden_size", None) or 1
+        return max(min(_TOKENS, _ACTIVATIONS // (4 * 4 * int(width))), min(_LEAST_TOKENS, _TOKENS))
+
+    def _is_known(self, ids: Ids) -> bool:
+        """Whether a sequence was computed, or begins one that was."""
+        if ids not in self._hidden:
+            longer = next((other for other in self._hidden if other[: len(ids)] == ids), None)
+            if longer is None:
+                return False
+            self._hidden[ids] = self._hidden[longer][: len(ids)]
+        return True
+
+    # From the beginning
+
+    def _begin(self, batch: Sequence[Ids], *, keep: bool) -> None:
+        from transformers import DynamicCache
+
+        keep = keep and self._can_go_on()
+        cache = DynamicCache() if keep else None
+        given, mask = _padded(batch, self._device())
+        hidden = self._pass(given, {} if mask.all() else {"attention_mask": mask}, cache)
+        for row, ids in enumerate(batch):
+            self._hidden[ids] = hidden[row, : len(ids)].clone()
+        self._kept = _Kept(cache, list(batch), [list(range(len(ids))) for ids in batch]) if keep else None
+
+    # From where a pass before ended
+
+    def _go_on(self, batch: Sequence[Ids]) -> None:
+        import torch
+
+        kept = self._kept
+        assert kept is not None
+        rows = [row for ids in batch if (row := self._row_before(ids)) is not None]
+        known = [_shared(ids, kept.ids[row]) for ids, row in zip(batch, rows, strict=True)]
+        rest = [ids[number:] for ids, number in zip(batch, known, strict=True)]
+        given, fresh = _padded(rest, self._device())
+        before = kept.cache.get_seq_length()
+        kept.cache.batch_select_indices(torch.tensor(rows, device=given.device))
+        seen = torch.zeros((len(batch), before), dtype=torch.long, device=given.device)
+        for place, (row, number) in enumerate(zip(rows, known, strict=True)):
+            seen[place, kept.slots[row][:number]] = 1
+        more: dict[str, Any] = {"attention_mask": torch.cat([seen, fresh], dim=1)}
+        if self._takes_positions:
+            starts = torch.tensor(known, device=given.device)[:, None]
+            more["position_ids"] = starts + torch.arange(given.shape[1], device=given.device)[None]
+        hidden = self._pass(given, more, kept.cache)
+        slots = []
+        for place, (ids, row, number) in enumerate(zip(batch, rows, known, strict=True)):
+            old = kept.ids[row]
+            self._hidden[ids] = torch.cat([self._hidden[old][:number], hidden[place, : len(ids) - number]])
+            slots.append([*kept.slots[row][:number], *range(before, before + len(ids) - number)])
+        self._kept = _Kept(kept.cache, list(batch), slots)
+
+    def _row_before(self, ids: Ids) -> int | None:
+        """The sequence of the pass before that has the most in common with this one."""
+        if self._kept is None:
+            return None
+        shared = [_shared(ids, other) for other in self._kept.ids]
+        best = max(range(len(shared)), key=shared.__getitem__)
+        return best if shared[best] else None
+
+    def _can_go_on(self) -> bool:
+        """Whether keys and values say all of what was read: states of other kinds cannot be gone back in."""
+        config = self._model.config.get_text_config()
+        return self._takes_positions and set(getattr(config, "layer_types", None) or ()) <= _ATTENTION
+
+    def _may_go_on(self, batch: Sequence[Ids]) -> bool:
+        """Whether all that is in the cache is within the window of every layer: a window counts places in it."""
+        assert self._kept is not None
+        config = self._model.config.get_text_config()
+        windows = [size for name in _WINDOWS if isinstance(size := getattr(config, name, None), int)]
+        longest = self._kept.cache.get_seq_length() + max(map(len, batch))
+        return all(longest < window for window in windows)
+
+    # The model
+
+    def _pass(self, given: Any, more: dict[str, Any], cache: Any) -> Any:
+        """The final hidden states of one pass, float32, shape (sequences, tokens, width); the logits themselves, where
+        those are made of more."""
+        if not self._columns:
+            return self._first_pass(given, more, cache)
+        asked = {"input_ids": given, "use_cache": cache is not None, "past_key_values": cache, **more}
+        if self._output is None:
+            return self._model(**asked).logits.float()
+        return self._backbone(**asked).last_hidden_state.float()
+
+    def _first_pass(self, given: Any, more: dict[str, Any], cache: Any) -> Any:
+        """A pass that also shows whether the model is what this takes it for: a backbone, and what makes logits of its
+        last hidden states."""
+        import torch
+
+        seen: list[Any] = []
+        hook = self._backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        fewer = {"logits_to_keep": 1} if self._keeps_fewer else {}
+        try:
+            made = self._model(input_ids=given, use_cache=cache is not None, past_key_values=cache, **more, **fewer)
+        finally:
+            hook.remove()
+        self._columns = made.logits.shape[-1]
+        hidden = getattr(seen[-1], "last_hidden_state", None) if seen else None
+        if hidden is not None:
+            self._output = type(seen[-1])
+            if torch.allclose(self._logits(hidden[0, -1:].float()), made.logits[0, -1:].float(), rtol=1e-3, atol=1e-3):
+                return hidden.float()
+        self._output = None
+        return self._model(input_ids=given, use_cache=False, **more).logits.float()
+
+    def _logits(self, hidden: Any) -> Any:
+        """The logits of rows of hidden states: all that the model does after its backbone."""
+        import torch
+
+        with _in_place_of(self._backbone, self._output, hidden[None]):
+            ids = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+            return self._model(input_ids=ids, use_cache=False).logits[0].float()
+
+    def _device(self) -> Any:
+        return next(self._model.parameters()).device
+
+
+def _shared(ids: Ids, other: Ids) -> int:
+    """How many tokens at the beginning are the same, but for the last of `ids`: there is something to compute."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids[:-1], other, strict=False)))
+
+
+@contextmanager
+def _in_place_of(backbone: Any, output: Any, hidden: Any) -> Iterator[None]:
+    """Have a backbone give these hidden states, whatever it is asked."""
+    backbone.forward = lambda *arguments, **named: output(last_hidden_state=hidden)
+    try:
+        yield
+    finally:
+        del backbone.forward
+
+
+def _batches(sequences: Sequence[Ids], most: int) -> Iterator[list[Ids]]:
+    """Sequences of like lengths together, so that little is padded."""
+    batch: list[Ids] = []
+    for ids in sorted(sequences, key=len, reverse=True):
+        if batch and len(batch[0]) * (len(batch) + 1) > most:
+            yield batch
+            batch = []
+        batch.append(ids)
+    if batch:
+        yield batch
+
+
+def _padded(batch: Sequence[Ids], device: Any) -> tuple[Any, Any]:
+    """Token ids and mask of sequences, shape (sequences, longest); what is behind the end of one is not looked at."""
+    import torch
+
+    longest = max(map(len, batch))
+    ids = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
+    mask = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
+    for row, sequence in enumerate(batch):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return ids, mask

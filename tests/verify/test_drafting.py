@@ -1,0 +1,51 @@
+"""Answers that something else drafts, and that base + adapter proves."""
+
+import pytest
+from tagship.verify.drafting import follow_answers
+from tagship.verify.questions import Questions
+
+from tests.verify.models import Told
+
+QUESTIONS = Questions(prompts=("why?",), max_tokens=9)
+# After the prompt, which ends with 5: 1 2 3 0.
+ITSELF = {5: 1, 1: 2, 2: 3, 3: 0}
+
+
+@pytest.mark.parametrize(
+    ("drafts", "rounds"),
+    [
+        (ITSELF, 1),  # a draft that is the answer
+        ({5: 1, 1: 2, 2: 4, 4: 4}, 2),  # one that leaves it
+        ({5: 2, 2: 2}, 4),  # one that is always wrong
+        ({5: 0}, 4),  # one that ends at once
+    ],
+)
+def test_answer_is_the_model_s_own(drafts: dict[int, int], rounds: int) -> None:
+    """Whatever the drafts say, the answer is the greedy one of the model itself."""
+    drafter = Told(after=drafts)
+    (answer,) = follow_answers(Told(after=ITSELF), drafter, QUESTIONS, 9)
+    assert (answer.ids, answer.ended, answer.text) == ((1, 2, 3, 0), True, "1 2 3 0")
+    assert len(drafter.asked) == rounds
+
+
+def test_no_more_tokens_than_asked_for() -> None:
+    """An answer that does not end is cut, also in the midst of a draft that is right."""
+    for most in (1, 2, 5):
+        (answer,) = follow_answers(Told(after={5: 1, 1: 1}), Told(after={5: 1, 1: 1}), QUESTIONS, most)
+        assert (answer.ids, answer.ended) == ((1,) * most, False)
+
+
+def test_rounds_are_bounded() -> None:
+    """An answer that no draft is right about is followed for some tokens, and is what it says it is."""
+    (answer,) = follow_answers(Told(after={5: 1, 1: 1}), Told(after={5: 2, 1: 2}), QUESTIONS, 9)
+    assert answer.ids == (1,) * len(answer.ids) and 1 < len(answer.ids) < 9 and not answer.ended
+
+
+def test_several_answers() -> None:
+    """Each ends by itself; drafts are asked for of those that go on."""
+    reference = Told(after=ITSELF | {4: 3}, reads={"a": (5,), "b": (4,)})
+    drafter = Told(after=ITSELF | {2: 5, 4: 3})
+    questions = Questions(prompts=("a", "b"), max_tokens=9)
+    answers = follow_answers(reference, drafter, questions, 9)
+    assert [answer.ids for answer in answers] == [(1, 2, 3, 0), (3, 0)]
+    assert [answer.asked.prompt for answer in answers] == ["<a>", "<b>"]
