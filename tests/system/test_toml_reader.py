@@ -21,7 +21,7 @@ def whole(text: str) -> int:
 def test_values() -> None:
     """Each getter returns the value that the document has."""
     table = reader(
-        {"a": "text", "b": True, "c": 3, "d": 0.5, "e": ["x", "y"], "f": {"g": "inner"}, "h": ["x"], "i": "12"}
+        {"a": "text", "b": True, "c": 3, "d": 0.5, "e": ["x", "y"], "f": {"g": "inner"}, "h": ["x"], "i": "12", "j": 0}
     )
     assert table.text("a", "other") == "text"
     assert table.optional_text("a") == "text"
@@ -29,6 +29,7 @@ def test_values() -> None:
     assert table.flag("b", False) is True
     assert table.count("c", 1) == 3
     assert table.number("d") == 0.5
+    assert (table.fraction("d", 1.0), table.fraction("j", 0.5), table.fraction("k", 0.5)) == (0.5, 0.0, 0.5)
     assert table.texts("e", ()) == ("x", "y")
     assert table.choices("h", (), ("x", "z")) == ("x",)
     assert table.parsed("i", "0", whole) == 12

@@ -14,6 +14,7 @@ from tagship.naming.names import NamingPolicy
 from tagship.naming.tags import Stream
 from tagship.policy.bases import read_bases
 from tagship.policy.card import CardPolicy, read_card
+from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.naming import check_general, read_naming
@@ -48,6 +49,7 @@ class Config:
     formats: tuple[FormatPolicy, ...]
     export: ExportPolicy
     verify: VerifyPolicy
+    evaluate: EvaluatePolicy | None
     card: CardPolicy
 
     @property
@@ -120,11 +122,17 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
         bases=read_bases(reader.table("bases")),
         export=exporting,
         verify=read_verify(reader.table("verify"), [quant for policy in formats for quant in policy.format.quants]),
+        evaluate=_evaluate(reader, path.parent),
         card=read_card(reader.table("card")),
     )
     for table in (project, hub, export):
         table.close()
     return config
+
+
+def _evaluate(reader: Reader, folder: Path) -> EvaluatePolicy | None:
+    table = reader.table("evaluate")  # asked for in any case: a table of a similar name is told of it
+    return read_evaluate(table, folder) if reader.has("evaluate") else None
 
 
 def parse_endpoint(text: str) -> str:

@@ -58,6 +58,15 @@ class Reader:
             return None
         return float(value)
 
+    def fraction(self, key: str, default: float) -> float:
+        value = self._get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            self.note(key, f"must be a number from 0 to 1, not {value!r}")
+            return default
+        return float(value)
+
     def texts(self, key: str, default: Sequence[str]) -> tuple[str, ...]:
         value = self._get(key)
         if value is None:
