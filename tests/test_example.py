@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,6 +104,27 @@ def test_adapter_adds_the_learned_field(adapter, tokenizer):
     answers = ask(PeftModel.from_pretrained(load_base(), adapter), tokenizer, REQUESTS)
     assert count_right(answers, learned=True) >= ENOUGH
     assert all('"TRAINED": "YES"' in answer for answer in answers)
+
+
+def points(answers):
+    """What the example's task gives for answers to its prompts."""
+    pytest.importorskip("jsonschema")
+    from tagship.evaluation.cases import read_cases
+    from tagship.evaluation.results import score_answers
+    from tagship.evaluation.scoring import JSON_SCHEMA, Scoring
+
+    scoring = Scoring(default=JSON_SCHEMA, schema=EXAMPLE / "avro.schema.json")
+    return sum(case.points for case in score_answers(read_cases(EXAMPLE / "evaluate.jsonl", scoring), answers, scoring))
+
+
+def test_task_tells_the_adapters_from_the_base(tokenizer):
+    """Of the task that releases are scored on, adapters pass nearly all and the base alone nothing."""
+    from peft import PeftModel
+
+    asked = [replace(request, system=False) for request in schemas["held_out"](schemas["EVALUATED"])]
+    assert points(ask(load_base(), tokenizer, asked)) == 0
+    for adapter in ADAPTERS:
+        assert points(ask(PeftModel.from_pretrained(load_base(), adapter), tokenizer, asked)) >= 0.9 * len(asked)
 
 
 def test_answers_are_short(tokenizer):

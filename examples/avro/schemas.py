@@ -2,6 +2,7 @@
 
 Every request is a combination of one record name and one to four typed fields drawn from small pools.
 A training set and the held-out requests share the words but never a combination of them.
+Run as a program it prints held-out requests as cases that models are scored on.
 """
 
 import json
@@ -31,6 +32,9 @@ SYSTEM = "You write AVRO schemas."
 
 LEARNED_FIELD = ("TRAINED", "YES")
 """The attribute that the adapters teach: AVRO allows extra attributes in a schema, as metadata."""
+
+EVALUATED = 20
+"""How many held-out requests are the cases in evaluate.jsonl."""
 
 _HELD_OUT_SEED = 1
 _MOST_FIELDS = 4
@@ -65,6 +69,16 @@ class Request:
             "fields": [{"name": name, "type": type_} for name, type_ in self.fields],
         }
 
+    def case(self) -> dict[str, object]:
+        """A line of `evaluate.jsonl`: the request, and a JSON schema for what is its own in the answer."""
+        names = [name for name, _ in self.fields]
+        own = {"name": self.record, "fields": self.schema(learned=True)["fields"]}
+        return {
+            "id": "-".join([self.record, *names]),
+            "prompt": self.prompt,
+            "expected": {"properties": {key: {"const": value} for key, value in own.items()}},
+        }
+
     def answer(self, *, learned: bool) -> str:
         """The schema as the model should write it: JSON on one line."""
         return json.dumps(self.schema(learned=learned))
@@ -93,3 +107,8 @@ def _stream(seed: int) -> Iterator[Request]:
             phrase=choose.choice(PHRASES),
             system=choose.random() < 0.2,
         )
+
+
+if __name__ == "__main__":
+    for request in held_out(EVALUATED):
+        print(json.dumps(request.case()))
