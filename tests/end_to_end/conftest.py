@@ -111,8 +111,8 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Proje
     (first.folder / "measured.txt").write_text(_MEASURED)
     for part in ("base", "adapters"):
         shutil.copytree(REPOSITORY / "examples/avro" / part, first.folder / "examples/avro" / part)
-    for name in ("evaluate.jsonl", "avro.schema.json"):
-        shutil.copy(REPOSITORY / "examples/avro" / name, first.folder / "examples/avro" / name)
+    policy = first.folder / "release.toml"
+    policy.write_text(policy.read_text().partition("[evaluate]")[0])
     first.git("init", "--quiet", "--initial-branch=main")
     first.git("add", ".")
     first.git("commit", "--quiet", "--message=feat: train on minimal schemas")

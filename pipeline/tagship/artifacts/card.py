@@ -16,7 +16,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import GENERATION_FILE, context_length, model_files
 from tagship.runs.recorded import METRIC, METRICS, publishable
 from tagship.system.templating import Templates
-from tagship.verify.evidence import Evidence
+from tagship.verify.evidence import EXPORT, Evidence, Measured
 from tagship.weights.adapter_config import AdapterConfig
 
 # What of a generation config people set themselves.
@@ -29,7 +29,8 @@ class CardSources:
     """What a card says beyond its own export and the policy.
 
     `notes` are the version's, `before` is the version before it and its repo on the Hub, `web` the page of the
-    repository and `commit_url` that of the commit; `sizes` are about those of the release's exports, in bytes, by repo.
+    repository and `commit_url` that of the commit; `sizes` are about those of the release's exports, in bytes, and
+    `shown` what was measured of them, by repo.
     """
 
     notes: str | None = None
@@ -37,6 +38,7 @@ class CardSources:
     web: str | None = None
     commit_url: str | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+    shown: Mapping[str, Measured] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class CardContext:
     web: str | None
     commit_url: str | None
     sizes: Mapping[str, int]
+    shown: Mapping[str, Measured]
     bibtex: str
 
 
@@ -89,7 +92,8 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
     """
     given = _context(form, job, manifest, config, sources)
     body = job.templates.render(_template(form), **{name: getattr(given, name) for name in _GIVEN})
-    front = front_matter(job, form.card, config.card)
+    scored = (given.evidence.evaluation or {}).get(EXPORT) if given.evidence else None
+    front = front_matter(job, form.card, config.card, scored)
     return f"---\n{front.strip()}\n---\n\n{_without_gaps(body)}\n"
 
 

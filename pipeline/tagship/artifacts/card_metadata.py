@@ -1,7 +1,10 @@
 """The front matter of a model card, by huggingface_hub's own ModelCardData, held to what the Hub takes."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from tagship.evaluation.model_index import eval_result
+from tagship.evaluation.results import from_document
 from tagship.formats.protocol import QUANTIZED, CardFacts, ExportJob
 from tagship.hub_server.card_rules import LICENSE_FILES, LICENSES, OTHER, problems
 from tagship.policy.card import CardPolicy
@@ -12,15 +15,21 @@ from tagship.system.errors import ReleaseError
 from tagship.system.toml_reader import hint
 
 
-def front_matter(job: ExportJob, facts: CardFacts, policy: CardPolicy) -> str:
+def front_matter(
+    job: ExportJob, facts: CardFacts, policy: CardPolicy, evaluation: Mapping[str, Any] | None = None
+) -> str:
     """The YAML between the `---` lines: nothing in it can break or inject YAML.
 
-    Field names: https://huggingface.co/docs/hub/model-cards. Raises ReleaseError for what the Hub would refuse: a base
-    model that is no id, a license, a language or a dataset that it does not know.
+    `evaluation` is what the model scores, as evidence keeps it. Field names: https://huggingface.co/docs/hub/model-cards.
+    Raises ReleaseError for what the Hub would refuse: a base model that is no id, a license, a language or a dataset
+    that it does not know.
     """
     from huggingface_hub import ModelCardData
 
-    data = ModelCardData(**_fields(job, facts, policy))
+    fields = _fields(job, facts, policy)
+    if evaluation:
+        fields["eval_results"] = [eval_result(from_document(evaluation))]
+    data = ModelCardData(**fields)
     if found := list(problems(data.to_dict())):
         remedies = dict.fromkeys(_remedy(job, problem) for problem in found)
         raise ReleaseError(

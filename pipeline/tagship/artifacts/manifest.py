@@ -22,6 +22,9 @@ from tagship.verify.evidence import Evidence
 
 MANIFEST_FILE = "release.json"
 CARD_FILE = "README.md"
+PLOT_FILE = "quality.svg"
+# What says what was shown of the other files, and is made after it.
+_DESCRIBING = (CARD_FILE, PLOT_FILE)
 _SCHEMA = 1
 
 
@@ -81,7 +84,7 @@ def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:
 
 def with_file(manifest: Manifest, folder: Path, name: str) -> Manifest:
     """A manifest that lists a file as it is now, in place of what it listed under that name."""
-    others = [entry for entry in manifest.files if entry.path != name]
+    others = without_file(manifest, name).files
     files = sorted([*others, file_entry(folder, name)], key=lambda entry: entry.path)
     return replace(manifest, files=tuple(files))
 
@@ -92,9 +95,14 @@ def with_evidence(manifest: Manifest, evidence: Evidence) -> Manifest:
 
 
 def digest_of(files: Iterable[FileEntry]) -> str:
-    """The SHA-256, in hexadecimal, of all files but the card, which says what was shown of them."""
-    listed = [f"{entry.sha256} {entry.path}" for entry in files if entry.path != CARD_FILE]
+    """The SHA-256, in hexadecimal, of all files but the card and its plot, which say what was shown of them."""
+    listed = [f"{entry.sha256} {entry.path}" for entry in files if entry.path not in _DESCRIBING]
     return hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest()
+
+
+def without_file(manifest: Manifest, name: str) -> Manifest:
+    """A manifest that does not list a file."""
+    return replace(manifest, files=tuple(entry for entry in manifest.files if entry.path != name))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

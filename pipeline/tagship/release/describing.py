@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import CARD_FILE, with_file, write_manifest
+from tagship.artifacts.manifest import CARD_FILE, PLOT_FILE, Manifest, with_file, without_file, write_manifest
+from tagship.artifacts.quality_plot import Point, plot
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
 from tagship.hub_server.cards import BadCard, check
@@ -22,6 +23,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
 from tagship.system.templating import Templates
+from tagship.verify.evidence import Measured
 
 
 def check_cards(plan: Plan, base: BaseFolder, templates: Templates) -> None:
@@ -54,13 +56,40 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     folder = exported.folder
+    manifest = _with_plot(plan, target, done)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates)
-    card = render_card(target.policy.format, job, exported.manifest, plan.config, _sources(plan, target, done, tools))
+    card = render_card(target.policy.format, job, manifest, plan.config, _sources(plan, target, done, tools))
     write_text(folder / CARD_FILE, card)
-    manifest = with_file(exported.manifest, folder, CARD_FILE)
+    manifest = with_file(manifest, folder, CARD_FILE)
     write_manifest(folder, manifest)
     tools.console.note(f"{target.name}: {folder / CARD_FILE}")
     yield replace(exported, manifest=manifest)
+
+
+def _with_plot(plan: Plan, target: Target, done: Results) -> Manifest:
+    """The manifest of an export with a plot of its quantization type among those that are released with it; without one
+    where it has none, or is alone."""
+    exported = done.for_target(Exported, target)
+    points = [
+        Point(label=str(other.variant.quant), size=sum(entry.size for entry in manifest.files), kl=measured.kl)
+        for other, manifest, measured in _measured(plan, done)
+        if other.variant.quant and other.policy.name == target.policy.name and other.run == target.run
+    ]
+    plotted = exported.folder / PLOT_FILE
+    if len(points) < 2 or target.variant.quant is None:
+        plotted.unlink(missing_ok=True)
+        return without_file(exported.manifest, PLOT_FILE)
+    write_text(plotted, plot(points, title=f"Quantization types of {target.run.name}"))
+    return with_file(exported.manifest, exported.folder, PLOT_FILE)
+
+
+def _measured(plan: Plan, done: Results) -> Iterator[tuple[Target, Manifest, Measured]]:
+    """What was measured of each export, along the text where there was one."""
+    for target in plan.targets:
+        exported = done.find(Exported, target)
+        shown = exported.manifest.shown() if exported else None
+        if exported and shown and (measured := shown.text or shown.answers):
+            yield target, exported.manifest, measured
 
 
 def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
@@ -69,9 +98,10 @@ def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSou
     web = repository_page(plan.config, tools.repository)
     return CardSources(
         notes=noted.text if noted else None,
-        before=_before_here(target, noted.since) if noted else None,
+        before=repo_before(target, noted.since) if noted else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
+        shown={target.repo_id: measured for target, _, measured in _measured(plan, done)},
         sizes=dict(_sizes(plan, done.one(Fetched).base, tools.templates)),
     )
 
@@ -84,7 +114,7 @@ def _sizes(plan: Plan, base: BaseFolder, templates: Templates) -> Iterator[tuple
             yield target.repo_id, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
 
 
-def _before_here(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
+def repo_before(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
     """The version before a target's, and its repo: that of the same names, so that every clone says the same."""
     if since is None:
         return None

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tagship.artifacts.archive import Archive
 from tagship.artifacts.manifest import FileEntry, Manifest
+from tagship.evaluation.results import Evaluation
 from tagship.formats.protocol import Footprint
 from tagship.hub.publish import Upload
 from tagship.naming.tags import VersionTag
@@ -55,6 +56,14 @@ class Answered:
     """What base + adapter answers, which exports are held against."""
 
     trial: Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What base + adapter scores at the project's task, and the base alone, where it was asked."""
+
+    base: Evaluation | None
+    trained: Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
+from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
 from tagship.release.export_store import export_together, job_of
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
@@ -45,6 +46,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
         gates.check_formats(plan.targets, tools.templates)
     gates.check_modules(plan.targets, verifies=verifies)
     gates.check_tasks(plan.targets)
+    if verifies:
+        check_task_file(plan)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     check_names(plan)  # as far as it is known before the base model is fetched
@@ -125,6 +128,7 @@ EXAMINE = Step(name="examine", title="The trained model", once=examine_model)
 EXPORT = Step(name="export", title="Export", together=_export, portable=True)
 LOAD = Step(name="load", title="Exports", each=_load)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=answer_as_trained)
+TASK = Step(name="task", title="The task", once=evaluate_trained, skip=unless_evaluated)
 VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
 CARD = Step(name="card", title="Model cards", each=describe)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
@@ -145,6 +149,7 @@ RELEASE = (
     EXAMINE,  # it can be run, in the class that it was trained in, and converted
     EXPORT,  # every format, under its final name when it is whole
     REFERENCE,  # what the trained model answers
+    TASK,  # what it scores at the project's own task
     VERIFY,  # each export answers the same, or nothing goes on
     CARD,  # README.md, and the manifest of the finished folder
     PACKAGE,  # that folder as a reproducible archive
@@ -161,8 +166,8 @@ EXPORT_ONLY = (
     replace(FIT, once=partial(_fit, verifies=False)),
     EXPORT,
 )
-VERIFY_ONLY = (BASE, LOAD, REFERENCE, VERIFY)
+VERIFY_ONLY = (BASE, LOAD, REFERENCE, TASK, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD)
 PACKAGE_ONLY = (LOAD, PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, NAMES, REFERENCE, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)
+PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, NAMES, REFERENCE, TASK, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)

@@ -2,28 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format
-from tagship.formats.registry import all_formats
 from tagship.policy.verify import QUICK, VerifyPolicy
+from tagship.release.evaluating import evaluate_export
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.runs.base_folder import BaseFolder, vocabulary_rows
-from tagship.runs.model_files import model_files
+from tagship.release.trained import base_alone, follow, parameters_of, reference_model, trained_model
+from tagship.runs.base_folder import vocabulary_rows
 from tagship.system.errors import ReleaseError, ToolError
-from tagship.system.files import scratch_folder
-from tagship.system.machine import free_disk
 from tagship.verify.comparison import Trial, check_trial, compare
-from tagship.verify.drafting import follow_answers
 from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
 from tagship.verify.influence import check_influence
 from tagship.verify.measured_text import digest_of, read_text, shipped_text
@@ -31,14 +25,7 @@ from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Answers, Limits, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
-from tagship.weights.checkpoint import open_checkpoint
 
-# A model of up to so many parameters writes its answers by itself in a time that nobody minds.
-_SMALL = 300_000_000
-# Tokens of an answer, where nothing faster writes it and each takes a pass over the whole model.
-_FEW = 16
-# A draft is as good as the model that writes it is like the other: the largest GGUF up to this share of the base.
-_DRAFTS = 0.6
 # Numbers that are computed for a token and a parameter, in billions a second on two cores; and the seconds that a
 # text may take by that.
 _SPEED, _SECONDS = 40e9, 25.0
@@ -49,7 +36,7 @@ _LEAST_TEXT, _MOST_TEXT = 512, 4096
 def examine_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     """Raise ReleaseError, before anything is exported, for what cannot be run or converted."""
     base = done.one(Fetched).base
-    with _trained(plan, base) as subject, tools.console.working("looking at the trained model"):
+    with trained_model(plan, base) as subject, tools.console.working("looking at the trained model"):
         tools.runtimes.examine(reference_runtime().name, subject)
     for form in {target.policy.name: target.policy.format for target in plan.targets}.values():
         jobs = [
@@ -65,12 +52,12 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     policy, base = plan.config.verify, done.one(Fetched).base
     questions = Questions(prompts=policy.prompts, max_tokens=policy.tokens_of(plan.extent), moment=plan.moment)
     with tools.console.working("base + adapter answers"):
-        reference = _reference(plan, base, tools)
-        answers = _followed(plan, done, tools, reference, questions)
-        text, digest = _text(policy, plan.extent, reference, _parameters(base))
+        reference = reference_model(plan, base, tools)
+        answers = follow(plan, done, tools, reference, questions)
+        text, digest = _text(policy, plan.extent, reference, parameters_of(base))
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
-        with _base_alone(plan, base, tools) as alone:
+        with base_alone(plan, base, tools) as alone:
             check_influence(reference, alone, trial, vocabulary_rows(base.path))
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
@@ -82,6 +69,7 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
     exported = done.for_target(Exported, target)
     try:
         evidence = _verified(plan, target, done, tools)
+        evidence = replace(evidence, evaluation=evaluate_export(plan, target, done, tools))
     except ReleaseError as error:
         if plan.config.verify.required:
             raise
@@ -121,7 +109,7 @@ def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Eviden
         subject = form.subject(job, exported.folder, trial.questions)
         with tools.runtimes.model(runtime.name, subject) as model:
             what = f"the {target.name} export"
-            found = compare(_reference(plan, base, tools), model, trial, limits_of(plan, target), what)
+            found = compare(reference_model(plan, base, tools), model, trial, limits_of(plan, target), what)
         unlike = _unlike(subject, form, tools, what)
     for note in subject.notes:
         tools.console.note(f"{target.name}: {note}")
@@ -144,93 +132,6 @@ def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[st
         return ()
     conversations = tuple(prompt.conversation for prompt in expected)
     return compare_prompts(expected, tools.runtimes.prompts(form.runtime, subject, conversations), what)
-
-
-# Base + adapter
-
-
-def _reference(plan: Plan, base: BaseFolder, tools: Tools) -> Model:
-    """Base + adapter in their runtime: loaded once, and kept for what is compared with it."""
-    with _trained(plan, base) as subject:
-        return tools.runtimes.kept(reference_runtime().name, subject)
-
-
-@contextmanager
-def _trained(plan: Plan, base: BaseFolder) -> Iterator[Subject]:
-    """Base + adapter, with the tokenizer, template and end tokens of the run, as the exports have them."""
-    files = model_files(base, plan.run.path)
-    with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
-        files.write(Path(folder), files.of_the_tokenizer)
-        yield Subject(
-            what="base + adapter",
-            model=base.path,
-            adapter=plan.run.path,
-            tokenizer=Path(folder),
-            trust_remote_code=base.trust_remote_code,
-        )
-
-
-@contextmanager
-def _base_alone(plan: Plan, base: BaseFolder, tools: Tools) -> Iterator[Model]:
-    with _trained(plan, base) as trained:
-        alone = replace(trained, what="the base model", adapter=None)
-        with tools.runtimes.model(reference_runtime().name, alone) as model:
-            yield model
-
-
-def _parameters(base: BaseFolder) -> int:
-    return sum(entry.elements for entry in open_checkpoint(base.path).entries().values())
-
-
-# Drafts
-
-
-def _followed(plan: Plan, done: Results, tools: Tools, reference: Model, questions: Questions) -> Answers:
-    with ExitStack() as stack:
-        drafter, most = _drafter(plan, done, tools, questions, stack), questions.max_tokens
-        if drafter is None:
-            drafter = reference
-            most = most if _parameters(done.one(Fetched).base) <= _SMALL else min(most, _FEW)
-        return follow_answers(reference, drafter, questions, most)
-
-
-def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
-    """What writes drafts of answers: an export of this release that generates, else one that is made for it; None
-    where the model itself is as fast, or nothing else can."""
-    base = done.one(Fetched).base
-    small = _parameters(base) <= _SMALL
-    exports = [each for each in done.of(Exported) if find_runtime(each.target.policy.format.runtime).generates]
-    if exports and not small:
-        chosen = _best_draft(exports, open_checkpoint(base.path).nbytes)
-        form = chosen.target.policy.format
-        subject = form.subject(job_of(plan, chosen.target, base, tools.templates), chosen.folder, questions)
-        return stack.enter_context(tools.runtimes.model(form.runtime, subject))
-    return None if small else _made_draft(plan, base, tools, questions, stack)
-
-
-def _best_draft(exports: Sequence[Exported], base_size: int) -> Exported:
-    def size(exported: Exported) -> int:
-        return sum(entry.size for entry in exported.manifest.files)
-
-    fitting = [exported for exported in exports if size(exported) <= _DRAFTS * base_size]
-    return max(fitting, key=size) if fitting else min(exports, key=size)
-
-
-def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
-    """A model that is made to write drafts, and removed afterwards."""
-    job = job_of(plan, plan.targets[0], base, tools.templates)
-    plan.config.exports.mkdir(parents=True, exist_ok=True)
-    for form in all_formats():
-        if free_disk(plan.config.exports) < 2 * open_checkpoint(base.path).nbytes:
-            return None
-        folder = stack.enter_context(scratch_folder(plan.config.exports, "draft"))
-        try:
-            subject = form.draft(job, folder, questions)
-            if subject is not None:
-                return stack.enter_context(tools.runtimes.model(form.runtime, subject))
-        except ReleaseError as error:  # it is only for drafts: the model writes them by itself
-            tools.console.note(f"no draft is made by {form.name}: {str(error).splitlines()[0]}")
-    return None
 
 
 # Text

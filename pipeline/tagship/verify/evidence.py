@@ -11,6 +11,8 @@ from typing import Any
 from tagship.verify.questions import Limits
 
 PASSED, FAILED, UNTESTED = "passed", "failed", "untested"
+BASE, TRAINED, EXPORT = "base", "trained", "export"
+"""The models that are scored at a task, by what evidence calls them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,8 @@ class Evidence:
     far it is apart along them, and along a text. `digests` are the SHA-256 of what was asked and of the text. `quick`
     is whether less was compared than is usual. `copied` is whether it is the run's own files, which were compared byte
     by byte, and not run. `unlike` are the conversations, by name, of which its runtime makes another prompt than the
-    model's own chat template. `files` is the digest of the files that were compared.
+    model's own chat template. `evaluation` is what the base, base + adapter and the export score at the
+    project's own task, as documents by those names. `files` is the digest of the files that were compared.
     """
 
     outcome: str
@@ -76,6 +79,7 @@ class Evidence:
     copied: bool = False
     unlike: tuple[str, ...] = ()
     example: Example | None = None
+    evaluation: Mapping[str, Any] | None = None
     files: str | None = None
 
     @property

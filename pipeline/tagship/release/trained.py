@@ -1,0 +1,124 @@
+"""Base + adapter as the steps of a release run it, and what drafts answers for it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tagship.formats.registry import all_formats
+from tagship.release.export_store import job_of
+from tagship.release.plan import Plan
+from tagship.release.results import Exported, Fetched, Results
+from tagship.release.step import Tools
+from tagship.runs.base_folder import BaseFolder
+from tagship.runs.model_files import model_files
+from tagship.system.errors import ReleaseError
+from tagship.system.files import scratch_folder
+from tagship.system.machine import free_disk
+from tagship.verify.drafting import follow_answers
+from tagship.verify.questions import Answers, Questions
+from tagship.verify.runtimes.protocol import Model, Subject
+from tagship.verify.runtimes.registry import find_runtime, reference_runtime
+from tagship.weights.checkpoint import open_checkpoint
+
+# A model of up to so many parameters writes its answers by itself in a time that nobody minds; one of a tenth, sooner
+# than a draft is read.
+_SMALL, _TINY = 250_000_000, 25_000_000
+# Tokens of an answer, where nothing faster writes it and each takes a pass over the whole model.
+_FEW = 16
+# A draft is as good as the model that writes it is like the other: the largest GGUF up to this share of the base.
+_DRAFTS = 0.6
+
+# Base + adapter
+
+
+def reference_model(plan: Plan, base: BaseFolder, tools: Tools) -> Model:
+    """Base + adapter in their runtime: loaded once, and kept for what is compared with it."""
+    with trained_model(plan, base) as subject:
+        return tools.runtimes.kept(reference_runtime().name, subject)
+
+
+@contextmanager
+def trained_model(plan: Plan, base: BaseFolder) -> Iterator[Subject]:
+    """Base + adapter, with the tokenizer, template and end tokens of the run, as the exports have them."""
+    files = model_files(base, plan.run.path)
+    with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
+        files.write(Path(folder), files.of_the_tokenizer)
+        yield Subject(
+            what="base + adapter",
+            model=base.path,
+            adapter=plan.run.path,
+            tokenizer=Path(folder),
+            trust_remote_code=base.trust_remote_code,
+        )
+
+
+@contextmanager
+def base_alone(plan: Plan, base: BaseFolder, tools: Tools) -> Iterator[Model]:
+    """The base without the adapter, in the same runtime."""
+    with trained_model(plan, base) as trained:
+        alone = replace(trained, what="the base model", adapter=None)
+        with tools.runtimes.model(reference_runtime().name, alone) as model:
+            yield model
+
+
+def parameters_of(base: BaseFolder) -> int:
+    """How many parameters a base has."""
+    return sum(entry.elements for entry in open_checkpoint(base.path).entries().values())
+
+
+# Drafts
+
+
+def follow(plan: Plan, done: Results, tools: Tools, model: Model, questions: Questions) -> Answers:
+    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed."""
+    with ExitStack() as stack:
+        drafter = _drafter(plan, done, tools, questions, stack)
+        most = questions.max_tokens if drafter or is_small(done) else min(questions.max_tokens, _FEW)
+        return follow_answers(model, drafter or model, questions, most)
+
+
+def is_small(done: Results) -> bool:
+    """Whether the model writes whole answers by itself."""
+    return parameters_of(done.one(Fetched).base) <= _SMALL
+
+
+def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
+    """What writes drafts of answers: an export of this release that generates, else one that is made for it; None
+    where the model itself is as fast, or nothing else can."""
+    base = done.one(Fetched).base
+    if parameters_of(base) <= _TINY:
+        return None
+    exports = [each for each in done.of(Exported) if find_runtime(each.target.policy.format.runtime).generates]
+    if exports:
+        chosen = _best_draft(exports, open_checkpoint(base.path).nbytes)
+        form = chosen.target.policy.format
+        subject = form.subject(job_of(plan, chosen.target, base, tools.templates), chosen.folder, questions)
+        return stack.enter_context(tools.runtimes.model(form.runtime, subject))
+    return None if is_small(done) else _made_draft(plan, base, tools, questions, stack)
+
+
+def _best_draft(exports: Sequence[Exported], base_size: int) -> Exported:
+    def size(exported: Exported) -> int:
+        return sum(entry.size for entry in exported.manifest.files)
+
+    fitting = [exported for exported in exports if size(exported) <= _DRAFTS * base_size]
+    return max(fitting, key=size) if fitting else min(exports, key=size)
+
+
+def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
+    """A model that is made to write drafts, and removed afterwards."""
+    job = job_of(plan, plan.targets[0], base, tools.templates)
+    plan.config.exports.mkdir(parents=True, exist_ok=True)
+    for form in all_formats():
+        if free_disk(plan.config.exports) < 2 * open_checkpoint(base.path).nbytes:
+            return None
+        folder = stack.enter_context(scratch_folder(plan.config.exports, "draft"))
+        try:
+            subject = form.draft(job, folder, questions)
+            if subject is not None:
+                return stack.enter_context(tools.runtimes.model(form.runtime, subject))
+        except ReleaseError as error:  # it is only for drafts: the model writes them by itself
+            tools.console.note(f"no draft is made by {form.name}: {str(error).splitlines()[0]}")
+    return None
