@@ -60,6 +60,11 @@ class Manifest:
     model: Mapping[str, Any] | None = None
     evidence: Evidence | None = None
 
+    @property
+    def size(self) -> int:
+        """The bytes of what was exported: without what describes it, and is made later."""
+        return sum(entry.size for entry in self.files if entry.path not in _DESCRIBING)
+
     def shown(self) -> Evidence | None:
         """What was shown of these very files; None where nothing was, or they are others now."""
         return self.evidence if self.evidence and self.evidence.files == digest_of(self.files) else None

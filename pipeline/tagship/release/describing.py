@@ -71,7 +71,7 @@ def _with_plot(plan: Plan, target: Target, done: Results) -> Manifest:
     where it has none, or is alone."""
     exported = done.for_target(Exported, target)
     points = [
-        Point(label=str(other.variant.quant), size=sum(entry.size for entry in manifest.files), kl=measured.kl)
+        Point(label=str(other.variant.quant), size=manifest.size, kl=measured.kl)
         for other, manifest, measured in _measured(plan, done)
         if other.variant.quant and other.policy.name == target.policy.name and other.run == target.run
     ]

@@ -100,11 +100,9 @@ def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stac
 
 
 def _best_draft(exports: Sequence[Exported], base_size: int) -> Exported:
-    def size(exported: Exported) -> int:
-        return sum(entry.size for entry in exported.manifest.files)
-
-    fitting = [exported for exported in exports if size(exported) <= _DRAFTS * base_size]
-    return max(fitting, key=size) if fitting else min(exports, key=size)
+    fitting = [exported for exported in exports if exported.manifest.size <= _DRAFTS * base_size]
+    by_size = sorted(fitting or exports, key=lambda exported: exported.manifest.size)
+    return by_size[-1] if fitting else by_size[0]
 
 
 def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
