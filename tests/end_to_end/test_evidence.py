@@ -71,7 +71,7 @@ def test_quantization_types_side_by_side(project: Project) -> None:
 
 
 def test_task(project: Project) -> None:
-    """The task's scores are in card and manifest; a release that is worse than the last one is refused, with its cases."""
+    """Scores are in card and manifest; a release that is worse than the last one is refused, with its cases."""
     for name in ("evaluate.jsonl", "avro.schema.json"):
         (project.folder / name).write_text((EXAMPLE / name).read_text())
     project.replace("release.toml", "[card]", f"{TASK}\n[card]")
