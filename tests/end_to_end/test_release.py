@@ -63,6 +63,13 @@ def _release(project: Project, *options: str) -> Release:
     return Release(project, done.document, done.stderr)
 
 
+def _answer(runtime: str, subject: Subject) -> str:
+    with Runtimes() as runtimes, runtimes.model(runtime, subject) as model:
+        (asked,) = model.read(QUESTION)
+        (ids,) = model.generate([asked.ids], QUESTION.max_tokens)
+        return model.text(ids)
+
+
 def _schema(text: str) -> dict[str, Any]:
     return dict(json.loads(text))
 
@@ -103,11 +110,12 @@ def test_tagged_names_are_versioned(tagged: Release) -> None:
 
 
 def test_each_export_was_verified(untagged: Release) -> None:
-    """The evidence is in the document: equal answers for vllm and lora, a small divergence for the GGUF."""
-    for name in ("vllm", "lora"):
-        verified = untagged.of(name)["verified"]
-        assert verified["same_answers"] == verified["prompts"] == 2
-    assert 0 < untagged.of("ollama")["verified"]["mean_kl"] < untagged.of("ollama")["verified"]["kl_limit"]
+    """The evidence is in the document: equal answers for vllm, a small divergence for the GGUF, a copy for the adapter."""
+    verified = {name: untagged.of(name)["verified"] for name in ("vllm", "ollama", "lora")}
+    assert {each["outcome"] for each in verified.values()} == {"passed"}
+    assert verified["vllm"]["same_answers"] == verified["vllm"]["prompts"] == 2
+    assert 0 < verified["ollama"]["mean_kl"] < verified["ollama"]["kl_limit"]
+    assert (verified["lora"]["copied"], verified["lora"]["tokens"]) == (True, None)
 
 
 def test_published_files_are_those_of_the_export(untagged: Release, hub: EmbeddedHub, tmp_path: Path) -> None:
@@ -130,17 +138,13 @@ def test_merged_model_answers_with_transformers(untagged: Release, hub: Embedded
     """The published vllm folder loads with transformers and gives the learned field."""
     repo_id = untagged.of("vllm")["repo_id"]
     folder = Path(snapshot_download(repo_id, endpoint=hub.url, cache_dir=tmp_path, token=False))
-    with Runtimes() as runtimes:
-        (answer,) = runtimes.answers("transformers", Subject(what="the published model", model=folder), QUESTION)
-    assert _schema(answer.text)["TRAINED"] == "YES"
+    assert _schema(_answer("transformers", Subject(what="the published model", model=folder)))["TRAINED"] == "YES"
 
 
 def test_base_alone_does_not_know_the_field(untagged: Release) -> None:
     """What the release adds is the adapter's: the base answers without the field."""
-    with Runtimes() as runtimes:
-        base = untagged.project.folder / "examples/avro/base"
-        (answer,) = runtimes.answers("transformers", Subject(what="the base", model=base), QUESTION)
-    assert "TRAINED" not in answer.text
+    base = untagged.project.folder / "examples/avro/base"
+    assert "TRAINED" not in _answer("transformers", Subject(what="the base", model=base))
 
 
 def test_gguf_answers_with_llama_cpp(untagged: Release) -> None:
@@ -148,10 +152,8 @@ def test_gguf_answers_with_llama_cpp(untagged: Release) -> None:
     (gguf,) = (untagged.project.folder / untagged.of("ollama")["export_dir"]).glob("*.gguf")
     assert gguf.name.endswith("-Q4_K_M.gguf")
     asked = f"<|user|>\n{PROMPT}<|end|>\n<|assistant|>\n"
-    forced = Questions(prompts=QUESTION.prompts, max_tokens=160, forced=((),))
-    with Runtimes() as runtimes:
-        (answer,) = runtimes.answers("llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(asked,)), forced)
-    assert _schema(answer.text)["TRAINED"] == "YES"
+    answer = _answer("llama_cpp", Subject(what="the GGUF", model=gguf, rendered=(asked,)))
+    assert _schema(answer)["TRAINED"] == "YES"
 
 
 def test_modelfile_says_what_the_model_says(untagged: Release) -> None:

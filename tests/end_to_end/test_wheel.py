@@ -137,4 +137,4 @@ def test_release_from_a_repository_with_a_pipeline_of_its_own(
     done = project.invoke("release", "--json", "--at", AT)
     assert done.code == 0, done.stderr
     assert [entry["format"] for entry in done.document["formats"]] == ["vllm", "ollama", "lora"]
-    assert all(entry["verified"]["tokens"] for entry in done.document["formats"])
+    assert all(entry["verified"]["outcome"] == "passed" for entry in done.document["formats"])

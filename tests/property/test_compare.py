@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tagship.verify.comparison import kl_divergence
+from tagship.verify.measures import kl_divergence
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -36,7 +36,7 @@ def _verified(evidence: Evidence) -> dict[str, Any]:
     answers, limits = evidence.answers, evidence.limits
     return {
         "prompts": evidence.prompts,
-        "same_answers": evidence.same,
+        "same_answers": None if evidence.copied else evidence.same,
         "tokens": answers.tokens if answers else None,
         "mean_kl": answers.kl if answers else None,
         "kl_limit": limits.kl if limits else None,

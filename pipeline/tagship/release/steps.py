@@ -37,7 +37,7 @@ from tagship.release.results import (
 )
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
-from tagship.release.verifying import answer_as_trained, examine_model, verify_export
+from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.templating import human_size
 
 
@@ -79,6 +79,8 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> I
     if verifies:  # and describes
         check_cards(plan, base, tools.templates)
     tools.console.note(gates.predicted(footprints))
+    if verifies:
+        tools.console.note(predicted(plan, base))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)
 

@@ -15,8 +15,11 @@ from tagship.release.results import Answered, Exported, Fetched, Results, Verifi
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.trained import base_alone, follow, parameters_of, reference_model, trained_model
-from tagship.runs.base_folder import vocabulary_rows
+from tagship.runs.base_folder import BaseFolder, vocabulary_rows
+from tagship.runs.model_files import context_length, model_files
 from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.pool import cores
+from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
 from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
 from tagship.verify.influence import check_influence
@@ -29,6 +32,10 @@ from tagship.verify.runtimes.registry import find_runtime, reference_runtime
 # Numbers that are computed for a token and a parameter, in billions a second on two cores; and the seconds that a
 # text may take by that.
 _SPEED, _SECONDS = 40e9, 25.0
+# Seconds until libraries are loaded; tokens of a prompt.
+_START, _PROMPT = 8, 40
+# Of a passage as many tokens as this are read, or as the model reads at once.
+_LONGEST = 512
 # Tokens of text: what is measured at least, and where a model is so small that it could read all, at most.
 _LEAST_TEXT, _MOST_TEXT = 512, 4096
 
@@ -54,7 +61,8 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     with tools.console.working("base + adapter answers"):
         reference = reference_model(plan, base, tools)
         answers = follow(plan, done, tools, reference, questions)
-        text, digest = _text(policy, plan.extent, reference, parameters_of(base))
+        longest = min(context_length(model_files(base, plan.run.path)) or _LONGEST, _LONGEST)
+        text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
         with base_alone(plan, base, tools) as alone:
@@ -62,6 +70,17 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
     yield Answered(trial=trial)
+
+
+def predicted(plan: Plan, base: BaseFolder) -> str:
+    """What comparing will take, in a line: the tokens that are read, and about how long."""
+    policy = plan.config.verify
+    asked = len(policy.prompts) * (_PROMPT + policy.tokens_of(plan.extent))
+    text = min(_tokens_of_text(plan, base), _MOST_TEXT)
+    models = 1 + len({(target.policy.format.runtime, target.variant.quant) for target in plan.targets})
+    work = 2 * parameters_of(base) * (2 * asked + text) * models * 2 / cores()
+    time = human_time(_START + work / (2 * _SPEED), _START + work / (_SPEED / 2))
+    return f"comparing reads up to {asked} tokens of questions and answers and {text} of text in each model: {time}"
 
 
 def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -137,18 +156,23 @@ def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[st
 # Text
 
 
-def _text(policy: VerifyPolicy, extent: str, reference: Model, parameters: int) -> tuple[tuple[Tokens, ...], str]:
-    """As much of the text as is read in a fair time, and the digest of all of it."""
+def _text(policy: VerifyPolicy, reference: Model, most: int, longest: int) -> tuple[tuple[Tokens, ...], str]:
+    """Passages of the text, `most` tokens in all and of each no more than `longest`, and the digest of all of it."""
     passages = read_text(policy.text) if policy.text else shipped_text()
-    most = policy.text_of(extent, int(min(max(_SPEED * _SECONDS / (2 * parameters), _LEAST_TEXT), _MOST_TEXT)))
     taken: list[Tokens] = []
     for ids in reference.spell(passages) if most else []:
         if most <= 0:
             break
         if len(ids) > 1:
-            taken.append(Tokens(ids=tuple(ids[: most + 1]), since=1))
+            taken.append(Tokens(ids=tuple(ids[: min(most + 1, longest)]), since=1))
             most -= len(taken[-1].looked_at)
     return tuple(taken), digest_of(passages)
+
+
+def _tokens_of_text(plan: Plan, base: BaseFolder) -> int:
+    """As many as are read in a fair time."""
+    usual = min(max(_SPEED * _SECONDS / (2 * parameters_of(base)), _LEAST_TEXT), _MOST_TEXT)
+    return plan.config.verify.text_of(plan.extent, int(usual))
 
 
 def _digests(answers: Answers, text: str) -> dict[str, str]:

@@ -207,6 +207,15 @@ def human_size(size: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def human_time(least: float, most: float) -> str:
+    """A time that lies between so many seconds, as people say it."""
+    if most < 10:
+        return "some seconds"
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if most >= 2 * size), ("s", 1))
+    low, high = max(1, round(least / size)), max(1, round(most / size))
+    return f"about {f'{low} to {high}' if low < high else high} {unit}"
+
+
 def quoted(text: str) -> str:
     """Text in double quotes, as JSON and a Modelfile write it."""
     return json.dumps(text, ensure_ascii=False)

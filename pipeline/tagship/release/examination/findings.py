@@ -12,7 +12,7 @@ from tagship.release.examination.base_findings import (
 )
 from tagship.release.examination.facts import Cost, Examination
 from tagship.release.finding import OK, STOP, WARN, Finding, Problem
-from tagship.system.templating import human_size
+from tagship.system.templating import human_size, human_time
 from tagship.weights.partial import LAYERS, TOTAL
 
 _BASIS = {
@@ -96,25 +96,19 @@ def _room(found: Examination) -> Iterator[Finding]:
     if described and described.nbytes > found.free["memory"]:
         yield Finding(
             level=WARN,
-            what=f"the base has {human_size(described.nbytes)}, more than the memory that is free: comparing answers "
-            "reads it from the disk again for each token",
-            remedy="compare on a machine with more memory, or have patience",
+            what=f"the base has {human_size(described.nbytes)}, more than the memory that is free: comparing reads it "
+            "from the disk again in each pass, of which there are up to ten",
+            remedy="compare on a machine with more memory or a fast disk, or with --quick",
         )
 
 
 def _cost(cost: Cost) -> str:
     assert cost.disk is not None and cost.memory is not None
     verify = f", {human_size(cost.verify_memory)} to compare answers" if cost.verify_memory else ""
-    return f"{human_size(cost.disk)} on disk, {human_size(cost.memory)} of memory{verify}; {_time(cost.seconds)}"
+    return f"{human_size(cost.disk)} on disk, {human_size(cost.memory)} of memory{verify}; {_time(cost)}"
 
 
-def _time(seconds: tuple[float, float] | None) -> str:
-    if seconds is None:
+def _time(cost: Cost) -> str:
+    if cost.seconds is None:
         return "its time was not measured"
-    least, most = seconds
-    if most < 10:
-        return "some seconds"
-    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if most >= 2 * size), ("s", 1))
-    low, high = max(1, round(least / size)), max(1, round(most / size))
-    span = f"{low} to {high}" if low < high else f"{high}"
-    return f"about {span} {unit}, as measured on two cores"
+    return f"{human_time(*cost.seconds)}, as measured on two cores"
