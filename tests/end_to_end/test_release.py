@@ -110,7 +110,7 @@ def test_tagged_names_are_versioned(tagged: Release) -> None:
 
 
 def test_each_export_was_verified(untagged: Release) -> None:
-    """The evidence is in the document: equal answers for vllm, a small divergence for the GGUF, a copy for the adapter."""
+    """The evidence is in the document: equal answers for vllm, a small divergence for GGUF, a copy for lora."""
     verified = {name: untagged.of(name)["verified"] for name in ("vllm", "ollama", "lora")}
     assert {each["outcome"] for each in verified.values()} == {"passed"}
     assert verified["vllm"]["same_answers"] == verified["vllm"]["prompts"] == 2
