@@ -1,4 +1,4 @@
-"""transformers on the CPU, with or without a PEFT adapter on the base."""
+"""transformers, on the processor or a GPU with room, with or without a PEFT adapter on the base."""
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +15,7 @@ from tagship.system.templating import human_size
 from tagship.verify.measured_text import Passage
 from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.rendering import render_chat
+from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.streaming import stream
@@ -148,7 +149,8 @@ def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
 
         _resize(model, subject.adapter)
         model = PeftModel.from_pretrained(model, subject.adapter)
-    return model.eval()
+    device = device_for(sum(parameter.nbytes for parameter in model.parameters()))
+    return model.eval().to(device)
 
 
 def _size_in_float32(model: Path) -> int:
@@ -268,7 +270,7 @@ def _generated(model: Any, prompt_ids: list[int], most: int, stop_ids: Sequence[
     import torch
     from transformers import GenerationConfig
 
-    inputs = torch.tensor([prompt_ids])
+    inputs = torch.tensor([prompt_ids], device=model.device)
     config = GenerationConfig(
         do_sample=False,
         max_new_tokens=most,
