@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from tagship.formats.protocol import Footprint
 from tagship.policy.config import load_config
 from tagship.release.gates import (
+    check_adapters,
     check_disk,
     check_download,
     check_formats,
@@ -100,6 +102,28 @@ def test_models_that_write(project: GitFolder, plan: MakePlan, told: dict[str, A
     """Models that write text pass, also those that see, and those of which nothing is noted."""
     tiny.edit_json(project.folder / "adapters" / RUN / "adapter_config.json", **told)
     check_tasks(plan().targets)
+
+
+# An adapter that does nothing
+
+
+def test_inert_adapter(project: GitFolder, plan: MakePlan) -> None:
+    """An adapter whose lora_B is zero, or whose scale is, is refused before anything is exported."""
+    run = project.folder / "adapters" / RUN
+    check_adapters(plan().targets)
+    config = (run / "adapter_config.json").read_text()
+    tiny.edit_json(run / "adapter_config.json", alpha_pattern={"proj": 0})
+    with pytest.raises(ReleaseError, match=f"^the adapter of {RUN} trained nothing: its scale is 0, so that the model"):
+        check_adapters(plan().targets)
+    (run / "adapter_config.json").write_text(config)
+    sides = {"A": np.ones((32, 4), np.float32), "B": np.zeros((4, 32), np.float32)}
+    layer = "base_model.model.layer.proj"
+    tiny.write_tensors(
+        run / "adapter_model.safetensors", {f"{layer}.lora_{side}.weight": sides[side] for side in sides}
+    )
+    with pytest.raises(ReleaseError, match="trained nothing: every lora_B is all zero") as caught:
+        check_adapters(plan().targets)
+    assert "look whether the training ran" in str(caught.value.remedy)
 
 
 # The tag and the tree

@@ -106,6 +106,7 @@ def test_what_makes_up_for_zeros(tmp_path: Path) -> None:
     """A scale of zero undoes any change; a whole trained module is one whatever lora_B is."""
     assert facts(tmp_path, pair(0), lora_alpha=0).does_nothing
     assert not facts(tmp_path, pair(0, b=ZEROS) | {"base_model.model.lm_head.weight": ONES}).does_nothing
+    assert not facts(tmp_path, pair(0, b=ZEROS), use_dora=True).does_nothing  # its magnitudes may
 
 
 def test_too_large_to_be_read(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ from tagship.system.machine import available_memory, device_of, free_disk
 from tagship.system.templating import Templates, human_size
 from tagship.verify.runtimes.protocol import Runtime
 from tagship.verify.runtimes.registry import find_runtime, memory_to_compare, reference_runtime
+from tagship.weights.adapter_facts import adapter_facts
 from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import modules_of, read_weights
 
 
 def check_formats(targets: Iterable[Target], templates: Templates) -> None:
@@ -65,6 +67,24 @@ def check_task(run: Run) -> None:
             f"the run {run.name} was trained for {what}{task}, and only models that write text are released",
             remedy="publish it by PEFT: AutoPeftModel….from_pretrained(…), merge_and_unload(), push_to_hub(…)",
         )
+
+
+def check_adapters(targets: Iterable[Target]) -> None:
+    """Raise ReleaseError for an adapter that changes nothing: its model would be the base under another name. Some MB
+    of it are read at most; what those do not show, the base's own answers do (verify/influence.py)."""
+    for run in {target.run.path: target.run for target in targets}.values():
+        weights = read_weights(run.path)
+        run.adapter.check_patterns(modules_of(weights))
+        if why := adapter_facts(run.path, run.adapter, weights).trained_nothing:
+            raise inert(why, f"the adapter of {run.name}")
+
+
+def inert(why: str, what: str) -> ReleaseError:
+    """What is said of an adapter, called `what`, that changes nothing."""
+    return ReleaseError(
+        f"{what} trained nothing: {why}, so that the model is the base itself",
+        remedy="look whether the training ran (learning rate, frozen parameters), and save the adapter after it",
+    )
 
 
 def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:

@@ -16,6 +16,7 @@ _LOW_RANK = re.compile(r"\.lora_(?:embedding_)?[AB](?:\.weight)?$")
 # PEFT begins with this side all zero, so that an adapter which was never trained does nothing.
 _BEGINS_AS_ZERO = re.compile(r"\.(?:lora_B\.weight|lora_embedding_A)$")
 _TOKENS = "trainable_tokens_delta"
+DORA = "DoRA"
 # Enough to see one number that is not zero; only an adapter that did not learn is read further.
 _FIRST_BYTES, _MORE_BYTES = 1 << 12, 1 << 20
 _MOST_BYTES = 32 << 20
@@ -56,11 +57,20 @@ class AdapterFacts:
     unread: int
 
     @property
+    def trained_nothing(self) -> str | None:
+        """Why a model with the adapter is the base itself; None where it is another one, as far as was read. With
+        DoRA's magnitudes it may be another one without any low-rank change."""
+        whole = self.saved or self.token_rows or self.biases or self.lora_biases
+        if not self.pairs or whole or DORA in self.variants:
+            return None
+        if self.scales == (0.0, 0.0):
+            return "its scale is 0"
+        return "every lora_B is all zero" if len(self.silent) == self.pairs else None
+
+    @property
     def does_nothing(self) -> bool:
         """Whether a model with the adapter is the base itself."""
-        whole = bool(self.saved or self.token_rows or self.biases or self.lora_biases)
-        unscaled = self.scales == (0.0, 0.0)
-        return bool(self.pairs) and not whole and (unscaled or len(self.silent) == self.pairs)
+        return self.trained_nothing is not None
 
 
 def adapter_facts(folder: Path, config: AdapterConfig, weights: Header) -> AdapterFacts:
@@ -103,7 +113,7 @@ def _adapted(entries: Mapping[str, TensorEntry]) -> list[str]:
 
 def _variants(config: AdapterConfig) -> Iterable[str]:
     if config.dora:
-        yield "DoRA"
+        yield DORA
     if config.rank_stabilised:
         yield "rsLoRA"
     if config.rank_pattern:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tagship.system.errors import ReleaseError
 from tagship.system.files import BLOCK
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig, read_adapter_config
+from tagship.weights.adapter_keys import check_keys
 from tagship.weights.changes import Added, Change, LowRank, Magnitude, TokenRows
 from tagship.weights.experts import ExpertsLowRank
 from tagship.weights.safetensors import Header, TensorEntry, pickled, read_header
@@ -75,10 +76,13 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def read_weights(folder: Path) -> Header:
-    """The header of an adapter's weights. Raises ReleaseError when they are missing, damaged, or pickled."""
+    """The header of an adapter's weights. Raises ReleaseError when they are missing, damaged, or pickled, or when PEFT
+    would pass over them."""
     if not (folder / WEIGHTS_FILE).exists() and (refusal := pickled(folder)):
         raise refusal
-    return read_header(folder / WEIGHTS_FILE)
+    weights = read_header(folder / WEIGHTS_FILE)
+    check_keys(weights)
+    return weights
 
 
 def modules_of(weights: Header) -> tuple[str, ...]:

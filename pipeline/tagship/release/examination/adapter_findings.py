@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tagship.release.examination.facts import VllmFacts
-from tagship.release.finding import OK, STOP, WARN, Finding
+from tagship.release.finding import OK, STOP, WARN, Finding, Problem
+from tagship.release.gates import inert
 from tagship.system.templating import human_size
 from tagship.weights.adapter_facts import AdapterFacts, ModuleGroup
 
@@ -71,13 +72,9 @@ def _beside(adapter: AdapterFacts) -> Iterator[str]:
 
 
 def _effect(adapter: AdapterFacts) -> Iterator[Finding]:
-    if adapter.does_nothing:
-        why = "its scale is 0" if adapter.scales == (0.0, 0.0) else "every lora_B is all zero"
-        yield Finding(
-            level=STOP,
-            what=f"it trained nothing: {why}, so that the model is the base itself",
-            remedy="look whether the training ran (learning rate, frozen parameters), and save the adapter after it",
-        )
+    if adapter.trained_nothing:
+        problem = Problem.of(inert(adapter.trained_nothing, "it"))
+        yield Finding(level=STOP, what=problem.what, remedy=problem.remedy)
     elif adapter.silent:
         yield Finding(
             level=WARN,
