@@ -466,6 +466,51 @@ def test_no_model_of_an_old_release(repository: GitFolder, ignored: Path) -> Non
     assert gathered(repository, at="v1.0.0", version="1.0.0").model is None
 
 
+# Weights that are not in git
+
+
+def test_base_whose_weights_are_not_in_git(project: GitFolder, base: Path) -> None:
+    """Where runs are committed and a base's weights are not, the last release's manifest tells that those changed: the
+    merged model would have others than the adapter's base of that name."""
+    project.write(".gitignore", "base/*.safetensors\n")
+    project.git("rm", "--cached", "--quiet", "base/model.safetensors")
+    project.commit()
+    project.tag("v1.2.0")
+    recorded = manifest_of(project, project.folder / "adapters" / RUN)
+    assert changed(project, recorded=lambda release: ModelState(**recorded)) == []
+    (base / "model.safetensors").write_text("Weights")  # of the same size
+    assert changed(project, recorded=lambda release: ModelState(**recorded)) == [(MAJOR, "base/model.safetensors")]
+    assert changed(project) == []  # nothing tells what they were
+
+
+def test_base_outside_of_the_repository(project: GitFolder, run: Path, tmp_path: Path) -> None:
+    """So it is with a base elsewhere on the disk."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/config.json").write_text("{}")
+    weights = tmp_path / "elsewhere/model.safetensors"
+    weights.write_text("weights")
+    project.write("release.toml", POLICY + LOCAL_BASE.replace('"base"', f'"{tmp_path}/elsewhere"'))
+    configure(run, base_model_name_or_path=BASE)
+    project.commit()
+    project.tag("v1.1.0")
+    recorded = manifest_of(project, run)
+    weights.write_text("Weights")
+    assert changed(project, recorded=lambda release: ModelState(**recorded)) == [(MAJOR, "base/model.safetensors")]
+
+
+def test_manifest_without_the_weights_of_the_base(project: GitFolder, base: Path) -> None:
+    """A manifest of an older tagship, which did not tell of a base's weights, says nothing of them."""
+    project.write(".gitignore", "base/*.safetensors\n")
+    project.git("rm", "--cached", "--quiet", "base/model.safetensors")
+    project.commit()
+    project.tag("v1.2.0")
+    recorded = manifest_of(project, project.folder / "adapters" / RUN)
+    older = {**recorded, "base_files": {"config.json": recorded["base_files"]["config.json"], "x.index.json": "?"}}
+    assert changed(project, recorded=lambda release: ModelState(**older)) == []
+    (base / "config.json").write_text('{"layers": 2}')
+    assert changed(project, recorded=lambda release: ModelState(**older)) == [(MAJOR, "base/config.json")]
+
+
 def test_same_state_on_disk_and_in_git(project: GitFolder, run: Path, base: Path) -> None:
     """A run in git and the same on disk are the same model but for how files are hashed."""
     model = gathered(project).model

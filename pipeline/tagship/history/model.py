@@ -14,7 +14,7 @@ from typing import Any
 from tagship.history.conventional import Part
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import TOKENIZER_FILES, VOCABULARIES
-from tagship.runs.folder import Folder, GitFolder, object_in
+from tagship.runs.folder import Folder, object_in
 from tagship.runs.recorded import publishable
 from tagship.runs.run import METADATA_FILE
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
@@ -69,6 +69,10 @@ class ModelState:
         except TypeError:
             return None
 
+    def tells_weights(self, *, local_base: bool) -> bool:
+        """Whether it tells of all weights, also those of a base that is in a folder."""
+        return self.weights is not None and (not local_base or any(map(_is_weights, self.base_files)))
+
     def document(self) -> dict[str, Any]:
         """This, as a manifest holds it."""
         return asdict(self)
@@ -84,11 +88,8 @@ class ModelChange:
 
 
 def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) -> ModelState:
-    """What a run is made of; `model` is its base model, and `base` that one's folder where it is at hand.
-
-    The base's weights count where git has hashed them: hashing gigabytes again would take longer
-    than it is worth, and a base on the Hub has a revision.
-    """
+    """What a run is made of; `model` is its base model, and `base` that one's folder where it is at hand: one that is
+    on the Hub alone has a revision."""
     config = object_in(folder, CONFIG_FILE)
     own_tokenizer = any(Path(name).match(pattern) for name in folder.names() for pattern in VOCABULARIES)
     tokenizer = folder if own_tokenizer or base is None else base
@@ -117,7 +118,7 @@ def changes(before: ModelState, now: ModelState) -> Iterator[ModelChange]:
     if (before.base_model, before.base_revision) != (now.base_model, now.base_revision):
         what = f"the base model is {_revised(now)}, and was {_revised(before)}"
         yield ModelChange(part=Part.MAJOR, what=what, file=CONFIG_FILE)
-    for name in _differing(before.base_files, now.base_files):
+    for name in _differing(*_comparable(before.base_files, now.base_files)):
         yield ModelChange(part=Part.MAJOR, what="the base model changed", file=f"base/{name}")
     for name in _differing(before.tokenizer, now.tokenizer):
         yield ModelChange(part=Part.MAJOR, what="the tokenizer changed", file=name)
@@ -137,6 +138,13 @@ def _revised(state: ModelState) -> str:
     return f"{state.base_model}@{state.base_revision}" if state.base_revision else state.base_model
 
 
+def _comparable(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Of a base the files that both states tell of, where older manifests did not have its weights."""
+    if any(map(_is_weights, before)) == any(map(_is_weights, now)):
+        return before, now
+    return {name: before[name] for name in before if name in now}, {name: now[name] for name in now if name in before}
+
+
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
 
@@ -147,8 +155,11 @@ def _tokenizer_names(folder: Folder) -> list[str]:
 
 
 def _model_names(folder: Folder) -> list[str]:
-    weights = ".safetensors" if isinstance(folder, GitFolder) else ".safetensors.index.json"
-    return [name for name in folder.names() if name.endswith(weights) or name == "config.json"]
+    return [name for name in folder.names() if _is_weights(name) or name == "config.json"]
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 def _tokenizer_digest(folder: Folder, name: str) -> str:

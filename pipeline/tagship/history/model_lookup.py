@@ -16,6 +16,7 @@ from tagship.runs.folder import DiskFolder, Folder, GitFolder
 from tagship.runs.run import age, trained_at
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
+from tagship.system.known_digests import KnownDigests
 from tagship.weights.adapter_config import CONFIG_FILE
 
 Recorded = Callable[[VersionTag], ModelState | None]
@@ -25,7 +26,13 @@ def disk_state(config: Config, run: Path) -> ModelState:
     """What a run on disk is made of, as manifests hold it."""
     folder = DiskFolder(path=run)
     base = _base(config, folder, config.bases)
-    return read_state(run.name, folder, base, DiskFolder(path=base.path) if base.path else None)
+    of_base = DiskFolder(path=base.path, known=known_digests(config)) if base.path else None
+    return read_state(run.name, folder, base, of_base)
+
+
+def known_digests(config: Config) -> KnownDigests:
+    """The digests of large files that commands of a project remember."""
+    return KnownDigests(config.state / "digests.json")
 
 
 def two_states(
@@ -38,8 +45,8 @@ def two_states(
 ) -> tuple[ModelState | None, ModelState] | None:
     """The model at the last release and at a revision, to be compared with each other.
 
-    `recorded` finds what a release's manifest says, where its run is not in git. The first is
-    None where nothing tells what the last release was made of. None where the revision is not
+    `recorded` finds what a release's manifest says, where its run, or the weights of run or base, are not in git. The
+    first is None where nothing tells what the last release was made of. None where the revision is not
     checked out and has no run in git: what is on disk may be another model.
     """
     now = _state_at(config, repository, until, run)
@@ -49,9 +56,18 @@ def two_states(
             return None
     if last is None:
         return None, now or disk_state(config, run)
-    if now and (before := _newest_state_at(config, repository, f"refs/tags/{last.name}")):
-        return before, now
-    return recorded(last), disk_state(config, run)
+    before = _newest_state_at(config, repository, f"refs/tags/{last.name}") if now else None
+    if not (now and before):
+        return recorded(last), disk_state(config, run)
+    if until == repository.head().sha and not all(_tells_weights(config, state) for state in (before, now)):
+        if (exported := recorded(last)) is not None:  # else git tells at least of configurations
+            return exported, disk_state(config, run)
+    return before, now
+
+
+def _tells_weights(config: Config, state: ModelState) -> bool:
+    base = config.bases.get(state.base_model)
+    return state.tells_weights(local_base=base is not None and base.path is not None)
 
 
 def _state_at(config: Config, repository: Repository, revision: str, run: Path) -> ModelState | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tagship.system.files import sha256_of
+from tagship.system.known_digests import KnownDigests
 
 if TYPE_CHECKING:
     from tagship.system.git import Repository
@@ -24,15 +25,17 @@ class Folder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFolder:
-    """Files on disk, by SHA-256."""
+    """Files on disk, by SHA-256; `known` remembers that of large ones."""
 
     path: Path
+    known: KnownDigests | None = None
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file()) if self.path.is_dir() else []
 
     def digest(self, name: str) -> str:
-        return f"sha256:{sha256_of(self.path / name)}"
+        path = self.path / name
+        return f"sha256:{self.known.of(path) if self.known else sha256_of(path)}"
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
