@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tagship.artifacts.archive import SUMS_FILE, Archive, record_checksum, write_archive
 from tagship.system.errors import ReleaseError
+from tagship.system.files import files_below, sha256_of
 
 MOMENT = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
 FILES = {
@@ -281,3 +282,20 @@ def test_several_processes_at_a_time(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", RECORD, tmp_path, name]) for name in ("a", "b", "c")]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert len((tmp_path / SUMS_FILE).read_text().splitlines()) == 90
+
+
+def test_file_that_was_changed(tree: Path, tmp_path: Path) -> None:
+    """A file that is not what its digest says is named, and the archive that was there stays."""
+    digests = {path.relative_to(tree).as_posix(): sha256_of(path) for path in files_below(tree)}
+    archive = write_archive(tree, tmp_path / "a.tar.gz", MOMENT, digests=digests)
+    name = next(name for name in digests if (tree / name).stat().st_size)
+    data = (tree / name).read_bytes()
+    (tree / name).write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(ReleaseError, match=f"{name} was changed since it was exported") as caught:
+        write_archive(tree, tmp_path / "a.tar.gz", MOMENT, digests=digests)
+    assert "export it again" in str(caught.value.remedy)
+    (tree / name).unlink()
+    with pytest.raises(ReleaseError, match=f"{name} is missing"):
+        write_archive(tree, tmp_path / "a.tar.gz", MOMENT, digests=digests)
+    assert sha256_of(archive.path) == archive.sha256
+    assert [path.name for path in tmp_path.glob(".*")] == []

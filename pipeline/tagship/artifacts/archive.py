@@ -6,7 +6,6 @@ processors of one kind. The checksum is taken in the same pass.
 """
 
 import hashlib
-import os
 import struct
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,16 +40,24 @@ class Archive:
     sha256: str
 
 
-def write_archive(folder: Path, target: Path, moment: datetime, advance: Advance = silent) -> Archive:
+def write_archive(
+    folder: Path,
+    target: Path,
+    moment: datetime,
+    advance: Advance = silent,
+    *,
+    digests: Mapping[str, str] | None = None,
+) -> Archive:
     """Pack a folder, its files below one top folder named as it is; `moment` is their time.
 
-    `advance` counts bytes of the files. The archive appears under its name when it is whole. Raises ReleaseError when
-    a file cannot be read, or the archive not be written.
+    `advance` counts bytes of the files. `digests` are the SHA-256 of files by their paths below the folder: those that
+    are packed have to be these. The archive appears under its name when it is whole. Raises ReleaseError when a file
+    cannot be read or is another, or the archive not be written; then one that was there before is left as it was.
     """
     digest, size = hashlib.sha256(), 0
     try:
         with new_file(target) as partial, partial.open("wb") as file:
-            for part in _gzip(_tar(folder, int(moment.timestamp()), advance)):
+            for part in _gzip(_tar(_Packing(folder, int(moment.timestamp()), advance, digests or {}))):
                 digest.update(part)
                 size += file.write(part)
     except OSError as error:
@@ -84,31 +91,53 @@ def write_checksums(folder: Path, sums: Mapping[str, str]) -> Path:
     return path
 
 
-def _tar(folder: Path, moment: int, advance: Advance) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    folder: Path
+    moment: int
+    advance: Advance
+    digests: Mapping[str, str]
+
+
+def _tar(packing: _Packing) -> Iterator[bytes]:
     """The pieces of a tar (POSIX.1-2001, pax), in order."""
     size = 0
-    for piece in _members(folder, moment, advance):
+    for piece in _members(packing):
         size += len(piece)
         yield piece
     end = 2 * tarfile.BLOCKSIZE
     yield bytes(end + -(size + end) % tarfile.RECORDSIZE)
 
 
-def _members(folder: Path, moment: int, advance: Advance) -> Iterator[bytes]:
-    yield _header(folder.name, 0, moment, tarfile.DIRTYPE)
-    for path in files_below(folder):
-        with path.open("rb") as file:
-            size = left = os.fstat(file.fileno()).st_size
-            yield _header(f"{folder.name}/{path.relative_to(folder).as_posix()}", size, moment, tarfile.REGTYPE)
-            while left:
-                if not (data := file.read(min(left, _BLOCK))):
-                    raise ReleaseError(
-                        f"{path} became shorter while it was packed", remedy="run the same command again"
-                    )
-                yield data
-                advance(len(data))
-                left -= len(data)
+def _members(packing: _Packing) -> Iterator[bytes]:
+    folder = packing.folder
+    there = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    if missing := sorted(packing.digests.keys() - there.keys()):
+        raise ReleaseError(f"{folder} is not what was exported: {missing[0]} is missing", remedy="export it again")
+    yield _header(folder.name, 0, packing.moment, tarfile.DIRTYPE)
+    for name, path in there.items():
+        size = path.stat().st_size
+        yield _header(f"{folder.name}/{name}", size, packing.moment, tarfile.REGTYPE)
+        yield from _contents(path, size, packing.digests.get(name), packing.advance)
         yield bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _contents(path: Path, size: int, expected: str | None, advance: Advance) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size:
+            if not (data := file.read(min(size, _BLOCK))):
+                raise ReleaseError(f"{path} became shorter while it was packed", remedy="run the same command again")
+            yield data
+            if expected:
+                digest.update(data)
+            advance(len(data))
+            size -= len(data)
+    if expected and digest.hexdigest() != expected:
+        raise ReleaseError(
+            f"{path} was changed since it was exported: its SHA-256 is {digest.hexdigest()}, and was {expected}",
+            remedy="export it again: files that were changed are made anew; if nobody changed it, look after the disk",
+        )
 
 
 def _header(name: str, size: int, moment: int, kind: bytes) -> bytes:

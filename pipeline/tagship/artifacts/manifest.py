@@ -164,9 +164,14 @@ def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> Non
     found.pop(MANIFEST_FILE, None)
     problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
     problems += [f"{name} is not in {MANIFEST_FILE}" for name in sorted(found.keys() - listed.keys())]
-    for name in sorted(listed.keys() & found.keys()):
-        entry, path = listed[name], found[name]
-        if path.stat().st_size != entry.size or (hashes and sha256_of(path) != entry.sha256):
-            problems.append(f"{name} was changed")
+    both = sorted(listed.keys() & found.keys())
+    resized = {name for name in both if found[name].stat().st_size != listed[name].size}
+    hashed = [name for name in both if hashes and name not in resized]
+    digests = zip(hashed, in_order(lambda name: sha256_of(found[name]), hashed), strict=True)
+    changed = resized | {name for name, digest in digests if digest != listed[name].sha256}
+    problems += [f"{name} was changed" for name in sorted(changed)]
     if problems:
-        raise ReleaseError(f"{folder} is not what was exported: {'; '.join(problems)}", remedy="export it again")
+        raise ReleaseError(
+            f"{folder} is not what was exported: {'; '.join(problems)}",
+            remedy="export it again, which makes it anew; nothing of it is published",
+        )

@@ -5,7 +5,7 @@ then one commit adds and deletes; then every checksum is compared; then the tag 
 that is there already makes no new commit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,36 @@ def publish_base(hub: Hub, base: BaseFolder, *, private: bool) -> bool:
     return True
 
 
+def check_base(hub: Hub, base: BaseFolder, digest: Callable[[Path], str]) -> None:
+    """Raise ReleaseError for a base model that is on the Hub with other weights than in its folder: merged models would
+    have those, and the adapter would name a base that it was not verified with. `digest` gives a file's SHA-256."""
+    with hub_errors(f"look up {base.id}"):
+        if not hub.api.repo_exists(base.id):
+            return
+        remote = remote_files(hub, base.id, base.revision)
+    names = [name for name in remote if name.endswith(".safetensors") or name == "config.json"]
+    here = [(name, base.path / name) for name in sorted(names) if (base.path / name).is_file()]
+    entries = [FileEntry(path=name, size=path.stat().st_size, sha256=digest(path)) for name, path in here]
+    if other := [entry.path for entry in entries if not _same(entry, remote[entry.path], base.path)]:
+        raise ReleaseError(
+            f"the base model {base.id} on the Hub is not the one in {base.path}: {', '.join(other)} "
+            f"{'is' if len(other) == 1 else 'are'} different",
+            remedy="a base that is on the Hub is never changed, as adapters name it: give the changed one a name of its "
+            f'own in release.toml, [bases."{base.id}-2"], or put back the files that were published',
+        )
+
+
 def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advance) -> list[Any]:
     from huggingface_hub import CommitOperationAdd
 
     additions = []
     for entry in entries:
         addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=upload.folder / entry.path)
+        if addition.upload_info.sha256.hex() != entry.sha256:
+            raise ReleaseError(
+                f"{upload.folder / entry.path} was changed since it was verified; {upload.repo_id} is as it was",
+                remedy="export it again: files that were changed are made anew",
+            )
         with hub_errors(f"take {entry.path} for {upload.repo_id}"):
             hub.api.preupload_lfs_files(upload.repo_id, [addition])
         additions.append(addition)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,28 +50,47 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
     )
 
 
-def export_together(
-    plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance
-) -> list[tuple[Manifest, bool]]:
-    """Make the exports of one format under their final names, reading the base once for all of them;
-    returns the manifest of each, and whether it was made now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An export under its final name: its manifest, whether it was made `new`, and what is wrong with the one that was
+    there before, where it is made anew for that."""
 
-    An export that an earlier run of the same command finished, from the same inputs, is kept.
-    Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
+    manifest: Manifest
+    new: bool
+    damage: str | None = None
+
+
+def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advance: Advance) -> list[Made]:
+    """Make the exports of one format under their final names, reading the base once for all of them.
+
+    An export that an earlier run of the same command finished, from the same inputs, is kept where every file of it is
+    what it was then, by its SHA-256. Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
     there before.
     """
     contents = [_contents(job, target.policy.format.inputs(job.settings)) for target, job in parts]
     inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
-    kept = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
+    found = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
     # Of this boot: after a crash, a file that had its name need not be whole.
     resumed = [_digest(content | {"boot": this_boot()}) for content in contents]
-    missing = [(*part, name) for part, manifest, name in zip(parts, kept, resumed, strict=True) if manifest is None]
+    missing = [
+        (*part, name) for part, kept, name in zip(parts, found, resumed, strict=True) if not isinstance(kept, Manifest)
+    ]
     made = iter(_export(plan, missing, advance) if missing else ())
-    results = [(manifest, False) if manifest else (next(made), True) for manifest in kept]
-    for (target, _), said, (_, new) in zip(parts, inputs, results, strict=True):
-        if new:
+    results = [
+        Made(manifest=kept, new=False)
+        if isinstance(kept, Manifest)
+        else Made(manifest=next(made), new=True, damage=kept)
+        for kept in found
+    ]
+    for (target, _), said, result in zip(parts, inputs, results, strict=True):
+        if result.new:
             write_json(_state(plan, target), {"inputs": said})
     return results
+
+
+def forget(plan: Plan, target: Target) -> None:
+    """Have an export made anew by the next command that wants it."""
+    _state(plan, target).unlink(missing_ok=True)
 
 
 def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance: Advance) -> list[Manifest]:
@@ -99,14 +118,18 @@ def _state(plan: Plan, target: Target) -> Path:
     return plan.config.state / "exports" / f"{target.export_dir.name}.json"
 
 
-def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | None:
+def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
+    """The export that is there; what is wrong with it; None where there is none, or one of other inputs."""
     try:
         if json.loads(_state(plan, target).read_text(encoding="utf-8"))["inputs"] != inputs:
             return None
         manifest = read_manifest(target.export_dir)
-        check_files(target.export_dir, manifest, hashes=False)
     except (OSError, ValueError, KeyError, TypeError, ReleaseError):
-        return None  # there is none, or it is of other inputs, or was changed: it is made again
+        return None
+    try:
+        check_files(target.export_dir, manifest)
+    except (OSError, ReleaseError) as error:
+        return str(error)
     return manifest
 
 

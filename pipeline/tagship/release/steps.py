@@ -10,8 +10,10 @@ from tagship.artifacts.manifest import (
     read_manifest,
 )
 from tagship.formats.protocol import ExportJob
+from tagship.history.model_lookup import known_digests
 from tagship.hub.access import check_access
 from tagship.hub.fetch import fetch_base, locate_base
+from tagship.hub.publish import check_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
@@ -48,6 +50,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     gates.check_tasks(plan.targets)
     if verifies:
         check_task_file(plan)
+    gates.check_adapters(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     check_names(plan)  # as far as it is known before the base model is fetched
@@ -63,6 +66,8 @@ def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
         base = fetch_base(located)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
+    if plan.publishes and plan.base.publish:
+        check_base(tools.hub, base, known_digests(plan.config).of)
     yield Fetched(base=base)
 
 
@@ -90,24 +95,27 @@ def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
     work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
     with tools.console.bytes(", ".join(target.name for target in targets), work) as advance:
         exported = export_together(plan, parts, advance)
-    for target, (manifest, new) in zip(targets, exported, strict=True):
-        size = human_size(sum(entry.size for entry in manifest.files))
-        tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if new else ', exported before'})")
-        yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+    for target, made in zip(targets, exported, strict=True):
+        if made.damage:
+            tools.console.warn(made.damage, "it was made anew; if nobody changed it, look after the disk")
+        size = human_size(sum(entry.size for entry in made.manifest.files))
+        tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if made.new else ', exported before'})")
+        yield Exported(target=target, folder=target.export_dir, manifest=made.manifest)
 
 
-def _load(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+def _load(plan: Plan, target: Target, done: Results, tools: Tools, *, hashes: bool = True) -> Iterator[object]:
     manifest = read_manifest(target.export_dir)
-    check_files(target.export_dir, manifest)
+    check_files(target.export_dir, manifest, hashes=hashes)
     tools.console.note(f"{target.name}: {target.export_dir}")
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
-    size = sum(entry.size for entry in exported.manifest.files)
-    with tools.console.bytes(target.name, size) as advance:
-        archive = write_archive(exported.folder, target.artifact, plan.moment, advance)
+    files = exported.manifest.files
+    digests = {entry.path: entry.sha256 for entry in files}
+    with tools.console.bytes(target.name, sum(entry.size for entry in files)) as advance:
+        archive = write_archive(exported.folder, target.artifact, plan.moment, advance, digests=digests)
     record_checksum(archive)
     tools.console.note(f"{target.name}: {archive.path} ({human_size(archive.size)})")
     yield Packaged(target=target, archive=archive)
@@ -170,6 +178,7 @@ EXPORT_ONLY = (
 )
 VERIFY_ONLY = (BASE, LOAD, REFERENCE, TASK, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD)
-PACKAGE_ONLY = (LOAD, PACKAGE)
+# Packing compares every digest itself, in the same pass.
+PACKAGE_ONLY = (replace(LOAD, each=partial(_load, hashes=False)), PACKAGE)
 # Nothing is published that was not verified.
 PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, NAMES, REFERENCE, TASK, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)
