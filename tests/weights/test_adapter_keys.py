@@ -1,4 +1,4 @@
-"""Adapters that PEFT loads without effect, by the names and shapes of their tensors; each is refused by what wrote it."""
+"""Adapters that PEFT loads without effect, by names and shapes of their tensors; each is refused by what wrote it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +47,7 @@ def refused(folder: Path) -> ReleaseError:
     ],
 )
 def test_names_that_peft_passes_over(tmp_path: Path, rename: Rename, words: str, remedy: str) -> None:
-    """Names as a state dict has them, of a wrapped model or of a model without PEFT, are told by what wrote them, with a
+    """Names as a state dict has them, of a wrapped model or of one without PEFT, are told by what wrote them, with a
     tensor that has such a name."""
     error = refused(written(tmp_path, {rename(name): ONES for name in (A, B)}))
     assert "adapter_model.safetensors has names that PEFT passes over" in str(error) and words in str(error)

@@ -59,10 +59,11 @@ def two_states(
     before = _newest_state_at(config, repository, f"refs/tags/{last.name}") if now else None
     if not (now and before):
         return recorded(last), disk_state(config, run)
-    if until == repository.head().sha and not all(_tells_weights(config, state) for state in (before, now)):
-        if (exported := recorded(last)) is not None:  # else git tells at least of configurations
-            return exported, disk_state(config, run)
-    return before, now
+    on_disk = until == repository.head().sha
+    lacks_weights = not all(_tells_weights(config, state) for state in (before, now))
+    if on_disk and lacks_weights and (exported := recorded(last)):
+        return exported, disk_state(config, run)
+    return before, now  # git tells at least of configurations
 
 
 def _tells_weights(config: Config, state: ModelState) -> bool:

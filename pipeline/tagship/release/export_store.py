@@ -64,8 +64,8 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     """Make the exports of one format under their final names, reading the base once for all of them.
 
     An export that an earlier run of the same command finished, from the same inputs, is kept where every file of it is
-    what it was then, by its SHA-256. Raises ReleaseError when one cannot be made; then there is nothing under the names that was not
-    there before.
+    what it was then, by its SHA-256. Raises ReleaseError when one cannot be made; then there is nothing under the names
+    that was not there before.
     """
     contents = [_contents(job, target.policy.format.inputs(job.settings)) for target, job in parts]
     inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]

@@ -1,7 +1,7 @@
 """The names of an adapter's tensors: those that PEFT would pass over, and what wrote them.
 
-PEFT loads what it knows by name and only warns of the rest, so that a model with such an adapter is its base. Savers that
-take a state dict themselves write such names, or nothing at all.
+PEFT loads what it knows by name and only warns of the rest, so that a model with such an adapter is its base. Savers
+that take a state dict themselves write such names, or nothing at all.
 """
 
 import re
