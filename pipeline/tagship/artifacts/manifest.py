@@ -25,6 +25,8 @@ CARD_FILE = "README.md"
 PLOT_FILE = "quality.svg"
 # What says what was shown of the other files, and is made after it.
 _DESCRIBING = (CARD_FILE, PLOT_FILE)
+TELLING = (MANIFEST_FILE, *_DESCRIBING)
+"""The files that say what verifying showed: other machines have other figures."""
 _SCHEMA = 1
 
 
@@ -68,6 +70,16 @@ class Manifest:
     def shown(self) -> Evidence | None:
         """What was shown of these very files; None where nothing was, or they are others now."""
         return self.evidence if self.evidence and self.evidence.files == digest_of(self.files) else None
+
+
+def same_release(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests are of one release: they differ in nothing but what was shown of it, and by which tagship
+    it was made."""
+    first, second = (
+        replace(each, tagship="", evidence=None, files=tuple(e for e in each.files if e.path not in _DESCRIBING))
+        for each in (one, other)
+    )
+    return first == second
 
 
 def tool_version() -> str:

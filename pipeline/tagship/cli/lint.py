@@ -9,7 +9,7 @@ from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import locate_base
-from tagship.hub.publish import tags_of
+from tagship.hub.repository import tags_of
 from tagship.lint.checks import lint_names
 from tagship.lint.files import DiskFiles, HubFiles, document_in, files_on_hub
 from tagship.lint.finding import ERROR, OK, WARN, Finding

@@ -6,7 +6,8 @@ from tagship.artifacts.manifest import Manifest, manifests_below
 from tagship.cli.session import Document, Session
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
-from tagship.hub.released import list_repos, published_manifest
+from tagship.hub.released import list_repos
+from tagship.hub.repository import published_manifest
 from tagship.naming.names import ARTIFACT, REPO
 from tagship.naming.parsing import Reading
 from tagship.naming.tags import read_tag

@@ -5,14 +5,15 @@ then one commit adds and deletes; then every checksum is compared; then the tag 
 that is there already makes no new commit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagship.artifacts.manifest import FileEntry, list_files
+from tagship.artifacts.manifest import TELLING, FileEntry, list_files, read_manifest, same_release
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.repository import published_manifest, remote_files, tags_of
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 from tagship.system.progress import Advance, silent
@@ -34,11 +35,21 @@ class Upload:
     tag: str | None
 
 
-def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """The commit that holds an upload's files, but for those of the `kept` paths: there it has what was published with
+    the same release before."""
+
+    sha: str
+    kept: tuple[str, ...] = ()
+
+
+def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     """Make a repository hold exactly the upload's files. Returns the commit that does.
 
-    Raises ReleaseError when the tag is already there with other files, which are then left as
-    they are; ToolError when the Hub refuses, also when someone else committed in between.
+    A version that was released before stays as it is, also where the same release, verified elsewhere, has other
+    figures now. Raises ReleaseError when the tag is already there with other files; ToolError when the Hub refuses,
+    also when someone else committed in between.
     """
     from huggingface_hub import CommitOperationDelete
 
@@ -46,8 +57,7 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> str:
     with hub_errors(f"create the repo {repo_id}"):
         hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
     if released := tags_of(hub, repo_id).get(upload.tag or ""):
-        _check_released(hub, upload, released)
-        return released
+        return _released(hub, upload, released)
     with hub_errors(f"list {repo_id}"):
         parent = hub.api.model_info(repo_id).sha
         remote = remote_files(hub, repo_id, parent)
@@ -57,18 +67,18 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> str:
         if entry not in changed:
             advance(entry.size)
     if not changed and not stale:
-        return str(parent)
+        return Commit(sha=str(parent))
     additions = _send(hub, upload, changed, advance)
     deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
     with hub_errors(f"commit to {repo_id}"):
-        commit = hub.api.create_commit(
+        made = hub.api.create_commit(
             repo_id,
             [*additions, *deletions],
             commit_message=upload.message,
             commit_description=upload.description,
             parent_commit=parent,
         )
-    return str(commit.oid)
+    return Commit(sha=str(made.oid))
 
 
 def publish_base(hub: Hub, base: BaseFolder, *, private: bool) -> bool:
@@ -107,8 +117,8 @@ def check_base(hub: Hub, base: BaseFolder, digest: Callable[[Path], str]) -> Non
         raise ReleaseError(
             f"the base model {base.id} on the Hub is not the one in {base.path}: {', '.join(other)} "
             f"{'is' if len(other) == 1 else 'are'} different",
-            remedy="a base that is on the Hub is never changed, as adapters name it: give the changed one a name of its "
-            f'own in release.toml, [bases."{base.id}-2"], or put back the files that were published',
+            remedy="a base that is on the Hub is never changed, as adapters name it: give the changed one a name of "
+            f'its own in release.toml, [bases."{base.id}-2"], or put back the files that were published',
         )
 
 
@@ -130,37 +140,37 @@ def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advan
     return additions
 
 
-def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, Any]:
-    """Every file of a repository at a revision, by path, as the Hub describes it."""
-    from huggingface_hub.hf_api import RepoFile
-
-    tree = hub.api.list_repo_tree(repo_id, revision=revision, recursive=True)
-    return {item.path: item for item in tree if isinstance(item, RepoFile)}
-
-
-def check_published(hub: Hub, upload: Upload, commit: str) -> tuple[FileEntry, ...]:
-    """Compare every file of a commit with what was to be published; returns them.
+def check_published(hub: Hub, upload: Upload, commit: Commit) -> tuple[FileEntry, ...]:
+    """Compare every file of a commit with what was to be published, but for those that were kept; returns them.
 
     Raises ReleaseError that lists every difference.
     """
-    with hub_errors(f"list {upload.repo_id}"):
-        remote = remote_files(hub, upload.repo_id, commit)
-    problems = [
-        f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
-        for entry in upload.files
-        if not _same(entry, remote.get(entry.path), upload.folder)
-    ]
-    expected = {entry.path for entry in upload.files}
-    problems += [f"{path} should not be there" for path in sorted(remote.keys() - expected - set(_KEPT))]
-    if problems:
+    if problems := _differences(hub, upload, commit):
         raise ReleaseError(
-            f"{upload.repo_id} at {commit[:10]} is not what was published: {'; '.join(problems)}",
+            f"{_place(upload, commit)} is not what was published: {'; '.join(problems)}",
             remedy="run the same command again: it sends only what differs",
         )
-    return upload.files
+    return tuple(entry for entry in upload.files if entry.path not in commit.kept)
 
 
-def tag_published(hub: Hub, upload: Upload, commit: str) -> None:
+def _differences(hub: Hub, upload: Upload, commit: Commit) -> list[str]:
+    with hub_errors(f"list {upload.repo_id}"):
+        remote = remote_files(hub, upload.repo_id, commit.sha)
+    found = {
+        entry.path: f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
+        for entry in upload.files
+        if not _same(entry, remote.get(entry.path), upload.folder)
+    }
+    expected = {entry.path for entry in upload.files} | set(_KEPT)
+    found |= {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
+    return [told for path, told in found.items() if path not in commit.kept]
+
+
+def _place(upload: Upload, commit: Commit) -> str:
+    return f"{upload.repo_id} at {commit.sha[:10]}"
+
+
+def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
     """Set the upload's tag on its commit. A tag that exists is looked at, never moved or assumed.
 
     Raises ReleaseError when it names another commit.
@@ -170,25 +180,28 @@ def tag_published(hub: Hub, upload: Upload, commit: str) -> None:
     found = tags_of(hub, upload.repo_id).get(upload.tag)
     if found is None:
         with hub_errors(f"tag {upload.repo_id}"):
-            hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit)
-    elif found != commit:
-        raise ReleaseError(f"the tag {upload.tag} of {upload.repo_id} is on {found[:10]}, not on {commit[:10]}")
+            hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha)
+    elif found != commit.sha:
+        raise ReleaseError(f"the tag {upload.tag} of {upload.repo_id} is on {found[:10]}, not on {commit.sha[:10]}")
 
 
-def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
-    """The commit of each tag of a repository."""
-    with hub_errors(f"list the tags of {repo_id}"):
-        return {ref.name: ref.target_commit for ref in hub.api.list_repo_refs(repo_id).tags}
-
-
-def _check_released(hub: Hub, upload: Upload, commit: str) -> None:
-    try:
-        check_published(hub, upload, commit)
-    except ReleaseError as error:
+def _released(hub: Hub, upload: Upload, sha: str) -> Commit:
+    """The commit that a version was released by. Raises ReleaseError where that has other files."""
+    commit = Commit(sha=sha)
+    if _differences(hub, upload, commit) and _differs_in_evidence(hub, upload):
+        commit = Commit(sha=sha, kept=TELLING)
+    if problems := _differences(hub, upload, commit):
         raise ReleaseError(
-            f"{upload.tag} was released before with other files: {error}",
+            f"{upload.tag} was released before with other files: {_place(upload, commit)}: {'; '.join(problems)}",
             remedy="release a new version; a published version is never changed",
-        ) from None
+        )
+    return commit
+
+
+def _differs_in_evidence(hub: Hub, upload: Upload) -> bool:
+    """Whether what its manifest there says otherwise than the upload's is only what verifying showed."""
+    there = published_manifest(hub, upload.repo_id, upload.tag or "")
+    return there is not None and same_release(there, read_manifest(upload.folder))
 
 
 def _same(entry: FileEntry, remote: Any, folder: Path) -> bool:

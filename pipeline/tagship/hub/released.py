@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
-from tagship.hub.publish import tags_of
+from tagship.hub.repository import tags_of
 from tagship.policy.config import Config
-from tagship.system.errors import ReleaseError, ToolError
 
 _AT_ONCE = 8
 
@@ -33,26 +30,6 @@ def released_tags(hub: Hub, config: Config) -> Mapping[str, tuple[str, ...]]:
             for tag in tags:
                 found.setdefault(tag, []).append(repo_id)
     return {tag: tuple(repo_ids) for tag, repo_ids in found.items()}
-
-
-def published_manifest(hub: Hub, repo_id: str, tag: str) -> Manifest | None:
-    """What a released repo says of itself at a tag, or None where it has no manifest of ours there.
-
-    Raises ToolError when the Hub does not answer.
-    """
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    with hub_errors(f"read {MANIFEST_FILE} of {repo_id}"):
-        try:
-            path = hub.api.hf_hub_download(repo_id, MANIFEST_FILE, revision=tag)
-        except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
-            raise ToolError(f"the Hub could not be reached to read {MANIFEST_FILE} of {repo_id}") from error
-        except EntryNotFoundError:
-            return None
-    try:
-        return read_manifest(Path(path).parent)
-    except ReleaseError:  # another program's file of that name, or a damaged one
-        return None
 
 
 def _is_tagged(config: Config, name: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
-from tagship.hub.publish import tags_of
 from tagship.hub.released import list_repos
+from tagship.hub.repository import tags_of
 from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
 from tagship.naming.tags import VersionTag
 from tagship.naming.variant import Variant

@@ -7,7 +7,7 @@ from typing import Any
 from tagship.evaluation.cases import Case, read_cases
 from tagship.evaluation.regressions import check_regression
 from tagship.evaluation.results import Evaluation, from_document, score_answers, to_document
-from tagship.hub.released import published_manifest
+from tagship.hub.repository import published_manifest
 from tagship.policy.evaluate import EvaluatePolicy
 from tagship.release.describing import repo_before
 from tagship.release.export_store import job_of

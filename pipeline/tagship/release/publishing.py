@@ -24,7 +24,9 @@ def publish_export(plan: Plan, target: Target, done: Results, tools: Tools) -> I
     upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
     with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
         commit = publish(tools.hub, upload, advance)
-    tools.console.note(f"{target.name}: {target.repo_id} at {commit[:10]}")
+    tools.console.note(f"{target.name}: {target.repo_id} at {commit.sha[:10]}")
+    if commit.kept:
+        tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
     yield Committed(target=target, upload=upload, commit=commit)
 
 
@@ -35,7 +37,7 @@ def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Ite
     tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
     tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
     url = f"{tools.hub.url}/{target.repo_id}"
-    yield Published(target=target, url=url, commit=committed.commit, files=files)
+    yield Published(target=target, url=url, commit=committed.commit.sha, files=files)
 
 
 def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:

@@ -11,7 +11,8 @@ from tagship.history.notes import Artifact
 from tagship.history.unreleased import Unreleased, gather
 from tagship.history.web_links import web_address
 from tagship.hub.connection import Hub
-from tagship.hub.released import published_manifest, released_tags
+from tagship.hub.released import released_tags
+from tagship.hub.repository import published_manifest
 from tagship.naming.tags import VersionTag
 from tagship.policy.config import Config
 from tagship.release.options import Options
