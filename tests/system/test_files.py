@@ -44,13 +44,21 @@ def test_scratch_folder(tmp_path: Path) -> None:
     left.mkdir()
     other = tmp_path / ".drafts.partial"
     other.mkdir()
-    with scratch_folder(tmp_path, "draft") as ours:
+    with scratch_folder("draft", tmp_path) as ours:
         assert not left.exists() and other.exists()
         (ours / "file").write_text("x")
         remove_leftovers(tmp_path)
-        with scratch_folder(tmp_path, "draft") as theirs:
+        with scratch_folder("draft", tmp_path) as theirs:
             assert ours.exists() and theirs != ours
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_folder_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no folder is named it is the system's, and what a killed process left there is removed as well."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".tagship-chat-left.partial").mkdir()
+    with scratch_folder("tagship-chat") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_new_folder_appears_at_the_end(tmp_path: Path) -> None:

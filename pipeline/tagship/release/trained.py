@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tagship.formats.registry import all_formats
 from tagship.release.export_store import job_of
@@ -43,13 +41,13 @@ def reference_model(plan: Plan, base: BaseFolder, tools: Tools) -> Model:
 def trained_model(plan: Plan, base: BaseFolder) -> Iterator[Subject]:
     """Base + adapter, with the tokenizer, template and end tokens of the run, as the exports have them."""
     files = model_files(base, plan.run.path)
-    with TemporaryDirectory(prefix="tagship-tokenizer-") as folder:
-        files.write(Path(folder), files.of_the_tokenizer)
+    with scratch_folder("tagship-tokenizer") as folder:
+        files.write(folder, files.of_the_tokenizer)
         yield Subject(
             what="base + adapter",
             model=base.path,
             adapter=plan.run.path,
-            tokenizer=Path(folder),
+            tokenizer=folder,
             trust_remote_code=base.trust_remote_code,
         )
 
@@ -112,7 +110,7 @@ def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions
     for form in all_formats():
         if free_disk(plan.config.exports) < 2 * open_checkpoint(base.path).nbytes:
             return None
-        folder = stack.enter_context(scratch_folder(plan.config.exports, "draft"))
+        folder = stack.enter_context(scratch_folder("draft", plan.config.exports))
         try:
             subject = form.draft(job, folder, questions)
             if subject is not None:

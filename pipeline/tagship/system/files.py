@@ -58,9 +58,10 @@ def remove_leftovers(folder: Path, kept: Collection[str] = ()) -> None:
 
 
 @contextmanager
-def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder that is gone with the block; where this process is killed, the next one that makes one of this name
-    removes it, as `remove_leftovers` does."""
+def scratch_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone with the block, in the system's own for temporary files unless `parent` is given; where
+    this process is killed, the next one that makes one of this name removes it, as `remove_leftovers` does."""
+    parent = parent or Path(tempfile.gettempdir())
     for left in parent.glob(f".{name}-*{_PARTIAL}"):
         with suppress(OSError):  # another user's, in a folder for all
             _remove_unless_locked(left)

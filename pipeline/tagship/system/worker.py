@@ -10,10 +10,8 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -50,7 +48,7 @@ class Worker:
 
     def __init__(self, title: str) -> None:
         self._owned = ExitStack()
-        self.folder = self._owned.enter_context(scratch_folder(Path(tempfile.gettempdir()), _SCRATCH))
+        self.folder = self._owned.enter_context(scratch_folder(_SCRATCH))
         self._log = self.folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

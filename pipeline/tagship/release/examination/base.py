@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tagship.gguf.architectures import first_architecture
@@ -19,7 +18,7 @@ from tagship.runs.base_code import code_needed, model_code_needed
 from tagship.runs.base_folder import BaseFolder, card_data_of, check_base_folder
 from tagship.runs.licenses import TERMS
 from tagship.system.errors import ReleaseError
-from tagship.system.files import write_json
+from tagship.system.files import scratch_folder, write_json
 from tagship.weights.adapter_config import AdapterConfig
 from tagship.weights.base_names import by_base_names
 from tagship.weights.changes import LowRank
@@ -88,8 +87,7 @@ def skeleton_of(facts: BaseFacts, licensed: LicenseFacts) -> Iterator[BaseFolder
     if facts.at_hand.here == facts.files.names:
         yield whole
         return
-    with TemporaryDirectory(prefix="tagship-base-") as name:
-        folder = Path(name)
+    with scratch_folder("tagship-base") as folder:
         here = {path.name: path for path in facts.at_hand.folder.iterdir()} if facts.at_hand.folder else {}
         lay_out_skeleton(facts.described, folder, here)
         if _CONFIG not in here:
