@@ -139,6 +139,8 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     yield tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
     yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
     yield tried("what the runs were trained for", lambda: gates.check_tasks(plan.targets))
+    adapters = tried("what the adapters change", lambda: gates.check_adapters(plan.targets))
+    yield adapters
     yield tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")
@@ -154,7 +156,9 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:
         footprints: list[tuple[Target, Footprint]] = []
-        yield tried(f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints))
+        if adapters.level == OK:  # else it is told already
+            fit = f"the adapter of {plan.run.name}, memory and disk"
+            yield tried(fit, lambda: _fit(session, plan, hub, footprints))
         yield tried("what the cards say", lambda: _cards(session, plan, hub))
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
