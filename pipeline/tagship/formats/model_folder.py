@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tagship.formats.differences import NotAsExported, differences, listed
 from tagship.formats.protocol import ExportJob
 from tagship.runs.base_folder import vocabulary_rows
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
@@ -36,6 +37,16 @@ def copy_model_files(job: ExportJob, weights: "MergedWeights", folder: Path) -> 
     files.write(folder)
     if changed := weights.config_changes():
         write_json(folder / CONFIG_FILE, with_changes(files.document(CONFIG_FILE), changed))
+
+
+def check_model_files(job: ExportJob, folder: Path, expected: Path, what: str) -> None:
+    """Raise NotAsExported for an export with other files beside its weights than `expected` has: not all that they say
+    shows in its answers."""
+    if found := differences(folder, expected):
+        raise NotAsExported(
+            f"{what} has not the files of {job.run.name} and its base: {listed(found)}",
+            remedy="its answers would be to other prompts, end elsewhere, or be another model's: export it again",
+        )
 
 
 def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagship.formats.model_folder import copy_model_files, open_weights
+from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files
-from tagship.system.files import write_text
+from tagship.system.files import scratch_folder, write_text
 from tagship.system.progress import Advance
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
@@ -53,6 +53,9 @@ class _Vllm(Format):
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        with scratch_folder("tagship-files") as expected:
+            copy_model_files(job, open_weights(job, job.policy.dtype), expected)
+            check_model_files(job, folder, expected, "the vllm export")
         return Subject(what="the vllm export", model=folder, trust_remote_code=job.base.trust_remote_code)
 
     def limits(self, variant: Variant) -> Limits:

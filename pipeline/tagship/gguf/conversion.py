@@ -215,7 +215,9 @@ def _set_types(writing: Any, quant: str, imatrix: bool) -> None:
 
     tensors = writing.gguf_writer.tensors[0]
     described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors.items()]
-    types = tensor_types(quant, described, _facts(writing.gguf_writer), imatrix=imatrix)
+    writer = writing.gguf_writer
+    facts = ModelFacts.of(writer.arch, {key: held.value for key, held in writer.kv_data[0].items()})
+    types = tensor_types(quant, described, facts, imatrix=imatrix)
     for name, info in tensors.items():
         if may_be_quantized(name, info.shape):
             info.dtype = gguf.GGMLQuantizationType[types[name]]
@@ -233,18 +235,3 @@ def _divide(writer: Any, most: int) -> None:
             size = 0
         writer.tensors[-1][name] = info
         size += info.nbytes
-
-
-def _facts(writer: Any) -> ModelFacts:
-    def value(key: str, default: int) -> int:
-        found = writer.kv_data[0].get(f"{writer.arch}.{key}")
-        first = found.value[0] if found and isinstance(found.value, list) else found and found.value
-        return int(first) if first else default
-
-    heads = value("attention.head_count", 1)
-    return ModelFacts(
-        architecture=writer.arch,
-        layers=value("block_count", 0),
-        experts=value("expert_count", 0),
-        gqa=heads // value("attention.head_count_kv", heads),
-    )

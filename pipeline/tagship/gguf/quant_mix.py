@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from numbers import Integral
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,23 @@ class ModelFacts:
     layers: int
     experts: int
     gqa: int
+
+    @classmethod
+    def of(cls, architecture: str, values: Mapping[str, Any]) -> "ModelFacts":
+        """By the keys of a GGUF; of what there is a number for each layer, by the first."""
+
+        def value(key: str, default: int) -> int:
+            found = values.get(f"{architecture}.{key}")
+            first = found[0] if isinstance(found, list) and found else found
+            return int(first) if isinstance(first, Integral) and first else default
+
+        heads = value("attention.head_count", 1)
+        return cls(
+            architecture=architecture,
+            layers=value("block_count", 0),
+            experts=value("expert_count", 0),
+            gqa=heads // value("attention.head_count_kv", heads),
+        )
 
     @property
     def is_70b(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format
 from tagship.policy.verify import QUICK, VerifyPolicy
+from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
@@ -89,9 +90,10 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
     try:
         evidence = _verified(plan, target, done, tools)
         evidence = replace(evidence, evaluation=evaluate_export(plan, target, done, tools))
-    except ReleaseError as error:
+    except ReleaseError as refused:
+        error = diagnosed(refused, plan, exported, done.one(Fetched).base, tools)
         if plan.config.verify.required:
-            raise
+            raise error from refused
         outcome = UNTESTED if isinstance(error, ToolError) else FAILED
         evidence = Evidence(outcome=outcome, why=str(error).split("\n")[0])
         tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")

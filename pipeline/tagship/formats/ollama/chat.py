@@ -36,7 +36,8 @@ class Chat:
     where the tokenizer does so with any text, and the chat template does too, which then leaves it
     to the runtime. None where there is no chat template and the tokenizer's own habit stays.
     `space_prefix` is whether the tokenizer puts a space before a text; None where it spells spaces
-    otherwise than SentencePiece. `prompts` says what llama.cpp has to make of conversations.
+    otherwise than SentencePiece. `prompts` says what llama.cpp has to make of conversations. `jinja` is the model's own
+    chat template; None where it has none, or several.
     """
 
     go: str | None
@@ -46,6 +47,7 @@ class Chat:
     space_prefix: bool | None
     prompt: Callable[[str], str]
     prompts: Callable[[], tuple[Prompt, ...]]
+    jinja: str | None = None
 
 
 def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) -> Chat:
@@ -86,6 +88,7 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
         space_prefix=space_prefix,
         prompt=lambda text: render([{"role": USER, "content": text}]),
         prompts=template.prompts,
+        jinja=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
     )
 
 

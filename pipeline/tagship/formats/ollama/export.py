@@ -44,7 +44,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 trust_remote_code=job.base.trust_remote_code,
             )
         for each, into in parts:
-            _write_ollama_files(each, chat, into)
+            write_ollama_files(each, chat, into)
     except OSError as error:
         raise ReleaseError(f"the ollama export could not be written: {error}") from error
 
@@ -164,7 +164,8 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
     )
 
 
-def _write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
+def write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
+    """What goes with the GGUF: how Ollama talks to it, and the license."""
     given = {"gguf": file_name(job), "parameters": chat.parameters, "quote": quoted}
     if chat.go is not None:
         write_text(folder / TEMPLATE_FILE, chat.go)

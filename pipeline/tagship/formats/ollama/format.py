@@ -7,14 +7,23 @@ config.
 
 import importlib.util
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tagship.formats.model_folder import copy_model_files, open_weights
-from tagship.formats.ollama.export import TEMPLATE_FILE, chat_of, export_run, file_name, imatrix_of, quant_of, try_run
+from tagship.formats.differences import NotAsExported
+from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
+from tagship.formats.ollama.export import (
+    TEMPLATE_FILE,
+    chat_of,
+    export_run,
+    file_name,
+    imatrix_of,
+    quant_of,
+    try_run,
+    write_ollama_files,
+)
+from tagship.formats.ollama.header_checks import check_headers
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
@@ -23,6 +32,7 @@ from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, UsageError
+from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance, silent
@@ -30,10 +40,7 @@ from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
-from tagship.weights.tied_embeddings import is_vocabulary
-
-if TYPE_CHECKING:
-    pass
+from tagship.weights.tied_embeddings import is_head, is_vocabulary
 
 _DEFAULT = ("q4_k_m",)
 # What is nearest to the model, of what is fast to make and to run.
@@ -127,16 +134,25 @@ class _Ollama(Format):
                 worker.call("the ollama export ended", export_run, of_run, advance=advance)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
-        with tempfile.TemporaryDirectory(prefix="tagship-chat-") as staging:
-            copy_model_files(_without_code(job), open_weights(job), Path(staging))
-            chat = chat_of(job, Path(staging))
-        template = folder / TEMPLATE_FILE
-        if chat.go != (template.read_text(encoding="utf-8") if template.is_file() else None):
-            raise ReleaseError(f"{template} is not the model's chat template", remedy="export it again")
+        weights = open_weights(job)
+        with scratch_folder("tagship-chat") as scratch:
+            model, expected = scratch / "model", scratch / "expected"
+            for made in (model, expected):
+                made.mkdir()
+            copy_model_files(_without_code(job), weights, model)
+            chat = chat_of(job, model)
+            config = read_object(model / CONFIG_FILE)
+            write_ollama_files(job, chat, expected)
+            check_model_files(job, folder, expected, "the ollama export")
+        if chat.go is None and (folder / TEMPLATE_FILE).exists():
+            raise NotAsExported(f"{folder} has a {TEMPLATE_FILE} that nothing made", remedy="export it again")
+        parts = [folder / name for name in _gguf_files(path.name for path in folder.iterdir())]
+        if not parts:
+            raise NotAsExported(f"{folder} has no GGUF", remedy="export it again")
+        check_headers(parts, quant_of(job), chat, config, headed=any(map(is_head, weights.outputs)))
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
-        first = folder / _gguf_files(path.name for path in folder.iterdir())[0]
         notes = (chat.note,) if chat.note else ()
-        return Subject(what="the GGUF", model=first, rendered=rendered, prompts=chat.prompts(), notes=notes)
+        return Subject(what="the GGUF", model=parts[0], rendered=rendered, prompts=chat.prompts(), notes=notes)
 
     def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
         if any(importlib.util.find_spec(module) is None for module in self.modules):
