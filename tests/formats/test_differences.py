@@ -83,6 +83,14 @@ def test_other_numbers(tmp_path: Path, base: dict[str, Array], change: dict[str,
     assert told(tmp_path, expected | other, expected) == ["a.weight has other numbers"]
 
 
+def test_damaged_file(tmp_path: Path, base: dict[str, Array]) -> None:
+    """A file that is cut off is damaged, and nothing is said of the tensors in it."""
+    assert told(tmp_path, base, base) == []
+    path = tmp_path / "there" / MODEL
+    path.write_bytes(path.read_bytes()[:-10])
+    assert differences(tmp_path / "there", tmp_path / "expected") == [f"{MODEL} is damaged"]
+
+
 def test_files(tmp_path: Path) -> None:
     """Files are told by name, JSON by its keys; what a folder has beside what is expected is not looked at."""
     for name, files in {

@@ -34,18 +34,6 @@ def differences(folder: Path, expected: Path, base: Path | None = None) -> list[
     return told or [f"{name} is another" for name in others]
 
 
-def differing_keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """What one document says otherwise than another, key by key."""
-    for key in sorted(there.keys() | wanted.keys()):
-        if key not in there:
-            yield f"{key} is missing"
-        elif key not in wanted:
-            yield f"{key} should not be there"
-        elif there[key] != wanted[key]:
-            has, should = (_value(held[key]) for held in (there, wanted))
-            yield f"{key} is {has} and not {should}" if has and should else f"{key} is another"
-
-
 def listed(found: list[str]) -> str:
     """The first of them."""
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
@@ -62,7 +50,19 @@ _READERS: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {".json": read_obj
 def _differing_documents(there: Path, wanted: Path) -> Iterator[str]:
     if (read := _READERS.get(wanted.suffix)) is not None:
         with suppress(ReleaseError):  # a damaged file is another, and of one with tensors it is told what is wrong
-            yield from differing_keys(read(there), read(wanted))
+            yield from _differing_keys(read(there), read(wanted))
+
+
+def _differing_keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What one document says otherwise than another, key by key."""
+    for key in sorted(there.keys() | wanted.keys()):
+        if key not in there:
+            yield f"{key} is missing"
+        elif key not in wanted:
+            yield f"{key} should not be there"
+        elif there[key] != wanted[key]:
+            has, should = (_value(held[key]) for held in (there, wanted))
+            yield f"{key} is {has} and not {should}" if has and should else f"{key} is another"
 
 
 def _value(value: Any) -> str | None:

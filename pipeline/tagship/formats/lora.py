@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tagship.formats.differences import NotAsExported, differing_keys, listed
+from tagship.formats.differences import NotAsExported
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.formats.vllm_adapters import serve_line, vllm_refusals
 from tagship.naming.variant import Variant
@@ -44,15 +44,13 @@ class _Lora(Format):
     def check_copy(self, job: ExportJob, folder: Path) -> bool:
         from tagship.formats.model_folder import check_model_files, open_weights
 
-        if job.run.adapter.unsupported:  # what cannot be merged is run instead
-            return False
         if sha256_of(folder / WEIGHTS_FILE) != sha256_of(job.run.path / WEIGHTS_FILE):
             raise NotAsExported(f"{folder / WEIGHTS_FILE} is not the run's", remedy="export it again")
-        if found := list(differing_keys(read_object(folder / CONFIG_FILE), _config(job))):
-            raise NotAsExported(f"{folder / CONFIG_FILE} is not the run's: {listed(found)}", remedy="export it again")
         with scratch_folder("tagship-files") as expected:
-            _write_files(job, expected)
+            _write_beside(job, expected)
             check_model_files(job, folder, expected, "the lora export")
+        if job.run.adapter.unsupported:  # what cannot be merged is run as well
+            return False
         open_weights(job)  # each of its parameters has a place in the base, or it is refused
         return True
 
@@ -96,12 +94,12 @@ FORMAT = _Lora()
 
 def _export(job: ExportJob, folder: Path, advance: Advance) -> None:
     copy_file(job.run.path / WEIGHTS_FILE, folder / WEIGHTS_FILE, advance)
+    _write_beside(job, folder)
+
+
+def _write_beside(job: ExportJob, folder: Path) -> None:
+    """All but the weights."""
     write_json(folder / CONFIG_FILE, _config(job))
-    _write_files(job, folder)
-
-
-def _write_files(job: ExportJob, folder: Path) -> None:
-    """What goes with the adapter."""
     files = model_files(job.base, job.run.path)
     files.write(folder, [*files.of_the_tokenizer, *files.of_the_license])
 

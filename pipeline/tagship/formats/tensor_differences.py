@@ -34,8 +34,8 @@ def differing_tensors(pairs: Iterable[tuple[Path, Path]], base: Path | None) -> 
         read = _READERS[expected.suffix]
         try:
             there |= read(path)
-        except ReleaseError as error:  # it is damaged
-            told.append(str(error))
+        except ReleaseError:
+            told.append(f"{path.name} is damaged")
         else:
             wanted |= read(expected)
     told += [f"{name} is missing" for name in sorted(wanted.keys() - there.keys())]

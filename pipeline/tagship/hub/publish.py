@@ -145,29 +145,30 @@ def check_published(hub: Hub, upload: Upload, commit: Commit) -> tuple[FileEntry
 
     Raises ReleaseError that lists every difference.
     """
-    if problems := _differences(hub, upload, commit):
+    found = _differences(hub, upload, commit.sha)
+    if problems := [told for path, told in found.items() if path not in commit.kept]:
         raise ReleaseError(
-            f"{_place(upload, commit)} is not what was published: {'; '.join(problems)}",
+            f"{_place(upload, commit.sha)} is not what was published: {'; '.join(problems)}",
             remedy="run the same command again: it sends only what differs",
         )
     return tuple(entry for entry in upload.files if entry.path not in commit.kept)
 
 
-def _differences(hub: Hub, upload: Upload, commit: Commit) -> list[str]:
+def _differences(hub: Hub, upload: Upload, sha: str) -> dict[str, str]:
+    """What a commit has otherwise than an upload, by path."""
     with hub_errors(f"list {upload.repo_id}"):
-        remote = remote_files(hub, upload.repo_id, commit.sha)
+        remote = remote_files(hub, upload.repo_id, sha)
     found = {
         entry.path: f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
         for entry in upload.files
         if not _same(entry, remote.get(entry.path), upload.folder)
     }
     expected = {entry.path for entry in upload.files} | set(_KEPT)
-    found |= {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
-    return [told for path, told in found.items() if path not in commit.kept]
+    return found | {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
 
 
-def _place(upload: Upload, commit: Commit) -> str:
-    return f"{upload.repo_id} at {commit.sha[:10]}"
+def _place(upload: Upload, sha: str) -> str:
+    return f"{upload.repo_id} at {sha[:10]}"
 
 
 def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
@@ -187,15 +188,14 @@ def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
 
 def _released(hub: Hub, upload: Upload, sha: str) -> Commit:
     """The commit that a version was released by. Raises ReleaseError where that has other files."""
-    commit = Commit(sha=sha)
-    if _differences(hub, upload, commit) and _differs_in_evidence(hub, upload):
-        commit = Commit(sha=sha, kept=TELLING)
-    if problems := _differences(hub, upload, commit):
-        raise ReleaseError(
-            f"{upload.tag} was released before with other files: {_place(upload, commit)}: {'; '.join(problems)}",
-            remedy="release a new version; a published version is never changed",
-        )
-    return commit
+    found = _differences(hub, upload, sha)
+    if not found or (found.keys() <= set(TELLING) and _differs_in_evidence(hub, upload)):
+        return Commit(sha=sha, kept=tuple(found))
+    raise ReleaseError(
+        f"{upload.tag} was released before with other files: {_place(upload, sha)} is not what would be published: "
+        f"{'; '.join(found.values())}",
+        remedy="release a new version; a published version is never changed",
+    )
 
 
 def _differs_in_evidence(hub: Hub, upload: Upload) -> bool:
