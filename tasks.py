@@ -16,7 +16,7 @@ from tagship.cli.shell import verb
 
 COMMON = ("config", "json")
 EXTENT = ("quick", "thorough")
-RELEASING = ("tag", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
+RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
 @verb(*RELEASING, "repo-name", "private", *EXTENT, of_formats=True)
@@ -27,7 +27,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.release(session)
 
 
-@verb(*RELEASING, "output", "repo-name", "private", of_formats=True)
+@verb(*RELEASING, "output", "repo-name", "private", of_formats=True, writes=False)
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
     from tagship.cli import releases
@@ -79,7 +79,7 @@ def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     return releases.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
 
 
-@verb("tag", *COMMON)
+@verb("tag", *COMMON, writes=False)
 def version(session: Any, json: bool, **given: Any) -> Any:
     """Print the version that a tag carries."""
     from tagship.cli import names
@@ -90,7 +90,7 @@ def version(session: Any, json: bool, **given: Any) -> Any:
     return document
 
 
-@verb(*COMMON)
+@verb(*COMMON, writes=False)
 def runs(session: Any, json: bool, **given: Any) -> Any:
     """List the training runs, newest first."""
     from tagship.cli import names
@@ -102,15 +102,15 @@ def runs(session: Any, json: bool, **given: Any) -> Any:
     return listed
 
 
-@verb("tag", "map", "hub", "yes", *COMMON)
-def migrate(session: Any, map: list[str], yes: bool, **given: Any) -> Any:
+@verb("tag", "map", "hub", "dry-run", "yes", *COMMON)
+def migrate(session: Any, map: list[str], dry_run: bool, yes: bool, **given: Any) -> Any:
     """Give date-based artifacts and repos versioned names; a plan first, --yes applies it."""
     from tagship.cli.migrate import migrate_names
 
-    return migrate_names(session, map, yes=yes)
+    return migrate_names(session, map, yes=yes and not dry_run)
 
 
-@verb("tag", "run", "base", "format", "quant", "hub", *COMMON)
+@verb("tag", "run", "base", "format", "quant", "hub", *COMMON, writes=False)
 def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: Any) -> Any:
     """Say what would stop a release here; --run: what an adapter is and takes; --tag: what a tag triggers and why."""
     from tagship.cli.doctor import diagnose, examine, explain_tag, lines_of
@@ -121,7 +121,7 @@ def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: 
     return document
 
 
-@verb("name", "new", "base", "run", "dataset", "rank", "alpha", "epochs", "field", "at", *COMMON)
+@verb("name", "new", "base", "run", "dataset", "rank", "alpha", "epochs", "field", "at", *COMMON, writes=False)
 def name(session: Any, name: str, new: bool, field: list[str], json: bool, **given: Any) -> Any:
     """Say what a name says; --new: make a training run's name."""
     from tagship.cli import names
@@ -132,7 +132,9 @@ def name(session: Any, name: str, new: bool, field: list[str], json: bool, **giv
     return document
 
 
-@verb("name", "repo", "tag", "run", "base", "format", "quant", "hub", "at", *COMMON, name_is_optional=True)
+@verb(
+    "name", "repo", "tag", "run", "base", "format", "quant", "hub", "at", *COMMON, name_is_optional=True, writes=False
+)
 def lint(session: Any, name: str | None, repo: str | None, **given: Any) -> Any:
     """Hold a run's, an export's or a repo's name against the weights; without one, those of a release."""
     from tagship.cli import lint
@@ -148,7 +150,7 @@ def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool,
     return versions.tag(session, name, message=message, push=push, dry_run=dry_run)
 
 
-@verb("hub", *COMMON)
+@verb("hub", *COMMON, writes=False)
 def tags(session: Any, json: bool, **given: Any) -> Any:
     """List version tags by stream, newest version first."""
     from tagship.cli.tags import tags_as_json, tags_as_lines
@@ -156,25 +158,25 @@ def tags(session: Any, json: bool, **given: Any) -> Any:
     sys.stdout.writelines(tags_as_json(session) if json else tags_as_lines(session))
 
 
-@verb("stream", "part", "pre", "push", "run", "hub", *COMMON, flags={"tag": "create the tag"})
-def bump(session: Any, tag: bool, push: bool, json: bool, **given: Any) -> Any:
+@verb("stream", "part", "pre", "push", "run", "hub", "dry-run", *COMMON, flags={"tag": "create the tag"})
+def bump(session: Any, tag: bool, push: bool, dry_run: bool, json: bool, **given: Any) -> Any:
     """Say the next version of a stream, and why; --tag creates it."""
     from tagship.cli import versions
 
     document = versions.bump(session, given["stream"], given["part"], given["pre"])
     if tag or push:
-        document |= versions.tag(session, document["tag"], message=None, push=push, dry_run=False)
+        document |= versions.tag(session, document["tag"], message=None, push=push, dry_run=dry_run)
     if not json:
         print(document["version"])
     return document
 
 
-@verb("tag", "stream", "write", "run", "hub", *COMMON)
-def notes(session: Any, stream: str | None, write: bool, json: bool, **given: Any) -> Any:
+@verb("tag", "stream", "write", "run", "hub", "dry-run", *COMMON)
+def notes(session: Any, stream: str | None, write: bool, dry_run: bool, json: bool, **given: Any) -> Any:
     """Write release notes from the commits since the stream's last tag."""
     from tagship.cli import versions
 
-    document = versions.notes(session, stream, write=write)
+    document = versions.notes(session, stream, write=write and not dry_run)
     if not json:
         print(document["notes"], end="")
     return document

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 from tagship.hub_server.app import EmbeddedHub, Role
@@ -18,6 +19,61 @@ def test_plan_does_nothing(project: Project) -> None:
     assert plan.document == dry.document
     assert {"tag", "version", "run", "base_model", "formats"} <= plan.document.keys()
     assert {name for name in project.files() - before if "__pycache__" not in name} == set()
+
+
+def test_invoke_s_own_dry_run(project: Project) -> None:
+    """Invoke's --dry and -R are --dry-run, before and after the task; a task that has none refuses them."""
+    before = project.files()
+    for line in (["-R", "release", "--format", "lora"], ["release", "--format", "lora", "--dry"]):
+        done = project.invoke(*line, "--json", "--at", AT)
+        assert done.code == 0 and len(done.document["formats"]) == 1
+    project.invoke("--dry", "bump", "--tag")
+    assert project.git("tag") == ""
+    assert project.invoke("--dry", "runs").code == 0
+    refused = project.invoke("--dry", "package")
+    assert (refused.code, "package has no dry run" in refused.stderr) == (2, True)
+    assert {name for name in project.files() - before if "__pycache__" not in name} == set()
+
+
+def test_tag_that_ci_runs_for(project: Project) -> None:
+    """Of several tags on a commit the one whose push triggered CI decides; one that is no version triggers nothing, and
+    that is no failure. Options say otherwise, and a run for a branch is as one by hand."""
+    for tag in ("v1.0.0", "model-v2.0.0", "export-v1.0.0"):
+        project.git("tag", tag, "--message", f"Release {tag}")
+
+    def planned(*options: str, **variables: str) -> dict[str, Any]:
+        done = project.invoke("plan", "--json", *options, **variables)
+        assert done.code == 0, done.stderr
+        return done.document
+
+    for tag in ("v1.0.0", "model-v2.0.0", "export-v1.0.0"):
+        assert planned(GITHUB_REF=f"refs/tags/{tag}", GITHUB_REF_TYPE="tag")["tag"] == tag
+    assert planned(CI_COMMIT_TAG="export-v1.0.0")["does"] == ["export"]
+    assert planned(GITHUB_REF="refs/heads/main")["tag"] == "v1.0.0"
+    assert planned("--tag", "v1.0.0", GITHUB_REF="refs/tags/model-v2.0.0")["tag"] == "v1.0.0"
+    assert planned("--untagged", GITHUB_REF="refs/tags/model-v2.0.0")["tag"] is None
+    assert planned("--untagged")["tag"] is None
+    project.git("tag", "v1.2")
+    nothing = project.invoke("release", "--json", GITHUB_REF="refs/tags/v1.2")
+    assert (nothing.code, nothing.document["formats"], nothing.document["meant"]) == (0, [], "v1.2.0")
+    assert "the tag v1.2 triggers nothing" in nothing.stderr
+    lacking = project.invoke("release", GITHUB_REF="refs/tags/v9.0.0")
+    assert lacking.code == 1 and "fetch-depth: 0" in lacking.stderr
+    both = project.invoke("plan", "--untagged", "--tag", "v1.0.0")
+    assert (both.code, "do not go together" in both.stderr) == (2, True)
+
+
+def test_checkout_of_a_tag_for_ci(project: Project, tmp_path: Path) -> None:
+    """actions/checkout leaves of an annotated tag the commit alone: the release has the tag's message all the same."""
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0: the story")
+    project.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
+    project.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    project.git("tag", "--force", "v1.0.0", "v1.0.0^{commit}")
+    done = project.invoke("release", "--format", "lora", "--json", GITHUB_REF="refs/tags/v1.0.0")
+    assert done.code == 0, done.stderr
+    assert "lightweight" not in done.stderr and "another tag" not in done.stderr
+    (bare,) = Path(project.folder, ".tagship").rglob("*lora-v1.0.0.git")
+    assert "the story" in project.git("--git-dir", str(bare), "log", "--format=%B", "main")
 
 
 def test_json_is_all_that_is_on_standard_output(project: Project) -> None:

@@ -258,6 +258,18 @@ def test_tag_that_was_moved(ready: GitFolder, remote: GitFolder) -> None:
     assert "another tag v1.1.0" in str(outcomes(ready, "v1.1.0", made=True)["pushed"].problem)
 
 
+def test_checkout_for_ci(ready: GitFolder, remote: GitFolder) -> None:
+    """actions/checkout makes an annotated tag a lightweight one: it is the remote's that counts. A tag on another
+    commit is told by both."""
+    ready.tag("v1.1.0", "Better")
+    ready.git("push", "origin", "v1.1.0")
+    ready.git("tag", "--force", "v1.1.0", "v1.1.0^{commit}")
+    found = outcomes(ready, "v1.1.0", made=True)
+    assert found["annotated"].problem is None and found["pushed"].problem is None
+    ready.git("tag", "--force", "v1.1.0", "HEAD~1")
+    assert "one of them was moved" in str(outcomes(ready, "v1.1.0", made=True)["pushed"].problem)
+
+
 def test_remote_that_is_gone(ready: GitFolder, remote: GitFolder) -> None:
     """A remote that does not answer is told with git's words."""
     ready.tag("v1.1.0", "Better")

@@ -128,6 +128,42 @@ def test_tags_at(repository: GitFolder, opened: Repository) -> None:
     assert set(opened.tags_at(opened.head())) == {"v2.0.0", "nightly"}
 
 
+def test_tags_of_tags(repository: GitFolder, opened: Repository) -> None:
+    """A tag of a tag, such as a candidate that was promoted, is on the commit too, with its own message."""
+    repository.tag("v1.0.0-rc.1", "Candidate")
+    repository.git("tag", "v1.0.0", "v1.0.0-rc.1", "--message", "Promoted")
+    repository.git("tag", "model-v1.0.0", "v1.0.0", "--message", "Again")
+    names = ("model-v1.0.0", "v1.0.0", "v1.0.0-rc.1")
+    assert opened.tags_at(opened.head()) == names and opened.tags_on(opened.head().sha) == names
+    assert opened.tag("v1.0.0").message == "Promoted\n"
+    assert opened.tag("model-v1.0.0").commit == opened.head()
+
+
+def test_repository_of_another_user(opened: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git says of it is told, with the command that it names; it is not taken for one without a commit."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(ToolError, match=r"dubious ownership[\s\S]*safe\.directory"):
+        opened.head()
+
+
+def test_another_object_format(
+    tmp_path: Path, git_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository of SHA-256 is read as any other."""
+    for name, value in git_environment.items():
+        monkeypatch.setenv(name, value)
+    folder = GitFolder(folder=tmp_path)
+    folder.git("init", "--quiet", "--object-format=sha256")
+    folder.write("a.txt", "text\n")
+    sha = folder.commit("First")
+    folder.tag("v1.0.0", "Of it")
+    with Repository(tmp_path) as opened:
+        assert opened.head().sha == sha and len(sha) == 64
+        assert opened.tag("v1.0.0").message == "Of it\n" and opened.tags_at(opened.head()) == ("v1.0.0",)
+        assert opened.file_at("HEAD", tmp_path / "a.txt") == b"text\n"
+        assert [commit.message for commit in opened.log(None, "HEAD")] == ["First"]
+
+
 def test_no_tags(opened: Repository) -> None:
     """A commit without tags has none."""
     assert opened.tags_at(opened.head()) == ()

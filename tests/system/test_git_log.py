@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tagship.system.errors import ToolError
 from tagship.system.git import Repository
+from tagship.system.git_objects import RemoteTag
 
 from tests.conftest import GitFolder
 
@@ -207,7 +208,7 @@ def test_tag_names(repository: GitFolder, opened: Repository, remote: GitFolder,
     assert opened.tags_at(opened.head()) == (name,)
     assert opened.tags_before(opened.head()) == (name,)
     assert [tag.name for tag in opened.list_tags()] == [name]
-    assert opened.remote_tags("origin") == {name: opened.tag_hash(name)}
+    assert opened.remote_tags("origin")[name].sha == opened.tag_hash(name)
 
 
 def test_folder_of_tags_is_no_tag(repository: GitFolder, opened: Repository) -> None:
@@ -345,8 +346,26 @@ def test_pushed_tag(repository: GitFolder, opened: Repository, remote: GitFolder
     repository.tag("v2.0.0", "Stays here")
     assert opened.remote_tags("origin") == {}
     opened.push_tag("origin", "v1.0.0")
-    assert opened.remote_tags("origin") == {"v1.0.0": opened.tag_hash("v1.0.0")}
+    tag = RemoteTag(sha=opened.tag_hash("v1.0.0"), commit=opened.head().sha)
+    assert opened.remote_tags("origin") == {"v1.0.0": tag}
     assert remote.git("cat-file", "-t", "v1.0.0") == "tag"
+
+
+def test_annotation_on_the_remote(repository: GitFolder, opened: Repository, remote: GitFolder) -> None:
+    """A checkout for CI has of an annotated tag only the commit: its message is read from the remote, and the tag stays
+    as it is here. One that is lightweight there, or on another commit, has none."""
+    opened.create_tag("v1.0.0", "Release v1.0.0: the story\n\nof it")
+    repository.git("tag", "v1.1.0")
+    repository.git("push", "--quiet", "origin", "v1.0.0", "v1.1.0")
+    repository.git("tag", "--delete", "v1.0.0")
+    repository.git("gc", "--prune=now", "--quiet")
+    repository.git("tag", "v1.0.0")
+    assert opened.annotation_on("origin", "v1.0.0") == "Release v1.0.0: the story\n\nof it\n"
+    assert opened.tag("v1.0.0").message is None
+    assert opened.annotation_on("origin", "v1.1.0") is None
+    repository.commit("Next")
+    repository.git("tag", "--force", "v1.0.0")
+    assert opened.annotation_on("origin", "v1.0.0") is None
 
 
 def test_push_of_another_tag(repository: GitFolder, opened: Repository, remote: GitFolder) -> None:

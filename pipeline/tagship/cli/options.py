@@ -16,6 +16,7 @@ from tagship.system.errors import ReleaseError, UsageError
 # What options mean, everywhere: name -> (default, help). A list is an option that may be repeated.
 OPTIONS: dict[str, tuple[Any, str]] = {
     "tag": (None, "the version tag to release; default: the one at HEAD, if there is one"),
+    "untagged": (False, "have times in the names, also where HEAD has a version tag"),
     "run": (None, "the training run: a name below [project] runs, or a path; default: the newest"),
     "base": (None, "the base model in place of the run's own: a Hub id or a folder"),
     "format": ([], "a format to release; may be repeated; default: all of release.toml"),
@@ -54,6 +55,7 @@ _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.
 _PLANNED = {
     "tag": "tag",
+    "untagged": "untagged",
     "run": "run",
     "base": "base",
     "format": "formats",
@@ -101,6 +103,8 @@ def read_options(given: Mapping[str, Any]) -> Options:
     if isinstance(given.get("run"), list) and given["run"]:
         values["run"], *more = dict.fromkeys(given["run"])
         values["more_runs"] = tuple(more)
+    if given.get("tag") and given.get("untagged"):
+        raise UsageError("--tag and --untagged do not go together", remedy="leave one of them out")
     if given.get("quick") and given.get("thorough"):
         raise UsageError("--quick and --thorough do not go together", remedy="leave one of them out")
     if extent := next(filter(given.get, (QUICK, THOROUGH)), None):

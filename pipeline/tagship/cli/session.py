@@ -3,19 +3,23 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tagship.hub.connection import Hub, open_hub
+from tagship.naming.tag_hints import probably_meant, why_no_stream
+from tagship.naming.tags import read_tag
 from tagship.policy.config import Config, load_config
 from tagship.release.options import Options
 from tagship.release.plan import Plan, endpoint_of, make_plan
 from tagship.release.step import hub_root, templates_of
+from tagship.system.ci import triggering_tag
 from tagship.system.console import Console
-from tagship.system.errors import UsageError
+from tagship.system.errors import NothingToDo, ReleaseError, ToolError, UsageError
 from tagship.system.git import Repository
+from tagship.system.git_objects import Tag
 from tagship.system.templating import Templates
 
 Document = dict[str, Any]
@@ -23,16 +27,51 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What a verb works with: the policy, the repository, the options, the clock, the console."""
+    """What a verb works with: the policy, the repository, the options, the clock, the console; `triggered` is the tag
+    whose push started this run of CI."""
 
     config: Config
     repository: Repository
     options: Options
     now: datetime
     console: Console
+    triggered: str | None = None
 
     def plan(self) -> Plan:
-        return make_plan(self.config, self.options, self.repository, self.now)
+        """What a release would do. In CI the tag that triggered the run decides, unless options say otherwise. Raises
+        NothingToDo for one that is no version."""
+        options = self.options
+        if self.triggered is None or options.tag is not None or options.untagged:
+            return make_plan(self.config, options, self.repository, self.now)
+        self._check_trigger(self.triggered)
+        made = make_plan(self.config, replace(options, tag=self.triggered), self.repository, self.now)
+        return replace(made, tag=self._annotated(made.tag)) if made.tag else made
+
+    def _check_trigger(self, tag: str) -> None:
+        streams = self.config.streams
+        if read_tag(tag, streams).stream is None:
+            why = f"the tag {tag} triggers nothing: {why_no_stream(tag, streams)}"
+            meant = probably_meant(tag, streams)
+            raise NothingToDo(
+                f"{why}; did you mean {meant}?" if meant else why,
+                {"tag": tag, "version": None, "does": [], "formats": [], "meant": meant, "why": why},
+            )
+        if not self.repository.has_tag(tag):
+            raise ReleaseError(
+                f"CI runs for the tag {tag}, which this checkout does not have",
+                remedy="fetch the tags: actions/checkout with fetch-depth: 0, or git fetch --tags",
+            )
+
+    def _annotated(self, tag: Tag) -> Tag:
+        """A tag with the message that it has on the remote: a checkout for CI may have lost it."""
+        remote = self.config.versions.remote
+        if tag.annotated or self.repository.remote_url(remote) is None:
+            return tag
+        try:
+            return replace(tag, message=self.repository.annotation_on(remote, tag.name))
+        except ToolError as error:
+            self.console.warn(f"{remote} did not say what the message of {tag.name} is: {error}", None)
+            return tag
 
     def hub(self) -> AbstractContextManager[Hub]:
         """The Hub that the options or the policy name."""
@@ -48,7 +87,14 @@ def open_session(config_file: str | None, options: Options, console: Console) ->
     """Read release.toml and open its repository. Raises UsageError, ReleaseError."""
     config = load_config(Path(config_file or "release.toml").absolute())
     with Repository(config.root) as repository:
-        yield Session(config=config, repository=repository, options=options, now=_now(), console=console)
+        yield Session(
+            config=config,
+            repository=repository,
+            options=options,
+            now=_now(),
+            console=console,
+            triggered=triggering_tag(),
+        )
 
 
 def _now(environment: Callable[[str], str | None] = os.environ.get) -> datetime:

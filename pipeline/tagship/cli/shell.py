@@ -28,12 +28,13 @@ def verb(
     repeated: tuple[str, ...] = (),
     flags: dict[str, str] | None = None,
     name_is_optional: bool = False,
+    writes: bool = True,
 ) -> Callable[[Callable[..., Any]], Task[Any]]:
     """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
 
     `of_formats` is whether it takes the options that belong to formats as well. `repeated` are options that
     this task takes more than once, `flags` those of this task alone, which are on or off, with their help;
-    `name_is_optional` is whether a positional name may be left out.
+    `name_is_optional` is whether a positional name may be left out, `writes` whether it changes anything.
     """
     options = {name: OPTIONS[name] for name in names} | (format_options() if of_formats else {})
     options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
@@ -43,6 +44,8 @@ def verb(
     def decorate(body: Callable[..., Any]) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
+            if context.config.run.dry and writes:
+                given |= _dry(body.__name__, given)
             _guarded(body, given, planned)
 
         parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -63,9 +66,20 @@ def verb(
     return decorate
 
 
+def _dry(task: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Invoke's own --dry, or -R, is --dry-run of a task that has it."""
+    from tagship.system.console import Console
+    from tagship.system.errors import UsageError
+
+    if "dry_run" not in given:
+        Console().fail(f"{task.replace('_', '-')} has no dry run", "leave --dry out")
+        raise Exit(code=UsageError.exit_code)
+    return {"dry_run": True}
+
+
 def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
     from tagship.system.console import Console
-    from tagship.system.errors import ReleaseError
+    from tagship.system.errors import NothingToDo, ReleaseError
 
     console = Console()
     try:
@@ -78,6 +92,10 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str])
             print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
         if isinstance(document, Refusal):
             raise Exit(code=ReleaseError.exit_code)
+    except NothingToDo as nothing:
+        console.step("Nothing to do", str(nothing))
+        if given.get("json"):
+            print(json.dumps(nothing.document, indent=2, ensure_ascii=False), flush=True)
     except ReleaseError as error:
         console.fail(str(error), error.remedy)
         raise Exit(code=error.exit_code) from None

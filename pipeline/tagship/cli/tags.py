@@ -11,7 +11,7 @@ from tagship.hub.released import released_tags
 from tagship.naming.tags import Stream, read_tag
 from tagship.naming.version import Precedence, precedence
 from tagship.system.errors import ReleaseError, ToolError
-from tagship.system.git_objects import ListedTag
+from tagship.system.git_objects import ListedTag, RemoteTag
 
 _LITERAL = {None: "null", True: "true", False: "false"}
 _json = json.JSONEncoder(ensure_ascii=False).encode
@@ -73,7 +73,11 @@ class _Listing:
         return ((tag, version) for _, tag, version in self._by_stream[stream.name])
 
     def pushed(self, tag: ListedTag) -> bool | None:
-        return None if self._on_remote is None else self._on_remote.get(tag.name) == tag.sha
+        return None if self._on_remote is None else self._is_on_remote(tag)
+
+    def _is_on_remote(self, tag: ListedTag) -> bool:
+        found = self._on_remote.get(tag.name) if self._on_remote else None
+        return found is not None and found.commit == tag.commit
 
     def released(self, tag: ListedTag) -> bool | None:
         return None if self._on_hub is None else tag.name in self._on_hub
@@ -103,8 +107,8 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _on_remote(session: Session) -> Mapping[str, str] | None:
-    """The tags on the remote, by their hashes; none where there is no remote."""
+def _on_remote(session: Session) -> Mapping[str, RemoteTag] | None:
+    """The tags on the remote, by their names; none where there is no remote."""
     remote = session.config.versions.remote
     if session.repository.remote_url(remote) is None:
         return {}

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tagship.history.changelog import entry
@@ -128,6 +129,9 @@ def _annotated(tagging: Tagging) -> _Found:
     if tagging.tag is None or tagging.tag.annotated:
         return None
     name = tagging.tag.name
+    with suppress(ToolError):  # a checkout for CI has of an annotated tag only the commit
+        if tagging.repository.remote_url(tagging.remote) and tagging.repository.annotation_on(tagging.remote, name):
+            return None
     return (
         f"{name} is a lightweight tag: it says neither who made it nor why",
         f'git tag --force "{name}" "{name}^{{}}" -m "Release {name}: …"',
@@ -144,8 +148,13 @@ def _pushed(tagging: Tagging) -> _Found:
         return f"{remote} did not say whether it has {name}: {error}", f"git push {remote} {name}"
     if on_remote is None:
         return f"{name} is not on {remote}, so nobody else can see what was released", f"git push {remote} {name}"
-    if on_remote != tagging.repository.tag_hash(name):
-        return f"{remote} has another tag {name}: one of them was moved", "never move a version: tag the next one"
+    here = tagging.repository.tagged_commit(name)
+    if on_remote.commit != here:
+        moved = f"{name} is on {here[:10]} here, and on {on_remote.commit[:10]} on {remote}: one of them was moved"
+        return moved, f"git fetch {remote} --tags --force, where {remote} is right; never move a version"
+    own = tagging.repository.tag_hash(name)
+    if own not in (on_remote.sha, here):  # a checkout for CI has of an annotated tag only the commit
+        return f"{remote} has another tag {name} on that commit", f"git fetch {remote} --tags --force"
     return None
 
 

@@ -12,11 +12,13 @@ from tagship.policy.verify import USUAL
 class Options:
     """What the command line says beyond the policy; None and empty mean "as the policy says".
 
-    `more_runs` are those after the first one, of the tasks that take several; `of_formats` are the options that
-    belong to formats, by their names. `extent` is how much is compared: `--quick`, as usual, `--thorough`.
+    `untagged` has names by time, whatever tags are at HEAD. `more_runs` are those after the first one, of the tasks
+    that take several; `of_formats` are the options that belong to formats, by their names. `extent` is how much is
+    compared: `--quick`, as usual, `--thorough`.
     """
 
     tag: str | None = None
+    untagged: bool = False
     run: str | None = None
     more_runs: tuple[str, ...] = ()
     base: str | None = None

@@ -170,6 +170,8 @@ def _choose_tag(
     if options.tag is not None:
         tag = repository.tag(options.tag)
         return tag, read_tag(tag.name, config.streams), ()
+    if options.untagged:
+        return None, None, ()
     found = version_tags(repository.tags_at(commit), config.streams)
     chosen = next((tag for tag in found if _releases(config, tag, options.formats)), None)
     passed_over = tuple(tag for tag in found if tag != chosen)

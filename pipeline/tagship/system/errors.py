@@ -24,6 +24,15 @@ class UsageError(ReleaseError):
     exit_code = 2
 
 
+class NothingToDo(Exception):
+    """What was asked for is to do nothing, which is no failure; the message says why: exit code 0. `document` is what
+    `--json` prints."""
+
+    def __init__(self, message: str, document: dict[str, object]) -> None:
+        super().__init__(message)
+        self.document = document
+
+
 class ToolError(ReleaseError):
     """A foreign tool or service failed; the message carries its own words: exit code 1."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from tagship.system.errors import ReleaseError, ToolError
-from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, Tag
+from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, RemoteTag, Tag
 
 try:
     import git
@@ -48,25 +48,36 @@ class Repository:
         return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
 
     def head(self) -> Commit:
-        """The commit that is checked out. Raises ReleaseError in a repository without commits."""
-        try:
-            return _commit(self._repo.head.commit)
-        except ValueError:
+        """The commit that is checked out. Raises ReleaseError in a repository without commits, ToolError with git's
+        words for one that it does not read."""
+        if self._answer("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+            self._git("rev-parse", "--git-dir")  # of a repository that it trusts, and whose format it knows
             raise ReleaseError(
                 f"the repository {self.folder} has no commit yet",
                 remedy="git add . && git commit",
-            ) from None
+            )
+        return self._commit("HEAD")
 
     def tag(self, name: str) -> Tag:
         """The tag of that name. Raises ReleaseError when there is none."""
         if not self.has_tag(name):
             raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
-        reference = git.TagReference(self._repo, f"refs/tags/{name}")
-        try:
-            commit = _commit(reference.commit)
-        except ValueError:
-            raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag") from None
-        return Tag(name=name, commit=commit, message=_text(reference.tag.message) if reference.tag else None)
+        if self._answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
+            raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag")
+        message = self._message(f"refs/tags/{name}")
+        return Tag(name=name, commit=self._commit(f"refs/tags/{name}"), message=message)
+
+    def annotation_on(self, remote: str, name: str) -> str | None:
+        """The message that a tag has on a remote, where it is annotated there and on the commit that it has here. What
+        checks a tag out for CI may leave it here as a name of the commit. Raises ToolError when the remote does not
+        answer."""
+        found = self.remote_tags(remote).get(name)
+        if found is None or found.sha == found.commit or found.commit != self.tagged_commit(name):
+            return None
+        if self._answer("cat-file", "-e", found.sha) is None:
+            with self._asking_nobody():
+                self._git("fetch", "--quiet", "--no-tags", "--depth=1", remote, f"refs/tags/{name}")
+        return self._message(found.sha)
 
     def has_tag(self, name: str) -> bool:
         """Whether there is a tag of that name."""
@@ -76,15 +87,30 @@ class Repository:
         """The hash of a tag itself: of the annotation, where it has one, else of its commit."""
         return self._git("rev-parse", "--verify", f"refs/tags/{name}")
 
+    def tagged_commit(self, name: str) -> str:
+        """The hash of the commit that a tag is on, through whatever tags it is a tag of."""
+        return self._git("rev-parse", "--verify", f"refs/tags/{name}^{{commit}}")
+
     def tags_at(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit."""
-        return self._tag_names(f"--points-at={commit.sha}")
+        return self._tags_pointing_at(commit.sha)
 
     def tags_on(self, sha: str) -> tuple[str, ...]:
         """The names of all tags on a commit, by its hash; none where this clone does not have it."""
         if self._answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
             return ()
-        return self._tag_names(f"--points-at={sha}")
+        return self._tags_pointing_at(sha)
+
+    def _tags_pointing_at(self, sha: str) -> tuple[str, ...]:
+        found: list[str] = []
+        pointing = [sha]
+        while pointing:  # git before 2.43 looks through one tag alone, and there are tags of tags
+            fields = "--format=%(objecttype) %(objectname) %(refname:strip=2)"
+            listed = self._git("for-each-ref", *(f"--points-at={each}" for each in pointing), fields, "refs/tags")
+            new = [entry for line in _lines_of(listed) if (entry := line.split(" ", 2))[2] not in found]
+            found += [name for _, _, name in new]
+            pointing = [tag for kind, tag, _ in new if kind == "tag"]
+        return tuple(sorted(found))
 
     def tags_before(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit and on those that it was made from."""
@@ -164,7 +190,8 @@ class Repository:
 
     def read(self, content: str) -> bytes:
         """The bytes of a file by the hash of its content."""
-        return bytes(self._repo.odb.stream(bytes.fromhex(content)).read())
+        printed = self._repo.git.cat_file("blob", content, stdout_as_string=False, strip_newline_in_stdout=False)
+        return bytes(printed)
 
     def branch_of_releases(self, named: str | None, remote: str) -> str | None:
         """The release branch: what the policy says, else the remote's default, else main or master.
@@ -187,12 +214,17 @@ class Repository:
         """The address of a remote, or None where there is no remote of that name."""
         return self._answer("remote", "get-url", remote)
 
-    def remote_tags(self, remote: str) -> dict[str, str]:
-        """The hash of each tag on a remote, by its name and one request. Raises ToolError when it does not answer."""
+    def remote_tags(self, remote: str) -> dict[str, RemoteTag]:
+        """Each tag on a remote, by its name and one request. Raises ToolError when it does not answer."""
         with self._asking_nobody():
-            listed = self._git("ls-remote", "--tags", "--refs", "--quiet", remote)
-        pairs = (line.split("\t", 1) for line in _lines_of(listed))
-        return {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
+            listed = self._git("ls-remote", "--tags", "--quiet", remote)
+        pairs = [line.split("\t", 1) for line in _lines_of(listed)]
+        hashes = {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
+        return {
+            name: RemoteTag(sha=sha, commit=hashes.get(f"{name}^{{}}", sha))
+            for name, sha in hashes.items()
+            if not name.endswith("^{}")
+        }
 
     def push_tag(self, remote: str, name: str) -> None:
         """Push a tag. Raises ToolError with git's words when the remote refuses it."""
@@ -206,6 +238,17 @@ class Repository:
         options = ("--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
         listed = self._git("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
+
+    def _commit(self, revision: str) -> Commit:
+        sha, time = self._git("log", "-1", "--no-show-signature", "--format=%H %ct", revision, "--").split()
+        return Commit(sha=sha, time=datetime.fromtimestamp(int(time), UTC))
+
+    def _message(self, tag: str) -> str | None:
+        """The message of an annotated tag, by its name or hash; None for one that is not annotated."""
+        if self._git("cat-file", "-t", tag) != "tag":
+            return None
+        raw = self._repo.git.cat_file("tag", tag, stdout_as_string=False, strip_newline_in_stdout=False)
+        return _text(bytes(raw).partition(b"\n\n")[2])
 
     def _tag_names(self, *which: str) -> tuple[str, ...]:
         return tuple(_lines_of(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags")))
@@ -255,10 +298,6 @@ def _branch_refs(branch: str, remote: str) -> tuple[str, str]:
     return f"refs/heads/{branch}", f"refs/remotes/{remote}/{branch}"
 
 
-def _commit(commit: git.Commit) -> Commit:
-    return Commit(sha=commit.hexsha, time=datetime.fromtimestamp(commit.committed_date, UTC))
-
-
-def _text(message: str | bytes) -> str:
-    text = message if isinstance(message, str) else message.decode(errors="replace")
+def _text(message: bytes) -> str:
+    text = message.decode(errors="replace")
     return text[: found.start()] if (found := _SIGNATURE.search(text)) else text

@@ -38,6 +38,13 @@ class Tag:
         return self.message is not None
 
 
+class RemoteTag(NamedTuple):
+    """A tag on a remote: its own hash, which is that of its annotation where it has one, and the commit it names."""
+
+    sha: str
+    commit: str
+
+
 class ListedTag(NamedTuple):
     """A tag in a list: its own hash, the commit it names, when it was made (ISO 8601), the first line
     of its message, or of its commit's where it is not annotated. A tuple, as there may be very many."""
