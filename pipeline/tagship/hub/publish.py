@@ -13,13 +13,10 @@ from typing import Any
 from tagship.artifacts.manifest import TELLING, FileEntry, list_files, read_manifest, same_release
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
-from tagship.hub.repository import published_manifest, remote_files, tags_of
+from tagship.hub.repository import KEPT, published_manifest, remote_files, tags_of
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 from tagship.system.progress import Advance, silent
-
-# The Hub's own file, which belongs to the repository and not to a release.
-_KEPT = (".gitattributes",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +59,7 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
         parent = hub.api.model_info(repo_id).sha
         remote = remote_files(hub, repo_id, parent)
     changed = [entry for entry in upload.files if not _same(entry, remote.get(entry.path), upload.folder)]
-    stale = sorted(remote.keys() - {entry.path for entry in upload.files} - set(_KEPT))
+    stale = sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
     for entry in upload.files:
         if entry not in changed:
             advance(entry.size)
@@ -163,7 +160,7 @@ def _differences(hub: Hub, upload: Upload, sha: str) -> dict[str, str]:
         for entry in upload.files
         if not _same(entry, remote.get(entry.path), upload.folder)
     }
-    expected = {entry.path for entry in upload.files} | set(_KEPT)
+    expected = {entry.path for entry in upload.files} | set(KEPT)
     return found | {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
 
 

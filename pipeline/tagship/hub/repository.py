@@ -9,6 +9,9 @@ from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
 from tagship.system.errors import ReleaseError, ToolError
 
+# The Hub's own file, which belongs to the repository and not to a release.
+KEPT = (".gitattributes",)
+
 
 def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, Any]:
     """Every file of a repository at a revision, by path, as the Hub describes it."""
@@ -16,6 +19,11 @@ def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, A
 
     tree = hub.api.list_repo_tree(repo_id, revision=revision, recursive=True)
     return {item.path: item for item in tree if isinstance(item, RepoFile)}
+
+
+def content_of(remote: Any) -> str:
+    """What tells one content of a remote file from another: of large files their SHA-256, of others git's own hash."""
+    return str(remote.lfs.sha256 if remote.lfs else remote.blob_id)
 
 
 def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:

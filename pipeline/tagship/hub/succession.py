@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to
+from tagship.artifacts.manifest import CARD_FILE
 from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
 from tagship.hub.released import list_repos
@@ -18,9 +20,6 @@ from tagship.naming.variant import Variant
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.policy.formats import FormatPolicy
-
-_NEXT = "new_version"
-_CARD = "README.md"
 
 
 class Named(Protocol):
@@ -49,14 +48,16 @@ def released_repos(hub: Hub, config: Config, tags: Sequence[VersionTag], target:
 
 def lead_on(hub: Hub, repos: Mapping[VersionTag, str], released: VersionTag) -> list[tuple[str, str]]:
     """Have those repos lead on for which the release of a version changes what follows: its own, where a higher final
-    version is there, and those that it is the next final version of. Returns which were changed to lead where."""
-    changed = []
+    version is there, and those that it is the next final version of. Nobody is led to one that was withdrawn. Returns
+    which were changed to lead where."""
+    led = []
     final = sorted((tag for tag in repos if not is_prerelease(tag.version)), key=lambda tag: precedence(tag.version))
+    final = [tag for tag in final if tag == released or not is_withdrawn(_card(hub, repos[tag]) or "")]
     for tag, repo_id in repos.items():
         after = next((later for later in final if precedence(later.version) > precedence(tag.version)), None)
         if after is not None and released in (tag, after) and lead_to(hub, repo_id, repos[after]):
-            changed.append((repo_id, repos[after]))
-    return changed
+            led.append((repo_id, repos[after]))
+    return led
 
 
 def _version_of(name: str, target: Named) -> str | None:
@@ -72,19 +73,26 @@ def _version_of(name: str, target: Named) -> str | None:
 def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
     """Have a repo's card name the repo that follows it; one that names another one is left. Returns whether it was
     changed. Raises ToolError when the Hub does not answer or refuses."""
-    from huggingface_hub import CommitOperationAdd, ModelCard
+    from huggingface_hub import CommitOperationAdd
 
     with hub_errors(f"lead from {repo_id} to {successor}"):
         parent = hub.api.model_info(repo_id).sha
-        if not hub.api.file_exists(repo_id, _CARD, revision=parent):
-            return False
-        path = hub.api.hf_hub_download(repo_id, _CARD, revision=parent)
-        card = ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
-        if card.data.get(_NEXT) is not None:
-            return False
-        card.data[_NEXT] = successor
-        changed = CommitOperationAdd(path_in_repo=_CARD, path_or_fileobj=str(card).encode())
+    card = _card(hub, repo_id, parent)
+    if card is None or leads_to(card) is not None:
+        return False
+    led = changed(card, next_version=successor)
+    operation = CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=led.encode())
+    with hub_errors(f"lead from {repo_id} to {successor}"):
         hub.api.create_commit(
-            repo_id, [changed], commit_message=f"Lead to the next version, {successor}", parent_commit=parent
+            repo_id, [operation], commit_message=f"Lead to the next version, {successor}", parent_commit=parent
         )
     return True
+
+
+def _card(hub: Hub, repo_id: str, revision: str | None = None) -> str | None:
+    """The card of a repo, where it has one."""
+    with hub_errors(f"read {CARD_FILE} of {repo_id}"):
+        if not hub.api.file_exists(repo_id, CARD_FILE, revision=revision):
+            return None
+        path = hub.api.hf_hub_download(repo_id, CARD_FILE, revision=revision)
+    return Path(path).read_text(encoding="utf-8", errors="replace")
