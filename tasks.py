@@ -182,6 +182,42 @@ def notes(session: Any, stream: str | None, write: bool, dry_run: bool, json: bo
     return document
 
 
+@verb("repo", "tag", "hub", *COMMON, writes=False)
+def audit(session: Any, repo: str | None, **given: Any) -> Any:
+    """Compare what is published with what its manifest claims."""
+    from tagship.cli import published
+
+    return published.audit(session, repo)
+
+
+@verb("to", "format", "hub", "create-pr", "dry-run", "yes", *COMMON)
+def rollback(session: Any, to: str | None, dry_run: bool, yes: bool, create_pr: bool, **given: Any) -> Any:
+    """Make an earlier release the live one again, or a later one; a plan first, --yes applies it."""
+    from tagship.cli import published
+
+    return published.rollback(session, to, yes=yes and not dry_run, create_pr=create_pr)
+
+
+@verb("html", "markdown", "hub", *COMMON, valueless=("html", "markdown"), writes=False)
+def matrix(session: Any, html: Any, markdown: Any, json: bool, **given: Any) -> Any:
+    """Show versions by formats: what is there, what was shown of it, and what is live."""
+    from tagship.cli import published
+
+    return published.matrix(session, html, markdown, json=json)
+
+
+@verb("hub", *COMMON, writes=False)
+def status(session: Any, json: bool, **given: Any) -> Any:
+    """Show published models, and the CI runs that version tags triggered."""
+    from tagship.cli.status import lines_of
+    from tagship.cli.status import status as read_status
+
+    document = read_status(session)
+    if not json:
+        print(*lines_of(document), sep="\n")
+    return document
+
+
 @verb("port", "root", "config")
 def hub(session: Any, port: int, root: str | None, **given: Any) -> None:
     """Serve the embedded Hub in the foreground."""
@@ -232,6 +268,10 @@ namespace = Collection(
     name,
     lint,
     migrate,
+    audit,
+    rollback,
+    matrix,
+    status,
     doctor,
     runs,
     hub,

@@ -3,11 +3,13 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tagship.artifacts.manifest import Manifest, write_manifest
 from tagship.cli.session import open_session
 from tagship.cli.tags import tags_as_json, tags_as_lines
 from tagship.hub_server.app import EmbeddedHub
@@ -260,3 +262,38 @@ def test_hub_is_not_started(released: GitFolder) -> None:
     assert [tag["released"] for tag in entries(released)] == [False]
     assert released.git("status", "--porcelain") == ""
     assert not (released.folder / ".tagship").exists()
+
+
+def test_stream_that_publishes_nothing(released: GitFolder) -> None:
+    """Its tags are exported, or not, as the exports here say."""
+    for version in ("1.0.0", "1.1.0"):
+        released.tag(f"export-v{version}", "Export")
+    for number, name in enumerate(("export-v1.1.0", None)):
+        folder = released.folder / "exports" / str(number)
+        folder.mkdir(parents=True)
+        write_manifest(folder, manifest_of(name))
+    assert [(tag["tag"], tag["released"]) for tag in entries(released, "export")] == [
+        ("export-v1.1.0", True),
+        ("export-v1.0.0", False),
+    ]
+    told = [line for line in lines(released) if line.startswith("  export-")]
+    assert ["not exported" in line for line in told] == [False, True] and " exported" in told[0]
+
+
+def manifest_of(tag: str | None) -> Manifest:
+    return Manifest(
+        tagship="0.1.0",
+        format="vllm",
+        quant=None,
+        repo_id="acme/it",
+        version=None,
+        tag=tag,
+        commit="0" * 40,
+        exported=datetime(2025, 9, 15, tzinfo=UTC),
+        run="it",
+        fields={},
+        base_model="acme/base",
+        base_revision=None,
+        license="mit",
+        files=(),
+    )

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,9 @@ class FileEntry:
 class Manifest:
     """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
-    by which the next version is decided; `evidence` is what verifying these files showed."""
+    by which the next version is decided; `evidence` is what verifying these files showed. `stream` is that of the tag,
+    `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
+    the files, with versions; `siblings` are the other repos of the release."""
 
     tagship: str
     format: str
@@ -61,6 +63,11 @@ class Manifest:
     files: tuple[FileEntry, ...]
     model: Mapping[str, Any] | None = None
     evidence: Evidence | None = None
+    stream: str | None = None
+    source: str | None = None
+    policy: str | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+    siblings: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -144,6 +151,7 @@ def read_manifest(folder: Path) -> Manifest:
         if document["exported"].tzinfo is None:
             raise ValueError("exported has no time zone")
         document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
+        document["siblings"] = tuple(document.get("siblings", ()))
         if document.get("evidence") is not None:
             document["evidence"] = Evidence.of(document["evidence"])
         return Manifest(**document)

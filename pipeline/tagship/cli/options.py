@@ -50,6 +50,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
     "port": (8765, "the port on 127.0.0.1"),
     "root": (None, "the folder that holds the repositories"),
+    "to": (None, "the version tag whose release is to be the live one"),
+    "create-pr": (False, "propose it in a pull request on the Hub"),
+    "html": (None, "a page of it, in a file or on standard output"),
+    "markdown": (None, "it in Markdown, in a file or on standard output"),
 }
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.

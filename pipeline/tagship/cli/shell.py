@@ -26,6 +26,7 @@ def verb(
     *names: str,
     of_formats: bool = False,
     repeated: tuple[str, ...] = (),
+    valueless: tuple[str, ...] = (),
     flags: dict[str, str] | None = None,
     name_is_optional: bool = False,
     writes: bool = True,
@@ -33,8 +34,9 @@ def verb(
     """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
 
     `of_formats` is whether it takes the options that belong to formats as well. `repeated` are options that
-    this task takes more than once, `flags` those of this task alone, which are on or off, with their help;
-    `name_is_optional` is whether a positional name may be left out, `writes` whether it changes anything.
+    this task takes more than once, `valueless` those that may stand without a value, `flags` those of this task
+    alone, which are on or off, with their help; `name_is_optional` is whether a positional name may be left out,
+    `writes` whether it changes anything.
     """
     options = {name: OPTIONS[name] for name in names} | (format_options() if of_formats else {})
     options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
@@ -58,6 +60,7 @@ def verb(
             name=body.__name__.replace("_", "-"),
             klass=OptionalName if name_is_optional else PositionalName,
             positional=[],
+            optional=[name.replace("-", "_") for name in valueless],
             iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
             help={name: text for name, (_, text) in options.items()},
             auto_shortflags=False,

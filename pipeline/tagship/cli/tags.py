@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
+from tagship.artifacts.manifest import manifests_below
 from tagship.cli.session import Session
 from tagship.hub.released import released_tags
-from tagship.naming.tags import Stream, read_tag
+from tagship.naming.tags import PUBLISH, Stream, read_tag
 from tagship.naming.version import Precedence, precedence
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git_objects import ListedTag, RemoteTag
@@ -21,7 +22,8 @@ _text = json.encoder.encode_basestring
 def tags_as_json(session: Session) -> Iterator[str]:
     """The document of `tags --json`, piece by piece: a repository may have a hundred thousand tags.
 
-    `pushed` and `released` are null where the remote or the Hub did not answer.
+    `pushed` and `released` are null where the remote or the Hub did not answer. Of a stream that publishes nothing,
+    `released` is whether its export is here.
     """
     listing = _Listing(session)
     yield '{\n  "streams": ['
@@ -29,7 +31,7 @@ def tags_as_json(session: Session) -> Iterator[str]:
         head = f'{{"stream": {_json(stream.name)}, "pattern": {_json(stream.pattern.text)}, "tags": ['
         yield f"{',' if number else ''}\n    {head}"
         for number_of_tag, (tag, version) in enumerate(listing.of(stream)):
-            yield f"{',' if number_of_tag else ''}\n      {listing.entry(tag, version)}"
+            yield f"{',' if number_of_tag else ''}\n      {listing.entry(tag, version, stream)}"
         yield "\n    ]}"
     yield f'\n  ],\n  "other": {_json(listing.other)}\n}}\n'
 
@@ -39,8 +41,9 @@ def tags_as_lines(session: Session) -> Iterator[str]:
     listing = _Listing(session)
     for stream in session.config.streams:
         yield f"{stream.name}  ({stream.pattern.text})\n"
+        done = "released" if PUBLISH in stream.does else "exported"
         for tag, _ in listing.of(stream):
-            marks = f"{_mark(listing.pushed(tag), 'pushed')}, {_mark(listing.released(tag), 'released')}"
+            marks = f"{_mark(listing.pushed(tag), 'pushed')}, {_mark(listing.released(tag, stream), done)}"
             yield f"  {tag.name:<24} {tag.date[:10]}  {marks}  {tag.subject}\n"
         if not any(listing.of(stream)):
             yield "  none\n"
@@ -68,6 +71,7 @@ class _Listing:
         self._by_stream = by_stream
         self._on_remote = _on_remote(session)
         self._on_hub = _on_hub(session) if any(by_stream.values()) else {}
+        self._exported = {manifest.tag for manifest in manifests_below(session.config.exports)}
 
     def of(self, stream: Stream) -> Iterator[tuple[ListedTag, str]]:
         return ((tag, version) for _, tag, version in self._by_stream[stream.name])
@@ -79,16 +83,19 @@ class _Listing:
         found = self._on_remote.get(tag.name) if self._on_remote else None
         return found is not None and found.commit == tag.commit
 
-    def released(self, tag: ListedTag) -> bool | None:
+    def released(self, tag: ListedTag, stream: Stream) -> bool | None:
+        """Whether what its stream does was done: published, or exported here."""
+        if PUBLISH not in stream.does:
+            return tag.name in self._exported
         return None if self._on_hub is None else tag.name in self._on_hub
 
-    def entry(self, tag: ListedTag, version: str) -> str:
+    def entry(self, tag: ListedTag, version: str, stream: Stream) -> str:
         """A tag in JSON. Version and hash have no letter that JSON would escape, nor has a date."""
         repos = self._on_hub.get(tag.name, ()) if self._on_hub else ()
         return (
             f'{{"tag": {_text(tag.name)}, "version": "{version}", "commit": "{tag.commit}", "date": "{tag.date}", '
             f'"message": {_text(tag.subject)}, "annotated": {_LITERAL[tag.annotated]}, '
-            f'"pushed": {_LITERAL[self.pushed(tag)]}, "released": {_LITERAL[self.released(tag)]}, '
+            f'"pushed": {_LITERAL[self.pushed(tag)]}, "released": {_LITERAL[self.released(tag, stream)]}, '
             f'"repos": {_json(repos) if repos else "[]"}}}'
         )
 

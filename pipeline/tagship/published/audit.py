@@ -1,0 +1,183 @@
+"""What a published release claims, held against what the Hub has: its files, its tag, its card, and main since then.
+
+Nothing here is needed but the Hub: the manifest in the repo says what there should be.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_changes
+from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, FileEntry, Manifest
+from tagship.hub.access import hub_errors
+from tagship.hub.connection import Hub
+from tagship.hub.repository import KEPT, remote_files
+from tagship.hub_server.cards import BadCard, metadata
+from tagship.published.releases import Published, differing, read_text
+from tagship.system.files import sha256_of
+from tagship.system.templating import human_size
+
+OK, NOTE, DIFFERENT = "ok", "note", "different"
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. `level` is `ok`, `note` for what is only to be known, or `different` for what is
+    not as the manifest claims; `about` is a file, or what of the release this is about."""
+
+    level: str
+    about: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What came of looking at one release."""
+
+    release: Published
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.level != DIFFERENT for finding in self.findings)
+
+
+def audit(hub: Hub, release: Published) -> Audit:
+    """Compare a release with its manifest. Every small file is read, of large ones the Hub's own SHA-256. Raises
+    ToolError when the Hub does not answer."""
+    look = _Look(hub, release)
+    parts = (look.files(), look.tag(), look.card(), look.evidence(), look.main())
+    return Audit(release=release, findings=tuple(finding for part in parts for finding in part))
+
+
+class _Look:
+    """One release, looked at."""
+
+    def __init__(self, hub: Hub, release: Published) -> None:
+        self._hub, self._release = hub, release
+        with hub_errors(f"list {release.repo_id}"):
+            self._there = dict(remote_files(hub, release.repo_id, release.commit))
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._release.manifest
+
+    def files(self) -> Iterator[Finding]:
+        """Every file that the manifest lists is there with its content, and no other."""
+        listed = {entry.path: entry for entry in self._manifest.files}
+        found = self._there.keys() - {MANIFEST_FILE, *KEPT}
+        problems = [Finding(level=DIFFERENT, about=name, told="missing") for name in sorted(listed.keys() - found)]
+        for name in sorted(found - listed.keys()):
+            problems.append(Finding(level=DIFFERENT, about=name, told=f"not in {MANIFEST_FILE}"))
+        both = sorted(listed.keys() & found)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            digests = dict(zip(both, pool.map(self._sha256, both), strict=True))
+        for name in both:
+            if digests[name] != listed[name].sha256:
+                told = f"other content: SHA-256 {digests[name][:12]}…, released as {listed[name].sha256[:12]}…"
+                problems.append(Finding(level=DIFFERENT, about=name, told=told))
+        yield from problems or [self._all_files(list(listed.values()))]
+
+    def _all_files(self, entries: list[FileEntry]) -> Finding:
+        size = human_size(sum(entry.size for entry in entries))
+        return Finding(level=OK, about="files", told=f"{len(entries)}, {size}: each SHA-256 is the manifest's")
+
+    def _sha256(self, name: str) -> str:
+        remote = self._there[name]
+        if remote.lfs:
+            return str(remote.lfs.sha256)
+        repo_id, commit = self._release.repo_id, self._release.commit
+        with hub_errors(f"read {name} of {repo_id}"):
+            return sha256_of(Path(self._hub.api.hf_hub_download(repo_id, name, revision=commit)))
+
+    def tag(self) -> Iterator[Finding]:
+        """The tag is the one that was released, in the repo that it was released to."""
+        release, manifest = self._release, self._manifest
+        if manifest.repo_id != release.repo_id:
+            told = f"released as {manifest.repo_id}, of which this is a copy or a new name"
+            yield Finding(level=NOTE, about="repo", told=told)
+        if manifest.tag == release.tag:
+            told = f"on {release.commit[:10]}, of the source commit {manifest.commit[:10]}"
+            yield Finding(level=OK, about=f"tag {release.tag}" if release.tag else "main", told=told)
+        else:
+            told = f"on files that were released as {manifest.tag or 'no version'}"
+            yield Finding(level=DIFFERENT, about=f"tag {release.tag}", told=told)
+
+    def card(self) -> Iterator[Finding]:
+        """The card claims of base model, license and version what the manifest does."""
+        if CARD_FILE not in self._there:
+            return
+        try:
+            said = metadata(read_text(self._hub, self._release.repo_id, CARD_FILE, self._release.commit))
+        except BadCard as error:
+            yield Finding(level=DIFFERENT, about=CARD_FILE, told=str(error))
+            return
+        right = Finding(level=OK, about="card", told="base model, license and version are the manifest's")
+        yield from list(self._claims(said)) or [right]
+
+    def _claims(self, said: Mapping[str, Any]) -> Iterator[Finding]:
+        manifest = self._manifest
+        parents = {manifest.base_model, *manifest.siblings}
+        bases = said.get("base_model")
+        for base in bases if isinstance(bases, list) else [bases]:
+            if base not in parents:
+                yield _claim("base_model", base, " or ".join(sorted(parents)))
+        for key, value in (("license", manifest.license), ("version", manifest.version)):
+            if said.get(key) != value:
+                yield _claim(key, said.get(key), value)
+
+    def evidence(self) -> Iterator[Finding]:
+        """What is said to have been shown was shown of these files."""
+        shown = self._manifest.shown()
+        if shown:
+            level = OK if shown.outcome == "passed" else NOTE
+            yield Finding(level=level, about="evidence", told=shown.summary)
+        elif self._manifest.evidence:
+            yield Finding(level=DIFFERENT, about="evidence", told="of other files than these")
+        else:
+            yield Finding(level=NOTE, about="evidence", told="none: nothing was recorded of its verification")
+
+    def main(self) -> Iterator[Finding]:
+        """What main has beside what was released: of tagship's own doing, or of somebody else's."""
+        release = self._release
+        if release.head == release.commit:
+            return
+        changed = differing(self._hub, release, release.head)
+        if not changed:
+            yield from self._changed_card()
+        elif other := self._release_on_main():
+            yield Finding(level=NOTE, about="main", told=f"is at {other}")
+        else:
+            listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            yield Finding(level=DIFFERENT, about="main", told=f"changed since the release: {listed}")
+
+    def _release_on_main(self) -> str | None:
+        """The other release of this repo that main is at, but for its card."""
+        release = self._release
+        for tag, commit in release.others.items():
+            if not differing(self._hub, replace(release, commit=commit), release.head):
+                return tag
+        return None
+
+    def _changed_card(self) -> Iterator[Finding]:
+        release = self._release
+        with hub_errors(f"look up {CARD_FILE} of {release.repo_id}"):
+            if not self._hub.api.file_exists(release.repo_id, CARD_FILE, revision=release.head):
+                yield Finding(level=DIFFERENT, about="main", told=f"{CARD_FILE} was deleted since the release")
+                return
+        now, then = (read_text(self._hub, release.repo_id, CARD_FILE, at) for at in (release.head, release.commit))
+        if now == then:
+            return
+        if not same_but_for_changes(now, then):
+            yield Finding(level=DIFFERENT, about="main", told=f"{CARD_FILE} was changed since the release")
+            return
+        following = leads_to(now)
+        told = [f"leads to {following}"] * bool(following) + ["says that this was withdrawn"] * is_withdrawn(now)
+        yield Finding(level=NOTE, about="main", told=f"the card {', and '.join(told) or 'has a notice'}")
+
+
+def _claim(key: str, said: object, meant: object) -> Finding:
+    return Finding(level=DIFFERENT, about=f"card {key}", told=f"says {said}, and the manifest {meant}")

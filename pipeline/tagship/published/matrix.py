@@ -1,0 +1,141 @@
+"""Versions by formats: what of a model is on the Hub, of what it was made, what was shown of it, and what is live."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tagship.artifacts.card_changes import is_withdrawn
+from tagship.artifacts.manifest import CARD_FILE
+from tagship.hub.connection import Hub
+from tagship.naming.version import is_prerelease, precedence
+from tagship.policy.config import Config
+from tagship.published.lines import by_repo, lines_of, model_of, version_of
+from tagship.published.releases import Published, differing, read_text, releases_in
+
+LIVE, WITHDRAWN, MISSING = "live", "withdrawn", "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A version in a format: `state` is live, withdrawn or missing; `latest` is whether it is the one that people are
+    to use. `release` is what the Hub has of it, None where that is nothing."""
+
+    state: str
+    latest: bool = False
+    release: Published | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A version of a model, with a cell for each format; None as tag is a release by time, of the moment in `name`."""
+
+    name: str
+    tag: str | None
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """A model's versions, the newest first, and the formats in which any of them is there."""
+
+    model: str
+    formats: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def matrices(hub: Hub, config: Config) -> list[Matrix]:
+    """The matrix of each model of the namespace, by its name. Raises ToolError when the Hub does not answer."""
+    releases = releases_in(hub, config.namespace)
+    states = {id(release): cell for line in lines_of(config, releases) for release, cell in _states(hub, line)}
+    by_model: dict[str, list[Published]] = {}
+    for release in releases:
+        by_model.setdefault(model_of(config, release), []).append(release)
+    return [_matrix(model, of_it, states) for model, of_it in sorted(by_model.items())]
+
+
+def format_of(release: Published) -> str:
+    """The format, and its quantization type where it has one: `ollama q4_k_m`."""
+    return " ".join(filter(None, (release.manifest.format, release.manifest.quant)))
+
+
+def document(matrix: Matrix, url: str) -> dict[str, Any]:
+    """A matrix as `--json` prints it; `url` is the Hub's."""
+    return {
+        "model": matrix.model,
+        "formats": list(matrix.formats),
+        "versions": [
+            {"tag": row.tag, "name": row.name, "formats": {name: _cell(cell, url) for name, cell in row.cells.items()}}
+            for row in matrix.rows
+        ],
+    }
+
+
+def _matrix(model: str, releases: Iterable[Published], states: Mapping[int, Cell]) -> Matrix:
+    found: dict[tuple[str, str | None], dict[str, Cell]] = {}
+    for release in releases:
+        name = release.tag or release.manifest.exported.strftime("%Y%m%d-%H%M%S")
+        cells = found.setdefault((name, release.tag), {})
+        cells[format_of(release)] = states.get(id(release)) or Cell(state=LIVE, release=release)
+    formats = tuple(sorted({name for cells in found.values() for name in cells}))
+    missing = dict.fromkeys(formats, Cell(state=MISSING))  # in the order of the formats
+    order = sorted(found, key=lambda row: _order(found[row]), reverse=True)
+    rows = (Row(name=name, tag=tag, cells=missing | found[name, tag]) for name, tag in order)
+    return Matrix(model=model, formats=formats, rows=tuple(rows))
+
+
+def _order(cells: Mapping[str, Cell]) -> tuple[Any, ...]:
+    """Versions before releases by time, each the newest first."""
+    release = next(cell.release for cell in cells.values() if cell.release)
+    exported = release.manifest.exported
+    return (1, precedence(version_of(release)), exported) if release.tag else (0, (), exported)
+
+
+def _states(hub: Hub, line: tuple[Published, ...]) -> list[tuple[Published, Cell]]:
+    """Of each version of a line whether it was withdrawn, and which one is to be used: the highest final one that was
+    not, else the highest."""
+    withdrawn = [release for _, of_repo in by_repo(line).items() for release in _withdrawn(hub, of_repo)]
+    kept = [release for release in line if release not in withdrawn]
+    final = [release for release in kept if not is_prerelease(version_of(release))]
+    latest = next(reversed(final or kept), None)
+    return [
+        (release, Cell(state=WITHDRAWN if release in withdrawn else LIVE, latest=release is latest, release=release))
+        for release in line
+    ]
+
+
+def _withdrawn(hub: Hub, releases: tuple[Published, ...]) -> list[Published]:
+    """Those of a repo's versions that were taken back: it, where its card says so, or those above the one that main is
+    at."""
+    last = releases[-1]
+    if is_withdrawn(read_text(hub, last.repo_id, CARD_FILE, last.head)):
+        return list(releases)
+    at = next((release for release in reversed(releases) if not differing(hub, release, release.head)), last)
+    return [release for release in releases if precedence(version_of(release)) > precedence(version_of(at))]
+
+
+def _cell(cell: Cell, url: str) -> dict[str, Any]:
+    release = cell.release
+    if release is None:
+        return {"state": cell.state}
+    manifest = release.manifest
+    shown = manifest.shown()
+    measured = shown and (shown.text or shown.answers)
+    return {
+        "state": cell.state,
+        "latest": cell.latest,
+        "repo": release.repo_id,
+        "url": f"{url}/{release.repo_id}",
+        "commit": release.commit,
+        "released": manifest.exported.isoformat(),
+        "size": manifest.size,
+        "base_model": manifest.base_model,
+        "base_revision": manifest.base_revision,
+        "outcome": shown.outcome if shown else "untested",
+        "summary": shown.summary if shown else None,
+        "runtime": shown.runtime if shown else None,
+        "verified": shown.date if shown else None,
+        "kl": measured.kl if measured else None,
+        "top1": measured.top1 if measured else None,
+        "same_answers": shown.same if shown and shown.prompts else None,
+        "prompts": shown.prompts if shown else None,
+    }

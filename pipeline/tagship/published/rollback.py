@@ -1,0 +1,146 @@
+"""An earlier release made the live one again, and back: nothing is deleted, no tag is moved, no large file is sent.
+
+Where each version has a repo, cards on main say which one is withdrawn and which one to use; where a repo has several
+versions, one commit restores the files of one of them by copies that the Hub makes itself. Each change is one commit;
+what was interrupted is finished by the same command.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tagship.artifacts.card_changes import changed, leads_to, restored_notice, withdrawn_notice
+from tagship.artifacts.manifest import CARD_FILE
+from tagship.hub.access import hub_errors
+from tagship.hub.connection import Hub
+from tagship.hub.repository import remote_files
+from tagship.naming.version import is_prerelease, precedence
+from tagship.policy.config import Config
+from tagship.published.lines import by_repo, lines_of, version_of
+from tagship.published.releases import Published, differing, read_text, releases_in
+from tagship.runs.base import HUGGING_FACE
+from tagship.system.errors import ReleaseError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One commit to a repo, on top of `parent`: `told` is what it does. `card` becomes its README.md; `restores` is the
+    release whose other files it gets, None where the card alone changes."""
+
+    repo_id: str
+    parent: str
+    told: str
+    card: str
+    restores: Published | None = None
+
+
+def plan_rollback(hub: Hub, config: Config, tag: str, formats: Sequence[str] = ()) -> list[Change]:
+    """What makes the releases under a tag the live ones of their lines, in the order in which it is to be done: nothing
+    where they are. Raises ReleaseError where nothing was released under it, ToolError when the Hub does not answer."""
+    lines = lines_of(config, releases_in(hub, config.namespace))
+    chosen = [
+        (line, release)
+        for line in lines
+        for release in line
+        if release.tag == tag and (not formats or release.manifest.format in formats)
+    ]
+    if not chosen:
+        known = sorted({str(release.tag) for line in lines for release in line})
+        of = f" in {' or '.join(formats)}" if formats else ""
+        raise ReleaseError(
+            f"nothing of {config.namespace} was released as {tag}{of}",
+            remedy=f"released are {', '.join(known)}" if known else "invoke release makes a release",
+        )
+    # What is to be used comes first: nobody is led to a repo that is withdrawn itself.
+    return [change for line, live in chosen for change in _Line(hub, line, live).changes()]
+
+
+def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
+    """Commit a change; returns the page of the commit, or of the pull request that proposes it. Raises ToolError when
+    the Hub refuses, also where somebody else committed in between."""
+    from huggingface_hub import CommitOperationAdd
+
+    operations = [CommitOperationAdd(CARD_FILE, change.card.encode()), *_restoring(hub, change)]
+    with hub_errors(f"commit to {change.repo_id}"):
+        commit = hub.api.create_commit(
+            change.repo_id,
+            operations,
+            commit_message=f"{change.told[0].upper()}{change.told[1:]}",
+            parent_commit=change.parent,
+            create_pr=create_pr,
+        )
+    return str(commit.pr_url or commit.commit_url)
+
+
+def _restoring(hub: Hub, change: Change) -> Iterator[object]:
+    """Copies of all that main has otherwise than the release, and what main has beside it deleted."""
+    from huggingface_hub import CommitOperationCopy, CommitOperationDelete
+
+    if change.restores is None:
+        return
+    with hub_errors(f"list {change.repo_id}"):
+        then = remote_files(hub, change.repo_id, change.restores.commit)
+    for name in differing(hub, change.restores, change.parent):
+        if name in then:
+            yield CommitOperationCopy(name, name, src_revision=change.restores.commit)
+        else:
+            yield CommitOperationDelete(name)
+
+
+class _Line:
+    """The versions of one model in one format, of which one is to be live."""
+
+    def __init__(self, hub: Hub, line: Sequence[Published], live: Published) -> None:
+        self._hub, self._line, self._live = hub, line, live
+        above = precedence(version_of(live))
+        self._final = [release for release in line if not is_prerelease(version_of(release))]
+        self._withdrawn = [release for release in self._final if precedence(version_of(release)) > above]
+
+    def changes(self) -> Iterator[Change]:
+        repos = dict(sorted(by_repo(self._line).items(), key=lambda of: of[0] != self._live.repo_id))
+        for repo_id, releases in repos.items():
+            is_live = repo_id == self._live.repo_id
+            if change := self._make_live(releases) if is_live else self._lead(releases[-1]):
+                yield change
+
+    def _make_live(self, releases: Sequence[Published]) -> Change | None:
+        live = self._live
+        after = [str(release.tag) for release in self._withdrawn if release in releases]
+        notice = restored_notice(str(live.tag), " and ".join(after)) if after else None
+        released = self._read(live, live.commit)
+        if len(releases) > 1 and differing(self._hub, live, live.head):
+            told = f"restore {live.tag}" + (f", take {' and '.join(after)} back" if after else "")
+            card = changed(released, next_version=None, notice=notice)
+            return Change(repo_id=live.repo_id, parent=live.head, told=told, card=card, restores=live)
+        return self._change(live, f"{live.tag} is the version to use", next_version=None, notice=notice)
+
+    def _lead(self, release: Published) -> Change | None:
+        """Have a repo's card say where to go from the highest version in it."""
+        live = self._live
+        if release in self._withdrawn:
+            link = f"[{live.repo_id}]({HUGGING_FACE if self._hub.embedded else self._hub.url}/{live.repo_id})"
+            notice = withdrawn_notice(str(release.tag), f"{live.tag}, {link}")
+            return self._change(release, f"withdraw {release.tag}, lead to {live.tag}", live.repo_id, notice)
+        kept = [final for final in (*self._final, live) if final not in self._withdrawn]
+        following = [final for final in kept if _is_after(final, release)]
+        after = min(following, key=lambda final: precedence(version_of(final)), default=None)
+        told = f"{release.tag} leads to {after.tag}" if after else f"{release.tag} leads to no other"
+        return self._change(release, told, after.repo_id if after else None)
+
+    def _change(
+        self, release: Published, told: str, next_version: str | None, notice: str | None = None
+    ) -> Change | None:
+        """The card of a repo with these additions, where it has not got them. Where it leads to a repo of somebody's
+        own choice, that stays."""
+        now = self._read(release, release.head)
+        leads = leads_to(now)
+        if leads is not None and leads not in {each.repo_id for each in self._line}:
+            next_version = leads
+        card = changed(now, next_version=next_version, notice=notice)
+        return None if card == now else Change(repo_id=release.repo_id, parent=release.head, told=told, card=card)
+
+    def _read(self, release: Published, revision: str) -> str:
+        return read_text(self._hub, release.repo_id, CARD_FILE, revision)
+
+
+def _is_after(release: Published, other: Published) -> bool:
+    return precedence(version_of(release)) > precedence(version_of(other))

@@ -1,0 +1,117 @@
+"""The verbs that look after what was published, in a project whose Hub is embedded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tagship.cli import published
+from tagship.cli.session import Session, open_session
+from tagship.cli.shell import Refusal
+from tagship.cli.status import lines_of, status
+from tagship.hub.connection import Hub
+from tagship.release.options import Options
+from tagship.system.console import Console
+from tagship.system.errors import ReleaseError, UsageError
+
+from tests.conftest import POLICY, GitFolder
+from tests.published.conftest import Releases
+
+VLLM = "acme/phi3mini4k-minimal-vllm-{}"
+
+pytestmark = pytest.mark.usefixtures("quiet_client")
+
+
+@pytest.fixture
+def folder(repository: GitFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitFolder:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    repository.write("release.toml", POLICY)
+    repository.commit("Begin")
+    return repository
+
+
+@contextmanager
+def opened(folder: GitFolder, **options: Any) -> Iterator[Session]:
+    with open_session(str(folder.folder / "release.toml"), Options(**options), Console(interactive=False)) as session:
+        yield session
+
+
+@pytest.fixture
+def released(folder: GitFolder, tmp_path: Path) -> GitFolder:
+    """Two versions on the project's own Hub."""
+    with opened(folder) as session, session.hub() as hub:
+        releases = Releases(api=hub.api, hub=Hub(lambda: hub.api, embedded=False), folder=tmp_path / "made")
+        for tag in ("v1.0.0", "v2.0.0"):
+            releases.put(VLLM.format(tag), tag)
+    return folder
+
+
+def test_audit(released: GitFolder) -> None:
+    """All of a namespace, what a tag released, or one repo; a difference is a refusal."""
+    with opened(released) as session:
+        assert [each["tag"] for each in published.audit(session, None)["releases"]] == ["v1.0.0", "v2.0.0"]
+        assert published.audit(session, VLLM.format("v1.0.0").removeprefix("acme/"))["ok"]
+        with session.hub() as hub:
+            hub.api.delete_file("model.safetensors", VLLM.format("v2.0.0"))
+        found = published.audit(session, VLLM.format("v2.0.0"))
+        assert isinstance(found, Refusal) and not found["ok"]
+    with opened(released, tag="v1.0.0") as session:
+        assert [each["repo"] for each in published.audit(session, None)["releases"]] == [VLLM.format("v1.0.0")]
+        with pytest.raises(ReleaseError, match=r"has no release\.json at v1\.0\.0"):
+            published.audit(session, VLLM.format("v2.0.0"))
+
+
+def test_rollback(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan first; --yes applies it; then there is nothing to do. A tag of no version is a mistake."""
+    with opened(released) as session:
+        planned = published.rollback(session, "v1.0.0", yes=False, create_pr=False)
+        assert not planned["applied"] and [change["repo"] for change in planned["changes"]] == [VLLM.format("v2.0.0")]
+        assert published.rollback(session, "v1.0.0", yes=True, create_pr=False)["applied"]
+        assert published.rollback(session, "v1.0.0", yes=True, create_pr=False)["changes"] == []
+        assert "--yes does it" in capsys.readouterr().err
+        for tag, words in ((None, "which release"), ("main", "is no version tag")):
+            with pytest.raises(UsageError, match=words):
+                published.rollback(session, tag, yes=True, create_pr=False)
+
+
+def test_matrix(released: GitFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, Markdown or a page on standard output, or in a file; with --json nothing else is there."""
+    with opened(released) as session:
+        document = published.matrix(session, None, None, json=False)
+        assert capsys.readouterr().out.splitlines() == [
+            "phi3mini4k-minimal",
+            "  version  vllm",
+            "  v2.0.0   live, latest",
+            "  v1.0.0   live",
+        ]
+        published.matrix(session, True, None, json=False)
+        page = capsys.readouterr().out
+        assert (
+            page.startswith("<!doctype html>")
+            and document["models"][0]["versions"][0]["formats"]["vllm"]["url"] in page
+        )
+        published.matrix(session, None, str(tmp_path / "m.md"), json=False)
+        assert "| v1.0.0 | [live](http://127.0.0.1:8765/" in (tmp_path / "m.md").read_text()
+        capsys.readouterr()
+        published.matrix(session, None, None, json=True)
+        assert capsys.readouterr().out == ""
+
+
+def test_status(released: GitFolder) -> None:
+    """What is published, by model and version; what cannot be seen is said."""
+    with opened(released) as session:
+        document = status(session)
+    assert [version["name"] for version in document["models"][0]["versions"]] == ["v2.0.0", "v1.0.0"]
+    assert document["unseen"] == ["CI runs are not seen: the remote origin is no page of a forge"]
+    assert "    v2.0.0             2025-09-15  vllm" in list(lines_of(document))
+
+
+def test_nothing_published(folder: GitFolder) -> None:
+    """No Hub is started for it."""
+    with opened(folder) as session:
+        assert published.matrix(session, None, None, json=True)["models"] == []
+        for ask in (published.audit, lambda s, _: published.rollback(s, "v1.0.0", yes=False, create_pr=False)):
+            with pytest.raises(ReleaseError, match="nothing was published yet"):
+                ask(session, None)
+    assert not (folder.folder / ".tagship/hub").exists()

@@ -1,0 +1,92 @@
+"""Small releases on an embedded Hub, published as a release does it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, file_entry, list_files, with_evidence, write_manifest
+from tagship.hub.connection import Hub
+from tagship.hub.publish import Upload, check_published, publish, tag_published
+from tagship.hub_server.app import EmbeddedHub
+from tagship.verify.evidence import Evidence
+
+BASE = "acme/phi3"
+EVIDENCE = Evidence(outcome="passed", copied=True, runtime="transformers (transformers 5)", date="2025-09-15")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releases:
+    """Makes releases, and changes what is there."""
+
+    api: HfApi
+    hub: Hub
+    folder: Path
+
+    def put(self, repo_id: str, tag: str | None, files: Mapping[str, str] | None = None, **claims: Any) -> Manifest:
+        """Publish a repo with these files, a card and a manifest, under a tag; returns the manifest."""
+        folder = self.folder / repo_id.replace("/", "-") / str(tag)
+        folder.mkdir(parents=True)
+        version = tag.rpartition("v")[2] if tag else None
+        facts = f"base_model: {BASE}\nlicense: mit\n" + (f"version: {version}\n" if version else "")
+        given = {"README.md": f"---\n{facts}---\n\n# {repo_id}\n", "model.safetensors": f"{repo_id} {tag}"}
+        for name, text in (given | dict(files or {})).items():
+            (folder / name).write_text(text)
+        manifest = Manifest(
+            tagship="0.1.0",
+            format="vllm",
+            quant=None,
+            repo_id=repo_id,
+            version=version,
+            tag=tag,
+            commit="0123456789abcdef0123456789abcdef01234567",
+            exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
+            run="phi3-minimal-r32-a64-e20-20250914-132416",
+            fields={},
+            base_model=BASE,
+            base_revision=None,
+            license="mit",
+            files=list_files(folder),
+        )
+        evidence = claims.pop("evidence", EVIDENCE)
+        manifest = replace(manifest, **claims)
+        manifest = with_evidence(manifest, evidence) if evidence else manifest
+        write_manifest(folder, manifest)
+        entries = (*manifest.files, file_entry(folder, MANIFEST_FILE))
+        upload = Upload(
+            repo_id=repo_id,
+            folder=folder,
+            files=entries,
+            private=False,
+            message=f"Release {tag}",
+            description="",
+            tag=tag,
+        )
+        commit = publish(self.hub, upload)
+        check_published(self.hub, upload, commit)
+        tag_published(self.hub, upload, commit)
+        return manifest
+
+    def change(self, repo_id: str, files: Mapping[str, str], revision: str = "main") -> str:
+        """Commit these files, as somebody else would; returns the commit."""
+        operations = [CommitOperationAdd(name, text.encode()) for name, text in files.items()]
+        return str(self.api.create_commit(repo_id, operations, commit_message="By hand", revision=revision).oid)
+
+    def move_tag(self, repo_id: str, tag: str, commit: str) -> None:
+        self.api.delete_tag(repo_id, tag=tag)
+        self.api.create_tag(repo_id, tag=tag, revision=commit)
+
+    def read(self, repo_id: str, name: str = "README.md", revision: str = "main") -> str:
+        return Path(self.api.hf_hub_download(repo_id, name, revision=revision)).read_text()
+
+
+@pytest.fixture
+def releases(
+    hub: EmbeddedHub, quiet_client: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Releases]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    api = HfApi(endpoint=hub.url, token=False)
+    yield Releases(api=api, hub=Hub(lambda: api, embedded=False), folder=tmp_path / "made")
