@@ -80,10 +80,17 @@ class Manifest:
 
 
 def same_release(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests are of one release: they differ in nothing but what was shown of it, and by which tagship
-    it was made."""
+    """Whether two manifests are of one release: they differ in nothing but what was shown of it, by which tools it was
+    made, and in how this clone calls the repository."""
     first, second = (
-        replace(each, tagship="", evidence=None, files=tuple(e for e in each.files if e.path not in _DESCRIBING))
+        replace(
+            each,
+            tagship="",
+            tools={},
+            source=None,
+            evidence=None,
+            files=tuple(entry for entry in each.files if entry.path not in _DESCRIBING),
+        )
         for each in (one, other)
     )
     return first == second

@@ -8,7 +8,7 @@ from tagship.cli.session import Document, Session
 from tagship.naming.tags import read_tag
 from tagship.published.ci_runs import CiRun, ci_runs
 from tagship.published.matrix import Matrix, matrices
-from tagship.release.release_notes import repository_page
+from tagship.release.plan import repository_page
 from tagship.system.errors import ReleaseError
 
 _SHOWN = 10

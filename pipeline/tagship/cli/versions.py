@@ -13,7 +13,8 @@ from tagship.history.unreleased import Unreleased, gather
 from tagship.naming.tag_hints import version_tag
 from tagship.naming.tags import Stream, VersionTag, read_tag
 from tagship.policy.versions import REQUIRED
-from tagship.release.release_notes import archives_of, recorded_states, repository_page
+from tagship.release.plan import repository_page
+from tagship.release.release_notes import archives_of, recorded_states
 from tagship.release.tagging import check_remote, check_tagging, push_tag, tag_on
 from tagship.runs.run import choose_run, find_runs
 from tagship.system.errors import UsageError

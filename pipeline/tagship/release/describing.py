@@ -15,7 +15,7 @@ from tagship.naming.names import make_name
 from tagship.naming.tags import VersionTag
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.release_notes import repository_page, unreleased_in
+from tagship.release.release_notes import unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
@@ -95,7 +95,7 @@ def _measured(plan: Plan, done: Results) -> Iterator[tuple[Target, Manifest, Mea
 def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
     """What a card says of the release as a whole."""
     noted = next(iter(done.of(Noted)), None)
-    web = repository_page(plan.config, tools.repository)
+    web = plan.source
     return CardSources(
         notes=noted.text if noted else None,
         before=repo_before(target, noted.since) if noted else None,

@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,23 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     ]
     made = iter(_export(plan, missing, advance) if missing else ())
     results = [
-        Made(manifest=kept, new=False)
+        Made(manifest=_as_of_now(plan, target, kept), new=False)
         if isinstance(kept, Manifest)
         else Made(manifest=next(made), new=True, damage=kept)
-        for kept in found
+        for (target, _), kept in zip(parts, found, strict=True)
     ]
     for (target, _), said, result in zip(parts, inputs, results, strict=True):
         if result.new:
             write_json(_state(plan, target), {"inputs": said})
     return results
+
+
+def _as_of_now(plan: Plan, target: Target, manifest: Manifest) -> Manifest:
+    """A kept export's manifest, with what it says of the release around it."""
+    now = replace(manifest, **_claims(plan, target))
+    if now != manifest:
+        write_manifest(target.export_dir, now)
+    return now
 
 
 def forget(plan: Plan, target: Target) -> None:
@@ -150,7 +159,27 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         license=job.base.license,
         files=list_files(folder),
         model=disk_state(plan.config, target.run.path).document(),
+        tools=_tools(target),
+        **_claims(plan, target),
     )
+
+
+def _claims(plan: Plan, target: Target) -> dict[str, Any]:
+    """What a manifest says of the release around its export, none of which changes a file of it."""
+    return {
+        "stream": plan.stream.name if plan.stream else None,
+        "source": plan.source,
+        "policy": sha256_of(plan.config.file),
+        "siblings": tuple(relative.repo_id for relative in lineage_of(plan, target).relatives),
+    }
+
+
+def _tools(target: Target) -> dict[str, str]:
+    """What makes an export's files, by the names of the packages."""
+    modules = target.policy.format.modules
+    packages = packages_distributions() if modules else {}
+    names = {"numpy", *(name for module in modules for name in packages.get(module, ()))}
+    return {name: version(name) for name in sorted(names)}
 
 
 def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str:

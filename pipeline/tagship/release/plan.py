@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.formats.options import find_option
+from tagship.history.web_links import web_address
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
@@ -27,7 +28,8 @@ class Plan:
     """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what its tag triggers;
     `passed_over` are the version tags on the same commit that did not decide. The targets of a plan may be of several
     runs of one base, of which `run` is the first. `family` are all targets that its tag releases, of which `targets`
-    may be a part; without a tag they are those. `extent` is how much is compared when it is verified."""
+    may be a part; without a tag they are those. `source` is the page of the repository, where its remote has one.
+    `extent` is how much is compared when it is verified."""
 
     config: Config
     commit: Commit
@@ -42,6 +44,7 @@ class Plan:
     family: tuple[Target, ...]
     endpoint: str
     private: bool
+    source: str | None = None
     extent: str = USUAL
 
     @property
@@ -127,6 +130,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
         family=_family(config, options, version_tag, named) or targets,
         endpoint=endpoint_of(config, options),
         private=options.private or config.private,
+        source=repository_page(config, repository),
         extent=options.extent,
     )
 
@@ -216,6 +220,12 @@ def named_run(config: Config, options: Options, path: Path) -> tuple[Run, BaseMo
                 "experiment_metadata.json, or change [naming] run",
             ) from None
     return replace(run, name=name, fields=fields), base
+
+
+def repository_page(config: Config, repository: Repository) -> str | None:
+    """The web page of the repository, by the remote that the policy names, where it has one."""
+    url = repository.remote_url(config.versions.remote)
+    return web_address(url) if url else None
 
 
 def endpoint_of(config: Config, options: Options) -> str:

@@ -9,7 +9,6 @@ from tagship.history.model import ModelState
 from tagship.history.model_lookup import Recorded, exported_state
 from tagship.history.notes import Artifact
 from tagship.history.unreleased import Unreleased, gather
-from tagship.history.web_links import web_address
 from tagship.hub.connection import Hub
 from tagship.hub.released import released_tags
 from tagship.hub.repository import published_manifest
@@ -26,12 +25,6 @@ def unreleased_in(plan: Plan, repository: Repository) -> Unreleased:
     wherever it is released from. Raises ReleaseError when this clone does not have all of the history."""
     assert plan.stream is not None
     return gather(plan.config, repository, plan.stream, plan.commit, run=plan.run.path, version=plan.version)
-
-
-def repository_page(config: Config, repository: Repository) -> str | None:
-    """The web page of the repository, by the remote that the policy names, where it has one."""
-    url = repository.remote_url(config.versions.remote)
-    return web_address(url) if url else None
 
 
 def recorded_states(
