@@ -248,6 +248,52 @@ def test_card_or_policy(released: GitFolder, name: str) -> None:
     assert (document["version"], [reason["file"] for reason in document["reasons"]]) == ("1.0.1", [name])
 
 
+def test_commits_without_a_convention(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commits that follow no convention are counted and said, as are types that nobody gave a meaning."""
+    for message in ("feat: x", "wip: one", "wip: two", "Words", "More words", "Third", "Fourth"):
+        sha = released.commit(message)
+    document = bumped(released)
+    assert (document["commits"], document["unconventional"]) == (7, 4)
+    said = capsys.readouterr().err
+    assert "4 of 7 commits follow no convention (type: description), and count as a patch: " in said
+    assert f"{sha[:7]} Fourth; " in said
+    assert "More words; and 1 more" in said
+    assert "types that raise nothing, as nobody said what they mean: wip (2)" in said
+
+
+def test_conventional_commits_alone(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where every commit follows the convention, nothing is said of those that don't."""
+    released.commit("feature(hub): x")
+    assert bumped(released)["unconventional"] == 0
+    assert "convention" not in capsys.readouterr().err
+
+
+def test_aliases_of_the_policy(released: GitFolder) -> None:
+    """Words that the policy names decide as the types that they stand for."""
+    released.write("release.toml", POLICY + '[versions.aliases]\nmodel = "feat"\n')
+    released.commit("chore: policy")
+    released.commit("model: train for longer")
+    assert bumped(released)["version"] == "1.1.0"
+    released.commit("hotfix!: x")
+    assert bumped(released)["version"] == "2.0.0"
+
+
+def test_squashed_and_merged(released: GitFolder) -> None:
+    """What was squashed, and the title of a merge, decide, and are named by their own line."""
+    sha = released.commit("Drop the old endpoint (#12)\n\n* feat!: drop it\n\n* fix: two")
+    (reason,) = bumped(released)["reasons"]
+    assert (reason["commit"], reason["part"], reason["what"]) == (sha, "major", "feat!: drop it")
+
+
+def test_reverted(released: GitFolder) -> None:
+    """What was reverted before the release asks for nothing."""
+    released.write("a")
+    released.commit("feat!: x")
+    released.git("revert", "--no-edit", "HEAD")
+    with pytest.raises(ReleaseError, match=r"nothing since v1\.0\.0"):
+        bumped(released)
+
+
 def test_first_release(project: GitFolder) -> None:
     """Without a release the version is the policy's first one."""
     document = bumped(project)

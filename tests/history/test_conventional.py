@@ -16,6 +16,7 @@ from tagship.history.conventional import Change, Part, co_authors, part_of, read
         ("fix(model card): mend", "fix", ("model card",), False, "mend"),
         ("feat!: drop it", "feat", (), True, "drop it"),
         ("refactor(api)!: rename", "refactor", ("api",), True, "rename"),
+        ("feat!(api, hub): mark before the scope", "feat", ("api", "hub"), True, "mark before the scope"),
         ("FEAT: shout", "feat", (), False, "shout"),
         ("Fix(Hub): Mixed Case", "fix", ("Hub",), False, "Mixed Case"),
         ("Deps!: drop 3.10", "deps", (), True, "drop 3.10"),
@@ -42,7 +43,6 @@ def test_subject(subject: str, type_: str, scopes: tuple[str, ...], breaking: bo
         "feat:no space",
         "feat : space before the colon",
         "feat (x): space before the scope",
-        "feat!(x): mark before the scope",
         "feat:",
         "fix(a(b)): nested",
         "fix(a: open",
@@ -167,6 +167,8 @@ def test_deep_reverts() -> None:
         ("fix: x\n\nFixes the crash of #1", ()),
         ("fix: x of acme/model#12, #0, #12ab, c#1, &#39; and https://example.org/#4", ()),
         ("fix: x\n\nCloses: acme/model#12", ()),
+        ("fix: x (!7)", ("!7",)),
+        ("fix: not!7 but acme/model!8", ()),
         ('Revert "feat: x (#12)" (#13)', ("#12", "#13")),
     ],
 )
@@ -191,6 +193,22 @@ def test_part(subject: str, part: Part) -> None:
     assert part_of(read_message(subject)) is part
 
 
+def test_aliases() -> None:
+    """Words of the policy stand for types, in any case; others go on raising nothing."""
+    aliases = {"feature": "feat", "hotfix": "fix"}
+    for subject, part in (
+        ("feature(hub): x", Part.MINOR),
+        ("Feature: x", Part.MINOR),
+        ("HOTFIX: x", Part.PATCH),
+        ("feature!: x", Part.MAJOR),
+        ('Revert "feature: x"', Part.PATCH),
+        ("wip: x", Part.NONE),
+    ):
+        assert part_of(read_message(subject, aliases)) is part
+    assert read_message("feature: x", aliases).type == "feat"
+    assert read_message("feature: x").type == "feature"
+
+
 def test_parts_are_ordered() -> None:
     """The greatest part of several changes is the one to raise."""
     subjects = ("docs: a", "feat: b", "fix: c")
@@ -210,6 +228,7 @@ Refs: #123
 BREAKING CHANGE: timeouts are gone
 """
     assert read_message(message) == Change(
+        subject="fix(runs)!: prevent racing of requests",
         type="fix",
         scopes=("runs",),
         breaking=True,

@@ -223,15 +223,17 @@ def test_empty_commits(started: GitFolder) -> None:
 
 
 def test_without_own_streams(repository: GitFolder) -> None:
-    """Where no format has its own stream, every commit counts whatever its scope and files, and no merge does."""
+    """Where no format has its own stream, every commit counts whatever it touches, and a merge by its own title."""
     repository.write("release.toml", POLICY.replace('stream = "ollama-v{version}"', ""))
     repository.commit("Begin")
     repository.tag("v1.0.0")
     commit(repository, "feat(ollama): one", "templates/ollama/x")
     repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
     commit(repository, "Side", "side")
-    repository.git("merge", "--quiet", "--no-ff", "--message=feat: merge", "main")
+    repository.git("merge", "--quiet", "--no-ff", "--message=Merge branch 'main'", "main")
     assert sorted(changes(repository)) == ["Side", "feat(ollama): one"]
+    repository.git("commit", "--quiet", "--amend", "--message=feat: merge")
+    assert sorted(changes(repository)) == ["Side", "feat(ollama): one", "feat: merge"]
 
 
 def test_no_release_before(repository: GitFolder) -> None:

@@ -82,16 +82,20 @@ def test_breaking_changes_alone(released: GitFolder) -> None:
 def test_no_commits(released: GitFolder) -> None:
     """Without a commit since the last release, the notes say so."""
     document = noted(released)
-    assert document["notes"].startswith("No commits since v1.0.0.\n")
+    assert document["notes"].startswith("No changes since v1.0.0.\n")
     assert (document["since"], document["commits"], document["tag"]) == ("v1.0.0", 0, None)
 
 
 def test_reverts(released: GitFolder) -> None:
-    """A revert is told as one, by what it takes back."""
+    """The revert of what was released is told, by what it takes back; of what was not, neither of the two is."""
     released.write("a")
     released.commit("feat(hub): one")
     released.git("revert", "--no-edit", "HEAD")
-    assert before(lines(released), "### Model") == ["### Added", "- **hub:** one", "### Reverted", "- **hub:** one"]
+    assert before(lines(released), "### Model") == ["No changes since v1.0.0."]
+    released.git("revert", "--no-edit", "HEAD")
+    released.tag("v1.1.0")
+    released.git("revert", "--no-edit", "HEAD~2")
+    assert before(lines(released), "### Model") == ["### Reverted", "- **hub:** one"]
 
 
 def test_references(released: GitFolder) -> None:

@@ -54,6 +54,8 @@ def test_defaults(tmp_path: Path) -> None:
         "origin",
         "CHANGELOG.md",
     )
+    assert versions.aliases == {"feature": "feat", "bugfix": "fix", "hotfix": "fix"}
+    assert versions.data == ("data", "datasets")
     assert config.checks.said == {}
     assert config.migrate == {}
     (vllm,) = config.formats
@@ -103,6 +105,8 @@ def test_everything_said(tmp_path: Path) -> None:
         branch = "trunk"
         remote = "upstream"
         changelog = "docs/CHANGES.md"
+        data = ["corpus"]
+        aliases = { Model = "feat", feature = "docs" }
         [checks]
         clean = "warn"
         pushed = "off"
@@ -148,6 +152,8 @@ def test_everything_said(tmp_path: Path) -> None:
     assert config.naming.own_fields == {"size": "word"}
     assert (config.versions.first, config.versions.branch) == ("1.0.0-rc.1", "trunk")
     assert (config.versions.remote, config.versions.changelog) == ("upstream", "docs/CHANGES.md")
+    assert config.versions.aliases == {"feature": "docs", "bugfix": "fix", "hotfix": "fix", "model": "feat"}
+    assert config.versions.data == ("corpus",)
     assert config.checks.said == {"clean": "warn", "pushed": "off"}
     assert config.migrate == {"acme/old-name": "new-name"}
     assert config.naming.run.text == "{base}-{dataset}"
@@ -412,6 +418,12 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
             f'{MINIMAL}repo = {{ untagged = "{{run}}" }}\n[naming]\nrepo = {{ tagged = "{{base}}{{dataset}}" }}',
             "naming.repo.tagged '{base}{dataset}' makes names that cannot be read back: ",
         ),
+        (
+            f'{MINIMAL}[versions.aliases]\nmodel = "feats"',
+            "versions.aliases.model unknown 'feats': did you mean 'feat'?",
+        ),
+        (f'{MINIMAL}[versions.aliases]\nDocs = "feat"', "versions.aliases.Docs is a type itself"),
+        (f'{MINIMAL}[versions.aliases]\n"a b" = "feat"', 'versions.aliases."a b" cannot be the type of a commit'),
         (f"{MINIMAL}[versions]\nfirst = 1", "versions.first must be a string, not 1"),
         (f"{MINIMAL}[versions]\nbranch = true", "versions.branch must be a string, not True"),
         (f"{MINIMAL}[versions]\nremote = []", "versions.remote must be a string, not []"),

@@ -20,11 +20,16 @@ from tagship.runs.run import choose_run, find_runs
 from tagship.system.errors import UsageError
 from tagship.system.git_objects import Commit
 
+# How many commits that follow no convention are named.
+_SHOWN = 3
+
 
 def bump(session: Session, stream_name: str | None, part: str | None, prerelease: str | None) -> Document:
     """The next version of a stream, and why."""
     stream = choose_stream(session.config, stream_name)
-    made = _next(session, stream, part, prerelease)
+    unreleased = _gather(session, stream, session.repository.head(), None)
+    _show_unconventional(session, unreleased)
+    made = _next(session, unreleased, part, prerelease)
     _show_bump(session, made)
     return {
         "stream": stream.name,
@@ -32,6 +37,8 @@ def bump(session: Session, stream_name: str | None, part: str | None, prerelease
         "part": made.part.name.lower() if made.part else None,
         "version": made.version,
         "tag": made.tag,
+        "commits": unreleased.commits,
+        "unconventional": len(unreleased.unconventional()),
         "reasons": [
             {"part": reason.part.name.lower(), "what": reason.what, "commit": reason.commit, "file": reason.file}
             for reason in made.reasons
@@ -90,8 +97,10 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
     else:
         stream = choose_stream(config, stream_name)
         if write:
-            version = read_tag(_next(session, stream, None, None).tag, [stream])
+            coming = _gather(session, stream, commit, None)
+            version = read_tag(_next(session, coming, None, None).tag, [stream])
     unreleased = _gather(session, stream, commit, version.version if version else None)
+    _show_unconventional(session, unreleased)
     made = make_notes(
         unreleased,
         version,
@@ -111,14 +120,14 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
         "tag": made.tag,
         "version": made.version,
         "since": made.since.name if made.since else None,
-        "commits": len(unreleased.changes),
+        "commits": unreleased.commits,
+        "unconventional": len(unreleased.unconventional()),
         "contributors": list(made.contributors),
         "notes": text,
     }
 
 
-def _next(session: Session, stream: Stream, part: str | None, prerelease: str | None) -> Bump:
-    unreleased = _gather(session, stream, session.repository.head(), None)
+def _next(session: Session, unreleased: Unreleased, part: str | None, prerelease: str | None) -> Bump:
     if unreleased.since and unreleased.model and unreleased.model[0] is None:
         session.console.note(
             f"nothing here tells what the model of {unreleased.since.name} was made of, so that only commits decide: "
@@ -162,6 +171,22 @@ def _part(text: str | None) -> Part | None:
     if text not in known:
         raise UsageError(f"--part must be one of {', '.join(known)}, not {text!r}")
     return known[text]
+
+
+def _show_unconventional(session: Session, unreleased: Unreleased) -> None:
+    """What of the commits could not be read, and what it counts for."""
+    if found := unreleased.unconventional():
+        shown = [f"{logged.commit.sha[:7]} {logged.change.description}" for logged in found[:_SHOWN]]
+        more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        session.console.note(
+            f"{len(found)} of {unreleased.commits} commits {'follows' if len(found) == 1 else 'follow'} no convention "
+            f"(type: description), and count as a patch: {'; '.join([*shown, *more])}"
+        )
+    if types := unreleased.unknown_types():
+        session.console.note(
+            f"types that raise nothing, as nobody said what they mean: "
+            f"{', '.join(f'{kind} ({number})' for kind, number in types.items())}; [versions.aliases] can say it"
+        )
 
 
 def _show_bump(session: Session, made: Bump) -> None:

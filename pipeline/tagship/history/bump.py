@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import semver
 
+from tagship.history.changes import LoggedChange
 from tagship.history.conventional import Part, part_of
-from tagship.history.line import LoggedChange
 from tagship.history.model import ModelChange
 from tagship.history.unreleased import Unreleased
 from tagship.naming.tags import Stream, VersionTag
@@ -48,7 +48,9 @@ class Bump:
 
 def reasons(changes: Iterable[LoggedChange], model: Iterable[ModelChange], files: Iterable[str]) -> list[Reason]:
     """What asks for a new version; `files` are those of the card and the policy that changed."""
-    found = [Reason(part=part_of(logged.change), what=_subject(logged), commit=logged.commit.sha) for logged in changes]
+    found = [
+        Reason(part=part_of(logged.change), what=logged.change.subject, commit=logged.commit.sha) for logged in changes
+    ]
     found += [Reason(part=change.part, what=change.what, file=change.file) for change in model]
     found += [Reason(part=Part.PATCH, what="the card or the policy changed", file=file) for file in files]
     return [reason for reason in found if reason.part]
@@ -124,7 +126,3 @@ def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str
     if highest is not None and precedence(highest) >= precedence(made):
         raise UsageError(f"{made} is not greater than {highest}, which is out", remedy="use a later label than that")
     return made
-
-
-def _subject(logged: LoggedChange) -> str:
-    return logged.commit.message.partition("\n")[0]

@@ -7,9 +7,10 @@ a breaking change that is missed costs more than one that is seen too early.
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from types import MappingProxyType
 
 
 class Part(IntEnum):
@@ -29,8 +30,10 @@ _PARTS = {
     "revert": Part.PATCH,
     **dict.fromkeys(("docs", "chore", "ci", "build", "test", "style", "refactor"), Part.NONE),
 }
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+# The mark stands before the scope in some repositories, and means the same.
 _SUBJECT = re.compile(
-    r"(?P<type>[A-Za-z][A-Za-z0-9_-]*)(?:\((?P<scopes>[^()]*)\))?(?P<bang>!)?: +(?P<description>\S.*)"
+    r"(?P<type>[A-Za-z][A-Za-z0-9_-]*)(?P<early>!)?(?:\((?P<scopes>[^()]*)\))?(?P<bang>!)?: +(?P<description>\S.*)"
 )
 _BREAKING_SUBJECT = re.compile(r"BREAKING[ -]CHANGE: *(?P<note>\S.*)")
 # What `git commit --fixup` and `--squash` put before the subject of the commit that they belong to.
@@ -46,7 +49,8 @@ _FOOTER = re.compile(
 )
 _ISSUE_FOOTER = re.compile(r"close[sd]?|fix(?:e[sd])?|resolve[sd]?|refs?|references?", re.IGNORECASE)
 # Not `owner/name#12`, which is an issue of another repository, nor the end of an address or an entity.
-_ISSUE = re.compile(r"(?<![\w&#/-])(?:#|(?i:GH)-)[1-9][0-9]*(?!\w)")
+# `!12` is a merge request of GitLab's.
+_ISSUE = re.compile(r"(?<![\w&#/!-])(?:[#!]|(?i:GH)-)[1-9][0-9]*(?!\w)")
 _CO_AUTHOR = re.compile(r"^Co-authored-by:[ \t]*(?P<name>[^<>\n]*?)[ \t]*<[^<>\n]*>", re.IGNORECASE | re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
@@ -55,11 +59,13 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 class Change:
     """What a commit message says.
 
-    `type` is in lower case, None without the convention: then `description` is the subject line.
+    `subject` is its first line. `type` is in lower case, an alias being the type that it stands for; None without
+    the convention: then `description` is the subject line.
     `breaking_note` is what users must know; None when the change breaks nothing. `references`
     are issues as written (`#12`, `GH-12`), each once, those of the subject first.
     """
 
+    subject: str
     type: str | None
     scopes: tuple[str, ...]
     breaking: bool
@@ -68,20 +74,22 @@ class Change:
     references: tuple[str, ...]
 
 
-def read_message(message: str) -> Change:
-    """Read a whole commit message; nothing is raised, whatever the text.
+def read_message(message: str, aliases: Mapping[str, str] = NO_ALIASES) -> Change:
+    """Read a whole commit message; nothing is raised, whatever the text. `aliases` are other words for the types, in
+    lower case.
 
     `Revert "feat: x"` is a change of type revert with x's scopes and description; a revert of a revert, and
     `fixup!` or `squash!` before a subject, read as the subject itself.
     """
     subject, body = _subject_and_body(message)
-    change = _read_subject(subject)
+    change = _read_subject(subject, aliases)
     footers = _read_footers(body)
     notes = [inspect.cleandoc(value).strip() for token, value in footers if token == "BREAKING CHANGE"]
     breaking = change.breaking or bool(notes)
     note = "\n\n".join(note for note in notes if note) or change.breaking_note or change.description
     return replace(
         change,
+        subject=subject,
         breaking=breaking,
         breaking_note=note if breaking else None,
         references=_once(_issues(subject, footers)),
@@ -101,6 +109,11 @@ def part_of(change: Change) -> Part:
     return _PARTS.get(change.type, Part.NONE)
 
 
+def is_known_type(change: Change) -> bool:
+    """Whether a change is of a type that says how much it matters, or breaks something."""
+    return change.breaking or change.type in _PARTS
+
+
 def co_authors(message: str) -> tuple[str, ...]:
     """The names in the `Co-authored-by: Name <mail>` trailers, each once, in their order."""
     _, body = _subject_and_body(message)
@@ -112,22 +125,25 @@ def _subject_and_body(message: str) -> tuple[str, str]:
     return subject.rstrip(), body
 
 
-def _read_subject(subject: str) -> Change:
+def _read_subject(subject: str, aliases: Mapping[str, str]) -> Change:
     reverted = False
     subject = _BELONGS.sub("", subject)
     while (quoted := _QUOTED.fullmatch(subject)) is not None:
         reverted ^= quoted["verb"] == "Revert"
         subject = _BELONGS.sub("", quoted["subject"])
-    change = _read_plain_subject(subject)
+    change = _read_plain_subject(subject, aliases)
     # To take back a breaking change breaks nothing for those who never got it; a footer can say otherwise.
     return replace(change, type="revert", breaking=False, breaking_note=None) if reverted else change
 
 
-def _read_plain_subject(subject: str) -> Change:
+def _read_plain_subject(subject: str, aliases: Mapping[str, str]) -> Change:
     unconventional = _BREAKING_SUBJECT.fullmatch(subject)
     found = _SUBJECT.fullmatch(subject)
-    if found is None or not (found["bang"] or found["type"].islower() or found["type"].lower() in _PARTS):
+    kind = aliases.get(found["type"].lower(), found["type"].lower()) if found else ""
+    bang = found is not None and (found["bang"] or found["early"]) is not None
+    if found is None or not (bang or found["type"].islower() or kind in _PARTS):
         return Change(
+            subject=subject,
             type=None,
             scopes=(),
             breaking=unconventional is not None,
@@ -136,9 +152,10 @@ def _read_plain_subject(subject: str) -> Change:
             references=(),
         )
     return Change(
-        type=found["type"].lower(),
+        subject=subject,
+        type=kind,
         scopes=_once(scope.strip() for scope in re.split("[,/]", found["scopes"] or "") if scope.strip()),
-        breaking=found["bang"] is not None,
+        breaking=bang,
         breaking_note=None,
         description=found["description"],
         references=(),

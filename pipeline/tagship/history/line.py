@@ -6,29 +6,21 @@ that only touches their files, counts for those alone. The runs, their bases and
 all lines.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from posixpath import join, normpath
 
-from tagship.history.conventional import Change, read_message
+from tagship.history.changes import LoggedChange, told
 from tagship.naming.tags import Stream, VersionTag, version_tags
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.policy.formats import FormatPolicy
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
-from tagship.system.git_objects import Commit, LoggedCommit
+from tagship.system.git_objects import Commit
 from tagship.system.toml_reader import hint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedChange:
-    """A commit, and what its message says of it."""
-
-    commit: LoggedCommit
-    change: Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +28,8 @@ class Line:
     """The versions of a stream. All paths are POSIX, below the repository's top.
 
     `paths` are those that the policy says count; where it says none, all of `project` (empty for
-    the whole repository) but `foreign`. `others` are the formats of other lines.
+    the whole repository) but `foreign`. `others` are the formats of other lines, `aliases` other words
+    for the types of commits.
     """
 
     stream: Stream
@@ -45,6 +38,7 @@ class Line:
     others: frozenset[str]
     foreign: tuple[str, ...]
     changelog: Path
+    aliases: Mapping[str, str]
 
     def counts(self, path: str) -> bool:
         """Whether a change to a file is a change of this line's versions."""
@@ -75,6 +69,7 @@ def line_of(config: Config, stream: Stream, repository: Repository) -> Line:
         others=frozenset(other.name for other in others),
         foreign=(*foreign, *((_joined(top, config.versions.changelog),) if policy else ())),
         changelog=config.root / (policy.changelog if policy else config.versions.changelog),
+        aliases=config.versions.aliases,
     )
 
 
@@ -104,7 +99,7 @@ def last_release(tags: Sequence[VersionTag], *, final: bool) -> VersionTag | Non
 
 
 def changes_since(repository: Repository, line: Line, since: VersionTag | None, until: str) -> list[LoggedChange]:
-    """The line's commits from a release to a revision, newest first.
+    """The changes of the line's commits from a release to a revision, newest first, without what was reverted.
 
     Raises ReleaseError when this clone does not have all of them.
     """
@@ -115,12 +110,10 @@ def changes_since(repository: Repository, line: Line, since: VersionTag | None, 
             "version can be made",
             remedy="git fetch --unshallow --tags (in GitHub Actions: actions/checkout with fetch-depth: 0)",
         )
+    commits = repository.log(start, until, with_paths=True)
     by_path = bool(line.paths or line.project or line.others)
-    logged = (
-        LoggedChange(commit=commit, change=read_message(commit.message))
-        for commit in repository.log(start, until, with_paths=by_path)
-    )
-    return [change for change in logged if not by_path or line.has(change)]
+    changes = told(repository.log(start, until, with_paths=True), line.aliases)
+    return [change for change in changes if not by_path or line.has(change)]
 
 
 def _shared_paths(config: Config) -> list[Path]:

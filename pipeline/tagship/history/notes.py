@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tagship.history.changes import LoggedChange
 from tagship.history.conventional import co_authors
-from tagship.history.line import LoggedChange
 from tagship.history.model import ModelState
 from tagship.history.unreleased import Unreleased
 from tagship.history.web_links import commit_link, compare_link

@@ -3,11 +3,14 @@
 Bumps, notes, the tag's message and the card are made of it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagship.history.line import Line, LoggedChange, changes_since, last_release, line_of, releases_before
+from tagship.history.changes import LoggedChange
+from tagship.history.conventional import is_known_type
+from tagship.history.line import Line, changes_since, last_release, line_of, releases_before
 from tagship.history.model import ModelChange, ModelState, changes
 from tagship.history.model_lookup import Recorded, two_states
 from tagship.naming.tags import Stream, VersionTag
@@ -34,6 +37,20 @@ class Unreleased:
     model: tuple[ModelState | None, ModelState] | None
     run_path: str
     policy_files: tuple[str, ...]
+
+    @property
+    def commits(self) -> int:
+        """How many commits tell the changes: one that squashed others tells several."""
+        return len({logged.commit.sha for logged in self.changes})
+
+    def unconventional(self) -> list[LoggedChange]:
+        """The commits that follow no convention: each counts as a patch, since nobody said that it does not matter."""
+        return [logged for logged in self.changes if logged.change.type is None and not logged.change.breaking]
+
+    def unknown_types(self) -> dict[str, int]:
+        """Types that nobody gave a meaning, so that they raise nothing, with how many changes are of each."""
+        types = (logged.change.type for logged in self.changes if not is_known_type(logged.change))
+        return dict(Counter(kind for kind in types if kind is not None))
 
     def model_changes(self) -> Iterator[ModelChange]:
         """What changed in the model that counts for this line."""

@@ -1,5 +1,6 @@
 """`[versions]` and `[checks]`: where versions begin, what a tag has to satisfy, and how strict names are held."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from tagship.system.toml_reader import Reader
 REQUIRED, WARN, OFF = "required", "warn", "off"
 # Of names, which have nothing to do with tags: what they say is what the weights are.
 NAMES = "names"
+# What people write in place of a type of Conventional Commits; the policy adds to it.
+ALIASES: Mapping[str, str] = {"feature": "feat", "bugfix": "fix", "hotfix": "fix"}
+# The types that an alias may stand for.
+TYPES = ("feat", "fix", "perf", "revert", "docs", "chore", "ci", "build", "test", "style", "refactor")
 # Every check of a tag by its name, with what it asks and how strict it is when a tag is made.
 CHECKS: Mapping[str, tuple[str, str]] = {
     "clean": (REQUIRED, "the working tree is what the tag names"),
@@ -22,12 +27,15 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionPolicy:
-    """`[versions]`. `branch` is None where git is to say which branch releases are made from."""
+    """`[versions]`. `branch` is None where git is to say which branch releases are made from; `aliases` are other words
+    for the types of commits; `data` the folders and files that the model is trained on."""
 
     first: str
     branch: str | None
     remote: str
     changelog: str
+    aliases: Mapping[str, str]
+    data: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,8 @@ def read_versions(table: Reader) -> VersionPolicy:
         branch=table.optional_text("branch"),
         remote=table.text("remote", "origin"),
         changelog=table.text("changelog", "CHANGELOG.md"),
+        aliases=_read_aliases(table.table("aliases")),
+        data=table.texts("data", ("data", "datasets")),
     )
     table.close()
     return policy
@@ -68,6 +78,16 @@ def read_checks(table: Reader) -> CheckPolicy:
     names = table.choice(NAMES, REQUIRED, (REQUIRED, WARN, OFF))
     table.close()
     return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)}, names=names)
+
+
+def _read_aliases(table: Reader) -> dict[str, str]:
+    said = {word.lower(): table.choice(word, "feat", TYPES) for word in table.keys()}
+    for word in table.keys():
+        if word.lower() in TYPES:
+            table.note(word, "is a type itself, and stands for nothing else")
+        elif not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", word):
+            table.note(word, "cannot be the type of a commit: letters, digits, - and _ can")
+    return {**ALIASES, **said}
 
 
 def _version(text: str) -> str:

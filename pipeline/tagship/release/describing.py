@@ -46,7 +46,7 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     unreleased = unreleased_in(plan, tools.repository)
     notes = make_notes(unreleased, plan.version_tag, plan.tag.commit.time)  # without links, which clones differ in
     since = unreleased.since.name if unreleased.since else "the beginning"
-    number = len(unreleased.changes)
+    number = unreleased.commits
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
     # Nobody who uses a first version asks what is new in it.
     text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""

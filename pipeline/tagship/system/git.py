@@ -138,20 +138,31 @@ class Repository:
             self._git("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name, stdin=text)
 
     def log(self, since: str | None, until: str, *, with_paths: bool = False) -> list[LoggedCommit]:
-        """The commits that `until` was made from and `since` was not, newest first, without merges."""
-        revisions = ("--no-merges", until, *((f"^{since}",) if since else ()), "--")
+        """The commits that `until` was made from and `since` was not, newest first, each before its parents."""
+        revisions = ("--date-order", until, *((f"^{since}",) if since else ()), "--")
         paths = self._logged_paths(revisions) if with_paths else {}
         commits = []
-        for entry in filter(None, self._log("--format=%H%n%aN%n%cI%n%B", *revisions).split("\0")):
-            sha, author, time, message = entry.split("\n", 3)
+        for entry in filter(None, self._log("--format=%H%n%P%n%aN%n%cI%n%B", *revisions).split("\0")):
+            sha, parents, author, time, message = entry.split("\n", 4)
             made = datetime.fromisoformat(time).astimezone(UTC)
             touched = tuple(paths.get(sha, ()))
-            commits.append(LoggedCommit(sha=sha, author=author, time=made, message=message.strip(), paths=touched))
+            commits.append(
+                LoggedCommit(
+                    sha=sha,
+                    author=author,
+                    time=made,
+                    message=message.strip(),
+                    parents=tuple(parents.split()),
+                    paths=touched,
+                )
+            )
         return commits
 
     def _logged_paths(self, revisions: Sequence[str]) -> dict[str, list[str]]:
         # No path is empty, so that two NUL in a row only come after a commit's hash.
-        printed = self._log("--name-only", "--no-renames", "--format=%x00%H%x00", *revisions)
+        printed = self._log(
+            "--name-only", "--no-renames", "--diff-merges=first-parent", "--format=%x00%H%x00", *revisions
+        )
         commits = re.finditer(r"\0([0-9a-f]{40,64})\0\0(?:\n((?:[^\0]+\0)+))?", printed)
         return {found[1]: (found[2] or "").split("\0")[:-1] for found in commits}
 

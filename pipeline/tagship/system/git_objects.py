@@ -15,14 +15,20 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedCommit:
-    """A commit in the log: who wrote it, its whole message, and the paths that it touched (POSIX,
-    below the repository's top; empty where nobody asked for them)."""
+    """A commit in the log: who wrote it, its whole message, the hashes of its parents, and the paths that it touched
+    (POSIX, below the repository's top; of a merge those that differ from its first parent; empty where nobody asked
+    for them)."""
 
     sha: str
     author: str
     time: datetime
     message: str
+    parents: tuple[str, ...]
     paths: tuple[str, ...]
+
+    @property
+    def is_merge(self) -> bool:
+        return len(self.parents) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
