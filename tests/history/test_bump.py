@@ -150,6 +150,38 @@ def test_label_before_what_is_out() -> None:
         decided("v1.0.0", "v1.1.0-rc.2", found=MINOR, prerelease="beta")
 
 
+# Versions that are taken
+
+
+@pytest.mark.parametrize(
+    ("taken", "part", "version", "skipped"),
+    [
+        (["v1.1.0"], MINOR, "1.2.0", ["v1.1.0"]),
+        (["v1.0.1"], MINOR, "1.1.0", []),
+        (["v1.1.0", "v1.2.0", "v1.3.0"], MINOR, "1.4.0", ["v1.1.0", "v1.2.0", "v1.3.0"]),
+        (["v2.0.0"], MAJOR, "3.0.0", ["v2.0.0"]),
+        (["v1.0.1+cu124"], PATCH, "1.0.2", ["v1.0.1+cu124"]),
+        (["v1.1.0-rc.1"], MINOR, "1.1.0", []),
+    ],
+)
+def test_taken(taken: list[str], part: Part, version: str, skipped: list[str]) -> None:
+    """A version that is taken elsewhere is skipped for the next one of its kind."""
+    made = decided("v1.0.0", found=part, taken=version_tags(taken, [STREAM]))
+    assert (made.version, [tag.name for tag in made.skipped]) == (version, skipped)
+
+
+def test_taken_before_the_first() -> None:
+    """The first version is skipped as well, and prereleases go on from those that are taken."""
+    taken = version_tags(["v0.1.0", "v1.1.0-rc.1", "v1.1.0-rc.2", "v2.0.0-beta.1", "v3.0.0"], [STREAM])
+    assert decided(taken=taken).version == "0.2.0"
+    assert decided(first="2.0.0-beta.1", taken=taken).version == "2.0.0-beta.2"
+    assert decided("v1.0.0", found=MINOR, prerelease="rc", taken=taken).version == "1.1.0-rc.3"
+    assert decided("v2.0.0", found=MAJOR, prerelease="rc", taken=taken).version == "4.0.0-rc.1"
+    with pytest.raises(ReleaseError) as caught:
+        decided("v1.0.0", taken=version_tags(["v1.0.1"], [STREAM]))
+    assert str(caught.value.remedy).endswith("invoke tag v1.0.2")
+
+
 # The verb
 
 
@@ -353,6 +385,32 @@ def test_maintenance_branch(released: GitFolder) -> None:
     released.git("checkout", "--quiet", "--detach", "v1.0.0")
     released.commit("fix: y")
     assert bumped(released)["version"] == "1.0.1"
+
+
+def test_taken_on_another_branch(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that another branch has is skipped, and that is said."""
+    released.git("checkout", "--quiet", "-b", "side")
+    released.commit("feat: x")
+    released.tag("v1.1.0")
+    released.git("checkout", "--quiet", "main")
+    released.commit("feat: y")
+    document = bumped(released)
+    assert (document["last"], document["tag"], document["skipped"]) == ("v1.0.0", "v1.2.0", ["v1.1.0"])
+    assert "v1.1.0 is taken, on another branch: skipped" in capsys.readouterr().err
+
+
+def test_taken_on_the_remote(released: GitFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that only the remote has is skipped; a remote that does not answer is said."""
+    remote = tmp_path / "remote.git"
+    released.commit("feat: y")
+    released.git("clone", "--quiet", "--bare", ".", str(remote))
+    released.git("remote", "add", "origin", str(remote))
+    GitFolder(folder=remote).git("tag", "v1.1.0")
+    assert bumped(released)["tag"] == "v1.2.0"
+    assert "v1.1.0 is taken, on origin: skipped" in capsys.readouterr().err
+    remote.rename(tmp_path / "gone.git")
+    assert bumped(released)["tag"] == "v1.1.0"
+    assert "origin did not say which versions it has" in capsys.readouterr().err
 
 
 def test_merged_branches(released: GitFolder) -> None:

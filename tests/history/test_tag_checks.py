@@ -399,3 +399,25 @@ def test_no_commits(repository: GitFolder) -> None:
     repository.write("release.toml", POLICY)
     with pytest.raises(ReleaseError, match="has no commit yet"):
         tagged(repository, "v1.0.0")
+
+
+def test_tag_that_the_remote_has(ready: GitFolder, remote: GitFolder) -> None:
+    """A name that the remote has is not made here, whether it is to be pushed or not; fetched, it is the same tag."""
+    remote.git("tag", "--annotate", "--message=Another clone's", "v1.1.0")
+    for push in (False, True):
+        with pytest.raises(ReleaseError, match=r"origin has a tag v1\.1\.0 already") as caught:
+            tagged(ready, "v1.1.0", push=push)
+        assert "git fetch origin tag v1.1.0" in str(caught.value.remedy)
+    assert tags(ready) == ["v1.0.0"]
+    ready.git("fetch", "--quiet", "origin", "tag", "v1.1.0")
+    assert tagged(ready, "v1.1.0", push=True)["pushed"] is True
+
+
+def test_remote_that_cannot_be_asked(ready: GitFolder, remote: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the remote does not answer, no tag is made that is to be pushed; any other is, with a warning."""
+    remote.folder.rename(remote.folder.with_name("moved.git"))
+    with pytest.raises(ReleaseError, match="origin cannot be asked for its tags"):
+        tagged(ready, "v1.1.0", push=True)
+    assert tags(ready) == ["v1.0.0"]
+    assert tagged(ready, "v1.1.0")["created"] is True
+    assert "origin did not say whether it has v1.1.0" in capsys.readouterr().err

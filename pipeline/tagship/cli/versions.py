@@ -15,7 +15,7 @@ from tagship.naming.tags import Stream, VersionTag, read_tag
 from tagship.policy.versions import REQUIRED
 from tagship.release.plan import repository_page
 from tagship.release.release_notes import archives_of, recorded_states
-from tagship.release.tagging import check_remote, check_tagging, push_tag, tag_on
+from tagship.release.tagging import check_remote, check_tagging, push_tag, tag_on, taken_versions
 from tagship.runs.run import choose_run, find_runs
 from tagship.system.errors import UsageError
 from tagship.system.git_objects import Commit
@@ -39,6 +39,7 @@ def bump(session: Session, stream_name: str | None, part: str | None, prerelease
         "tag": made.tag,
         "commits": unreleased.commits,
         "unconventional": len(unreleased.unconventional()),
+        "skipped": [skipped.name for skipped in made.skipped],
         "reasons": [
             {"part": reason.part.name.lower(), "what": reason.what, "commit": reason.commit, "file": reason.file}
             for reason in made.reasons
@@ -51,9 +52,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     config, repository, console = session.config, session.repository, session.console
     version = _version_tag(session, name)
     head, remote = repository.head(), config.versions.remote
-    if push:
-        check_remote(config, repository, name)
     there = tag_on(repository, name, head)
+    if silent := check_remote(config, repository, name, here=there is not None, push=push):
+        console.warn(silent, f"git ls-remote --tags {remote} {name}, before you push it")
     outcomes = check_tagging(config, repository, version, head, there)
     _show_checks(session, outcomes)
     refuse(outcomes, name)
@@ -133,8 +134,17 @@ def _next(session: Session, unreleased: Unreleased, part: str | None, prerelease
             f"nothing here tells what the model of {unreleased.since.name} was made of, so that only commits decide: "
             "commit the runs, or keep the release's exports"
         )
-    first = session.config.versions.first
-    return next_version(unreleased, first=first, part=_part(part), prerelease=prerelease)
+    taken = taken_versions(session.config, session.repository, unreleased.line.stream, session.console.note)
+    made = next_version(
+        unreleased,
+        first=session.config.versions.first,
+        part=_part(part),
+        prerelease=prerelease,
+        taken=tuple(taken),
+    )
+    for skipped in made.skipped:
+        session.console.note(f"{skipped.name} is taken, {taken[skipped]}: skipped")
+    return made
 
 
 def _gather(session: Session, stream: Stream, commit: Commit, version: str | None) -> Unreleased:

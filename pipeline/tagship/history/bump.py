@@ -33,13 +33,15 @@ class Reason:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bump:
     """The next version of a stream. `last` is the release that it follows; `reasons` are those of
-    the part that is raised, the others left out. A first version raises none."""
+    the part that is raised, the others left out. A first version raises none. `skipped` are the versions that came
+    before it and are taken."""
 
     stream: Stream
     last: VersionTag | None
     part: Part
     version: str
     reasons: tuple[Reason, ...]
+    skipped: tuple[VersionTag, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -57,12 +59,17 @@ def reasons(changes: Iterable[LoggedChange], model: Iterable[ModelChange], files
 
 
 def next_version(
-    unreleased: Unreleased, *, first: str, part: Part | None = None, prerelease: str | None = None
+    unreleased: Unreleased,
+    *,
+    first: str,
+    part: Part | None = None,
+    prerelease: str | None = None,
+    taken: Sequence[VersionTag] = (),
 ) -> Bump:
     """The version that follows what a line has come to; see `decide`."""
     found = reasons(unreleased.changes, unreleased.model_changes(), unreleased.policy_files)
     stream = unreleased.line.stream
-    return decide(stream, unreleased.releases, found, first=first, part=part, prerelease=prerelease)
+    return decide(stream, unreleased.releases, found, first=first, part=part, prerelease=prerelease, taken=taken)
 
 
 def decide(
@@ -73,30 +80,51 @@ def decide(
     first: str,
     part: Part | None = None,
     prerelease: str | None = None,
+    taken: Sequence[VersionTag] = (),
 ) -> Bump:
     """The version after `releases` (highest first) for the reasons that were found since the last final one.
 
-    `part` overrides the reasons; `prerelease` is a label such as `rc`. The version is greater than
-    all releases. Raises ReleaseError when nothing asks for a version, UsageError for a label that
-    cannot be one, or that comes before what is out.
+    `part` overrides the reasons; `prerelease` is a label such as `rc`. The version is greater than all releases, and
+    none of `taken`, which are tags of the stream elsewhere. Raises ReleaseError when nothing asks for a version,
+    UsageError for a label that cannot be one, or that comes before what is out.
     """
     last = next((tag for tag in releases if not is_prerelease(tag.version)), None)
     raised = part or max((reason.part for reason in found), default=Part.NONE)
     if last and not raised:
+        patch, _ = _free(_next(last.version, Part.PATCH), Part.PATCH, taken)
         raise ReleaseError(
             f"nothing since {last.name} asks for a new version",
-            remedy="give one with --part patch, or by name: invoke tag " + stream.tag_of(_next(last, Part.PATCH)),
+            remedy="give one with --part patch, or by name: invoke tag " + stream.tag_of(patch),
         )
-    version = _next(last, raised, forced=part is not None) if last else first
+    version = _next(last.version, raised, forced=part is not None) if last else first
     version = _after_prereleases(version, releases)
+    version, skipped = _free(version, raised if last else Part.MINOR, taken)
     if prerelease:
-        version = _prerelease(version, releases, prerelease)
+        version = _prerelease(version, releases, taken, prerelease)
     deciding = tuple(reason for reason in found if reason.part == raised) if last and part is None else ()
-    return Bump(stream=stream, last=last, part=raised if last else Part.NONE, version=version, reasons=deciding)
+    return Bump(
+        stream=stream,
+        last=last,
+        part=raised if last else Part.NONE,
+        version=version,
+        reasons=deciding,
+        skipped=skipped,
+    )
 
 
-def _next(last: VersionTag, part: Part, *, forced: bool = False) -> str:
-    version = semver.Version.parse(last.version)
+def _free(version: str, part: Part, taken: Sequence[VersionTag]) -> tuple[str, tuple[VersionTag, ...]]:
+    """The first version from one on, by raising the same part, that is not taken, and those that are."""
+    by_precedence = {precedence(tag.version): tag for tag in taken}  # which build metadata has no part in
+    skipped = []
+    while (tag := by_precedence.get(precedence(version))) is not None:
+        skipped.append(tag)
+        found = semver.Version.parse(version)
+        version = str(found.bump_prerelease()) if found.prerelease else _next(version, part)
+    return version, tuple(skipped)
+
+
+def _next(last: str, part: Part, *, forced: bool = False) -> str:
+    version = semver.Version.parse(last)
     if version.major == 0 and part == Part.MAJOR and not forced:
         part = Part.MINOR
     return str({Part.MAJOR: version.bump_major, Part.MINOR: version.bump_minor}.get(part, version.bump_patch)())
@@ -110,9 +138,9 @@ def _after_prereleases(version: str, releases: Sequence[VersionTag]) -> str:
     return str(semver.Version.parse(highest).finalize_version())
 
 
-def _prerelease(version: str, releases: Sequence[VersionTag], label: str) -> str:
+def _prerelease(version: str, releases: Sequence[VersionTag], taken: Sequence[VersionTag], label: str) -> str:
     version = str(semver.Version.parse(version).finalize_version())
-    out = [semver.Version.parse(tag.version) for tag in releases]
+    out = [semver.Version.parse(tag.version) for tag in (*releases, *taken)]
     numbers = [
         int(parts[1])
         for found in out

@@ -110,7 +110,6 @@ def changes_since(repository: Repository, line: Line, since: VersionTag | None, 
             "version can be made",
             remedy="git fetch --unshallow --tags (in GitHub Actions: actions/checkout with fetch-depth: 0)",
         )
-    commits = repository.log(start, until, with_paths=True)
     by_path = bool(line.paths or line.project or line.others)
     changes = told(repository.log(start, until, with_paths=True), line.aliases)
     return [change for change in changes if not by_path or line.has(change)]

@@ -81,8 +81,9 @@ def read_checks(table: Reader) -> CheckPolicy:
 
 
 def _read_aliases(table: Reader) -> dict[str, str]:
-    said = {word.lower(): table.choice(word, "feat", TYPES) for word in table.keys()}
-    for word in table.keys():
+    words = table.keys()
+    said = {word.lower(): table.choice(word, "feat", TYPES) for word in words}
+    for word in words:
         if word.lower() in TYPES:
             table.note(word, "is a type itself, and stands for nothing else")
         elif not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", word):

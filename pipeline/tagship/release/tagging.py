@@ -1,22 +1,59 @@
 """Making a version tag: what has to be true before, and the tag itself, here and on the remote (the guide, "Tagging
 Workflow")."""
 
+from collections.abc import Callable
+
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
-from tagship.naming.tags import VersionTag
+from tagship.naming.tags import Stream, VersionTag, version_tags
 from tagship.policy.config import Config
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
 
 
-def check_remote(config: Config, repository: Repository, name: str) -> None:
-    """Raise ReleaseError when there is no remote to push a tag to."""
+def check_remote(config: Config, repository: Repository, name: str, *, here: bool, push: bool) -> str | None:
+    """Raise ReleaseError when the remote has a tag of that name that is not `here`, or when the tag is to be pushed and
+    there is no remote, or none that answers. Returns why the remote could not be asked."""
     remote = config.versions.remote
     if repository.remote_url(remote) is None:
+        if push:
+            raise ReleaseError(
+                f"there is no remote {remote!r} to push {name} to",
+                remedy=f"git remote add {remote} URL, or name another one in [versions] remote",
+            )
+        return None
+    try:
+        taken = name in repository.remote_tags(remote)
+    except ToolError as error:
+        if push:
+            raise ReleaseError(
+                f"{remote} cannot be asked for its tags, so {name} is neither made nor pushed: {error}",
+                remedy=f"git ls-remote {remote}; or leave --push out",
+            ) from None
+        return f"{remote} did not say whether it has {name}: {error}"
+    if taken and not here:
         raise ReleaseError(
-            f"there is no remote {remote!r} to push {name} to",
-            remedy=f"git remote add {remote} URL, or name another one in [versions] remote",
+            f"{remote} has a tag {name} already, which is not in this clone",
+            remedy=f"git fetch {remote} tag {name} shows it; invoke bump says which version is free",
         )
+    return None
+
+
+def taken_versions(
+    config: Config, repository: Repository, stream: Stream, say: Callable[[str], object]
+) -> dict[VersionTag, str]:
+    """All version tags of a stream, here and on the remote, with where each of them is; `say` is told of a remote that
+    does not answer."""
+    remote = config.versions.remote
+    found = dict.fromkeys(version_tags(repository.tag_names(), [stream]), "on another branch")
+    if repository.remote_url(remote) is not None:
+        try:
+            there = version_tags(repository.remote_tags(remote), [stream])
+        except ToolError as error:
+            say(f"{remote} did not say which versions it has, so that only those in this clone are skipped: {error}")
+        else:
+            found |= {tag: f"on {remote}" for tag in there if tag not in found}
+    return found
 
 
 def tag_on(repository: Repository, name: str, head: Commit) -> Tag | None:

@@ -116,6 +116,10 @@ class Repository:
         """The names of all tags on a commit and on those that it was made from."""
         return self._tag_names(f"--merged={commit.sha}")
 
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of all tags."""
+        return self._tag_names()
+
     def list_tags(self) -> Iterator[ListedTag]:
         """Every tag but those of trees and files, as one `git for-each-ref` gives them."""
         # %(object) is in the tag itself; %(*objectname) would read the commit of each one.
