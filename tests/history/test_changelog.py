@@ -1,5 +1,6 @@
 """Changelogs: a version's text is found, a version is added, and nothing that a person wrote is changed."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -28,7 +29,18 @@ LINKS = "[Unreleased]: https://example.org/compare/v1.0.0...HEAD\n[1.0.0]: https
         "## [2.0.0][two] - 2026-01-02 [YANKED]",
         "## [2.0.0 - 2026-01-02]",
         "##\t2.0.0 ##",
-        "   ## 2.0.0",
+        "# 2.0.0",
+        "### [2.0.0](https://example.org/v1...v2) (2026-01-02)",
+        "## Version 2.0.0 (January 2, 2026)",
+        "## Release v2.0.0",
+        "## Changes in 2.0.0",
+        "## \U0001f680 2.0.0 (2026-01-02)",
+        "## **2.0.0** / 2026-01-02",
+        "## tagship 2.0.0 (2026-01-02)",
+        "## <a name='x'></a>2.0.0",
+        "2.0.0 (2026-01-02)\n------------------",
+        "v2.0.0\n======",
+        '<a name="2.0.0"></a>\n## 2.0.0',
     ],
 )
 def test_headings(heading: str) -> None:
@@ -48,17 +60,20 @@ def test_headings(heading: str) -> None:
         "## [2.0.01]",
         "## [2.0]",
         "## [2x0y0]",
-        "### [2.0.0]",
-        "# 2.0.0",
-        "##2.0.0",
+        "##### [2.0.0]",
         "    ## 2.0.0",
+        "- ## 2.0.0",
+        "> ## 2.0.0",
         "## Since 2.0.0",
         "## [ollama-v2.0.0]",
-        "\\## 2.0.0",
+        "## other@2.0.0",
+        "### 2.0.0 is gone",
+        "2.0.0 is gone.",
+        "Text, and 2.0.0",
     ],
 )
 def test_other_headings(heading: str) -> None:
-    """Another version, another stream's tag, and what is no heading of level 2."""
+    """Another version, another stream's tag, and what is no heading of a version."""
     assert entry(f"# Changelog\n\n{heading}\n\n- two\n", "2.0.0") is None
 
 
@@ -99,7 +114,7 @@ def test_definitions_within_a_section() -> None:
         "````\n```\n## [2.0.0]\n`````",
         "```\n``` x\n    ```\n## [2.0.0]\n   ```  ",
         "- ```\n  ## [2.0.0]\n  ```",
-        "  ```\n## [2.0.0]\n     ```",
+        "  ```\n## [2.0.0]\n   ```",
         "1. - ~~~\n     ~~~ x\n     ## [2.0.0]\n     ~~~",
         "<!--\n## [2.0.0]\n-->",
         "<!-- ## [2.0.0]\n```\n-->",
@@ -130,7 +145,9 @@ def test_under_unreleased() -> None:
     text = f"# Changelog\n\n## [Unreleased]\n\n### Added\n\n- by hand\n\n## [1.0.0] - 2025-01-01\n\n- one\n\n{LINKS}"
     assert insert(text, "2.0.0", DAY, NOTES) == (
         "# Changelog\n\n## [Unreleased]\n\n## [2.0.0] - 2026-01-02\n\n### Added\n\n- by hand\n\n"
-        f"### Fixed\n\n- generated\n\n## [1.0.0] - 2025-01-01\n\n- one\n\n{LINKS}"
+        "### Fixed\n\n- generated\n\n## [1.0.0] - 2025-01-01\n\n- one\n\n"
+        "[Unreleased]: https://example.org/compare/v2.0.0...HEAD\n"
+        "[2.0.0]: https://example.org/compare/v1.0.0...v2.0.0\n[1.0.0]: https://example.org/v1.0.0\n"
     )
 
 
@@ -151,18 +168,18 @@ def test_empty_unreleased(heading: str) -> None:
         ("## [Unreleased]", "## [Unreleased]\n\nH\n\nN"),
         ("## [Unreleased]\n", "## [Unreleased]\n\nH\n\nN\n"),
         ("## [Unreleased]\n- x", "## [Unreleased]\n\nH\n\n- x\n\nN"),
-        ("## [Unreleased]\n- x\n## 1.0.0\n", "## [Unreleased]\n\nH\n\n- x\n\nN\n\n## 1.0.0\n"),
+        ("## [Unreleased]\n- x\n## 1.0.0\n", "## [Unreleased]\n\nP\n\n- x\n\nN\n\n## 1.0.0\n"),
         ("## [Unreleased]\n- x\n\n[a]: b", "## [Unreleased]\n\nH\n\n- x\n\nN\n\n[a]: b"),
         ("## [Unreleased]\n[a]: b\n", "## [Unreleased]\n\nH\n\nN\n\n[a]: b\n"),
         ("## [Unreleased]\n- x\n\n\n", "## [Unreleased]\n\nH\n\n- x\n\nN\n\n\n"),
-        ("# C\n\n## 1.0.0\n- one", "# C\n\nH\n\nN\n\n## 1.0.0\n- one"),
+        ("# C\n\n## 1.0.0\n- one", "# C\n\nP\n\nN\n\n## 1.0.0\n- one"),
         ("# C\n## ollama-v1.0.0\n", "# C\n\nH\n\nN\n\n## ollama-v1.0.0\n"),
-        ("# C\n\n## About 1.0\n\nx\n\n## v1.0.0\n", "# C\n\n## About 1.0\n\nx\n\nH\n\nN\n\n## v1.0.0\n"),
+        ("# C\n\n## About 1.0\n\nx\n\n## v1.0.0\n", "# C\n\n## About 1.0\n\nx\n\nV\n\nN\n\n## v1.0.0\n"),
         ("# C\n\n## 2025-01-01\n", "# C\n\nH\n\nN\n\n## 2025-01-01\n"),
-        ("## 1.0.0\n", "H\n\nN\n\n## 1.0.0\n"),
+        ("## 1.0.0\n", "P\n\nN\n\n## 1.0.0\n"),
         ("# C\n\nPreamble.\n", "# C\n\nPreamble.\n\nH\n\nN\n"),
         ("# C", "# C\n\nH\n\nN"),
-        ("# C\n\n- ``` x\n", "# C\n\n- ``` x\n\nH\n\nN\n"),
+        ("# C\n\n- ``` x\n", "# C\n\nH\n\nN\n\n- ``` x\n"),
         ("# C\n\n[a]: b\n", "# C\n\nH\n\nN\n\n[a]: b\n"),
         ("# C\n\n<!-- links -->\n[a]: b\n", "# C\n\nH\n\nN\n\n<!-- links -->\n[a]: b\n"),
         ("# C\n\n<!-- the end -->\n", "# C\n\n<!-- the end -->\n\nH\n\nN\n"),
@@ -173,9 +190,12 @@ def test_empty_unreleased(heading: str) -> None:
     ],
 )
 def test_places(text: str, new: str) -> None:
-    """The place of heading (H) and notes (N): set off by blank lines, with the file's line ends."""
+    """The place of notes (N) and heading, new (H) or as those that are there (P, V), with the file's line ends."""
+    for mark, form in (("H", "## [2.0.0]"), ("P", "## 2.0.0"), ("V", "## v2.0.0")):
+        new = re.sub(f"^{mark}$", f"{form} - 2026-01-02", new, flags=re.MULTILINE)
+    new = re.sub("^N$", NOTES, new, flags=re.MULTILINE)
     for newline in ("\n", "\r\n"):
-        expected = new.replace("H", "## [2.0.0] - 2026-01-02").replace("N", NOTES).replace("\n", newline)
+        expected = new.replace("\n", newline)
         given = text.replace("\n", newline)
         # A file of one line without an end has no line ends to keep.
         if newline in given or newline == "\n":
@@ -235,9 +255,9 @@ def test_own_changelog() -> None:
     first = insert(text, "98.0.0", DAY, NOTES)
     second = insert(first, "99.0.0", DAY, "- later")
     by_hand = entry(text, "Unreleased")
-    assert entry(first, "98.0.0") == entry(second, "98.0.0") == f"{by_hand}\n\n{NOTES}".strip()
+    assert entry(first, "98.0.0") == entry(second, "98.0.0") == f"{by_hand}\n- generated"
     assert entry(second, "99.0.0") == "- later"
     assert entry(second, "Unreleased") == ""
-    added = {"## [98.0.0] - 2026-01-02", "## [99.0.0] - 2026-01-02", *NOTES.split("\n"), "- later"}
+    added = {"## [98.0.0] - 2026-01-02", "## [99.0.0] - 2026-01-02", "- generated", "- later"}
     kept = [line for line in second.split("\n") if line and line not in added]
     assert kept == [line for line in text.split("\n") if line and line not in added]

@@ -1,5 +1,6 @@
 """Properties of history: any message is read, no changelog loses a line, no address gives away a secret."""
 
+import re
 from datetime import date
 
 from hypothesis import assume, given
@@ -42,6 +43,9 @@ LINES = st.sampled_from(
     [
         *("", "", " ", "# Changelog", "text", "- item", "  - deep", "### Added", "## About", "<!-- c -->", "\ufeff"),
         *("## [Unreleased]", "## unreleased", "## [1.0.0] - 2025-01-01", "## 2.0.0", "## v1.1.1", "## [ollama-v1.0.0]"),
+        *("# 1.1.0 (2026-11-01)", "### [1.0.0](https://e.org/compare/v0...v1)", "v1.0.0, 2025-01-01", "-----", "====="),
+        *("* Changes in 1.0.0", "**1.0.0**", "# model 1.0.0 (2026-01-01)", '<a name="x"></a>', "> quoted", "## Added"),
+        *("[Unreleased]: https://e.org/compare/v1.0.0...HEAD", "---", "model (1.0.0)"),
         *(
             "[1.0.0]: https://example.org",
             "[^1]: note",
@@ -114,10 +118,14 @@ def test_changelog_keeps_what_was_written(text: str, version: str, notes: str) -
     assume("\0" not in text)
     try:
         new = insert(text, version, date(2026, 1, 2), notes)
-    except ReleaseError:
-        assert any(block in text for block in ("```", "~~~", "<!--"))
+    except ReleaseError as error:
+        assert error.remedy
+        unclosed = any(block in text for block in ("```", "~~~", "<!--"))
+        assert unclosed or re.search("stands first|stands below a version|in an unknown form", str(error))
         return
-    left = iter(lines_of(new))
+    # The one line that may change, and does so in its address alone.
+    text, kept = (re.sub(r"/compare/\S*?\.\.\.HEAD", "/compare/{}...HEAD", page) for page in (text, new))
+    left = iter(lines_of(kept))
     for line in lines_of(text):
         # Only the last line may have got an end, where something follows it.
         assert any(line == kept or (line[-1] != "\n" and kept in (line + "\n", line + "\r\n")) for kept in left)
@@ -137,9 +145,10 @@ def check_entry(text: str, new: str, version: str, notes: str) -> None:
     shown = [
         line for line in notes.replace("\r\n", "\n").split("\n") if line.strip() and line not in ("[a]: b", COMMENT)
     ]
-    left = iter(found.split("\n"))
-    assert all(line in left for line in shown)
-    if before is None and "## unreleased" not in text:
+    # A group that the person began takes the lines of the notes', and keeps its own heading.
+    assert all(line.lstrip("# ").casefold() in found.casefold() for line in shown)
+    # Links that stand in the middle go on to the new version, too.
+    if before is None and "## unreleased" not in text and "[Unreleased]: " not in text and "[1.0.0]: " not in text:
         assert found.startswith(waiting or "")
 
 

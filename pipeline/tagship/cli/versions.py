@@ -113,7 +113,7 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
     if write:
         assert version is not None
         path = unreleased.line.changelog
-        if write_entry(path, version.version, date.date(), text):
+        if write_entry(path, version.version, date.date(), text, tag=version.name):
             session.console.step(f"Wrote the entry for {version.version} into {path.name}")
         else:
             session.console.note(f"{path.name} has an entry for {version.version} already: it is left as it is")
