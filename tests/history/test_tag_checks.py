@@ -1,5 +1,6 @@
 """What a version tag has to satisfy, before it is made and when it is released."""
 
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tagship.cli import versions
 from tagship.cli.session import open_session
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
+from tagship.hub_server.app import EmbeddedHub
 from tagship.naming.tags import read_tag
 from tagship.policy.config import load_config
 from tagship.policy.versions import CHECKS, OFF, REQUIRED, WARN
@@ -17,9 +19,12 @@ from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 
-from tests.conftest import POLICY, GitFolder
+from tests.conftest import PHI3, POLICY, RUN, GitFolder
 
 CHANGELOG = "# Changelog\n\n## [1.1.0] - 2025-09-15\n\n- Better\n\n## [1.0.0] - 2025-09-01\n\n- First\n"
+
+# Nobody answers there, so that no base model is looked for elsewhere.
+NO_HUB = '[hub]\nendpoint = "http://127.0.0.1:9"\n'
 
 
 @pytest.fixture
@@ -27,6 +32,7 @@ def ready(project: GitFolder) -> GitFolder:
     """A project released as v1.0.0, and ready to be tagged as v1.1.0."""
     project.tag("v1.0.0", "First")
     project.write("CHANGELOG.md", CHANGELOG)
+    project.write("release.toml", POLICY + NO_HUB)
     project.commit("feat: better")
     return project
 
@@ -421,3 +427,52 @@ def test_remote_that_cannot_be_asked(ready: GitFolder, remote: GitFolder, capsys
     assert tags(ready) == ["v1.0.0"]
     assert tagged(ready, "v1.1.0")["created"] is True
     assert "origin did not say whether it has v1.1.0" in capsys.readouterr().err
+
+
+# What the release of a tag would refuse
+
+
+def test_tag_without_a_run(ready: GitFolder) -> None:
+    """Where there is no run to release, no tag is made."""
+    ready.git("rm", "-r", "--quiet", "adapters")
+    ready.commit("chore: no run")
+    with pytest.raises(ReleaseError, match="no training run"):
+        tagged(ready, "v1.1.0")
+    assert tags(ready) == ["v1.0.0"]
+
+
+def test_tag_with_a_base_that_is_not_whole(ready: GitFolder) -> None:
+    """Where the base model is not in its folder, or not whole, no tag is made."""
+    ready.write("release.toml", f'{POLICY}[bases."{PHI3}"]\npath = "base"\n')
+    ready.commit("chore: base")
+    for said in ("should be in .*base, which does not exist", "has no config.json"):
+        with pytest.raises(ReleaseError, match=said):
+            tagged(ready, "v1.1.0")
+        (ready.folder / "base").mkdir(exist_ok=True)
+    assert tags(ready) == ["v1.0.0"]
+
+
+def test_tag_of_a_classifier(ready: GitFolder) -> None:
+    """A run whose model writes no text is refused before a tag of it is made."""
+    path = ready.folder / "adapters" / RUN / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"task_type": "SEQ_CLS"}))
+    ready.commit("chore: train")
+    with pytest.raises(ReleaseError, match="sequence classification"):
+        tagged(ready, "v1.1.0")
+    assert tags(ready) == ["v1.0.0"]
+
+
+def test_pushed_tag_with_a_base_that_no_hub_has(ready: GitFolder, remote: GitFolder, tmp_path: Path) -> None:
+    """A tag that is to be pushed is not made where the Hub does not have the base model."""
+    with EmbeddedHub(root=tmp_path / "hub") as hub:
+        ready.write("release.toml", f'{POLICY}[hub]\nendpoint = "{hub.url}"\n')
+        ready.commit("chore: hub")
+        with pytest.raises(ReleaseError, match=f"there is no model {PHI3}"):
+            tagged(ready, "v1.1.0", push=True)
+    assert (tags(ready), tags(remote)) == (["v1.0.0"], [])
+
+
+def test_pushed_tag_without_a_hub(ready: GitFolder, remote: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no Hub answers, the tag is pushed, and that nobody knows of the base is said."""
+    assert tagged(ready, "v1.1.0", push=True)["pushed"] is True
+    assert "nobody could say whether the base model is there" in capsys.readouterr().err

@@ -13,9 +13,9 @@ from tagship.history.unreleased import Unreleased, gather
 from tagship.naming.tag_hints import version_tag
 from tagship.naming.tags import Stream, VersionTag, read_tag
 from tagship.policy.versions import REQUIRED
-from tagship.release.plan import repository_page
+from tagship.release.plan import make_plan, repository_page
 from tagship.release.release_notes import archives_of, recorded_states
-from tagship.release.tagging import check_remote, check_tagging, push_tag, tag_on, taken_versions
+from tagship.release.tagging import check_release, check_remote, check_tagging, push_tag, tag_on, taken_versions
 from tagship.runs.run import choose_run, find_runs
 from tagship.system.errors import UsageError
 from tagship.system.git_objects import Commit
@@ -58,6 +58,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     outcomes = check_tagging(config, repository, version, head, there)
     _show_checks(session, outcomes)
     refuse(outcomes, name)
+    plan = make_plan(config, session.options, repository, session.now, coming=version)
+    if silent := check_release(plan, session.hub if push else None):
+        console.warn(f"nobody could say whether the base model is there: {silent}", "invoke doctor, once it answers")
     if there is None:
         text = (message or _message(session, version, head)).strip()
         if not dry_run:

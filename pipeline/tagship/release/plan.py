@@ -94,8 +94,11 @@ class Plan:
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def make_plan(config: Config, options: Options, repository: Repository, now: datetime) -> Plan:
-    """Decide a release. Reads the repository and the run, writes nothing, asks no network.
+def make_plan(
+    config: Config, options: Options, repository: Repository, now: datetime, *, coming: VersionTag | None = None
+) -> Plan:
+    """Decide a release, of `coming` where that tag is yet to be made on HEAD. Reads the repository and the run, writes
+    nothing, asks no network.
 
     Raises UsageError for mistakes in the options, ReleaseError when there is nothing to release
     or a name cannot be made.
@@ -103,7 +106,7 @@ def make_plan(config: Config, options: Options, repository: Repository, now: dat
     _check_options(config, options)
     config = replace(config, formats=tuple(policy.with_options(options.of_formats) for policy in config.formats))
     commit = repository.head()
-    tag, version_tag, passed_over = _choose_tag(config, options, repository, commit)
+    tag, version_tag, passed_over = (None, coming, ()) if coming else _choose_tag(config, options, repository, commit)
     (run, base), *more = [choose_named_run(config, options, wanted) for wanted in (options.run, *options.more_runs)]
     for other, its_base in more:
         if its_base != base:

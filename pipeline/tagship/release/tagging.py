@@ -1,11 +1,18 @@
-"""Making a version tag: what has to be true before, and the tag itself, here and on the remote (the guide, "Tagging
-Workflow")."""
+"""Making a version tag: what has to be true before, also of the release that it triggers, and the tag itself, here and
+on the remote (the guide, "Tagging Workflow")."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
+from tagship.hub.connection import Hub
+from tagship.hub.fetch import code_of_base, locate_base
 from tagship.naming.tags import Stream, VersionTag, version_tags
 from tagship.policy.config import Config
+from tagship.release.gates import check_code, check_tasks
+from tagship.release.name_checks import check_names
+from tagship.release.plan import Plan
+from tagship.runs.base_folder import check_base_folder
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
@@ -76,6 +83,25 @@ def check_tagging(
     tagging = Tagging(config=config, repository=repository, version_tag=version_tag, commit=head, tag=there)
     # Whether it is on the remote is what tagging is asked to change, or says at the end.
     return [outcome for outcome in run_checks(tagging) if outcome.name != "pushed"]
+
+
+def check_release(plan: Plan, open_hub: Callable[[], AbstractContextManager[Hub]] | None) -> str | None:
+    """Raise ReleaseError where a tag could not be released for what it tags: the run, its names, its base model.
+
+    A base that is not here is looked for where `open_hub` is given. Returns why no Hub could be asked.
+    """
+    check_tasks(plan.targets)
+    if plan.base.path is not None:
+        check_base_folder(plan.base, plan.base.path, revision=plan.base.revision)
+    check_names(plan, plan.base.path)
+    if plan.base.path is None and open_hub is not None:
+        with open_hub() as hub:
+            try:
+                located = locate_base(plan.base, hub)
+                check_code(located.base, code_of_base(located))
+            except ToolError as error:
+                return str(error)
+    return None
 
 
 def push_tag(config: Config, repository: Repository, name: str) -> None:
