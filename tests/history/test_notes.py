@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from tagship.cli import versions
 from tagship.cli.session import open_session
+from tagship.history.notes import CARD_NOTES, make_notes, render_notes
+from tagship.history.unreleased import gather
 from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, UsageError
@@ -88,7 +90,7 @@ def test_no_commits(released: GitFolder) -> None:
 
 def test_reverts(released: GitFolder) -> None:
     """The revert of what was released is told, by what it takes back; of what was not, neither of the two is."""
-    released.write("a")
+    released.write("data/a")
     released.commit("feat(hub): one")
     released.git("revert", "--no-edit", "HEAD")
     assert before(lines(released), "### Model") == ["No changes since v1.0.0."]
@@ -157,7 +159,99 @@ def test_contributors(released: GitFolder, monkeypatch: pytest.MonkeyPatch) -> N
     assert "Contributors: Ada, bob, Carl, Zoë.\n" in document["notes"]
 
 
+@pytest.mark.parametrize(
+    ("path", "listed"),
+    [
+        (f"adapters/{RUN}/README.md", True),
+        ("models/base/config.json", True),
+        ("release.toml", True),
+        ("templates/notes.md.j2", True),
+        ("data/train.jsonl", True),
+        ("tests.jsonl", True),
+        ("train.py", False),
+        ("adapters.py", False),
+        ("CHANGELOG.md", False),
+    ],
+)
+def test_what_concerns_the_model(released: GitFolder, path: str, listed: bool) -> None:
+    """Commits that touch neither run, base, policy nor data are told by their number."""
+    more = '[bases."acme/base"]\npath = "models/base"\n[evaluate]\nfile = "tests.jsonl"\nscore = "exact"\n'
+    released.write("release.toml", POLICY + more)
+    released.commit("chore: policy")
+    released.tag("v1.0.1")
+    text = "{{ notes.folded }}" if path.startswith("templates") else f"{POLICY}{more}# more\n"
+    released.write(path, text if path.endswith((".toml", ".j2")) else "{}\n")
+    released.commit("feat: one")
+    found = lines(released)
+    if path.startswith("templates"):
+        assert found == ["0"]
+    else:
+        assert ("- one" in found) is listed
+        assert ("1 commit touches neither run, base model, policy nor data." in found) is not listed
+
+
+def test_folded(released: GitFolder) -> None:
+    """All others are one line, but for what breaks something; their authors are contributors all the same."""
+    for number, message in enumerate(("feat: one", "fix: two", "Three", "feat!: four")):
+        released.write(f"train{number}.py")
+        released.commit(message)
+    released.write("data/train.jsonl")
+    released.commit("feat: more data")
+    assert before(lines(released), "### Model") == [
+        *("### Breaking changes", "- four", "### Added", "- more data"),
+        "3 commits touch neither run, base model, policy nor data.",
+    ]
+
+
+def test_data_of_the_policy(released: GitFolder) -> None:
+    """The policy says where the data is."""
+    released.write("release.toml", POLICY + '[versions]\ndata = ["corpus", "*.parquet"]\n')
+    released.commit("chore: policy")
+    for path in ("corpus/a", "b.parquet", "data/c"):
+        released.write(path)
+        released.commit(f"feat: {path}")
+    assert lines(released)[:3] == ["### Added", "- b.parquet", "- corpus/a"]
+
+
 # The model
+
+
+def test_same_model(released: GitFolder) -> None:
+    """A model that did not change is told as the last release's; one that did by what changed."""
+    released.write("train.py")
+    released.commit("feat: one")
+    found = lines(released)
+    assert found[found.index("### Model") + 1] == "The model is that of v1.0.0."
+    run = released.folder / "adapters" / RUN
+    (run / "adapter_model.safetensors").write_bytes(b"other")
+    (run / "chat_template.jinja").write_text("{{ messages }}")
+    rewrite(run / "adapter_config.json", lora_alpha=32, target_modules=["q"])
+    released.commit("feat: train again")
+    found = lines(released)
+    assert found[found.index("### Model") + 1 :][:4] == [
+        "- the chat template changed",
+        '- the adapter\'s target_modules is ["q"], and was null',
+        "- the adapter's weights changed",
+        "- base model: microsoft/Phi-3-mini-4k-instruct",
+    ]
+    assert "- alpha: 32 (was 64)" in found
+
+
+def test_card_notes(released: GitFolder) -> None:
+    """The card tells its readers of the model: what else happened is a number, also where it breaks something."""
+    released.write("train.py")
+    released.commit("feat!: one")
+    released.write("data/train.jsonl")
+    released.commit("feat!: answers in JSON")
+    with open_session(str(released.folder / "release.toml"), Options(), Console()) as session:
+        stream = session.config.streams[0]
+        run = released.folder / "adapters" / RUN
+        coming = gather(session.config, session.repository, stream, session.repository.head(), run=run)
+        text = render_notes(make_notes(coming, None, session.now), session.templates, CARD_NOTES)
+    assert text == (
+        "The model is that of v1.0.0.\n\n- **Breaking:** answers in JSON\n"
+        "- 1 commit of the repository, which touches neither run, base model, policy nor data\n"
+    )
 
 
 def test_model(released: GitFolder, write_run: WriteRun) -> None:
@@ -341,6 +435,7 @@ def test_changelog(released: GitFolder, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(datetime(2026, 1, 2, tzinfo=UTC).timestamp())))
     written = "# Changes\r\n\r\n## [Unreleased]\r\n\r\nBy hand.\r\n\r\n## [1.0.0] - 2025-01-01\r\n\r\n- First\r\n"
     (released.folder / "CHANGELOG.md").write_bytes(written.encode())
+    released.write("data/train.jsonl")
     released.commit("feat: one")
     document = noted(released, write=True)
     assert document["tag"] == "v1.1.0"

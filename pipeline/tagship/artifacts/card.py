@@ -28,12 +28,13 @@ _FENCE = re.compile(r"`{3,}")
 class CardSources:
     """What a card says beyond its own export and the policy.
 
-    `notes` are the version's, `before` is the version before it and its repo on the Hub, `web` the page of the
-    repository and `commit_url` that of the commit; `sizes` are about those of the release's exports, in bytes, and
-    `shown` what was measured of them, by repo.
+    `notes` are the version's, and `same_model` is whether they are of a model that did not change; `before` is the
+    version before it and its repo on the Hub, `web` the page of the repository and `commit_url` that of the commit;
+    `sizes` are about those of the release's exports, in bytes, and `shown` what was measured of them, by repo.
     """
 
     notes: str | None = None
+    same_model: bool = False
     before: tuple[str, str] | None = None
     web: str | None = None
     commit_url: str | None = None
@@ -69,6 +70,7 @@ class CardContext:
     context: int | None
     sampling: Mapping[str, Any]
     notes: str | None
+    same_model: bool
     before: tuple[str, str] | None
     web: str | None
     commit_url: str | None

@@ -43,8 +43,8 @@ class Line:
     def counts(self, path: str) -> bool:
         """Whether a change to a file is a change of this line's versions."""
         if self.paths:
-            return _is_below(path, self.paths)
-        return _is_below(path, (self.project,)) and not _is_below(path, self.foreign)
+            return is_below(path, self.paths)
+        return is_below(path, (self.project,)) and not is_below(path, self.foreign)
 
     def has(self, logged: LoggedChange) -> bool:
         """Whether a commit is of this line."""
@@ -124,7 +124,7 @@ def _shared_paths(config: Config) -> list[Path]:
 def _own_paths(policy: FormatPolicy, top: str, shared: Sequence[str]) -> list[str]:
     templates = (f"templates/{policy.name}", f"templates/cards/{policy.name}.md.j2")
     paths = [_joined(top, path) for path in policy.paths]
-    own = [path for path in paths if not any(_is_below(path, (it,)) or _is_below(it, (path,)) for it in shared)]
+    own = [path for path in paths if not any(is_below(path, (it,)) or is_below(it, (path,)) for it in shared)]
     return own + [_joined(top, path) for path in (policy.changelog, *templates)]
 
 
@@ -134,7 +134,7 @@ def _joined(top: str, path: str) -> str:
     return "" if joined == "." else joined
 
 
-def _is_below(path: str, places: Iterable[str]) -> bool:
+def is_below(path: str, places: Iterable[str]) -> bool:
     """As git's pathspecs: a file, everything in a folder, or a pattern whose `*` matches `/` too."""
     return any(
         not place or path == place or path.startswith(f"{place}/") or fnmatchcase(path, place) for place in places

@@ -11,7 +11,7 @@ from typing import Any
 
 from tagship.history.changes import LoggedChange
 from tagship.history.conventional import co_authors
-from tagship.history.model import ModelState
+from tagship.history.model import ModelChange, ModelState
 from tagship.history.unreleased import Unreleased
 from tagship.history.web_links import commit_link, compare_link
 from tagship.naming.tags import VersionTag
@@ -30,17 +30,20 @@ _GROUPS = (
     ("Documentation", ("docs",)),
 )
 _OTHERS = "Maintenance"
+_TOLD_BY_FACTS = ("the base model is ", "the adapter's r is ", "the adapter's scale ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A commit in the notes; `url` is its page, where the remote is known."""
+    """A commit in the notes; `url` is its page, where the remote is known; `of_model` whether it touches what the model
+    is made of."""
 
     text: str
     scopes: tuple[str, ...]
     references: tuple[str, ...]
     commit: str
     url: str | None
+    of_model: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,12 @@ class Artifact:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
     """What a release brings. `tag` is None where it has no version yet; `groups` are entries by
-    heading; `compare` is the page with all of its changes."""
+    heading; `compare` is the page with all of its changes.
+
+    Commits that touch neither run, base, policy nor data are in no group, unless they break something: `folded` is how
+    many they are. `model_changes` say what of the model changed that no fact in `model` tells; `same_model` is whether
+    it is known that nothing did.
+    """
 
     tag: str | None
     version: str | None
@@ -73,8 +81,11 @@ class Notes:
     compare: str | None
     breaking: tuple[Entry, ...]
     groups: Mapping[str, tuple[Entry, ...]]
+    folded: int
     contributors: tuple[str, ...]
     model: tuple[Fact, ...]
+    model_changes: tuple[str, ...]
+    same_model: bool
     artifacts: tuple[Artifact, ...]
 
 
@@ -88,18 +99,22 @@ def make_notes(
 ) -> Notes:
     """The notes of what a release line has come to; `web` is the repository's page, for links."""
     changes, since = coming.changes, coming.since
+    listed = [logged for logged in changes if coming.concerns_model(logged)]
+    breaking = [logged for logged in changes if logged.change.breaking]
+    told = {logged.commit.sha for logged in (*listed, *breaking)}
     return Notes(
         tag=tag.name if tag else None,
         version=tag.version if tag else None,
         date=date,
         since=since,
         compare=compare_link(web, since.name, tag.name) if web and since and tag else None,
-        breaking=tuple(
-            _entry(logged, logged.change.breaking_note or "", web) for logged in changes if logged.change.breaking
-        ),
-        groups=_grouped(changes, web),
+        breaking=tuple(_entry(coming, logged, logged.change.breaking_note or "", web) for logged in breaking),
+        groups=_grouped(coming, listed, web),
+        folded=len({logged.commit.sha for logged in changes} - told),
         contributors=_contributors(changes),
         model=tuple(_facts(*coming.model)) if coming.model else (),
+        model_changes=tuple(dict.fromkeys(_changed(coming.model_changes()))),
+        same_model=coming.is_same_model,
         artifacts=tuple(artifacts),
     )
 
@@ -109,18 +124,18 @@ def render_notes(notes: Notes, templates: Templates, template: str = TEMPLATE) -
     return templates.render(template, notes=notes).strip() + "\n"
 
 
-def _grouped(changes: Sequence[LoggedChange], web: str | None) -> dict[str, tuple[Entry, ...]]:
+def _grouped(coming: Unreleased, changes: Sequence[LoggedChange], web: str | None) -> dict[str, tuple[Entry, ...]]:
     heading_of = {kind: heading for heading, kinds in _GROUPS for kind in kinds}
     grouped: dict[str, list[Entry]] = {heading: [] for heading in (*dict(_GROUPS), _OTHERS)}
     for logged in changes:
         if logged.change.breaking_note == logged.change.description:
             continue  # all that there is to say of it stands under the breaking changes
         heading = heading_of.get(logged.change.type, _OTHERS)
-        grouped[heading].append(_entry(logged, logged.change.description, web))
+        grouped[heading].append(_entry(coming, logged, logged.change.description, web))
     return {heading: tuple(entries) for heading, entries in grouped.items() if entries}
 
 
-def _entry(logged: LoggedChange, text: str, web: str | None) -> Entry:
+def _entry(coming: Unreleased, logged: LoggedChange, text: str, web: str | None) -> Entry:
     sha = logged.commit.sha
     return Entry(
         text=" ".join(text.split()),
@@ -128,12 +143,20 @@ def _entry(logged: LoggedChange, text: str, web: str | None) -> Entry:
         references=tuple(it for it in logged.change.references if not re.search(rf"{re.escape(it)}(?![0-9])", text)),
         commit=sha,
         url=commit_link(web, sha) if web else None,
+        of_model=coming.concerns_model(logged),
     )
 
 
 def _contributors(changes: Iterable[LoggedChange]) -> tuple[str, ...]:
     names = [name for logged in changes for name in (logged.commit.author, *co_authors(logged.commit.message))]
     return tuple(sorted(dict.fromkeys(names), key=str.casefold))
+
+
+def _changed(changes: Iterable[ModelChange]) -> Iterable[str]:
+    """What changed in the model, but for what the facts tell by what they were: the base's name, rank and alpha."""
+    for change in changes:
+        if not change.what.startswith(_TOLD_BY_FACTS):
+            yield change.what
 
 
 def _facts(before: ModelState | None, now: ModelState) -> Iterable[Fact]:

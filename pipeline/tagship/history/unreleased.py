@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tagship.history.changes import LoggedChange
 from tagship.history.conventional import is_known_type
-from tagship.history.line import Line, changes_since, last_release, line_of, releases_before
+from tagship.history.line import Line, changes_since, is_below, last_release, line_of, releases_before
 from tagship.history.model import ModelChange, ModelState, changes
 from tagship.history.model_lookup import Recorded, two_states
 from tagship.naming.tags import Stream, VersionTag
@@ -27,7 +27,8 @@ class Unreleased:
     `releases` are its versions before that, highest first; `since` is the one that `changes`
     follow. `model` is what the model was at `since`, where that is known, and is now; None where
     there is no training run. `run_path` is the run's folder (POSIX, below the repository's top,
-    where it is inside). `policy_files` are the changed files of the policy and of templates.
+    where it is inside). `policy_files` are the changed files of the policy and of templates;
+    `model_paths` is where runs, bases, policy and data are.
     """
 
     line: Line
@@ -37,11 +38,21 @@ class Unreleased:
     model: tuple[ModelState | None, ModelState] | None
     run_path: str
     policy_files: tuple[str, ...]
+    model_paths: tuple[str, ...]
 
     @property
     def commits(self) -> int:
         """How many commits tell the changes: one that squashed others tells several."""
         return len({logged.commit.sha for logged in self.changes})
+
+    @property
+    def is_same_model(self) -> bool:
+        """Whether the model is known to be that of the last release."""
+        return self.model is not None and self.model[0] is not None and not any(self.model_changes())
+
+    def concerns_model(self, logged: LoggedChange) -> bool:
+        """Whether a change is one of run, base, policy or data; one that touches no file may be."""
+        return not logged.commit.paths or any(is_below(path, self.model_paths) for path in logged.commit.paths)
 
     def unconventional(self) -> list[LoggedChange]:
         """The commits that follow no convention: each counts as a patch, since nobody said that it does not matter."""
@@ -87,7 +98,21 @@ def gather(
         model=two_states(config, repository, since, commit.sha, run, recorded) if run else None,
         run_path=repository.below_top(run) if run else "",
         policy_files=_policy_files(config, repository, line, since, commit),
+        model_paths=_model_paths(config, repository),
     )
+
+
+def _model_paths(config: Config, repository: Repository) -> tuple[str, ...]:
+    """Where what a model is made of and held against stands in the repository, as git writes it."""
+    evaluate = config.evaluate
+    asked = (evaluate.file, evaluate.scoring.schema) if evaluate else ()
+    given = (config.verify.text, *asked, *(base.path for base in config.bases.values()))
+    places = [
+        *(config.runs, config.file, config.root / "templates"),
+        *(config.root / path for path in config.versions.data),
+        *(path for path in given if path is not None),
+    ]
+    return tuple("" if (below := repository.below_top(path)) == "." else below for path in places)
 
 
 def _policy_files(

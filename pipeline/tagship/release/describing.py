@@ -50,7 +50,7 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
     # Nobody who uses a first version asks what is new in it.
     text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""
-    yield Noted(text=text, since=unreleased.since)
+    yield Noted(text=text, since=unreleased.since, same_model=notes.same_model)
 
 
 def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -98,6 +98,7 @@ def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSou
     web = plan.source
     return CardSources(
         notes=noted.text if noted else None,
+        same_model=noted is not None and noted.same_model,
         before=repo_before(target, noted.since) if noted else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,

@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The version's release notes, in Markdown, for the card; and the version before it."""
+    """The version's release notes, in Markdown, for the card; the version before it, and whether the model is known to
+    be that one's."""
 
     text: str
     since: VersionTag | None = None
+    same_model: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
