@@ -14,7 +14,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # It needs nothing but the standard library.
 _LINKS = "pipeline/tagship/history/web_links.py"
-_SOURCE = "pipeline/tagship/weights/bf16.c"
+_SOURCES = ("pipeline/tagship/weights/bf16.c", "pipeline/tagship/weights/nf4.c")
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 
@@ -27,15 +27,15 @@ class CompileHook(BuildHookInterface):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        source = Path(self.root, _SOURCE)
-        library = source.with_name(f"lib{source.stem}.so")
-        library.unlink(missing_ok=True)
-        if sys.platform == "win32" or not _compile(source, library):
-            self.app.display_warning(f"{_SOURCE} could not be compiled: merging will take longer")
-            return
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data.update(pure_python=False, tag=f"py3-none-{platform}")
-        build_data["artifacts"].append(str(library.relative_to(self.root)))
+        for source in (Path(self.root, name) for name in _SOURCES):
+            library = source.with_name(f"lib{source.stem}.so")
+            library.unlink(missing_ok=True)
+            if sys.platform == "win32" or not _compile(source, library):
+                self.app.display_warning(f"{source.name} could not be compiled: merging will take longer")
+                continue
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data.update(pure_python=False, tag=f"py3-none-{platform}")
+            build_data["artifacts"].append(str(library.relative_to(self.root)))
 
 
 def _compile(source: Path, library: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
-from tagship.weights.safetensors import Header, TensorEntry, pickled, read_header
+from tagship.weights.safetensors import FLOATS, Header, TensorEntry, pickled, read_header
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -30,6 +30,15 @@ class Checkpoint:
     def entries(self) -> dict[str, TensorEntry]:
         """Every tensor by name, in the order of the files."""
         return {name: entry for shard in self.shards for name, entry in shard.tensors.items()}
+
+    @property
+    def main_dtype(self) -> str:
+        """The float dtype that most of it is in, in safetensors' name; F32 where it has none."""
+        sizes = {"F32": 0}
+        for entry in self.entries().values():
+            if entry.dtype in FLOATS:
+                sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
 
     @property
     def nbytes(self) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from tagship.system.errors import ReleaseError
 from tagship.weights.changes import Added, Change, TokenRows
 from tagship.weights.checkpoint import Checkpoint
-from tagship.weights.lora import FLOATS, Adapter
-from tagship.weights.safetensors import TensorEntry
+from tagship.weights.lora import Adapter
+from tagship.weights.safetensors import FLOATS, TensorEntry
 from tagship.weights.tied_embeddings import Trained, embedding_of, is_head, is_vocabulary
 
 _QUANTIZED = "a quantized base cannot take a merge"

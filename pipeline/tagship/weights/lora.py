@@ -14,9 +14,7 @@ from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, AdapterCon
 from tagship.weights.adapter_keys import check_keys
 from tagship.weights.changes import Added, Change, LowRank, Magnitude, TokenRows
 from tagship.weights.experts import ExpertsLowRank
-from tagship.weights.safetensors import Header, TensorEntry, pickled, read_header
-
-FLOATS = ("F32", "F16", "BF16", "F64")
+from tagship.weights.safetensors import FLOATS, Header, TensorEntry, pickled, read_header
 
 _PREFIX = "base_model.model."
 # The parts that PEFT gives to a module, behind its name. A DoRA magnitude had `.weight` for a while.

@@ -16,13 +16,16 @@ from tagship.weights.changes import Change, LowRank, Magnitude
 from tagship.weights.checkpoint import Checkpoint
 from tagship.weights.compatibility import check_fit
 from tagship.weights.experts import ExpertsLowRank
-from tagship.weights.lora import FLOATS, Adapter
-from tagship.weights.safetensors import SIZES, Header, TensorEntry
+from tagship.weights.lora import Adapter
+from tagship.weights.nf4 import ToNf4
+from tagship.weights.nf4_form import Nf4
+from tagship.weights.nf4_tensors import to_nf4
+from tagship.weights.safetensors import FLOATS, SIZES, Header, TensorEntry
 from tagship.weights.tied_embeddings import embedding_of, is_head, settle
 
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 # Models whose layers are Conv1D, which store their weights transposed (transformers, pytorch_utils.py).
-_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Models whose experts are (experts, in, out) to PEFT (transformers, use_experts_implementation's is_transposed).
 _TRANSPOSED_EXPERTS = ("gpt_oss", "openai_privacy_filter", "aria")
 
@@ -67,11 +70,12 @@ class Output:
 class MergedWeights:
     """The tensors of base + adapter, by name and in the order of the base's files.
 
-    `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's.
-    Raises ReleaseError, tensor by tensor, when the adapter was not made for the base.
+    `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's. With `nf4` the adapter
+    is merged into what the base is after it was held so. Raises ReleaseError, tensor by tensor, when the adapter was
+    not made for the base.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter, dtype: str | None = None) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, dtype: str | None = None, nf4: Nf4 | None = None) -> None:
         self.base = base
         self.adapter = adapter
         self._dtype = dtype
@@ -89,9 +93,11 @@ class MergedWeights:
             entries.setdefault(head, entries[embedding])
         changes = _oriented(trained.changes, entries, str(config.get("model_type")))
         check_fit(adapter, base, replace(trained, changes=changes), entries)
+        if nf4:
+            changes = _after(to_nf4(base.entries(), nf4, whole=trained.replaced), changes)
         outputs = self._outputs(trained.replaced, changes)
         self.outputs: Mapping[str, Output] = {output.name: output for output in outputs}
-        self.changed = frozenset(trained.replaced) | frozenset(changes)
+        self.changed = frozenset(trained.replaced) | frozenset(trained.changes)
 
     def config_changes(self) -> dict[str, Any]:
         """What config.json has to say of the merged model that the base's does not."""
@@ -140,7 +146,7 @@ class MergedWeights:
         ]
         for stored, shard in held:
             name = stored.entry.name
-            base_dtype = stored.entry.dtype if name in known else self._main_dtype()
+            base_dtype = stored.entry.dtype if name in known else self.base.main_dtype
             if name in replaced:
                 stored = Stored(file=self.adapter.weights, entry=replaced[name])
             dtype = self._dtype if self._dtype and base_dtype in FLOATS else base_dtype
@@ -156,18 +162,16 @@ class MergedWeights:
             )
         return outputs
 
-    def _main_dtype(self) -> str:
-        """The float dtype that most of the base is in; F32 where it has none."""
-        sizes = {"F32": 0}
-        for entry in self.base.entries().values():
-            if entry.dtype in FLOATS:
-                sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.nbytes
-        return max(sizes, key=lambda dtype: sizes[dtype])
-
     @property
     def main_dtype(self) -> str:
         """The dtype that most of the merged model is in, in safetensors' name."""
-        return self._dtype or self._main_dtype()
+        return self._dtype or self.base.main_dtype
+
+
+def _after(first: Mapping[str, ToNf4], changes: Mapping[str, tuple[Change, ...]]) -> dict[str, tuple[Change, ...]]:
+    """The changes of an adapter after those of a base in 4 bits."""
+    before: dict[str, tuple[Change, ...]] = {name: (change,) for name, change in first.items()}
+    return before | {name: (*before.get(name, ()), *made) for name, made in changes.items()}
 
 
 def _oriented(
@@ -183,7 +187,7 @@ def _oriented(
     told: dict[str, bool] = {}
 
     def by_shape(entry: TensorEntry, low: LowRank | ExpertsLowRank) -> bool:
-        may_be = isinstance(low, ExpertsLowRank) or low.transposed or model_type in _CONV1D_MODELS
+        may_be = isinstance(low, ExpertsLowRank) or low.transposed or model_type in CONV1D_MODELS
         return may_be and entry.shape == replace(low, transposed=True).shape
 
     for name, made in changes.items():
@@ -200,7 +204,7 @@ def _oriented(
             transposed = by_shape(entry, low)
         elif isinstance(low, ExpertsLowRank):
             transposed = told.get(_leaf(name), model_type in _TRANSPOSED_EXPERTS)
-        elif model_type in _CONV1D_MODELS:
+        elif model_type in CONV1D_MODELS:
             transposed = not is_head(name)
         else:
             transposed = told.get(_leaf(name), low.transposed)

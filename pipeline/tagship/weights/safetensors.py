@@ -42,6 +42,8 @@ SIZES: Mapping[str, int] = {
     "U8": 1,
     "BOOL": 1,
 }
+# Those that weights are trained in.
+FLOATS = ("F32", "F16", "BF16", "F64")
 
 
 # A file's size in bytes and the time of its last change in nanoseconds.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tagship.verify.conversations import Conversation, Prompt
 from tagship.verify.questions import Asked, Questions, Tokens
+from tagship.weights.nf4_form import Nf4
 
 if TYPE_CHECKING:  # every task reads this
     import numpy as np
@@ -27,7 +28,8 @@ class Subject:
     it, `tokenizer` the folder of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is
     to take them, where it has no chat template to render them by. `prompts` are what it has to make of conversations
     where it has one; `notes` are what people are to be told of the model. `trust_remote_code` is whether code in these
-    folders may be run: only where the policy trusts that base."""
+    folders may be run: only where the policy trusts that base. With `nf4` the model, without its adapter, is as it is
+    when it was held so."""
 
     what: str
     model: Path
@@ -37,6 +39,7 @@ class Subject:
     prompts: tuple[Prompt, ...] = ()
     notes: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    nf4: Nf4 | None = None
 
 
 class Model(ABC):

@@ -7,10 +7,13 @@ largest module and the activations, whatever the size of the model.
 from collections.abc import Iterator
 from typing import Any
 
+from tagship.verify.runtimes.nf4 import blocks_in_nf4
+
 # Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
 # largest matrices by far.
 _BLOCK = 64 << 20
 _ON_PARAMETERS = "ParamWrapper"
+_TRAINED_WHOLE = "modules_to_save"
 
 
 def stream(model: Any) -> bool:
@@ -21,8 +24,11 @@ def stream(model: Any) -> bool:
 
     if any(type(module).__name__ == _ON_PARAMETERS for module in model.modules()):
         return False
-    for module in model.modules():
-        if not any(_is_short(parameter) for parameter in module.parameters(recurse=False)):
+    for name, module in model.named_modules():
+        if _TRAINED_WHOLE in name.split("."):  # copies of the base's modules
+            module.__dict__.pop("nf4", None)
+        short = any(_is_short(parameter) for parameter in module.parameters(recurse=False))
+        if not short and not hasattr(module, "nf4"):
             continue
         if isinstance(module, torch.nn.Embedding):
             module.forward = _widening(module)
@@ -48,13 +54,12 @@ def _casting(module: Any) -> Any:
         weight, bias = module.weight, module.bias
         given = given.float()
         rows = max(1, _BLOCK // (4 * weight.shape[1]))
+        starts = range(0, weight.shape[0], rows)
+        nf4 = getattr(module, "nf4", None)
+        blocks = blocks_in_nf4(weight, nf4, rows) if nf4 else (weight[start : start + rows].float() for start in starts)
         parts = [
-            torch.nn.functional.linear(
-                given,
-                weight[start : start + rows].float(),
-                None if bias is None else bias[start : start + rows].float(),
-            )
-            for start in range(0, weight.shape[0], rows)
+            torch.nn.functional.linear(given, block, None if bias is None else bias[start : start + rows].float())
+            for start, block in zip(starts, blocks, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 

@@ -17,6 +17,7 @@ from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.rendering import render_chat
 from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
+from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.streaming import stream
 from tagship.weights.checkpoint import open_checkpoint
@@ -74,8 +75,8 @@ class _TransformersModel(Model):
         self._tokenizer = _load_tokenizer(subject)
         self._streams = _size_in_float32(subject.model) > _SMALL
         self._model = _loaded(subject, self._known, "auto" if self._streams else "float32")
-        if self._streams and not stream(self._model):
-            self._load_whole("its adapter is of parameters that are used as they are")
+        if self._streams and not (may_stream(subject) and stream(self._model)):
+            self._load_whole("its adapter uses weights as they are")
         self._forward = Forward(self._model)
         config = self._model.generation_config
         if (home / _GENERATION_FILE).is_file():  # what ends an answer there ends it for users
@@ -144,6 +145,8 @@ class _TransformersModel(Model):
 
 def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
     model = known.model.from_pretrained(subject.model, config=known.config, dtype=dtype)
+    if subject.nf4:
+        hold_in_nf4(model, subject.nf4, open_checkpoint(subject.model).main_dtype, whole=dtype == "float32")
     if subject.adapter:
         from peft import PeftModel
 
