@@ -1,6 +1,7 @@
 """`[bases."org/name"]`: what the policy says of base models."""
 
 from tagship.runs.base import BaseModel
+from tagship.runs.quantized import TRAINED_IN
 from tagship.system.toml_reader import Reader
 
 
@@ -18,6 +19,7 @@ def read_bases(tables: Reader) -> dict[str, BaseModel]:
             license_link=table.optional_text("license_link"),
             publish=table.flag("publish", False),
             quantized=table.texts("quantized", ()),
+            trained_in=table.choice("trained_in", "", ("", *TRAINED_IN)) or None,
             trust_remote_code=table.flag("trust_remote_code", False),
         )
         table.close()

@@ -17,6 +17,7 @@ from tagship.policy.verify import USUAL
 from tagship.release.options import Options
 from tagship.release.targets import Target, make_targets
 from tagship.runs.base import BaseModel, resolve_base
+from tagship.runs.quantized import quantized_by
 from tagship.runs.run import Run, UnknownRun, choose_run, find_runs, read_run
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
@@ -222,7 +223,8 @@ def named_run(config: Config, options: Options, path: Path) -> tuple[Run, BaseMo
                 remedy="invoke name --new makes a name for the folder; or record what is missing in "
                 "experiment_metadata.json, or change [naming] run",
             ) from None
-    return replace(run, name=name, fields=fields), base
+    quantized = quantized_by(run.path, run.recorded, run.adapter.base_model, base)
+    return replace(run, name=name, fields=fields, quantized=quantized), base
 
 
 def repository_page(config: Config, repository: Repository) -> str | None:

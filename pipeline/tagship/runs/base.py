@@ -23,7 +23,8 @@ class BaseModel:
     `path` is a folder with its weights where they are at hand, `publish` whether a release puts
     it on the Hub where it is not there yet (`[bases."org/name"]` in release.toml). `license`, with a name and a link
     where it is `other`, replaces what its own card says. `quantized` are the ids of its quantized forms: a run that was
-    trained on one of them is merged into this one. `trust_remote_code` is whether code of its own may be run.
+    trained on one of them is merged into this one. `trained_in` is what it was held in while runs that do not say so
+    were trained on it (`TRAINED_IN` in runs/quantized.py). `trust_remote_code` is whether code of its own may be run.
     """
 
     id: str
@@ -34,6 +35,7 @@ class BaseModel:
     license_link: str | None = None
     publish: bool = False
     quantized: tuple[str, ...] = ()
+    trained_in: str | None = None
     trust_remote_code: bool = False
 
 

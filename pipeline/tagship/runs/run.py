@@ -9,9 +9,11 @@ from typing import Any
 from tagship.naming.fields import FieldValue
 from tagship.naming.names import NamingPolicy
 from tagship.runs.folder import DiskFolder, Folder, object_in
+from tagship.runs.quantized import Quantized
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
 from tagship.weights.adapter_config import CONFIG_FILE, AdapterConfig, read_adapter_config
+from tagship.weights.nf4_form import Nf4
 
 METADATA_FILE = "experiment_metadata.json"
 TRAINER_FILE = "trainer_state.json"
@@ -26,7 +28,8 @@ class Run:
     """A finished training run.
 
     `fields` are what names are made of (dataset, rank, alpha, epochs, trained; `base` where the
-    run's own name tells it); `recorded` is what the trainer wrote about the run, for the card.
+    run's own name tells it); `recorded` is what the trainer wrote about the run, for the card;
+    `quantized` is what its base was held in while it was trained, None for 16 bits or more.
     """
 
     name: str
@@ -34,6 +37,12 @@ class Run:
     adapter: AdapterConfig
     fields: Mapping[str, FieldValue]
     recorded: Mapping[str, Any]
+    quantized: Quantized | None = None
+
+    @property
+    def nf4(self) -> Nf4 | None:
+        """How its base was held in NF4, if it was."""
+        return self.quantized.nf4 if self.quantized else None
 
 
 def find_runs(folder: Path, naming: NamingPolicy) -> list[Path]:
