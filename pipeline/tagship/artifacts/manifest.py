@@ -45,7 +45,8 @@ class Manifest:
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
     by which the next version is decided; `evidence` is what verifying these files showed. `stream` is that of the tag,
     `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
-    the files, with versions; `siblings` are the other repos of the release."""
+    the files, with versions; `siblings` are the other repos of the release. `quantized` is what the base was held in
+    while the adapter was trained, where that is not 16 bits, and what it was merged into."""
 
     tagship: str
     format: str
@@ -68,6 +69,7 @@ class Manifest:
     policy: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     siblings: tuple[str, ...] = ()
+    quantized: Mapping[str, Any] | None = None
 
     @property
     def size(self) -> int:

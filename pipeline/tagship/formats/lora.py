@@ -75,6 +75,7 @@ class _Lora(Format):
             trust_remote_code=job.base.trust_remote_code,
             question=job.question,
             chats=has_chat_template(model_files(job.base, job.run.path)),
+            nf4=job.nf4,
         )
         peft = Usage(title="PEFT", language="python", code=load)
         adapter = job.run.adapter
@@ -83,10 +84,12 @@ class _Lora(Format):
             served = Usage(title="vLLM, with the merged model", language="shell", code=f"vllm serve {merged}")
             return (peft, served) if merged else (peft,)
         serve = serve_line(job.base.id, job.run.name, job.repo_id, adapter)
+        serve += " --quantization bitsandbytes" * (job.nf4 is not None)
         return (peft, Usage(title="vLLM", language="shell", code=serve))
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
-        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}")'
+        in_4bit = ', quantization_config=transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
+        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}"{in_4bit if job.nf4 else ""})'
 
 
 FORMAT = _Lora()

@@ -20,19 +20,24 @@ from tagship.system.templating import Templates
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
+from tagship.weights.nf4_form import Nf4
 
 # What base + adapter are, merged; and what is made of that by quantizing it.
 MERGED, QUANTIZED = "finetune", "quantized"
 # A safetensors dtype for each word of `[export] dtype`.
 DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
+# What `[export] base` may be.
+NF4 = "nf4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPolicy:
     """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file of
-    theirs in bytes (None: as the base's files are)."""
+    theirs in bytes (None: as the base's files are). `base` is NF4 where adapters are merged into what the base's 4
+    bits that they were trained on dequantize to; None for its weights as they are."""
 
     dtype: str | None = None
+    base: str | None = None
     max_shard: int | None = None
 
 
@@ -81,6 +86,11 @@ class ExportJob:
     namespace: str
     templates: Templates
     question: str = "Hello"
+
+    @property
+    def nf4(self) -> Nf4 | None:
+        """The 4 bits whose numbers the adapter is merged into, where the policy says so."""
+        return self.run.nf4 if self.policy.base == NF4 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""`[export]`: what merged weights are converted to, and how large their files are."""
+"""`[export]`: what adapters are merged into, what merged weights are converted to, and how large their files are."""
 
 import re
 
-from tagship.formats.protocol import DTYPES, ExportPolicy
+from tagship.formats.protocol import DTYPES, NF4, ExportPolicy
 from tagship.system.toml_reader import Reader
 
 
@@ -10,6 +10,7 @@ def read_export(table: Reader) -> ExportPolicy:
     """What `[export]` says of all formats; formats ask for keys of their own, so that nobody closes it here."""
     return ExportPolicy(
         dtype=DTYPES.get(table.choice("dtype", "", ("", *DTYPES))),
+        base=table.choice("base", "", ("", NF4)) or None,
         max_shard=table.parsed("max_shard", "", _size),
     )
 

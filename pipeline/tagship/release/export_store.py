@@ -159,6 +159,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         license=job.base.license,
         files=list_files(folder),
         model=disk_state(plan.config, target.run.path).document(),
+        quantized=target.run.quantized.document(merged=job.nf4 is not None) if target.run.quantized else None,
         tools=_tools(target),
         **_claims(plan, target),
     )
@@ -212,7 +213,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
         "documents": files.documents,
         "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
         "variant": asdict(job.variant),
-        "settings": repr((job.settings, job.policy)),
+        "settings": repr((job.settings, job.policy, job.nf4)),
         "inputs": [sha256_of(path) for path in inputs],
         "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
     }

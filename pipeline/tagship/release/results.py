@@ -14,7 +14,7 @@ from tagship.naming.tags import VersionTag
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
 from tagship.verify.comparison import Trial
-from tagship.verify.evidence import Evidence
+from tagship.verify.evidence import Evidence, FourBit
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class Answered:
     """What base + adapter answers, which exports are held against."""
 
     trial: Trial
+    four_bit: FourBit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from tagship.release import gates
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
 from tagship.release.export_store import export_together, job_of
+from tagship.release.four_bit import check_quantized
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
 from tagship.release.publishing import (
@@ -80,6 +81,7 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
     base = done.one(Fetched).base
+    check_quantized(plan, base, tools)
     footprints = gates.check_fit(plan, base, tools.templates, verifies=verifies)
     if verifies:  # and describes
         check_cards(plan, base, tools.templates)

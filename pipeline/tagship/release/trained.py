@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from tagship.formats.protocol import NF4
 from tagship.formats.registry import all_formats
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
@@ -49,7 +50,17 @@ def trained_model(plan: Plan, base: BaseFolder) -> Iterator[Subject]:
             adapter=plan.run.path,
             tokenizer=folder,
             trust_remote_code=base.trust_remote_code,
+            nf4=plan.run.nf4 if plan.config.export.base == NF4 else None,
         )
+
+
+@contextmanager
+def trained_in_nf4(plan: Plan, base: BaseFolder, tools: Tools) -> Iterator[Model]:
+    """Base + adapter with the base in the 4 bits that the adapter was trained on."""
+    with trained_model(plan, base) as trained:
+        in_4bit = replace(trained, what="base in NF4 + adapter", nf4=plan.run.nf4)
+        with tools.runtimes.model(reference_runtime().name, in_4bit) as model:
+            yield model
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from tagship.policy.verify import QUICK, VerifyPolicy
 from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
 from tagship.release.export_store import job_of
+from tagship.release.four_bit import compare_bases
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Verified
 from tagship.release.step import Tools
@@ -70,7 +71,7 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
             check_influence(reference, alone, trial, vocabulary_rows(base.path))
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
-    yield Answered(trial=trial)
+    yield Answered(trial=trial, four_bit=compare_bases(plan, base, tools, trial))
 
 
 def predicted(plan: Plan, base: BaseFolder) -> str:
@@ -99,7 +100,7 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
         tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")
     else:
         tools.console.note(f"{target.name}: {evidence.summary}")
-    evidence = replace(evidence, date=plan.moment.isoformat())
+    evidence = replace(evidence, date=plan.moment.isoformat(), four_bit=done.one(Answered).four_bit)
     manifest = with_evidence(exported.manifest, evidence)
     write_manifest(exported.folder, manifest)
     yield replace(exported, manifest=manifest)

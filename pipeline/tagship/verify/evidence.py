@@ -51,6 +51,22 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FourBit:
+    """Of an adapter that was trained on the base in 4 bits and is not merged into those: over so many `tokens` how far
+    base + adapter in 16 bits is from that in 4 bits, and how far the adapter moves the base, each a mean KL divergence
+    in nats."""
+
+    tokens: int
+    bases_kl: float
+    adapter_kl: float
+
+    @property
+    def outweighs(self) -> bool:
+        """Whether the base makes as much of a difference as the adapter does."""
+        return not self.bases_kl < self.adapter_kl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a comparison of an export with base + adapter showed.
 
@@ -61,7 +77,8 @@ class Evidence:
     is whether less was compared than is usual. `copied` is whether it is the run's own files, which were compared byte
     by byte, and not run. `unlike` are the conversations, by name, of which its runtime makes another prompt than the
     model's own chat template. `evaluation` is what the base, base + adapter and the export score at the
-    project's own task, as documents by those names. `files` is the digest of the files that were compared.
+    project's own task, as documents by those names. `four_bit` is what the base makes of it that the adapter was not
+    trained on. `files` is the digest of the files that were compared.
     """
 
     outcome: str
@@ -80,6 +97,7 @@ class Evidence:
     unlike: tuple[str, ...] = ()
     example: Example | None = None
     evaluation: Mapping[str, Any] | None = None
+    four_bit: FourBit | None = None
     files: str | None = None
 
     @property
@@ -106,7 +124,8 @@ class Evidence:
     def of(cls, document: Mapping[str, Any]) -> "Evidence":
         """Read what `document` made. Raises TypeError, KeyError or ValueError for anything else."""
         given: dict[str, Any] = dict(document)
-        for name, kind in (("answers", Measured), ("text", Measured), ("limits", Limits), ("example", Example)):
+        kinds = {"answers": Measured, "text": Measured, "limits": Limits, "example": Example, "four_bit": FourBit}
+        for name, kind in kinds.items():
             if given.get(name) is not None:
                 given[name] = kind(**given[name])
         return cls(**given | {"unlike": tuple(given.get("unlike", ()))})

@@ -1,5 +1,6 @@
 """Does an adapter do anything? A model that answers like its base in every number is its base under another name."""
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 from tagship.system.errors import ReleaseError
@@ -12,6 +13,10 @@ from tagship.verify.runtimes.protocol import Model
 _TOKENS = 64
 # Nats: what the order of sums makes of the same numbers, which the divergence has squared.
 _NOTHING = 1e-11
+
+
+# As many tokens tell how much the base makes of a difference.
+_TOKENS_OF_BASES = 512
 
 
 def check_influence(trained: Model, base: Model, trial: Trial, rows: int | None) -> None:
@@ -30,6 +35,24 @@ def check_influence(trained: Model, base: Model, trial: Trial, rows: int | None)
             remedy="it was saved before it was trained, or with keys that PEFT does not load: save it again with "
             "model.save_pretrained(), from the trained model",
         )
+
+
+def sequences_known(trial: Trial, rows: int | None) -> list[Tokens]:
+    """Of answers and text as much as tells two bases apart, as far as each base has its tokens."""
+    some: list[Tokens] = []
+    left = _TOKENS_OF_BASES
+    for sequence in (*(answer.tokens for answer in trial.answers), *trial.text):
+        ids = _known(sequence.ids, rows)[: sequence.since + left]
+        if left and len(ids) > sequence.since:
+            some.append(Tokens(ids=ids, since=sequence.since))
+            left -= len(some[-1].looked_at)
+    return some
+
+
+def mean_kl(expected: Model, given: Model, sequences: Sequence[Tokens]) -> float:
+    """How far a model is from another along sequences, in nats."""
+    following = [token for sequence in sequences for token in sequence.looked_at]
+    return per_token(expected.rows(sequences), given.rows(sequences), following).measured().kl
 
 
 def _known(ids: tuple[int, ...], rows: int | None) -> tuple[int, ...]:
