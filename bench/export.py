@@ -1,7 +1,7 @@
 """Exports: ours against PEFT's merge, `cp -r`, and the three steps from an adapter to a quantized GGUF.
 
 Run as `python -m bench.export [LAYERS] [PART]`: 8 layers (a quarter of Phi-3-mini) by default, 32 for all of
-it; PART is `merge`, `gguf` or `many`, all by default. The three steps need llama.cpp's `llama-quantize`, on the
+it; PART is `merge`, `nf4`, `gguf` or `many`, all by default. The three steps need llama.cpp's `llama-quantize`, on the
 PATH or named by LLAMA_QUANTIZE; `gguf` without it measures ours alone and says so.
 """
 
@@ -43,6 +43,16 @@ def _merge(folder: Path, of: str) -> None:
         "PEFT merge_and_unload + save_pretrained": [python("bench.sides", "peft", name)],
     }
     table(f"Merge into {of}", _measured(folder, sides, {"PEFT merge_and_unload + save_pretrained": 1}))
+
+
+def _nf4(folder: Path, of: str) -> None:
+    name = str(folder)
+    sides = {
+        "tagship": [python("bench.sides", "ours", name)],
+        "tagship, into NF4": [python("bench.sides", "nf4", name, "single")],
+        "tagship, into NF4 with double quantization": [python("bench.sides", "nf4", name, "double")],
+    }
+    table(f"Merge into {of}, with the base in NF4", _measured(folder, sides, {}))
 
 
 def _gguf(folder: Path, of: str) -> None:
@@ -108,7 +118,7 @@ def _measured(
     return [(side, min(runs, key=lambda run: run.seconds)) for side, runs in found.items()]
 
 
-_PARTS: Mapping[str, Callable[[Path, str], None]] = {"merge": _merge, "gguf": _gguf, "many": _many}
+_PARTS: Mapping[str, Callable[[Path, str], None]] = {"merge": _merge, "nf4": _nf4, "gguf": _gguf, "many": _many}
 
 if __name__ == "__main__":
     layers, *parts = sys.argv[1:] or ["8"]

@@ -23,6 +23,21 @@ def ours(folder: Path, *adapters: str) -> None:
     write_merged(models)
 
 
+def nf4(folder: Path, quantized: str) -> None:
+    """Merge with tagship into what the base dequantizes to from NF4, `single` or `double`."""
+    from tagship.weights.checkpoint import open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
+    from tagship.weights.merge_writer import write_merged
+    from tagship.weights.nf4_form import Nf4
+
+    merged = folder / "made" / "nf4"
+    merged.mkdir()
+    form = Nf4(double=quantized == "double")
+    weights = MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter"), nf4=form)
+    write_merged([(weights, merged)])
+
+
 def gguf(folder: Path, *quants: str) -> None:
     """Make GGUFs with tagship."""
     import logging
@@ -60,4 +75,4 @@ def peft(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"ours": ours, "gguf": gguf, "peft": peft}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
+    {"ours": ours, "nf4": nf4, "gguf": gguf, "peft": peft}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
