@@ -162,6 +162,21 @@ def test_what_is_well(said: Said) -> None:
     assert "LlamaForCausalLM" in one(levels[OK], "llama.cpp")
 
 
+@pytest.mark.parametrize(
+    ("config", "level", "words"),
+    [
+        ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, OK, "trained on in NF4 (experiment_metadata.json)"),
+        ({"quant_method": "gptq"}, WARN, "quantized by gptq"),
+    ],
+)
+def test_a_quantized_base(root: Path, said: Said, config: dict[str, Any], level: str, words: str) -> None:
+    """What the base was held in while the run was trained is said, where that was not 16 bits."""
+    metadata = root / "adapters" / RUN / "experiment_metadata.json"
+    metadata.write_text(json.dumps({"quantization_config": config}))
+    found, levels = said()
+    assert words in one(levels[level], "trained on") and document_of(found)["quantized"]
+
+
 def test_costs(said: Said) -> None:
     """Each format and quantization type has its cost; a time only where one was measured."""
     found, levels = said()

@@ -159,7 +159,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         license=job.base.license,
         files=list_files(folder),
         model=disk_state(plan.config, target.run.path).document(),
-        quantized=target.run.quantized.document(merged=job.nf4 is not None) if target.run.quantized else None,
+        quantized=_quantized(job),
         tools=_tools(target),
         **_claims(plan, target),
     )
@@ -181,6 +181,11 @@ def _tools(target: Target) -> dict[str, str]:
     packages = packages_distributions() if modules else {}
     names = {"numpy", *(name for module in modules for name in packages.get(module, ()))}
     return {name: version(name) for name in sorted(names)}
+
+
+def _quantized(job: ExportJob) -> dict[str, Any] | None:
+    held = job.run.quantized
+    return {**held.document(), "merged_into": held.method if job.nf4 else "16bit"} if held else None
 
 
 def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str:

@@ -40,12 +40,12 @@ class Quantized:
     said_by: str
     nf4: Nf4 | None = None
 
-    def document(self, *, merged: bool) -> dict[str, Any]:
-        """As a manifest has it; `merged` is whether exports are made of the dequantized weights."""
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
         said: dict[str, Any] = {"trained_in": self.method, "said_by": self.said_by}
         if self.nf4:
             said |= {"double_quant": self.nf4.double, "skip_modules": self.nf4.skipped and list(self.nf4.skipped)}
-        return said | {"merged_into": self.method if merged else "16bit"}
+        return said
 
 
 def quantized_by(run: Path, recorded: Mapping[str, Any], named: str, base: BaseModel) -> Quantized | None:

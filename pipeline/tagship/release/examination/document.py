@@ -14,6 +14,7 @@ def document_of(found: Examination) -> dict[str, Any]:
         "path": found.path,
         "adapter": _adapter(found),
         "base": _base(found.base) if found.base else None,
+        "quantized": found.quantized.document() if found.quantized else None,
         "fit": asdict(found.fit) if found.fit else _refused(found.fit_problem),
         "costs": [_cost(cost) for cost in found.costs],
         "free": dict(found.free) if found.free else None,

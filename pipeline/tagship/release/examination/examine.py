@@ -66,6 +66,7 @@ def examine_run(config: Config, options: Options, hub: Hub, templates: Templates
         run=run.name,
         adapter=adapter_facts(path, adapter, weights),
         naming_problem=naming_problem if base else None,
+        quantized=run.quantized,
         task_problem=_problem(partial(check_task, run)),
         vllm=_vllm(run, weights, str(base.path or base.id) if base else adapter.base_model),
     )

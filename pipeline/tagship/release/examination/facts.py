@@ -10,6 +10,7 @@ from tagship.release.finding import Problem
 from tagship.runs.base import BaseModel
 from tagship.runs.base_at_hand import BaseAtHand, WeightFiles
 from tagship.runs.licenses import Terms
+from tagship.runs.quantized import Quantized
 from tagship.weights.adapter_facts import AdapterFacts
 from tagship.weights.partial import Described
 
@@ -116,6 +117,7 @@ class Examination:
     base: BaseFacts | None = None
     base_problem: Problem | None = None
     layers: int | None = None
+    quantized: Quantized | None = None
     numbers_problem: Problem | None = None
     fit: Fit | None = None
     fit_problem: Problem | None = None

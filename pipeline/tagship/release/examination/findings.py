@@ -12,6 +12,7 @@ from tagship.release.examination.base_findings import (
 )
 from tagship.release.examination.facts import Cost, Examination
 from tagship.release.finding import OK, STOP, WARN, Finding, Problem
+from tagship.runs.quantized import Quantized
 from tagship.system.templating import human_size, human_time
 from tagship.weights.partial import LAYERS, TOTAL
 
@@ -35,6 +36,8 @@ def _findings(found: Examination) -> Iterator[Finding]:
     for problem in (found.task_problem, found.naming_problem, found.base_problem, found.numbers_problem):
         if problem:
             yield problem.finding()
+    if found.quantized:
+        yield _trained_on(found.quantized)
     if found.base:
         yield from base_findings(found.base)
         yield from fit_findings(found)
@@ -46,6 +49,18 @@ def _findings(found: Examination) -> Iterator[Finding]:
     if found.license and found.base:
         yield from license_findings(found.license, found.base)
         yield from revision_findings(found.base)
+
+
+def _trained_on(quantized: Quantized) -> Finding:
+    if quantized.nf4:
+        how = "NF4 with double quantization" if quantized.nf4.double else "NF4"
+        return Finding(level=OK, what=f"base: trained on in {how} ({quantized.said_by}), with which a release compares")
+    return Finding(
+        level=WARN,
+        what=f"base: quantized by {quantized.method} while it was trained on ({quantized.said_by}), which no release "
+        "compares with",
+        remedy="measure it at a task of your own, [evaluate] in release.toml",
+    )
 
 
 def _cost_findings(found: Examination) -> Iterator[Finding]:
