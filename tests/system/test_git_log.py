@@ -69,15 +69,18 @@ def test_log_since(repository: GitFolder, opened: Repository) -> None:
     assert opened.log("HEAD", "HEAD") == []
 
 
-def test_log_without_merges(repository: GitFolder, opened: Repository) -> None:
-    """A merge is left out; what it merged is in the log."""
+def test_log_with_merges(repository: GitFolder, opened: Repository) -> None:
+    """A merge is in the log, before what it merged, with its parents."""
     repository.git("checkout", "--quiet", "-b", "side")
     repository.write("side.txt")
     repository.commit("Side")
     repository.git("checkout", "--quiet", "main")
     repository.commit("Main")
     repository.git("merge", "--quiet", "--no-ff", "--message=Merge side", "side")
-    assert sorted(subjects(opened)) == ["First", "Main", "Side"]
+    found = opened.log(None, "HEAD")
+    assert sorted(logged.message for logged in found) == ["First", "Main", "Merge side", "Side"]
+    assert (found[0].message, found[0].is_merge, len(found[0].parents)) == ("Merge side", True, 2)
+    assert not any(logged.is_merge for logged in found[1:])
 
 
 def test_logged_paths(repository: GitFolder, opened: Repository) -> None:
