@@ -1,10 +1,12 @@
 """History, tags and remotes of the repository: real git repositories, made by git itself."""
 
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from tagship.system.errors import ToolError
 from tagship.system.git import Repository
@@ -395,6 +397,16 @@ def test_remote_that_is_gone(repository: GitFolder, opened: Repository, remote: 
     for ask in (lambda: opened.remote_tags("origin"), lambda: opened.push_tag("origin", "v1.0.0")):
         with pytest.raises(ToolError, match=r"remote\.git"):
             ask()
+
+
+def test_silent_remote(repository: GitFolder, opened: Repository) -> None:
+    """A remote that takes connections and never answers is given up after the time that it gets, and no program that
+    git started for it goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        repository.git("remote", "add", "origin", f"http://127.0.0.1:{listening.getsockname()[1]}/x.git")
+        with pytest.raises(ToolError, match=r"did not answer within 0\.5 seconds"):
+            opened.remote_tags("origin", seconds=0.5)
+    assert not [each for each in psutil.Process().children(recursive=True) if "remote-http" in each.name()]
 
 
 @pytest.mark.parametrize("how", ["configuration", "environment", "default"])

@@ -75,7 +75,8 @@ class Session:
 
     def hub(self) -> AbstractContextManager[Hub]:
         """The Hub that the options or the policy name."""
-        return open_hub(endpoint_of(self.config, self.options), self.config.namespace, hub_root(self.config))
+        endpoint = endpoint_of(self.config, self.options)
+        return open_hub(endpoint, self.config.namespace, hub_root(self.config), self.console.note)
 
     @property
     def templates(self) -> Templates:

@@ -49,6 +49,8 @@ class Outcome:
 
 
 _Found = tuple[str, str] | None
+# Seconds that the remote gets for its answer: where the release depends on it, and where it is only told.
+_LONG, _SHORT = 30, 8
 
 
 def run_checks(tagging: Tagging) -> Iterator[Outcome]:
@@ -142,8 +144,9 @@ def _pushed(tagging: Tagging) -> _Found:
     name, remote = tagging.version_tag.name, tagging.remote
     if tagging.repository.remote_url(remote) is None:
         return None
+    seconds = _LONG if tagging.config.checks.when_releasing("pushed") == REQUIRED else _SHORT
     try:
-        on_remote = tagging.repository.remote_tags(remote).get(name)
+        on_remote = tagging.repository.remote_tags(remote, seconds=seconds).get(name)
     except ToolError as error:
         return f"{remote} did not say whether it has {name}: {error}", f"git push {remote} {name}"
     if on_remote is None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.hub.fetch import clients_for_bases
+from tagship.hub.patience import impatiently
 from tagship.runs.base import BaseModel
 from tagship.system.deadline import answers_within
 from tagship.system.errors import ToolError
@@ -67,7 +68,7 @@ def remote_specs(answer: HubAnswer, base: BaseModel, shards: Iterable[str]) -> d
     if answer.api is None:
         return {}
     ask = partial(answer.api.parse_safetensors_file_metadata, base.id, revision=answer.commit)
-    questions = {name: partial(ask, name) for name in shards}
+    questions = {name: partial(impatiently, _PATIENCE_FOR_HEADERS, partial(ask, name)) for name in shards}
     found: dict[str, Spec] = {}
     for header in answers_within(_PATIENCE_FOR_HEADERS, questions).values():
         if not isinstance(header, Exception) and all(info.dtype in SIZES for info in header.tensors.values()):
@@ -84,7 +85,7 @@ def _ask(api: "HfApi", base: BaseModel) -> HubAnswer:
     if base.revision:
         questions["revision"] = partial(about, base.revision)
     questions |= {name: partial(_text, api, base, name) for name in (_CONFIG, INDEX_FILE)}
-    found = answers_within(_PATIENCE, questions)
+    found = answers_within(_PATIENCE, {key: partial(impatiently, _PATIENCE, ask) for key, ask in questions.items()})
     main, at = found.get("main"), found.get("revision", found.get("main"))
     if main is None or isinstance(main, Exception):
         why_not = str(main) if main else f"{api.endpoint} did not answer within {_PATIENCE} seconds"
@@ -135,6 +136,7 @@ def _with_distance(answer: HubAnswer, base: BaseModel) -> HubAnswer:
     """How far main went on, where it did: one more question."""
     if answer.commit in (None, answer.head) or answer.api is None:
         return answer
-    listed = answers_within(_PATIENCE, {"commits": partial(answer.api.list_repo_commits, base.id)}).get("commits")
+    ask = partial(impatiently, _PATIENCE, partial(answer.api.list_repo_commits, base.id))
+    listed = answers_within(_PATIENCE, {"commits": ask}).get("commits")
     commits = [commit.commit_id for commit in listed] if isinstance(listed, list) else []
     return replace(answer, behind=commits.index(answer.commit) if answer.commit in commits else None)

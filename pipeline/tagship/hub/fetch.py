@@ -10,8 +10,8 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.runs.base import HUGGING_FACE, BaseModel
 from tagship.runs.base_code import code_needed
 from tagship.runs.base_folder import MODEL_FILES, TOKENIZER_FILES, BaseFolder, check_base_folder
@@ -184,6 +184,4 @@ def clients_for_bases(hub: Hub) -> "Iterator[HfApi]":
     if hub.has_repos:  # an embedded Hub that was never published to has no base either
         yield hub.api
     if hub.embedded:
-        from huggingface_hub import HfApi
-
-        yield HfApi(endpoint=HUGGING_FACE, library_name="tagship")
+        yield hub.other(HUGGING_FACE)

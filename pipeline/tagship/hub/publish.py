@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import TELLING, FileEntry, list_files, read_manifest, same_release
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.hub.repository import KEPT, published_manifest, remote_files, tags_of
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
+from tagship.hub.patience import current, set_current
 from tagship.hub.repository import tags_of
 from tagship.policy.config import Config
 
@@ -25,7 +26,7 @@ def released_tags(hub: Hub, config: Config) -> Mapping[str, tuple[str, ...]]:
     versioned = [name for name in list_repos(hub, config.namespace) if _is_tagged(config, name)]
     repos = [f"{config.namespace}/{name}" for name in versioned]
     found: dict[str, list[str]] = {}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_AT_ONCE, initializer=set_current, initargs=(current(),)) as pool:
         for repo_id, tags in zip(repos, pool.map(lambda repo_id: tags_of(hub, repo_id), repos), strict=True):
             for tag in tags:
                 found.setdefault(tag, []).append(repo_id)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
-from tagship.hub.access import hub_errors
+from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
 from tagship.system.errors import ReleaseError, ToolError
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to
 from tagship.artifacts.manifest import CARD_FILE
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.hub.released import list_repos
 from tagship.hub.repository import tags_of
 from tagship.naming.name_rules import PLUS_IN_REPO_NAMES

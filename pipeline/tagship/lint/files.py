@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_changes
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, FileEntry, Manifest
-from tagship.hub.access import hub_errors
+from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
 from tagship.hub.repository import KEPT, remote_files
 from tagship.hub_server.cards import BadCard, metadata

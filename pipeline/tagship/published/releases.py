@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, Manifest
-from tagship.hub.access import hub_errors
+from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
 from tagship.hub.repository import KEPT, content_of, published_manifest, remote_files, tags_of
 from tagship.system.errors import ReleaseError

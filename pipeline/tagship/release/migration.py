@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from tagship.artifacts.archive import read_checksums, write_checksums
 from tagship.artifacts.manifest import Manifest
-from tagship.hub.access import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.naming.fields import PatternError
 from tagship.naming.name_rules import FILES, HUB
 from tagship.naming.names import ARTIFACT, REPO, make_name

@@ -32,7 +32,10 @@ class Tools:
 def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator[Tools]:
     """The tools for a plan; what they start, an embedded Hub and the runtimes, ends with the block."""
     config = plan.config
-    with open_hub(plan.endpoint, config.namespace, hub_root(config)) as hub, Runtimes() as runtimes:
+    with (
+        open_hub(plan.endpoint, config.namespace, hub_root(config), console.note) as hub,
+        Runtimes() as runtimes,
+    ):
         yield Tools(repository=repository, hub=hub, runtimes=runtimes, console=console, templates=templates_of(config))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from tagship.system.ending import end_with_children
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, RemoteTag, Tag
 
@@ -17,7 +19,11 @@ try:
 except ImportError as error:  # GitPython looks for the git program when it is imported
     raise ReleaseError("git is not installed", remedy="apt-get install git") from error
 
-_SSH = "ssh -oBatchMode=yes"
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oServerAliveInterval=10 -oServerAliveCountMax=2"
+# Seconds for a remote's answer, and for a push, which may have much to send; a server that takes no byte over HTTP for
+# as long as an answer may take is given up, too.
+_ANSWER, _PUSH = 30, 900
+_HTTP_LIMITS = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(_ANSWER)}
 # Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
 _SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
 
@@ -75,8 +81,7 @@ class Repository:
         if found is None or found.sha == found.commit or found.commit != self.tagged_commit(name):
             return None
         if self._answer("cat-file", "-e", found.sha) is None:
-            with self._asking_nobody():
-                self._git("fetch", "--quiet", "--no-tags", "--depth=1", remote, f"refs/tags/{name}")
+            self._ask(_ANSWER, "fetch", "--quiet", "--no-tags", "--depth=1", remote, f"refs/tags/{name}")
         return self._message(found.sha)
 
     def has_tag(self, name: str) -> bool:
@@ -229,10 +234,10 @@ class Repository:
         """The address of a remote, or None where there is no remote of that name."""
         return self._answer("remote", "get-url", remote)
 
-    def remote_tags(self, remote: str) -> dict[str, RemoteTag]:
-        """Each tag on a remote, by its name and one request. Raises ToolError when it does not answer."""
-        with self._asking_nobody():
-            listed = self._git("ls-remote", "--tags", "--quiet", remote)
+    def remote_tags(self, remote: str, *, seconds: float = _ANSWER) -> dict[str, RemoteTag]:
+        """Each tag on a remote, by its name and one request. Raises ToolError when it does not answer in so
+        many seconds."""
+        listed = self._ask(seconds, "ls-remote", "--tags", "--quiet", remote)
         pairs = [line.split("\t", 1) for line in _lines_of(listed)]
         hashes = {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
         return {
@@ -243,8 +248,7 @@ class Repository:
 
     def push_tag(self, remote: str, name: str) -> None:
         """Push a tag. Raises ToolError with git's words when the remote refuses it."""
-        with self._asking_nobody():
-            self._git("push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
+        self._ask(_PUSH, "push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
 
     def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
         """What is modified, staged or untracked, but for what lies in the folders left out."""
@@ -291,8 +295,24 @@ class Repository:
         user chose stays."""
         chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys() or self._answer("config", "core.sshCommand")
         ssh = {} if chosen else {"GIT_SSH_COMMAND": _SSH}
-        with self._repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", **ssh):
+        with self._repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", **_HTTP_LIMITS, **ssh):
             yield
+
+    def _ask(self, seconds: float, command: str, *arguments: str) -> str:
+        """What git prints of a remote. Raises ToolError when it fails, or is not done in so many seconds."""
+        with self._asking_nobody():
+            started = getattr(self._repo.git, command.replace("-", "_"))(*arguments, as_process=True)
+        try:
+            printed, said = started.proc.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            end_with_children(started.proc)
+            raise ToolError(
+                f"git {command}: the remote did not answer within {seconds:g} seconds",
+                remedy="look after the network, or the remote's address (git remote --verbose)",
+            ) from None
+        if started.proc.returncode:
+            raise ToolError(f"git {command}: {said.decode(errors='replace').strip()}")
+        return str(printed.decode(errors="replace").rstrip("\n"))
 
     def _git(self, command: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
         try:
