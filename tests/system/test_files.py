@@ -40,9 +40,9 @@ def everything(folder: Path) -> list[str]:
 
 def test_scratch_folder(tmp_path: Path) -> None:
     """It is gone with the block; what a killed process left is removed by the next one, what another uses is not."""
-    left = tmp_path / ".draft-left.partial"
+    left = tmp_path / ".draft-left.tagship.partial"
     left.mkdir()
-    other = tmp_path / ".drafts.partial"
+    other = tmp_path / ".drafts.tagship.partial"
     other.mkdir()
     with scratch_folder("draft", tmp_path) as ours:
         assert not left.exists() and other.exists()
@@ -125,7 +125,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, name: str) -> None:
 
 def test_killed_between_the_two_renames(tmp_path: Path) -> None:
     """A run that was killed with the old folder moved away and the new one not yet there is no obstacle."""
-    for left in (".export.partial", ".export.replaced.partial"):
+    for left in (".export.tagship.partial", ".export.replaced.tagship.partial"):
         (tmp_path / left / "sub").mkdir(parents=True)
         (tmp_path / left / "sub" / "a").write_text("1")
     for content in ("first", "second"):
@@ -194,7 +194,18 @@ def test_leftovers_of_another_name(tmp_path: Path) -> None:
         with new_folder(tmp_path / "second", resumes="others") as folder:
             remove_leftovers(tmp_path, ["others", *kept])
             assert everything(folder) == []
-        assert (tmp_path / ".weights.partial").exists() == bool(kept)
+        assert (tmp_path / ".weights.tagship.partial").exists() == bool(kept)
+
+
+@pytest.mark.parametrize("resumes", [None, "weights"])
+def test_folders_of_others(tmp_path: Path, resumes: str | None) -> None:
+    """What other programs have not finished yet is left alone, and counted by nobody."""
+    (tmp_path / ".download.partial").mkdir()
+    (tmp_path / ".download.partial" / "part").write_text("x")
+    with new_folder(tmp_path / "export", resumes=resumes):
+        remove_leftovers(tmp_path)
+    assert size_of_leftovers(tmp_path) == 0
+    assert everything(tmp_path) == [".download.partial", ".download.partial/part", "export"]
 
 
 @pytest.mark.parametrize("resumes", [None, "weights"])
@@ -227,6 +238,40 @@ def test_new_file_appears_at_the_end(tmp_path: Path) -> None:
         assert target.read_text() == "old"
     assert target.read_text() == "new"
     assert everything(tmp_path) == ["deep", "deep/a.txt"]
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from tagship.system.files import new_file
+with new_file(Path(sys.argv[1]), wait=sys.argv[2] == "wait") as partial:
+    partial.write_text("second")
+"""
+
+
+def test_one_process_writes_a_file(tmp_path: Path) -> None:
+    """Another process is refused, or waits until the first has given the file its name; then it writes its own."""
+    target = tmp_path / "archive"
+    command = [sys.executable, "-c", WRITES, str(target)]
+    with new_file(target, wait=False) as partial:
+        partial.write_text("first")
+        refused = subprocess.run([*command, "refuse"], capture_output=True, text=True, check=False)
+        assert f"another process is writing {target}" in refused.stderr
+        waiting = subprocess.Popen([*command, "wait"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1)
+        assert partial.read_text() == "first"
+    assert waiting.wait(60) == 0
+    assert target.read_text() == "second"
+    assert everything(tmp_path) == ["archive"]
+
+
+def test_file_that_a_killed_process_left(tmp_path: Path) -> None:
+    """What was left of a file is no part of the next one."""
+    (tmp_path / ".archive.tagship.partial").write_text("a long half of something else")
+    with new_file(tmp_path / "archive", wait=False) as partial:
+        assert partial.read_text() == ""
+    assert (tmp_path / "archive").read_text() == ""
 
 
 @pytest.mark.parametrize("error", [ValueError, Interrupted])

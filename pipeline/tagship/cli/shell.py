@@ -108,3 +108,10 @@ def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str])
     except BrokenPipeError:  # nobody reads the output any more, as in `invoke plan --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Exit(code=1) from None
+    except OSError as error:
+        from tagship.system.disk import told
+
+        if (refused := told(error)) is None:
+            raise
+        console.fail(str(refused), refused.remedy)
+        raise Exit(code=refused.exit_code) from None

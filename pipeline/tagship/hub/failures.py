@@ -4,23 +4,18 @@ Whatever the client raises, its storage's part in another language too, is an an
 bug of ours, and the same command goes on once it is mended. What our own code raises stays what it is.
 """
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from tagship.system.disk import why
 from tagship.system.errors import ReleaseError, ToolError
 
 GOES_ON = "the same command goes on where this one stopped"
 _OWN = __name__.partition(".")[0]
 # What the storage's client says of an answer, which it knows as text alone.
 _STATUS = re.compile(r"\(([45]\d\d) [A-Z]")
-_LOCAL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota of the disk is used up",
-    errno.EROFS: "the disk is read-only",
-}
 
 
 @contextmanager
@@ -63,10 +58,10 @@ def _told(doing: str, error: BaseException) -> ToolError:
     if isinstance(error, HTTPError):
         return _unreachable(doing, error)
     said = first_line(error)
-    if isinstance(error, OSError) and error.errno in _LOCAL:
+    if isinstance(error, OSError) and (reason := why(error)):
         where = f" ({error.filename})" if error.filename else ""
         return ToolError(
-            f"{_LOCAL[error.errno]}{where}, so this could not be done: {doing}",
+            f"{reason}{where}, so this could not be done: {doing}",
             remedy=f"free some, or point HF_HOME at another disk; {GOES_ON}",
         )
     if found := _STATUS.search(said):
@@ -95,6 +90,8 @@ def _remedy(status: int) -> str:
         return f"somebody else changed the repo meanwhile: look at it, then {GOES_ON}"
     if status == 429:
         return f"the Hub limits how often it is asked: wait for some minutes, then {GOES_ON}"
+    if status == 507:
+        return f"free some room where the Hub keeps its files; {GOES_ON}"
     if status >= 500 or status == 408:
         return f"the Hub has trouble of its own (https://status.huggingface.co for that one); later {GOES_ON}"
     return f"when that is mended, {GOES_ON}"

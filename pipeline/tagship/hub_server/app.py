@@ -22,7 +22,7 @@ from tagship.hub_server.access import Role
 from tagship.hub_server.backend import Backend, backend
 from tagship.hub_server.git import GitFailed
 from tagship.hub_server.guard import LOOPBACK_HOSTS, Guard
-from tagship.hub_server.problem import HubProblem, respond
+from tagship.hub_server.problem import HubProblem, disk_problem, respond
 from tagship.system.errors import ReleaseError, UsageError
 
 __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
@@ -69,7 +69,12 @@ def create_app(
             *routes_reading.routes,
         ],
         middleware=[Middleware(Guard)],
-        exception_handlers={HubProblem: respond, GitFailed: _git_failed, HTTPException: _no_such_route},
+        exception_handlers={
+            HubProblem: respond,
+            OSError: disk_problem,
+            GitFailed: _git_failed,
+            HTTPException: _no_such_route,
+        },
     )
     app.router.redirect_slashes = False
     app.state.backend = Backend.of_root(root.absolute(), namespace=namespace, tokens=tokens, page_size=page_size)

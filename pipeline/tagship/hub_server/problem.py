@@ -1,5 +1,7 @@
 """What the Hub refuses, in the words and headers that `huggingface_hub` turns into exceptions."""
 
+import errno
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -34,6 +36,17 @@ def revision_not_found(revision: str) -> HubProblem:
 def entry_not_found(path: str, commit: str) -> HubProblem:
     """The 404 that becomes an EntryNotFoundError; the client caches it under `commit`."""
     return HubProblem(404, f"Entry not found: {path}", code="EntryNotFound", headers={"X-Repo-Commit": commit})
+
+
+# What a disk answers that takes nothing more.
+_FULL = {errno.ENOSPC: "full", errno.EDQUOT: "over its quota", errno.EROFS: "read-only"}
+
+
+def disk_problem(request: Request, error: Exception) -> Response:
+    """The 507 for a disk of the store that takes nothing more. Raises what else the system refuses."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        raise error
+    return respond(request, HubProblem(507, f"The disk that this Hub keeps its files on is {_FULL[error.errno]}"))
 
 
 def respond(request: Request, problem: Exception) -> Response:

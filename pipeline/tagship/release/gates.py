@@ -15,10 +15,12 @@ from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
+from tagship.runs.base_files import base_files
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.runs.numbers import check_numbers
 from tagship.runs.run import Run
+from tagship.system.disk import check_writable
 from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
 from tagship.system.git import Repository
@@ -168,17 +170,27 @@ def check_fit(plan: Plan, base: BaseFolder, templates: Templates, *, verifies: b
         check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
     jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
     footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
-    check_disk(plan, footprints)
+    check_disk(plan, footprints, base)
     check_memory(footprints, base.path if verifies else None)
     return footprints
 
 
-def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]]) -> None:
-    """Raise ReleaseError when a disk has less room than the exports and archives will take."""
+def check_folders(plan: Plan) -> None:
+    """Raise ReleaseError for a folder of the release, or what it will be made in, that cannot be written to."""
+    parents = (folder.parent for target in plan.targets for folder in (target.export_dir, target.artifact))
+    check_writable(dict.fromkeys((*parents, plan.config.state)))
+
+
+def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]], base: BaseFolder | None = None) -> None:
+    """Raise ReleaseError when a disk has less room than the exports and archives will take; where the Hub's store is
+    here, with what is put there, the base that is published too."""
     needed: dict[int, int] = defaultdict(int)
     folders: dict[int, Path] = {}
     for folder in {target.export_dir.parent for target, _ in footprints}:
         needed[device_of(folder)] -= size_of_leftovers(folder)
+    if plan.embedded and plan.publishes and plan.base.publish and base is not None:
+        needed[device_of(plan.config.state)] += sum(path.stat().st_size for path in base_files(base).values())
+        folders[device_of(plan.config.state)] = plan.config.state.parent
     for target, footprint in footprints:
         for folder in (target.export_dir, target.artifact, *((plan.config.state,) if plan.embedded else ())):
             device = device_of(folder)

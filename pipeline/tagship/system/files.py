@@ -19,6 +19,8 @@ from tagship.system.errors import Killed, ReleaseError
 from tagship.system.progress import Advance, silent
 
 BLOCK = 4 << 20
+# How what is not whole yet ends: folders and files that lie among other people's, and what is inside of ours.
+_OWN = ".tagship.partial"
 _PARTIAL = ".partial"
 
 
@@ -33,13 +35,13 @@ def new_folder(target: Path, *, resumes: str | None = None) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     if resumes is None:
         remove_leftovers(target.parent)
-    partial = target.with_name(f".{resumes or target.name}{_PARTIAL}")
+    partial = target.with_name(f".{resumes or target.name}{_OWN}")
     with _filling(partial, target):
         for left in partial.glob(f".*{_PARTIAL}"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         try:
             yield partial
-            replaced = target.with_name(f".{target.name}.replaced{_PARTIAL}")
+            replaced = target.with_name(f".{target.name}.replaced{_OWN}")
             if target.exists():
                 target.rename(replaced)
             partial.rename(target)
@@ -51,9 +53,9 @@ def new_folder(target: Path, *, resumes: str | None = None) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, kept: Collection[str] = ()) -> None:
-    """Remove what killed runs left in a folder, but for what is to be resumed by these names."""
-    for left in folder.glob(f".*{_PARTIAL}"):
-        if left.name[1:].removesuffix(_PARTIAL) not in kept:
+    """Remove what killed runs of tagship left in a folder, but for what is to be resumed by these names."""
+    for left in folder.glob(f".*{_OWN}"):
+        if left.name[1:].removesuffix(_OWN) not in kept:
             _remove_unless_locked(left)
 
 
@@ -62,7 +64,7 @@ def scratch_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
     """A folder that is gone with the block, in the system's own for temporary files unless `parent` is given; where
     this process is killed, the next one that makes one of this name removes it, as `remove_leftovers` does."""
     parent = parent or Path(tempfile.gettempdir())
-    for left in parent.glob(f".{name}-*{_PARTIAL}"):
+    for left in parent.glob(f".{name}-*{_OWN}"):
         with suppress(OSError):  # another user's, in a folder for all
             _remove_unless_locked(left)
     with ExitStack() as lock:
@@ -75,7 +77,7 @@ def scratch_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
 
 def _locked_scratch(parent: Path, name: str, lock: ExitStack) -> Path:
     while True:
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-", suffix=_PARTIAL))
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-", suffix=_OWN))
         with suppress(FileNotFoundError):
             lock.enter_context(locked(folder))
             if folder.exists():  # nobody took it for a leftover before it was locked
@@ -84,7 +86,7 @@ def _locked_scratch(parent: Path, name: str, lock: ExitStack) -> Path:
 
 def size_of_leftovers(folder: Path) -> int:
     """The bytes on disk of what killed runs left in a folder, which will be used or removed."""
-    left = [path for partial in folder.glob(f".*{_PARTIAL}") for path in files_below(partial)]
+    left = [path for partial in folder.glob(f".*{_OWN}") for path in files_below(partial)]
     return sum(path.stat().st_blocks * 512 for path in left)
 
 
@@ -127,16 +129,36 @@ def _remove_unless_locked(path: Path) -> None:
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[Path]:
-    """A path to write that becomes `target` at the end; on an error it is removed."""
+def new_file(target: Path, *, wait: bool = True) -> Iterator[Path]:
+    """A path to write that becomes `target` at the end; on an error it is removed.
+
+    One process at a time writes it; without `wait`, ReleaseError is raised where another one does.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}{_PARTIAL}")
-    try:
-        yield partial
-        partial.rename(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    partial = target.with_name(f".{target.name}{_OWN}")
+    with ExitStack() as lock:
+        _lock_file(partial, target, lock, wait=wait)
+        try:
+            yield partial
+            partial.rename(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _lock_file(partial: Path, target: Path, lock: ExitStack, *, wait: bool) -> None:
+    """Make an empty file whose lock this process holds: not one that had it while we waited, and was renamed."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
+        opened = lock.enter_context(os.fdopen(descriptor, "rb+"))
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ReleaseError(f"another process is writing {target}", remedy="wait until it has finished") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), partial.stat()):
+                opened.truncate()
+                return
 
 
 def write_text(target: Path, text: str) -> None:
