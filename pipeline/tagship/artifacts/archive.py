@@ -1,13 +1,14 @@
 """Reproducible .tar.gz archives: the same files give the same bytes, whoever packs them.
 
-Names are sorted; owner, mode and time are fixed; nothing of this machine is in it. ISA-L chooses its
-code by the processor: the uncompressed tar is the same everywhere, the compressed bytes on
+The manifest comes first, then names are sorted; owner, mode and time are fixed; nothing of this machine is in it.
+ISA-L chooses its code by the processor: the uncompressed tar is the same everywhere, the compressed bytes on
 processors of one kind. The checksum is taken in the same pass.
 """
 
 import hashlib
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, locked, new_file, write_text
 from tagship.system.pool import in_order
@@ -52,17 +54,33 @@ def write_archive(
 
     `advance` counts bytes of the files. `digests` are the SHA-256 of files by their paths below the folder: those that
     are packed have to be these. The archive appears under its name when it is whole. Raises ReleaseError when a file
-    cannot be read or is another, or the archive not be written; then one that was there before is left as it was.
+    cannot be read or is another, or the archive not be written, by this process or since another one does; then one
+    that was there before is left as it was.
     """
     digest, size = hashlib.sha256(), 0
     try:
-        with new_file(target) as partial, partial.open("wb") as file:
+        with new_file(target, wait=False) as partial, partial.open("wb") as file:
             for part in _gzip(_tar(_Packing(folder, int(moment.timestamp()), advance, digests or {}))):
                 digest.update(part)
                 size += file.write(part)
     except OSError as error:
         raise ReleaseError(f"{folder} could not be packed into {target}: {error}") from error
     return Archive(path=target, size=size, sha256=digest.hexdigest())
+
+
+def manifest_in(archive: Path) -> Manifest | None:
+    """What an archive says that it is; None where there is none, it is damaged, or it says nothing that is read."""
+    from isal import igzip
+
+    try:
+        with igzip.open(archive, "rb") as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
+            for member in tar:
+                _, _, name = member.name.partition("/")
+                if name == MANIFEST_FILE and (file := tar.extractfile(member)):
+                    return parse_manifest(file.read(), f"{MANIFEST_FILE} in {archive}")
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ReleaseError):  # it will be made anew
+        return None
+    return None
 
 
 def record_checksum(archive: Archive) -> Path:
@@ -111,7 +129,9 @@ def _tar(packing: _Packing) -> Iterator[bytes]:
 
 def _members(packing: _Packing) -> Iterator[bytes]:
     folder = packing.folder
-    there = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    below = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    # So that what an archive is can be told from its first bytes.
+    there = {name: below[name] for name in sorted(below, key=lambda name: (name != MANIFEST_FILE, name))}
     if missing := sorted(packing.digests.keys() - there.keys()):
         raise ReleaseError(f"{folder} is not what was exported: {missing[0]} is missing", remedy="export it again")
     yield _header(folder.name, 0, packing.moment, tarfile.DIRTYPE)

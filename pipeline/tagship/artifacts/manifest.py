@@ -153,9 +153,21 @@ def read_manifest(folder: Path) -> Manifest:
     """Read release.json. Raises ReleaseError when the folder has none or it is not ours."""
     path = folder / MANIFEST_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return parse_manifest(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise ReleaseError(
+            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
+        ) from None
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """What the bytes of a release.json say; `where` they are from is for people. Raises ReleaseError."""
+    try:
+        document = json.loads(content.decode("utf-8"))
         if document.pop("schema") != _SCHEMA:
-            raise ReleaseError(f"{path} is of a newer tagship", remedy="pip install --upgrade tagship")
+            raise ReleaseError(f"{where} is of a newer tagship", remedy="pip install --upgrade tagship")
         document["exported"] = datetime.fromisoformat(document["exported"])
         if document["exported"].tzinfo is None:
             raise ValueError("exported has no time zone")
@@ -164,14 +176,8 @@ def read_manifest(folder: Path) -> Manifest:
         if document.get("evidence") is not None:
             document["evidence"] = Evidence.of(document["evidence"])
         return Manifest(**document)
-    except FileNotFoundError:
-        raise ReleaseError(
-            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ReleaseError(f"{path} is malformed: {error!r}", remedy="export again") from None
-    except OSError as error:
-        raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
+        raise ReleaseError(f"{where} is malformed: {error!r}", remedy="export again") from None
 
 
 def manifests_below(folder: Path) -> list[Manifest]:

@@ -9,7 +9,6 @@ from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
 from tagship.formats.protocol import Footprint
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
-from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.lint.finding import ERROR
@@ -18,6 +17,7 @@ from tagship.naming.tags import VersionTag, read_tag, version_tags
 from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.describing import check_cards
+from tagship.release.destinations import check_base_is_there, check_local, check_repos
 from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
@@ -151,7 +151,11 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     if plan.stream is not None and session.config.card.notes:
         yield tried("the history that the release notes are made of", lambda: unreleased_in(plan, session.repository))
     if plan.publishes:
-        yield tried(f"access to {plan.endpoint}", lambda: check_access(hub, session.config.namespace))
+        yield tried(f"access to {plan.endpoint}, and its names there", lambda: check_repos(plan, hub))
+        found: list[Finding | None] = []
+        yield tried("the base of the adapter on the Hub", lambda: found.append(check_base_is_there(plan, hub)))
+        yield from filter(None, found)
+    yield tried("its names here", lambda: check_local(plan))
     yield tried("what the names say", lambda: check_names(plan, plan.base.path))
     yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:

@@ -31,8 +31,8 @@ def migrate_names(session: Session, mapped: Sequence[str], *, yes: bool) -> Docu
         done = [move for move in moves if move.new]
         _show(session, moves)
         if yes:
-            if any(move.what == REPO for move in done):
-                check_access(hub, config.namespace)
+            if moved := [f"{config.namespace}/{move.old}" for move in done if move.what == REPO]:
+                check_access(hub, dict.fromkeys(moved, True))
             for move in done:
                 apply(config, hub, move)
             session.console.step("Done", f"{len(done)} renamed")

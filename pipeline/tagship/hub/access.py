@@ -1,5 +1,7 @@
 """Whether a release may be published where it would go: asked before anything is written."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tagship.hub.connection import Hub
@@ -9,8 +11,9 @@ from tagship.system.errors import ReleaseError, ToolError
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
 
-def check_access(hub: Hub, namespace: str) -> None:
-    """Raise ReleaseError when there is no token for the Hub, or it may not write to `namespace`."""
+def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
+    """Raise ReleaseError when there is no token for the Hub, or it may not write to one of the repos, or not make it:
+    by the id of each it is said whether it is there."""
     if hub.embedded:
         return
     from huggingface_hub import get_token
@@ -23,6 +26,7 @@ def check_access(hub: Hub, namespace: str) -> None:
     try:
         with hub_errors("say whose token this is"):
             user = hub.api.whoami()
+            access = _access(user)
     except ToolError as error:
         if status_of(error) == 401:
             raise ReleaseError(
@@ -30,29 +34,54 @@ def check_access(hub: Hub, namespace: str) -> None:
                 remedy=f"make a new one with write access: {_TOKENS_PAGE}",
             ) from None
         raise
-    _check_scope(user, namespace, hub.url)
+    for repo_id, there in repos.items():
+        _check_scope(access, repo_id, there, hub.url)
 
 
-def _check_scope(user: dict[str, Any], namespace: str, url: str) -> None:
-    name = user.get("name")
-    organisations = [organisation.get("name") for organisation in user.get("orgs", ())]
-    if namespace not in (name, *organisations):
-        raise ReleaseError(
-            f"the token is {name}'s, who may not publish under {namespace!r} on {url}",
-            remedy=f"set [project] namespace to {name!r}, or join the organisation",
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Access:
+    """What `whoami` says: the user, its role in each of its organisations, the token's role, and what a fine-grained
+    token may write, namespaces and single repos."""
+
+    name: str
+    organisations: Mapping[str, str | None]
+    role: str | None
+    writes: frozenset[str]
+
+
+def _access(user: Mapping[str, Any]) -> _Access:
     token = user.get("auth", {}).get("accessToken", {})
-    role = token.get("role")
-    if role == "read" or (role == "fineGrained" and not _may_write(token.get("fineGrained", {}), namespace)):
+    scopes = (token.get("fineGrained") or {}).get("scoped") or ()
+    writes = (scope.get("entity", {}).get("name") for scope in scopes if "repo.write" in scope.get("permissions", ()))
+    return _Access(
+        name=str(user.get("name")),
+        organisations={str(each.get("name")): each.get("roleInOrg") for each in user.get("orgs") or ()},
+        role=token.get("role"),
+        writes=frozenset(filter(None, writes)),
+    )
+
+
+def _check_scope(access: _Access, repo_id: str, there: bool, url: str) -> None:
+    namespace = repo_id.partition("/")[0]
+    if access.role == "fineGrained" and repo_id in access.writes:
+        if there:
+            return
         raise ReleaseError(
-            f"the token of {name} cannot write to {namespace} on {url}",
+            f"the token of {access.name} is for {repo_id} alone, which is not on {url}, and may not make it",
+            remedy=f"make the repo on the Hub first, or a token that may write to {namespace}: {_TOKENS_PAGE}",
+        )
+    if namespace not in (access.name, *access.organisations):
+        raise ReleaseError(
+            f"the token is {access.name}'s, who may not publish under {namespace!r} on {url}",
+            remedy=f"set [project] namespace to {access.name!r}, or join the organisation",
+        )
+    if access.organisations.get(namespace) == "read":
+        raise ReleaseError(
+            f"{access.name} is a member of {namespace} on {url} who may only read",
+            remedy=f"ask an administrator of {namespace} for the role contributor or write",
+        )
+    if access.role == "read" or (access.role == "fineGrained" and namespace not in access.writes):
+        raise ReleaseError(
+            f"the token of {access.name} cannot write to {namespace} on {url}",
             remedy=f"make one with write access: {_TOKENS_PAGE}",
         )
-
-
-def _may_write(scopes: dict[str, Any], namespace: str) -> bool:
-    return any(
-        "repo.write" in scope.get("permissions", ())
-        for scope in scopes.get("scoped", ())
-        if scope.get("entity", {}).get("name") == namespace
-    )

@@ -9,9 +9,9 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.fetch import clients_for_bases
 from tagship.hub.patience import impatiently
+from tagship.hub.reading import small_file
 from tagship.runs.base import BaseModel
 from tagship.system.deadline import answers_within
-from tagship.system.errors import ToolError
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.partial import Spec
 from tagship.weights.safetensors import SIZES
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _PATIENCE = 1.2
 _PATIENCE_FOR_HEADERS = 2.0
 _CONFIG = "config.json"
-# What a small file of a model does not exceed; a server that sends more is not read.
-_MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +106,8 @@ def _ask(api: "HfApi", base: BaseModel) -> HubAnswer:
 
 
 def _text(api: "HfApi", base: BaseModel, name: str) -> bytes:
-    """A small file, without the cache: looking leaves nothing behind."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-    url = hf_hub_url(base.id, name, revision=base.revision, endpoint=api.endpoint)
     with hub_errors(f"read {name} of {base.id}"):
-        response = get_session().get(url, headers=build_hf_headers(token=api.token), timeout=_PATIENCE)
-        hf_raise_for_status(response)
-    if len(response.content) > _MOST_BYTES:
-        raise ToolError(f"{name} of {base.id} has {len(response.content)} bytes, more than any model's")
-    return bytes(response.content)
+        return small_file(api, base.id, name, base.revision, timeout=_PATIENCE)
 
 
 def _is_because(answer: Any, error: str) -> bool:

@@ -5,17 +5,17 @@ then one commit adds and deletes; then every checksum is compared; then the tag 
 that is there already makes no new commit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagship.artifacts.manifest import TELLING, FileEntry, list_files, read_manifest, same_release
+from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
 from tagship.hub.connection import Hub
-from tagship.hub.failures import hub_errors
+from tagship.hub.failures import GOES_ON, hub_errors, status_of
+from tagship.hub.reading import Standing, standing
 from tagship.hub.repository import KEPT, published_manifest, remote_files, tags_of
-from tagship.runs.base_folder import BaseFolder
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 
 
@@ -45,78 +45,75 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     """Make a repository hold exactly the upload's files. Returns the commit that does.
 
     A version that was released before stays as it is, also where the same release, verified elsewhere, has other
-    figures now. Raises ReleaseError when the tag is already there with other files; ToolError when the Hub refuses,
-    also when someone else committed in between.
+    figures now. Raises ReleaseError when the tag is already there with other files, or when what is private would be
+    public; ToolError when the Hub refuses, also when someone else committed in between.
     """
-    from huggingface_hub import CommitOperationDelete
-
-    repo_id = upload.repo_id
-    with hub_errors(f"create the repo {repo_id}"):
-        hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
-    if released := tags_of(hub, repo_id).get(upload.tag or ""):
+    found = _repo(hub, upload)
+    if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)
-    with hub_errors(f"list {repo_id}"):
-        parent = hub.api.model_info(repo_id).sha
-        remote = remote_files(hub, repo_id, parent)
-    changed = [entry for entry in upload.files if not _same(entry, remote.get(entry.path), upload.folder)]
-    stale = sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
+    changed, stale = _difference(upload, found.files)
     for entry in upload.files:
         if entry not in changed:
             advance(entry.size)
     if not changed and not stale:
-        return Commit(sha=str(parent))
+        return Commit(sha=str(found.head))
     additions = _send(hub, upload, changed, advance)
-    deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
-    with hub_errors(f"commit to {repo_id}"):
-        made = hub.api.create_commit(
-            repo_id,
-            [*additions, *deletions],
-            commit_message=upload.message,
-            commit_description=upload.description,
-            parent_commit=parent,
-        )
-    return Commit(sha=str(made.oid))
+    return Commit(sha=_commit(hub, upload, additions, stale, found.head))
 
 
-def publish_base(hub: Hub, base: BaseFolder, *, private: bool) -> bool:
-    """Put a base model that is not on the Hub there, as its folder is. Returns whether it was put.
-
-    An adapter, and a card, that name a base which nobody can fetch are of no use. A base that is
-    there is never changed.
-    """
-    with hub_errors(f"look up {base.id}"):
-        if hub.api.repo_exists(base.id):
-            return False
-    upload = Upload(
-        repo_id=base.id,
-        folder=base.path,
-        files=list_files(base.path),
-        private=private,
-        message=f"Publish the base model {base.id}",
-        description="",
-        tag=None,
-    )
-    check_published(hub, upload, publish(hub, upload))
-    return True
+def _repo(hub: Hub, upload: Upload) -> Standing:
+    """The upload's repository, made where it is not there: making one counts against a limit of the Hub's, and not
+    every token may. Raises ReleaseError where what is private would be published to everybody."""
+    repo_id = upload.repo_id
+    found = standing(hub, repo_id)
+    if found is None:
+        with hub_errors(f"create the repo {repo_id}"):
+            hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
+        found = standing(hub, repo_id)
+    if found is None:
+        raise ToolError(f"the Hub made the repo {repo_id}, and has none", remedy=f"look at it; {GOES_ON}")
+    check_privacy(found, private=upload.private)
+    return found
 
 
-def check_base(hub: Hub, base: BaseFolder, digest: Callable[[Path], str]) -> None:
-    """Raise ReleaseError for a base model that is on the Hub with other weights than in its folder: merged models would
-    have those, and the adapter would name a base that it was not verified with. `digest` gives a file's SHA-256."""
-    with hub_errors(f"look up {base.id}"):
-        if not hub.api.repo_exists(base.id):
-            return
-        remote = remote_files(hub, base.id, base.revision)
-    names = [name for name in remote if name.endswith(".safetensors") or name == "config.json"]
-    here = [(name, base.path / name) for name in sorted(names) if (base.path / name).is_file()]
-    entries = [FileEntry(path=name, size=path.stat().st_size, sha256=digest(path)) for name, path in here]
-    if other := [entry.path for entry in entries if not _same(entry, remote[entry.path], base.path)]:
+def check_privacy(found: Standing, *, private: bool) -> None:
+    """Raise ReleaseError where a release that is private would be seen by everybody."""
+    if private and not found.private:
         raise ReleaseError(
-            f"the base model {base.id} on the Hub is not the one in {base.path}: {', '.join(other)} "
-            f"{'is' if len(other) == 1 else 'are'} different",
-            remedy="a base that is on the Hub is never changed, as adapters name it: give the changed one a name of "
-            f'its own in release.toml, [bases."{base.id}-2"], or put back the files that were published',
+            f"the release is private, and the repo {found.repo_id} is public: everybody would see it",
+            remedy="make the repo private in its settings on the Hub, name another one (--repo-name), or leave "
+            "[hub] private out",
         )
+
+
+def _difference(upload: Upload, remote: Mapping[str, Any]) -> tuple[list[FileEntry], list[str]]:
+    """The files that a repository lacks or has otherwise, and the paths that it should not have."""
+    changed = [entry for entry in upload.files if not same_content(entry, remote.get(entry.path), upload.folder)]
+    return changed, sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
+
+
+def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], parent: str | None) -> str:
+    from huggingface_hub import CommitOperationDelete
+
+    deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
+    try:
+        with hub_errors(f"commit to {upload.repo_id}"):
+            commit = hub.api.create_commit(
+                upload.repo_id,
+                [*additions, *deletions],
+                commit_message=upload.message,
+                commit_description=upload.description,
+                parent_commit=parent,
+            )
+    except ToolError as error:
+        if status_of(error) not in (None, 409, 412):
+            raise
+        # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.
+        found = standing(hub, upload.repo_id)
+        if found is None or found.head in (None, parent) or any(_difference(upload, found.files)):
+            raise
+        return str(found.head)
+    return str(commit.oid)
 
 
 def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advance) -> list[Any]:
@@ -158,7 +155,7 @@ def _differences(hub: Hub, upload: Upload, sha: str) -> dict[str, str]:
     found = {
         entry.path: f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
         for entry in upload.files
-        if not _same(entry, remote.get(entry.path), upload.folder)
+        if not same_content(entry, remote.get(entry.path), upload.folder)
     }
     expected = {entry.path for entry in upload.files} | set(KEPT)
     return found | {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
@@ -177,10 +174,18 @@ def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
         return
     found = tags_of(hub, upload.repo_id).get(upload.tag)
     if found is None:
-        with hub_errors(f"tag {upload.repo_id}"):
-            hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha)
-    elif found != commit.sha:
-        raise ReleaseError(f"the tag {upload.tag} of {upload.repo_id} is on {found[:10]}, not on {commit.sha[:10]}")
+        try:
+            with hub_errors(f"tag {upload.repo_id}"):
+                hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha)
+        except ToolError:
+            # It may be there by now: by this very request, whose answer was lost, or by somebody else's.
+            if (found := tags_of(hub, upload.repo_id).get(upload.tag)) is None:
+                raise
+    if found not in (None, commit.sha):
+        raise ReleaseError(
+            f"the tag {upload.tag} of {upload.repo_id} is on {str(found)[:10]}, not on {commit.sha[:10]}",
+            remedy="a published version is never changed: release the next one",
+        )
 
 
 def _released(hub: Hub, upload: Upload, sha: str) -> Commit:
@@ -201,7 +206,7 @@ def _differs_in_evidence(hub: Hub, upload: Upload) -> bool:
     return there is not None and same_release(there, read_manifest(upload.folder))
 
 
-def _same(entry: FileEntry, remote: Any, folder: Path) -> bool:
+def same_content(entry: FileEntry, remote: Any, folder: Path) -> bool:
     """Whether a remote file has an entry's content: by SHA-256 where it is a large file, else by
     git's own hash of it."""
     if remote is None or remote.size != entry.size:

@@ -10,6 +10,8 @@ from tagship.system.toml_reader import Reader
 REQUIRED, WARN, OFF = "required", "warn", "off"
 # Of names, which have nothing to do with tags: what they say is what the weights are.
 NAMES = "names"
+# Of the base model of an adapter that is published: those who can fetch the one can fetch the other.
+BASE = "base"
 # What people write in place of a type of Conventional Commits; the policy adds to it.
 ALIASES: Mapping[str, str] = {"feature": "feat", "bugfix": "fix", "hotfix": "fix"}
 # The types that an alias may stand for.
@@ -41,10 +43,11 @@ class VersionPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckPolicy:
     """`[checks]`: what the policy says of each check of a tag, by name; `names` is how strict a release is with names
-    that say what is not so."""
+    that say what is not so, `base` with an adapter whose base model nobody can fetch."""
 
     said: Mapping[str, str]
     names: str = REQUIRED
+    base: str = REQUIRED
 
     def when_tagging(self, name: str) -> str:
         """How strict a check is before a tag is made."""
@@ -75,9 +78,9 @@ def read_versions(table: Reader) -> VersionPolicy:
 def read_checks(table: Reader) -> CheckPolicy:
     """The table `[checks]`."""
     said = {name: table.choice(name, default, (REQUIRED, WARN, OFF)) for name, (default, _) in CHECKS.items()}
-    names = table.choice(NAMES, REQUIRED, (REQUIRED, WARN, OFF))
+    names, base = (table.choice(name, REQUIRED, (REQUIRED, WARN, OFF)) for name in (NAMES, BASE))
     table.close()
-    return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)}, names=names)
+    return CheckPolicy(said={name: level for name, level in said.items() if table.has(name)}, names=names, base=base)
 
 
 def _read_aliases(table: Reader) -> dict[str, str]:

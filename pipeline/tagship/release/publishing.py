@@ -3,19 +3,25 @@
 from collections.abc import Iterator
 
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
-from tagship.hub.publish import Upload, check_published, publish, publish_base, tag_published
+from tagship.history.model_lookup import known_digests
+from tagship.hub.base_repo import publish_base
+from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
 from tagship.release.results import Committed, Exported, Fetched, Published, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
+from tagship.runs.base_files import base_files
 from tagship.system.errors import ToolError
 
 
 def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     base = done.one(Fetched).base
-    put = publish_base(tools.hub, base, private=plan.private)
+    digest = known_digests(plan.config).of
+    size = sum(path.stat().st_size for path in base_files(base).values())
+    with tools.console.bytes(base.id, size) as advance:
+        put = publish_base(tools.hub, base, digest, private=plan.private, advance=advance)
     tools.console.note(f"{base.id}{'' if put else ': there already'}")
     return iter(())
 

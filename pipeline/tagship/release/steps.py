@@ -11,12 +11,12 @@ from tagship.artifacts.manifest import (
 )
 from tagship.formats.protocol import ExportJob
 from tagship.history.model_lookup import known_digests
-from tagship.hub.access import check_access
+from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
-from tagship.hub.publish import check_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
+from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
 from tagship.release.export_store import export_together, job_of
 from tagship.release.four_bit import check_quantized
@@ -55,9 +55,12 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     check_names(plan)  # as far as it is known before the base model is fetched
+    check_local(plan)
+    gates.check_folders(plan)
     if plan.publishes:
-        for namespace in dict.fromkeys(target.repo_id.split("/")[0] for target in plan.targets):
-            check_access(tools.hub, namespace)
+        check_repos(plan, tools.hub)
+        if finding := check_base_is_there(plan, tools.hub):
+            tools.console.warn(finding.what, finding.remedy)
     return iter(())
 
 
@@ -113,6 +116,7 @@ def _load(plan: Plan, target: Target, done: Results, tools: Tools, *, hashes: bo
 
 
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    check_archive(plan, target)
     exported = done.for_target(Exported, target)
     files = exported.manifest.files
     digests = {entry.path: entry.sha256 for entry in files}

@@ -1,0 +1,118 @@
+"""What is there already when something is published: the same release, another one, another base."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+from tagship.artifacts.manifest import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    file_entry,
+    list_files,
+    with_evidence,
+    write_manifest,
+)
+from tagship.hub.connection import Hub
+from tagship.hub.publish import Upload, check_base, check_published, publish, publish_base, tag_published
+from tagship.hub_server.app import EmbeddedHub
+from tagship.runs.base_folder import BaseFolder
+from tagship.system.errors import ReleaseError
+from tagship.system.files import sha256_of
+from tagship.verify.evidence import PASSED, Evidence
+
+pytestmark = pytest.mark.usefixtures("quiet_client")
+
+REPO = "acme/phi3-vllm-v1.0.0"
+CARD = "---\nlicense: mit\n---\n\nKL 0.0{}\n"
+
+
+@pytest.fixture
+def client(hub: EmbeddedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return Hub(lambda: HfApi(endpoint=hub.url, token=False), embedded=False)
+
+
+def upload(folder: Path, weights: str, card: str, date: str, *, run: str = "phi3-minimal") -> Upload:
+    """A release v1.0.0 as one machine made and verified it."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(weights)
+    (folder / CARD_FILE).write_text(card)
+    manifest = Manifest(
+        tagship="0.1.0",
+        format="vllm",
+        quant=None,
+        repo_id=REPO,
+        version="1.0.0",
+        tag="v1.0.0",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
+        run=run,
+        fields={},
+        base_model="acme/phi3",
+        base_revision=None,
+        license="mit",
+        files=list_files(folder),
+    )
+    write_manifest(folder, with_evidence(manifest, Evidence(outcome=PASSED, copied=True, date=date)))
+    return Upload(
+        repo_id=REPO,
+        folder=folder,
+        files=(*manifest.files, file_entry(folder, MANIFEST_FILE)),
+        private=False,
+        message="Release v1.0.0",
+        description="",
+        tag="v1.0.0",
+    )
+
+
+def test_same_release_verified_elsewhere(client: Hub, tmp_path: Path) -> None:
+    """A release that another machine verified with other figures is the one that is there, which stays as it is."""
+    first = upload(tmp_path / "one", "weights", CARD.format(13), "2025-09-15")
+    sent = publish(client, first)
+    assert check_published(client, first, sent) == first.files
+    tag_published(client, first, sent)
+    assert publish(client, first) == sent
+    again = upload(tmp_path / "two", "weights", CARD.format(14), "2025-09-16")
+    found = publish(client, again)
+    assert found == replace(sent, kept=(CARD_FILE, MANIFEST_FILE))
+    assert [entry.path for entry in check_published(client, again, found)] == ["model.safetensors"]
+    tag_published(client, again, found)
+    assert client.api.model_info(REPO).sha == sent.sha
+
+
+@pytest.mark.parametrize(
+    ("weights", "run", "told"),
+    [
+        ("Weights", "phi3-minimal", "model.safetensors is different"),
+        ("weights", "phi3-other", "release.json is different"),
+    ],
+)
+def test_other_release_under_the_same_tag(client: Hub, tmp_path: Path, weights: str, run: str, told: str) -> None:
+    """Other weights, or a manifest that says something else than what was shown, are another release."""
+    first = upload(tmp_path / "one", "weights", CARD.format(13), "2025-09-15")
+    tag_published(client, first, publish(client, first))
+    with pytest.raises(ReleaseError, match="was released before with other files") as caught:
+        publish(client, upload(tmp_path / "two", weights, CARD.format(14), "2025-09-16", run=run))
+    assert told in str(caught.value)
+
+
+def test_base_that_is_there_with_other_weights(client: Hub, tmp_path: Path) -> None:
+    """A base in a folder is compared with the one that is published under its name: merged models would have other
+    weights than the one that the adapter names."""
+    base = BaseFolder(id="acme/phi3", path=tmp_path / "base", revision=None, license="mit")
+    base.path.mkdir()
+    (base.path / "model.safetensors").write_text("weights")
+    (base.path / "config.json").write_text("{}")
+    check_base(client, base, sha256_of)  # it is not there
+    assert publish_base(client, base, private=False)
+    (base.path / "README.md").write_text("of no weight")
+    check_base(client, base, sha256_of)
+    (base.path / "model.safetensors").write_text("Weights")
+    with pytest.raises(
+        ReleaseError, match=r"acme/phi3 on the Hub is not the one in .*: model.safetensors is different"
+    ):
+        check_base(client, base, sha256_of)

@@ -1,0 +1,200 @@
+"""Names that are taken: on the Hub, by exports, by archives."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+from tagship.artifacts.archive import manifest_in, write_archive
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, list_files, write_manifest
+from tagship.history.model_lookup import disk_state
+from tagship.hub.connection import Hub
+from tagship.hub_server.app import EmbeddedHub
+from tagship.policy.config import load_config
+from tagship.release.destinations import check_base_is_there, check_local, check_repos
+from tagship.release.options import Options
+from tagship.release.plan import Plan, make_plan
+from tagship.release.targets import Target
+from tagship.system.errors import ReleaseError
+from tagship.system.git import Repository
+
+from tests.conftest import PHI3, GitFolder
+
+pytestmark = pytest.mark.usefixtures("quiet_client")
+
+NOW = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
+
+MakePlan = Callable[..., Plan]
+
+
+@pytest.fixture
+def plan(project: GitFolder) -> Iterator[MakePlan]:
+    """A function that plans a release of the project's adapter, as of the tag that is named."""
+    with Repository(project.folder) as opened:
+
+        def planned(tag: str | None = None, **options: Any) -> Plan:
+            config = load_config(project.folder / "release.toml", {})
+            return make_plan(config, Options(tag=tag, formats=("lora",), **options), opened, NOW)
+
+        yield planned
+
+
+@pytest.fixture
+def client(hub: EmbeddedHub) -> Hub:
+    return Hub(lambda: HfApi(endpoint=hub.url, token=False), embedded=True)
+
+
+def export(made: Plan, folder: Path) -> Manifest:
+    """What a release leaves in its folder."""
+    target = made.targets[0]
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights" * 1000)
+    manifest = Manifest(
+        tagship="0.1.0",
+        format="lora",
+        quant=None,
+        repo_id=target.repo_id,
+        version=made.version,
+        tag=made.tag.name if made.tag else None,
+        commit=made.commit.sha,
+        exported=made.moment,
+        run=made.run.name,
+        fields={},
+        base_model=made.base.id,
+        base_revision=None,
+        license="mit",
+        files=list_files(folder),
+        model=disk_state(made.config, made.run.path).document(),
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def put(client: Hub, target: Target, folder: Path) -> None:
+    client.api.create_repo(target.repo_id)
+    files = [CommitOperationAdd(path.name, path) for path in folder.iterdir()]
+    client.api.create_commit(target.repo_id, files, commit_message="Release")
+
+
+def two_streams(project: GitFolder, plan: MakePlan) -> tuple[Plan, Plan]:
+    project.tag("v4.0.0", "one")
+    project.tag("model-v4.0.0", "two")
+    one, two = plan("v4.0.0"), plan("model-v4.0.0")
+    assert one.targets == two.targets
+    return one, two
+
+
+def test_two_streams_on_the_hub(project: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """A version of another stream that makes the same names does not replace what is published; its own release may
+    go on."""
+    one, two = two_streams(project, plan)
+    export(two, tmp_path / "published")
+    check_repos(one, client)
+    put(client, one.targets[0], tmp_path / "published")
+    with pytest.raises(ReleaseError, match=r"has the release of model-v4\.0\.0, which this one would replace"):
+        check_repos(one, client)
+    check_repos(two, client)
+
+
+def test_two_streams_here(project: GitFolder, plan: MakePlan, tmp_path: Path) -> None:
+    """Nor does it replace the export or the archive, each on its own."""
+    one, two = two_streams(project, plan)
+    target = one.targets[0]
+    export(two, target.export_dir)
+    write_archive(target.export_dir, target.artifact, NOW)
+    for taken in (target.export_dir, target.artifact):
+        with pytest.raises(ReleaseError, match=r"has the release of model-v4\.0\.0") as caught:
+            check_local(one)
+        assert str(taken) in str(caught.value)
+        check_local(two)
+        taken.rename(taken.with_name("elsewhere"))
+    check_local(one)
+
+
+def test_moved_tag(project: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """A tag that was moved is another release of the same name."""
+    project.tag("v1.0.0", "one")
+    made = plan("v1.0.0")
+    export(made, tmp_path / "published")
+    put(client, made.targets[0], tmp_path / "published")
+    sha = made.commit.sha[:10]
+    project.commit("Later")
+    project.git("tag", "--force", "v1.0.0", "--message", "moved")
+    with pytest.raises(ReleaseError, match=rf"has v1\.0\.0 of the commit {sha}"):
+        check_repos(plan("v1.0.0"), client)
+
+
+def test_run_that_is_released_again(project: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """Without a version the repo of an adapter has its run's name: the same adapter goes there again from a later
+    commit, another one does not."""
+    made = plan()
+    export(made, tmp_path / "published")
+    put(client, made.targets[0], tmp_path / "published")
+    project.commit("Later")
+    check_repos(plan(), client)
+    weights = made.run.path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ReleaseError, match="has another adapter of that run"):
+        check_repos(plan(), client)
+
+
+def test_repo_of_somebody_else(plan: MakePlan, client: Hub) -> None:
+    """A repo with files that no release put there keeps them; one that was only made is used."""
+    made = plan()
+    client.api.create_repo(made.targets[0].repo_id)
+    check_repos(made, client)
+    files = [CommitOperationAdd("theirs.gguf", b"x")]
+    client.api.create_commit(made.targets[0].repo_id, files, commit_message="theirs")
+    with pytest.raises(ReleaseError, match="has files that no release put there"):
+        check_repos(made, client)
+
+
+def test_manifest_that_is_not_ours(plan: MakePlan, client: Hub) -> None:
+    """A manifest that cannot be read says nothing, and nothing is replaced."""
+    made = plan()
+    client.api.create_repo(made.targets[0].repo_id)
+    files = [CommitOperationAdd(MANIFEST_FILE, b"{}")]
+    client.api.create_commit(made.targets[0].repo_id, files, commit_message="theirs")
+    with pytest.raises(ReleaseError, match=r"release\.json of acme/.* is malformed"):
+        check_repos(made, client)
+
+
+def test_private_onto_public(plan: MakePlan, client: Hub) -> None:
+    """A private release is refused before anything is exported where the repo is public."""
+    made = plan()
+    client.api.create_repo(made.targets[0].repo_id)
+    check_repos(made, client)
+    with pytest.raises(ReleaseError, match="everybody would see it"):
+        check_repos(replace(made, private=True), client)
+
+
+def test_archives_say_first_what_they_are(plan: MakePlan, tmp_path: Path) -> None:
+    """The manifest is the first file of an archive; one that is damaged or of others says nothing."""
+    manifest = export(plan(), tmp_path / "export")
+    archive = write_archive(tmp_path / "export", tmp_path / "x.tar.gz", NOW).path
+    assert manifest_in(archive) == manifest
+    assert manifest_in(tmp_path / "missing") is None
+    (tmp_path / "export" / MANIFEST_FILE).unlink()
+    assert manifest_in(write_archive(tmp_path / "export", tmp_path / "y.tar.gz", NOW).path) is None
+    archive.write_bytes(archive.read_bytes()[:200])
+    assert manifest_in(archive) is None
+
+
+@pytest.mark.parametrize("level", ["required", "warn", "off"])
+def test_base_that_nobody_can_fetch(project: GitFolder, plan: MakePlan, hub: EmbeddedHub, level: str) -> None:
+    """An adapter of a base that is not on the Hub is refused, warned of or let pass, as the policy says."""
+    with (project.folder / "release.toml").open("a") as file:
+        file.write(f'\n[checks]\nbase = "{level}"\n')
+    client = Hub(lambda: HfApi(endpoint=hub.url, token=False), embedded=False)
+    if level == "required":
+        with pytest.raises(ReleaseError, match=f"nobody can fetch: there is no {PHI3}") as caught:
+            check_base_is_there(plan(), client)
+        assert "publish = true" in str(caught.value.remedy)
+        return
+    finding = check_base_is_there(plan(), client)
+    assert bool(finding) == (level == "warn")
+    assert finding is None or f"nobody can fetch: there is no {PHI3} on the Hub" in finding.what
