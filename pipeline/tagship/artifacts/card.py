@@ -15,6 +15,7 @@ from tagship.runs.base import HUGGING_FACE
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import GENERATION_FILE, context_length, model_files
 from tagship.runs.recorded import METRIC, METRICS, publishable
+from tagship.system.shown import visible
 from tagship.system.templating import Templates
 from tagship.verify.evidence import EXPORT, Evidence, Measured
 from tagship.weights.adapter_config import AdapterConfig
@@ -96,7 +97,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
     body = job.templates.render(_template(form), **{name: getattr(given, name) for name in _GIVEN})
     scored = (given.evidence.evaluation or {}).get(EXPORT) if given.evidence else None
     front = front_matter(job, form.card, config.card, scored)
-    return f"---\n{front.strip()}\n---\n\n{_without_gaps(body)}\n"
+    return visible(f"---\n{front.strip()}\n---\n\n{_without_gaps(body)}\n")
 
 
 def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, sources: CardSources) -> CardContext:

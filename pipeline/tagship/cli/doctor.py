@@ -25,6 +25,7 @@ from tagship.release.release_notes import unreleased_in
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
+from tagship.system.shown import masked
 from tagship.system.templating import human_size
 
 
@@ -64,7 +65,7 @@ def _names(session: Session) -> Iterator[Finding]:
 def lines_of(document: Document) -> list[str]:
     """The findings of a document as people read them."""
     return [
-        f"{finding['level']}: {finding['what']}" + (f" ({finding['remedy']})" if finding["remedy"] else "")
+        masked(f"{finding['level']}: {finding['what']}" + (f" ({finding['remedy']})" if finding["remedy"] else ""))
         for finding in document["findings"]
     ]
 

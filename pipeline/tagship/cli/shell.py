@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 from invoke import Context, Exit, Task, task
@@ -83,16 +84,18 @@ def _dry(task: str, given: dict[str, Any]) -> dict[str, Any]:
 def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
     from tagship.system.console import Console
     from tagship.system.errors import NothingToDo, ReleaseError
+    from tagship.system.shown import ShownOutput
 
     console = Console()
     try:
         from tagship.cli.session import open_session
 
         options = read_options({key: value for key, value in given.items() if key in planned})
-        with open_session(given.get("config"), options, console) as session:
-            document = body(session, **given)
-        if given.get("json") and document is not None:
-            print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+        with redirect_stdout(ShownOutput(sys.stdout, as_json=bool(given.get("json")))):
+            with open_session(given.get("config"), options, console) as session:
+                document = body(session, **given)
+            if given.get("json") and document is not None:
+                print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
         if isinstance(document, Refusal):
             raise Exit(code=ReleaseError.exit_code)
     except NothingToDo as nothing:

@@ -17,6 +17,7 @@ from tagship.runs.base_files import base_files, makes_the_model
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
+from tagship.system.secrets import check_no_secrets
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -35,6 +36,7 @@ def check_base(hub: Hub, base: BaseFolder, digest: Digest) -> bool:
     folder, and the adapter would name a base that it was not verified with. Its card may have been written on.
     """
     files = base_files(base)  # asked for in any case: what may not be published is told before anything is exported
+    check_no_secrets(files)
     found = standing(hub, base.id) if hub.has_repos else None
     if found is None or found.unused:
         return False

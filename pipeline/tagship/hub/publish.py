@@ -17,6 +17,7 @@ from tagship.hub.reading import Standing, standing
 from tagship.hub.repository import KEPT, published_manifest, remote_files, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
+from tagship.system.secrets import check_no_secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,10 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     """Make a repository hold exactly the upload's files. Returns the commit that does.
 
     A version that was released before stays as it is, also where the same release, verified elsewhere, has other
-    figures now. Raises ReleaseError when the tag is already there with other files, or when what is private would be
-    public; ToolError when the Hub refuses, also when someone else committed in between.
+    figures now. Raises ReleaseError when the tag is already there with other files, when what is private would be
+    public, or a text has a secret in it; ToolError when the Hub refuses, also when someone else committed in between.
     """
+    check_no_secrets({entry.path: upload.folder / entry.path for entry in upload.files})
     found = _repo(hub, upload)
     if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)

@@ -23,6 +23,7 @@ from tagship.policy.verify import VerifyPolicy, read_verify
 from tagship.policy.versions import CheckPolicy, VersionPolicy, read_checks, read_versions
 from tagship.runs.base import BaseModel
 from tagship.system.errors import UsageError
+from tagship.system.shown import masked
 from tagship.system.toml_reader import Reader
 
 EMBEDDED = "embedded"
@@ -138,9 +139,11 @@ def _evaluate(reader: Reader, folder: Path) -> EvaluatePolicy | None:
 def parse_endpoint(text: str) -> str:
     """The Hub that `text` names. Raises ValueError for what is neither `embedded` nor a URL."""
     url = urlsplit(text)
+    if url.query or url.fragment:
+        raise ValueError(f"must be an address without ? and #, not {masked(text)!r}; a token goes into HF_TOKEN")
     if text == EMBEDDED or (url.scheme in ("http", "https") and url.hostname):
         return text.rstrip("/")
-    raise ValueError(f"must be {EMBEDDED!r} or a URL such as https://huggingface.co, not {text!r}")
+    raise ValueError(f"must be {EMBEDDED!r} or a URL such as https://huggingface.co, not {masked(text)!r}")
 
 
 def _overridden(said: str, environment: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import size_of_leftovers
 from tagship.system.git import Repository
 from tagship.system.machine import available_memory, device_of, free_disk
+from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import Templates, human_size
 from tagship.verify.runtimes.protocol import Runtime
 from tagship.verify.runtimes.registry import find_runtime, memory_to_compare, reference_runtime
@@ -167,7 +168,9 @@ def check_fit(plan: Plan, base: BaseFolder, templates: Templates, *, verifies: b
     """Raise ReleaseError when an adapter does not fit the base, when either says what no model is, or when the machine
     has no room for the exports. Returns what each takes."""
     for run in {target.run.path for target in plan.targets}:
-        check_numbers(model_files(base, run), open_checkpoint(base.path).entries())
+        files = model_files(base, run)
+        check_no_secrets(files.sources)
+        check_numbers(files, open_checkpoint(base.path).entries())
     jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
     footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
     check_disk(plan, footprints, base)

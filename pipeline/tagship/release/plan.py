@@ -22,6 +22,7 @@ from tagship.runs.run import Run, UnknownRun, choose_run, find_runs, read_run
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
+from tagship.system.shown import masked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Plan:
             "run": self.run.name,
             "base_model": self.base.id,
             "at": self.moment.strftime("%Y%m%d-%H%M%S"),
-            "hub": self.endpoint,
+            "hub": masked(self.endpoint),
             "private": self.private,
             "does": list(self.does),
             "formats": [

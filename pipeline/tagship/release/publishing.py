@@ -14,6 +14,7 @@ from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.runs.base_files import base_files
 from tagship.system.errors import ToolError
+from tagship.system.shown import masked, visible
 
 
 def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -42,7 +43,7 @@ def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Ite
     tag_published(tools.hub, committed.upload, committed.commit)
     tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
     tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
-    url = f"{tools.hub.url}/{target.repo_id}"
+    url = masked(f"{tools.hub.url}/{target.repo_id}")
     yield Published(target=target, url=url, commit=committed.commit.sha, files=files)
 
 
@@ -73,7 +74,7 @@ def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
         files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
         private=plan.private,
         message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
-        description="\n\n".join(filter(None, described)),
+        description=visible("\n\n".join(filter(None, described))),
         tag=plan.tag.name if plan.tag else None,
     )
 

@@ -41,6 +41,7 @@ from tagship.release.results import (
 from tagship.release.step import Step, Tools
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
+from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 
 
@@ -119,6 +120,7 @@ def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     check_archive(plan, target)
     exported = done.for_target(Exported, target)
     files = exported.manifest.files
+    check_no_secrets({entry.path: exported.folder / entry.path for entry in files})
     digests = {entry.path: entry.sha256 for entry in files}
     with tools.console.bytes(target.name, sum(entry.size for entry in files)) as advance:
         archive = write_archive(exported.folder, target.artifact, plan.moment, advance, digests=digests)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 
 from tagship.system.progress import Advance, silent
+from tagship.system.shown import shown
 
 
 class Console:
@@ -25,28 +26,29 @@ class Console:
 
     def step(self, title: str, detail: str = "") -> None:
         """Announce what begins now."""
-        self._rich.print(f"[bold]{escape(title)}[/bold]" + (f"  {escape(detail)}" if detail else ""))
+        self._rich.print(f"[bold]{escape(shown(title))}[/bold]" + (f"  {escape(shown(detail))}" if detail else ""))
 
     def note(self, text: str) -> None:
         """A line under the step."""
-        self._rich.print(f"  {escape(text)}")
+        self._rich.print(f"  {escape(shown(text))}")
 
     def show(self, table: Table) -> None:
-        """A table under the step; its lines are never folded, so that they can be copied."""
+        """A table under the step; its lines are never folded, so that they can be copied. What others wrote in it is
+        for the caller to have `shown`."""
         padded = Padding(table, (0, 0, 0, 2), expand=False)
         width = Measurement.get(self._rich, self._rich.options.update(max_width=10_000), padded).maximum
         RichConsole(stderr=True, highlight=False, width=width).print(padded, soft_wrap=True)
 
     def warn(self, text: str, remedy: str | None) -> None:
         """Something that does not stop the release, and what mends it."""
-        mended = f" ({escape(remedy)})" if remedy else ""
-        self._rich.print(f"  [bold yellow]warning:[/bold yellow] {escape(text)}{mended}")
+        mended = f" ({escape(shown(remedy))})" if remedy else ""
+        self._rich.print(f"  [bold yellow]warning:[/bold yellow] {escape(shown(text))}{mended}")
 
     def fail(self, text: str, remedy: str | None) -> None:
         """The end of a release that failed."""
-        self._rich.print(f"[bold red]error:[/bold red] {escape(text)}")
+        self._rich.print(f"[bold red]error:[/bold red] {escape(shown(text))}")
         if remedy:
-            self._rich.print(f"  [bold]remedy:[/bold] {escape(remedy)}")
+            self._rich.print(f"  [bold]remedy:[/bold] {escape(shown(remedy))}")
 
     @contextmanager
     def bytes(self, label: str, total: int) -> Iterator[Advance]:
@@ -62,7 +64,7 @@ class Console:
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=self._rich, transient=True) as progress:
-            task = progress.add_task(label, total=total)
+            task = progress.add_task(escape(shown(label)), total=total)
             yield lambda done: progress.advance(task, done)
 
     @contextmanager
@@ -71,5 +73,5 @@ class Console:
         if not self.interactive:
             yield
             return
-        with self._rich.status(label):
+        with self._rich.status(escape(shown(label))):
             yield
