@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,7 +75,7 @@ def told() -> list[str]:
 @pytest.fixture
 def hub(server: Server, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A patient client that does not really wait."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: told.append(f"slept {seconds:g}"))
+    monkeypatch.setattr("tagship.hub.http_client.sleep", lambda seconds: told.append(f"slept {seconds:g}"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     with open_hub(server.url, "acme", tmp_path, told.append) as opened:

@@ -146,6 +146,18 @@ def test_private_release_of_a_public_repo(api: HfApi, client: Hub, folder: Path)
     assert api.model_info(REPO).private
 
 
+def test_secrets_are_not_published(api: HfApi, client: Hub, folder: Path) -> None:
+    """A token on a card, or in a base's configuration, is told before anything is sent."""
+    token = "hf_" + "".join(chr(ord("a") + number) for number in range(26)) + "ABCDEFGH"
+    (folder / "README.md").write_text(f"---\nlicense: mit\n---\n\nUse {token}\n")
+    with pytest.raises(ReleaseError, match=r"README\.md, line 5: a token of Hugging Face") as caught:
+        publish(client, upload(folder))
+    assert token not in str(caught.value)
+    with pytest.raises(ReleaseError, match="a token of Hugging Face"):
+        check_base(client, base(folder), sha256_of)
+    assert not api.repo_exists(REPO)
+
+
 # The base model
 
 

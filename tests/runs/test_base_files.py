@@ -68,15 +68,15 @@ def test_links_that_lead_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert "LICENSE" in base_files(base(folder))
 
 
-def test_snapshot_of_the_cache(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blobs", ["models--acme--base/blobs", "blobs/c2"])
+def test_snapshot_of_the_cache(folder: Path, tmp_path: Path, blobs: str) -> None:
     """The Hub's cache keeps a snapshot's files elsewhere, as links: those are the model's own, others are not."""
-    repo = tmp_path / "models--acme--base"
-    snapshot = repo / "snapshots" / ("0" * 40)
-    (repo / "blobs").mkdir(parents=True)
+    snapshot = tmp_path / "models--acme--base" / "snapshots" / ("0" * 40)
+    (tmp_path / blobs).mkdir(parents=True)
     snapshot.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
-        (folder / name).rename(repo / "blobs" / name)
-        (snapshot / name).symlink_to(repo / "blobs" / name)
+        (folder / name).rename(tmp_path / blobs / name)
+        (snapshot / name).symlink_to(tmp_path / blobs / name)
     assert set(base_files(base(snapshot))) == {"config.json", "model.safetensors"}
     (snapshot / "tokenizer.json").symlink_to(folder / ".env")
     with pytest.raises(ReleaseError, match="outside"):

@@ -1,9 +1,9 @@
 """The HTTP client of every call to a Hub: it asks again where that may help, as hub/patience.py says how long."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from time import monotonic, sleep, time
 from typing import Any
 
 import httpx2
@@ -57,7 +57,7 @@ class PatientClient(httpx2.Client):
                 response.close()
                 if wait and wait >= _SHORT:
                     self._notice(f"{request.url.host} asks to wait ({response.status_code}): {wait:.0f} seconds")
-            time.sleep(wait or 0)
+            sleep(wait or 0)
 
 
 class _Attempts:
@@ -66,7 +66,7 @@ class _Attempts:
     def __init__(self, patience: Patience, *, repeatable: bool) -> None:
         self.repeatable = repeatable
         self._patience = patience
-        self._number, self._began, self._asked = 1, time.monotonic(), 0.0
+        self._number, self._began, self._asked = 1, monotonic(), 0.0
 
     def pause(self, asked: float | None) -> float | None:
         """The seconds until the next attempt, where there is one. `asked` is what the server wants, if it said so."""
@@ -78,7 +78,7 @@ class _Attempts:
             self._asked += asked
             return asked if self._asked <= patience.asked else None
         pause = float(2 ** (number - 1))
-        spent = time.monotonic() - self._began - self._asked
+        spent = monotonic() - self._began - self._asked
         return pause if spent + pause <= patience.again else None
 
 
@@ -94,7 +94,7 @@ def asked_for(response: httpx2.Response) -> float | None:
     if text.isdecimal():
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
     except ValueError:
         return None
 

@@ -53,7 +53,7 @@ def _check_inside(folder: Path, name: str, path: Path) -> None:
     own = folder.resolve()
     places = [own]
     if _SNAPSHOT.search(own.as_posix()):
-        places.append(own.parents[1] / "blobs")
+        places += [own.parents[1] / "blobs", own.parents[2] / "blobs"]  # of the repository, or shared by all
     target = path.resolve()
     if not any(target.is_relative_to(place) for place in places):
         raise ReleaseError(
