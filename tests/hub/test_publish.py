@@ -291,3 +291,17 @@ def test_fine_grained_token(said: Callable[..., Hub]) -> None:
     check_access(said("fineGrained", in_organisation="write", scoped=[scope("acme", "repo.write")]), {REPO: False})
     with pytest.raises(ReleaseError, match="cannot write to acme"):
         check_access(said("fineGrained", in_organisation="write", scoped=[scope("acme", "repo.read")]), {REPO: False})
+
+
+def test_answer_that_is_none_of_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a proxy says in place of the Hub is told, not taken for a user."""
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+
+    class Api:
+        endpoint, token = "https://hub.example", "hf_x"
+
+        def whoami(self) -> object:
+            return None
+
+    with pytest.raises(ToolError, match="says of the token could not be read: None"):
+        check_access(Hub(Api, embedded=False), {REPO: False})  # type: ignore[arg-type]

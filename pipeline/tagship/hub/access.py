@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tagship.hub.connection import Hub
-from tagship.hub.failures import hub_errors, status_of
+from tagship.hub.failures import GOES_ON, hub_errors, status_of
 from tagship.system.errors import ReleaseError, ToolError
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
@@ -26,7 +26,6 @@ def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
     try:
         with hub_errors("say whose token this is"):
             user = hub.api.whoami()
-            access = _access(user)
     except ToolError as error:
         if status_of(error) == 401:
             raise ReleaseError(
@@ -34,6 +33,13 @@ def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
                 remedy=f"make a new one with write access: {_TOKENS_PAGE}",
             ) from None
         raise
+    try:
+        access = _access(user)
+    except (AttributeError, TypeError):
+        raise ToolError(
+            f"what {hub.url} says of the token could not be read: {user!r:.100}",
+            remedy=f"see that [hub] endpoint is a Hub, and no proxy answers in its place; {GOES_ON}",
+        ) from None
     for repo_id, there in repos.items():
         _check_scope(access, repo_id, there, hub.url)
 

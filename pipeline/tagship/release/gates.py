@@ -13,6 +13,7 @@ from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
+from tagship.release.step import hub_root
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
 from tagship.runs.base_files import base_files
@@ -191,14 +192,14 @@ def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]], base:
     folders: dict[int, Path] = {}
     for folder in {target.export_dir.parent for target, _ in footprints}:
         needed[device_of(folder)] -= size_of_leftovers(folder)
+    store = hub_root(plan.config)
     if plan.embedded and plan.publishes and plan.base.publish and base is not None:
-        needed[device_of(plan.config.state)] += sum(path.stat().st_size for path in base_files(base).values())
-        folders[device_of(plan.config.state)] = plan.config.state.parent
+        needed[device_of(store)] += sum(path.stat().st_size for path in base_files(base).values())
     for target, footprint in footprints:
-        for folder in (target.export_dir, target.artifact, *((plan.config.state,) if plan.embedded else ())):
+        for folder in (target.export_dir, target.artifact, *((store,) if plan.embedded else ())):
             device = device_of(folder)
             needed[device] += footprint.disk
-            folders.setdefault(device, folder.parent)
+            folders.setdefault(device, store if folder == store else folder.parent)
     for device, size in needed.items():
         check_room(folders[device], size, "the release")
 
