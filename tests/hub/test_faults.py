@@ -9,8 +9,8 @@ from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable
 from tagship.hub.connection import Hub, open_hub
-from tagship.hub.publish import Upload, check_published, publish, tag_published
-from tagship.hub.reading import standing
+from tagship.hub.publish import Commit, Upload, check_published, publish, tag_published
+from tagship.hub.repository import standing
 from tagship.hub_server.app import EmbeddedHub
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import BaseFolder
@@ -68,8 +68,8 @@ def check_result(hub: EmbeddedHub, folder: Path) -> None:
         )
         (tag,) = direct.api.list_repo_refs(REPO).tags
         assert tag.target_commit == direct.api.model_info(REPO).sha
-        check_published(direct, upload, tag.target_commit)
-        check_published(direct, replace(upload, repo_id=BASE), str(direct.api.model_info(BASE).sha))
+        check_published(direct, upload, Commit(sha=tag.target_commit))
+        check_published(direct, replace(upload, repo_id=BASE), Commit(sha=str(direct.api.model_info(BASE).sha)))
         local = BaseFolder(id=BASE, path=folder, revision=None, license="mit")
         assert check_base(direct, local, sha256_of)
 

@@ -13,8 +13,8 @@ from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable
 from tagship.hub.connection import Hub
-from tagship.hub.publish import Upload, check_published, publish, tag_published, tags_of
-from tagship.hub.reading import standing
+from tagship.hub.publish import Commit, Upload, check_published, publish, tag_published, tags_of
+from tagship.hub.repository import standing
 from tagship.hub_server.app import EmbeddedHub
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import BaseFolder
@@ -96,7 +96,7 @@ def test_commit_that_was_done_although_it_was_refused(api: HfApi, folder: Path, 
     """A commit whose answer was lost on the way, so that the second attempt was refused, is found there."""
     hub = failing(api, "create_commit", conflict(api, status), after=True)
     commit = publish(hub, upload(folder))
-    assert commit == api.model_info(REPO).sha
+    assert commit.sha == api.model_info(REPO).sha
     assert len(check_published(hub, upload(folder), commit)) == 4
 
 
@@ -123,9 +123,9 @@ def test_tag_that_was_set_although_it_was_refused(api: HfApi, client: Hub, folde
     """A tag whose answer was lost is found there; one on another commit is told."""
     commit = publish(client, upload(folder))
     tag_published(failing(api, "create_tag", conflict(api, 409), after=True), upload(folder), commit)
-    assert tags_of(client, REPO) == {"v1.0.0": commit}
+    assert tags_of(client, REPO) == {"v1.0.0": commit.sha}
     with pytest.raises(ReleaseError, match="is on"):
-        tag_published(client, upload(folder), "0" * 40)
+        tag_published(client, upload(folder), Commit(sha="0" * 40))
 
 
 def test_repo_is_looked_for_before_it_is_made(api: HfApi, folder: Path) -> None:

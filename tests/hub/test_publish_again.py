@@ -1,4 +1,4 @@
-"""What is there already when something is published: the same release, another one, another base."""
+"""What is there already when something is published: the same release, or another one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +17,9 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.hub.connection import Hub
-from tagship.hub.publish import Upload, check_base, check_published, publish, publish_base, tag_published
+from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub_server.app import EmbeddedHub
-from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
-from tagship.system.files import sha256_of
 from tagship.verify.evidence import PASSED, Evidence
 
 pytestmark = pytest.mark.usefixtures("quiet_client")
@@ -98,21 +96,3 @@ def test_other_release_under_the_same_tag(client: Hub, tmp_path: Path, weights: 
     with pytest.raises(ReleaseError, match="was released before with other files") as caught:
         publish(client, upload(tmp_path / "two", weights, CARD.format(14), "2025-09-16", run=run))
     assert told in str(caught.value)
-
-
-def test_base_that_is_there_with_other_weights(client: Hub, tmp_path: Path) -> None:
-    """A base in a folder is compared with the one that is published under its name: merged models would have other
-    weights than the one that the adapter names."""
-    base = BaseFolder(id="acme/phi3", path=tmp_path / "base", revision=None, license="mit")
-    base.path.mkdir()
-    (base.path / "model.safetensors").write_text("weights")
-    (base.path / "config.json").write_text("{}")
-    check_base(client, base, sha256_of)  # it is not there
-    assert publish_base(client, base, private=False)
-    (base.path / "README.md").write_text("of no weight")
-    check_base(client, base, sha256_of)
-    (base.path / "model.safetensors").write_text("Weights")
-    with pytest.raises(
-        ReleaseError, match=r"acme/phi3 on the Hub is not the one in .*: model.safetensors is different"
-    ):
-        check_base(client, base, sha256_of)

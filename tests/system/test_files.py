@@ -56,7 +56,7 @@ def test_scratch_folder(tmp_path: Path) -> None:
 def test_scratch_folder_among_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no folder is named it is the system's, and what a killed process left there is removed as well."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / ".tagship-chat-left.partial").mkdir()
+    (tmp_path / ".tagship-chat-left.tagship.partial").mkdir()
     with scratch_folder("tagship-chat") as folder:
         assert list(tmp_path.iterdir()) == [folder]
 

@@ -92,7 +92,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
         changes = plan_rollback(hub, session.config, tag, session.options.formats)
         session.console.step(f"Roll back to {tag}", "" if changes else "it is live already: nothing is to be done")
         if yes and changes and not create_pr:
-            check_access(hub, session.config.namespace)
+            check_access(hub, {change.repo_id: True for change in changes})
         for change in changes:
             url = apply(hub, change, create_pr=create_pr) if yes else None
             session.console.note(f"{change.repo_id}: {change.told}" + (f"  {url}" if url and create_pr else ""))

@@ -9,7 +9,7 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.fetch import clients_for_bases
 from tagship.hub.patience import impatiently
-from tagship.hub.reading import small_file
+from tagship.hub.repository import small_file
 from tagship.runs.base import BaseModel
 from tagship.system.deadline import answers_within
 from tagship.weights.checkpoint import INDEX_FILE

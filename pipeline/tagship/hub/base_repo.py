@@ -10,8 +10,7 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import impatiently
 from tagship.hub.publish import Upload, check_published, publish, same_content
-from tagship.hub.reading import Standing, standing
-from tagship.hub.repository import remote_files
+from tagship.hub.repository import Standing, remote_files, standing
 from tagship.runs.base import HUGGING_FACE, BaseModel
 from tagship.runs.base_files import base_files, makes_the_model
 from tagship.runs.base_folder import BaseFolder

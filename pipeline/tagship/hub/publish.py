@@ -13,8 +13,7 @@ from typing import Any
 from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
 from tagship.hub.connection import Hub
 from tagship.hub.failures import GOES_ON, hub_errors, status_of
-from tagship.hub.reading import Standing, standing
-from tagship.hub.repository import KEPT, published_manifest, remote_files, tags_of
+from tagship.hub.repository import KEPT, Standing, published_manifest, remote_files, standing, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import check_no_secrets

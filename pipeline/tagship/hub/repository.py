@@ -1,16 +1,56 @@
-"""What a repository on the Hub holds: its files, its tags, and what a release there says of itself."""
+"""What a Hub has under a name: a repository as it is, its files, its tags, and what a release there says of itself.
+
+It is looked at without the client's cache, so that looking leaves nothing behind.
+"""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
-from tagship.hub.failures import hub_errors
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.system.errors import ReleaseError, ToolError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 # The Hub's own file, which belongs to the repository and not to a release.
 KEPT = (".gitattributes",)
+# What a small file of a repository does not exceed; a server that sends more is not read.
+_MOST_BYTES = 32 << 20
+# What a repository may have that nobody released anything to: the Hub puts these there when it is made by hand.
+_EMPTY = (".gitattributes", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A repository as it is: `head` is the commit of main, `files` what that has, by path, as the Hub describes it."""
+
+    repo_id: str
+    private: bool
+    head: str | None
+    files: Mapping[str, Any]
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing was ever put there: it was made by hand, or by a command that was ended then."""
+        return not self.files.keys() - set(_EMPTY)
+
+
+def standing(hub: Hub, repo_id: str) -> Standing | None:
+    """A repository of a Hub, or None where there is none. Raises ToolError when the Hub does not answer."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    with hub_errors(f"look up {repo_id}"):
+        try:
+            info = hub.api.model_info(repo_id)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return None
+        files = remote_files(hub, repo_id, info.sha) if info.sha else {}
+    return Standing(repo_id=repo_id, private=bool(info.private), head=info.sha, files=files)
 
 
 def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, Any]:
@@ -32,21 +72,42 @@ def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
         return {ref.name: ref.target_commit for ref in hub.api.list_repo_refs(repo_id).tags}
 
 
-def published_manifest(hub: Hub, repo_id: str, tag: str) -> Manifest | None:
-    """What a released repo says of itself at a tag, or None where it has no manifest of ours there.
+def published_manifest(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
+    """What a released repo says of itself at a tag or commit, or None where it has no manifest of ours there.
 
     Raises ToolError when the Hub does not answer.
     """
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     with hub_errors(f"read {MANIFEST_FILE} of {repo_id}"):
         try:
-            path = hub.api.hf_hub_download(repo_id, MANIFEST_FILE, revision=tag)
-        except LocalEntryNotFoundError as error:  # neither the Hub nor the cache has an answer
-            raise ToolError(f"the Hub could not be reached to read {MANIFEST_FILE} of {repo_id}") from error
+            content = small_file(hub.api, repo_id, MANIFEST_FILE, revision)
         except EntryNotFoundError:
             return None
     try:
-        return read_manifest(Path(path).parent)
+        return parse_manifest(content, f"{MANIFEST_FILE} of {repo_id}")
     except ReleaseError:  # another program's file of that name, or a damaged one
         return None
+
+
+def manifest_of(hub: Hub, found: Standing) -> Manifest | None:
+    """What a repository says that it is, or None where it says nothing. Raises ReleaseError for a manifest that is
+    malformed or of a newer tagship, ToolError when the Hub does not answer."""
+    if MANIFEST_FILE not in found.files:
+        return None
+    with hub_errors(f"read {MANIFEST_FILE} of {found.repo_id}"):
+        content = small_file(hub.api, found.repo_id, MANIFEST_FILE, found.head)
+    return parse_manifest(content, f"{MANIFEST_FILE} of {found.repo_id}")
+
+
+def small_file(api: "HfApi", repo_id: str, name: str, revision: str | None, *, timeout: float | None = None) -> bytes:
+    """The bytes of a small file. Raises what the client raises, and ToolError for one that is large."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = hf_hub_url(repo_id, name, revision=revision, endpoint=api.endpoint)
+    response = get_session().get(url, headers=build_hf_headers(token=api.token), timeout=timeout)
+    hf_raise_for_status(response)
+    if len(response.content) > _MOST_BYTES:
+        raise ToolError(f"{name} of {repo_id} has {len(response.content)} bytes, more than any model's")
+    return bytes(response.content)

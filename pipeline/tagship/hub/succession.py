@@ -5,7 +5,6 @@ is changed, and of that the card: what was released stays where its tag is.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to
@@ -13,7 +12,7 @@ from tagship.artifacts.manifest import CARD_FILE
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.released import list_repos
-from tagship.hub.repository import tags_of
+from tagship.hub.repository import small_file, tags_of
 from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
 from tagship.naming.tags import VersionTag
 from tagship.naming.variant import Variant
@@ -94,5 +93,4 @@ def _card(hub: Hub, repo_id: str, revision: str | None = None) -> str | None:
     with hub_errors(f"read {CARD_FILE} of {repo_id}"):
         if not hub.api.file_exists(repo_id, CARD_FILE, revision=revision):
             return None
-        path = hub.api.hf_hub_download(repo_id, CARD_FILE, revision=revision)
-    return Path(path).read_text(encoding="utf-8", errors="replace")
+        return small_file(hub.api, repo_id, CARD_FILE, revision).decode(errors="replace")

@@ -3,20 +3,19 @@
 Nothing here is needed but the Hub: the manifest in the repo says what there should be.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_changes
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, FileEntry, Manifest
-from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
-from tagship.hub.repository import KEPT, remote_files
+from tagship.hub.failures import hub_errors
+from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
 from tagship.published.releases import Published, differing, read_text
-from tagship.system.files import sha256_of
 from tagship.system.templating import human_size
 
 OK, NOTE, DIFFERENT = "ok", "note", "different"
@@ -91,7 +90,7 @@ class _Look:
             return str(remote.lfs.sha256)
         repo_id, commit = self._release.repo_id, self._release.commit
         with hub_errors(f"read {name} of {repo_id}"):
-            return sha256_of(Path(self._hub.api.hf_hub_download(repo_id, name, revision=commit)))
+            return hashlib.sha256(small_file(self._hub.api, repo_id, name, commit)).hexdigest()
 
     def tag(self) -> Iterator[Finding]:
         """The tag is the one that was released, in the repo that it was released to."""

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, Manifest
-from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
-from tagship.hub.repository import KEPT, content_of, published_manifest, remote_files, tags_of
+from tagship.hub.failures import hub_errors
+from tagship.hub.repository import KEPT, content_of, published_manifest, remote_files, small_file, tags_of
 from tagship.system.errors import ReleaseError
 
 _AT_ONCE = 8
@@ -59,8 +58,7 @@ def releases_under(hub: Hub, namespace: str, tag: str) -> list[Published]:
 def read_text(hub: Hub, repo_id: str, name: str, revision: str) -> str:
     """A text file of a repo. Raises ToolError when it is not there, or the Hub does not answer."""
     with hub_errors(f"read {name} of {repo_id}"):
-        path = hub.api.hf_hub_download(repo_id, name, revision=revision)
-    return Path(path).read_text(encoding="utf-8", errors="replace")
+        return small_file(hub.api, repo_id, name, revision).decode(errors="replace")
 
 
 def differing(hub: Hub, release: Published, commit: str) -> list[str]:

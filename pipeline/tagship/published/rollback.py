@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tagship.artifacts.card_changes import changed, leads_to, restored_notice, withdrawn_notice
 from tagship.artifacts.manifest import CARD_FILE
-from tagship.hub.failures import hub_errors
 from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
 from tagship.hub.repository import remote_files
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config

@@ -15,7 +15,7 @@ from tagship.hub.base_repo import why_not_fetchable
 from tagship.hub.connection import Hub
 from tagship.hub.patience import current, set_current
 from tagship.hub.publish import check_privacy
-from tagship.hub.reading import Standing, manifest_of, standing
+from tagship.hub.repository import Standing, manifest_of, standing
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
