@@ -21,6 +21,7 @@ from tagship.hub_server import routes_git, routes_lfs, routes_listing, routes_re
 from tagship.hub_server.access import Role
 from tagship.hub_server.backend import Backend, backend
 from tagship.hub_server.git import GitFailed
+from tagship.hub_server.git_reader import READERS
 from tagship.hub_server.guard import LOOPBACK_HOSTS, Guard
 from tagship.hub_server.problem import HubProblem, disk_problem, respond
 from tagship.system.errors import ReleaseError, UsageError
@@ -29,6 +30,7 @@ __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
 
 _START_SECONDS = 20
 _STOP_SECONDS = 5
+_BACKLOG = 2048
 # huggingface.co's own.
 _PAGE_SIZE = 1000
 
@@ -94,6 +96,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen(_BACKLOG)  # so that who was told the address can connect before the server is under way
     except OSError as error:
         bound.close()
         raise ReleaseError(
@@ -137,6 +140,7 @@ class EmbeddedHub:
         tokens: Mapping[str, Role] | None = None,
         page_size: int = _PAGE_SIZE,
     ) -> None:
+        self._root = root.absolute()
         self._app = create_app(root, namespace=namespace, tokens=tokens, page_size=page_size)
         self._host = host
         self._port = port
@@ -177,6 +181,7 @@ class EmbeddedHub:
         server.should_exit = True
         thread.join()
         bound.close()
+        READERS.close(self._root)
 
 
 def serve(
@@ -201,3 +206,4 @@ def serve(
         pass
     finally:
         bound.close()
+        READERS.close(root.absolute())

@@ -2,17 +2,24 @@
 
 import fcntl
 import os
+import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tagship.hub_server.git_reader import READERS, Found, Reader, ReaderFailed
 
 IDENTITY = "tagship hub"
 EMAIL = "hub@localhost"
 ZERO_OID = "0" * 40
 
 _NO_REPOSITORY = 128
+_SHORTENED = re.compile(r"[0-9a-f]{4,39}(\^|$)", re.ASCII)
+_PLAIN_CONFIG = re.compile(r"(?:\[[A-Za-z.-]+\]\n|\t[A-Za-z][A-Za-z0-9-]* = [\w./:@+-]*\n)*")
+# From how many objects on a process of their own is quicker than asking for one after another.
+_MANY = 100
 
 
 class GitFailed(Exception):
@@ -26,7 +33,7 @@ class GitFailed(Exception):
         self.status = status
 
 
-def _environment(index: Path | None) -> dict[str, str]:
+def _environment(index: Path | None = None) -> dict[str, str]:
     # An inherited GIT_DIR or GIT_INDEX_FILE (a hook of the user's repository sets them) would
     # point these commands at the wrong repository.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
@@ -44,6 +51,14 @@ def _environment(index: Path | None) -> dict[str, str]:
     if index is not None:
         environment["GIT_INDEX_FILE"] = str(index)
     return environment
+
+
+@contextmanager
+def _as_git_failed() -> Iterator[None]:
+    try:
+        yield
+    except ReaderFailed as error:
+        raise GitFailed(str(error), _NO_REPOSITORY) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,20 +129,41 @@ class Git:
         """The same, as one stripped line of text."""
         return self.run(*arguments, feed=feed, index=index).decode().strip()
 
+    def setting(self, section: str, key: str) -> str | None:
+        """A value of the repository's own configuration, None without one. Raises GitFailed.
+
+        As git writes it, one plain value in a line, it is read without starting git.
+        """
+        try:
+            text = (self.git_dir / "config").read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise GitFailed(f"not a git repository: {self.git_dir}", _NO_REPOSITORY) from error
+        if not _PLAIN_CONFIG.fullmatch(text):
+            value = self.asks("config", "--local", "--get", f"{section}.{key}")
+            return None if value is None else value.decode().strip()
+        values = re.findall(rf"^\[{section}\]\n(?:\t.*\n)*?\t{key} = (.*)$", text, re.MULTILINE | re.IGNORECASE)
+        return values[-1] if values else None
+
+    def info(self, expressions: list[str]) -> list[Found | None]:
+        """The object that each revision expression leads to, None where there is none. Raises GitFailed."""
+        if any(_SHORTENED.match(expression) for expression in expressions):
+            # A process that stays does not look again which objects an abbreviation could mean.
+            with _as_git_failed(), closing(Reader(self.git_dir, _environment)) as fresh:
+                return fresh.info(expressions)
+        with _as_git_failed():
+            return READERS.of(self.git_dir, _environment).info(expressions)
+
     def commit_oids(self, expressions: list[str]) -> list[str | None]:
-        """The commit that each revision expression peels to, None where there is none."""
-        feed = "".join(f"{expression}^{{commit}}\n" for expression in expressions).encode()
-        answers = self.run("cat-file", "--batch-check=%(objecttype) %(objectname)", feed=feed).decode()
-        # Not splitlines(): a name may hold what Python takes for the end of a line, such as U+2028.
-        return [
-            answer.removeprefix("commit ") if answer.startswith("commit ") else None
-            for answer in answers.removesuffix("\n").split("\n")
-        ]
+        """The commit that each revision expression peels to, None where there is none. Raises GitFailed."""
+        found = self.info([f"{expression}^{{commit}}" for expression in expressions])
+        return [None if commit is None else commit.oid for commit in found]
 
     def contents(self, oids: list[str]) -> list[bytes]:
-        """The contents of existing objects, in order, by one process; meant for small ones."""
-        if not oids:
-            return []
+        """The contents of existing objects, in order; meant for small ones. Raises GitFailed."""
+        if len(oids) < _MANY:
+            with _as_git_failed():
+                reader = READERS.of(self.git_dir, _environment)
+                return [reader.content(oid) for oid in oids]
         output = self.run("cat-file", "--batch", feed="".join(f"{oid}\n" for oid in oids).encode())
         found, position = [], 0
         for _ in oids:

@@ -90,15 +90,12 @@ def entries_at(repo: Repo, commit: str, paths: Iterable[str]) -> list[Entry]:
     """The entries at these paths; those that don't exist are left out."""
     # ls-tree leaves out a folder if it is asked for a file inside it, too; this doesn't.
     wanted = list(dict.fromkeys(path.rstrip("/") for path in paths if path.rstrip("/")))
-    feed = "".join(f"{commit}:{path}\n" for path in wanted).encode()
-    form = "%(objecttype) %(objectname) %(objectsize)"
-    answers = repo.git.run("cat-file", f"--batch-check={form}", feed=feed).decode(errors="replace")
-    rows = []
-    for path, answer in zip(wanted, answers.split("\n"), strict=False):
-        kind, _, found = answer.partition(" ")
-        if kind in ("blob", "tree"):
-            oid, size = found.split()
-            rows.append(_Row(path, kind == "tree", oid, int(size)))
+    found = repo.git.info([f"{commit}:{path}" for path in wanted])
+    rows = [
+        _Row(path, entry.kind == "tree", entry.oid, entry.size)
+        for path, entry in zip(wanted, found, strict=True)
+        if entry is not None and entry.kind in ("blob", "tree")
+    ]
     return _entries(repo.git, rows)
 
 
@@ -112,7 +109,7 @@ def file_at(repo: Repo, commit: str, path: str) -> Entry:
 
 def file_bytes(repo: Repo, entry: Entry) -> bytes:
     """What git holds for a file."""
-    return repo.git.run("cat-file", "blob", entry.oid)
+    return repo.git.contents([entry.oid])[0]
 
 
 def commits(repo: Repo, commit: str, *, limit: int | None = None, path: str | None = None) -> list[Commit]:

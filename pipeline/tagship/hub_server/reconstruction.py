@@ -34,7 +34,7 @@ class Term:
         }
 
 
-def _term(segment: Segment, position: int, chunks: list[Chunk], start: int, end: int) -> Term:
+def _term(segment: Segment, position: int, chunks: tuple[Chunk, ...], start: int, end: int) -> Term:
     """The part of a segment, at `position` in the file, that covers `start` to `end`, in whole chunks."""
     first, last = segment.first, segment.last
     while position + chunks[first].length <= start:
@@ -44,7 +44,7 @@ def _term(segment: Segment, position: int, chunks: list[Chunk], start: int, end:
     while after < last and stop < end:
         stop += chunks[after].length
         after += 1
-    return Term(xorb=segment.xorb, first=first, last=after, start=position, chunks=tuple(chunks[first:after]))
+    return Term(xorb=segment.xorb, first=first, last=after, start=position, chunks=chunks[first:after])
 
 
 def terms(store: XetStore, record: FileRecord, start: int, end: int) -> tuple[Term, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tagship.hub_server import former_names
 from tagship.hub_server.attributes import DEFAULT_GITATTRIBUTES
 from tagship.hub_server.git import Git
+from tagship.hub_server.git_reader import READERS
 from tagship.hub_server.names import check_repo_id, split_repo_id
 from tagship.hub_server.problem import HubProblem, repo_not_found
 
@@ -34,8 +35,7 @@ class Repo:
 
     def setting(self, key: str) -> str | None:
         """A setting such as `private`, kept in the repository's own git configuration."""
-        value = self.git.asks("config", "--local", "--get", f"tagship.{key}")
-        return None if value is None else value.decode().strip()
+        return self.git.setting("tagship", key)
 
     def set(self, key: str, value: str) -> None:
         """Keep a setting."""
@@ -148,6 +148,7 @@ class RepoStore:
                 os.rename(repo.git.git_dir, Path(folder, "old.git"))
             except FileNotFoundError as error:
                 raise repo_not_found(repo.id) from error
+            READERS.close(repo.git.git_dir)
             shutil.rmtree(Path(folder, "old.git"))
 
 

@@ -1,7 +1,8 @@
 """The list of models: by namespace or a part of the name, a page at a time."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -11,10 +12,10 @@ from starlette.routing import Route
 
 from tagship.hub_server.backend import Backend, backend, base_url
 from tagship.hub_server.git import GitFailed
-from tagship.hub_server.history import resolve
 from tagship.hub_server.problem import HubProblem
-from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
-from tagship.hub_server.shapes import flag, model_json, only, wanted_fields
+from tagship.hub_server.repos import Repo
+from tagship.hub_server.shapes import flag, only, wanted_fields
+from tagship.hub_server.summaries import summary
 
 # What huggingface.co lists of each model, and what `full` and `cardData` add to it.
 _BRIEF = (*("likes", "downloads", "private", "tags", "library_name", "pipeline_tag", "createdAt"),)
@@ -50,10 +51,6 @@ def _public(repo: Repo) -> bool:
     return not repo.private
 
 
-def _shape(repo: Repo) -> dict[str, Any]:
-    return model_json(repo, resolve(repo, DEFAULT_BRANCH), blobs=False)
-
-
 def _matching(hub: Backend, request: Request) -> list[Repo]:
     """The repositories that were asked for and may be seen, from the cursor on."""
     query, role = request.query_params, hub.access.role(request)
@@ -81,7 +78,9 @@ def list_models(request: Request) -> Response:
     limit, fields = _limit(query, hub.page_size), _fields(query)
     matching = _matching(hub, request)
     page = matching[:limit]
-    shapes = [only(shape, fields) for repo in page if (shape := _unless_gone(repo, _shape))]
+    shapes = [
+        only(shape, fields) for repo in page if (shape := _unless_gone(repo, partial(summary, scratch=hub.scratch)))
+    ]
     headers = {}
     if len(matching) > limit:
         following = [item for item in query.multi_items() if item[0] != "cursor"] + [("cursor", page[-1].id)]

@@ -17,6 +17,7 @@ from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import Upload, with_json, with_upload
 from tagship.hub_server.refs import create_branch, create_tag, delete_branch, delete_tag
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
+from tagship.hub_server.summaries import refresh
 from tagship.hub_server.upload_mode import Candidate, decide
 
 _SETTINGS = {"private": ("true", "false"), "gated": ("auto", "manual", "false")}
@@ -42,7 +43,7 @@ def create_repo(request: Request, data: dict[str, Any]) -> Response:
     private = data.get("visibility") == "private" or data.get("private") is True
     shape = {"url": f"{base_url(request)}/{namespace}/{name}", "name": f"{namespace}/{name}"}
     try:
-        hub.repos.create(namespace, name, private=private)
+        refresh(hub.repos.create(namespace, name, private=private), scratch=hub.scratch)
     except HubProblem as problem:
         if problem.status != 409:
             raise
@@ -125,6 +126,7 @@ def create_commit(request: Request, upload: Upload) -> Response:
     with tempfile.TemporaryDirectory(dir=hub.scratch) as staging:
         wanted = read_request(upload.path, Path(staging), hub.files.find)
         oid = commit(repo, param(request, "revision"), wanted, scratch=hub.scratch)
+    refresh(repo, scratch=hub.scratch)
     url = f"{base_url(request)}/{repo.id}/commit/{oid}"
     return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
 

@@ -11,6 +11,8 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 from tagship.hub_server.blobs import write_whole
@@ -24,6 +26,8 @@ _WITH_VERIFICATION = 1 << 31
 _WITH_SHA256 = 1 << 30
 _BOOKEND = b"\xff" * 32
 _CHUNK_HEADER_BYTES = 8
+# A table has 8,192 chunks at the most, and 1.5 MB then.
+_TABLES = 16
 
 
 class XetError(HubProblem):
@@ -109,8 +113,12 @@ def parse_shard(data: bytes) -> tuple[FileRecord, ...]:
     return tuple(parse_file_records(data, _SHARD_HEADER_BYTES))
 
 
-def chunk_table(xorb: Path) -> list[Chunk]:
-    """Where each chunk of a xorb is, from the headers between them. Raises XetError."""
+@lru_cache(_TABLES)
+def chunk_table(xorb: Path) -> tuple[Chunk, ...]:
+    """Where each chunk of a xorb is, from the headers between them. Raises XetError.
+
+    A xorb never changes, and a file refers to few of them again and again.
+    """
     chunks, position, size = [], 0, xorb.stat().st_size
     with xorb.open("rb") as file:
         while position + _CHUNK_HEADER_BYTES <= size:
@@ -125,7 +133,7 @@ def chunk_table(xorb: Path) -> list[Chunk]:
             position = end
     if not chunks:
         raise XetError("not a xorb")
-    return chunks
+    return tuple(chunks)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +162,7 @@ class XetStore:
         path = self.xorb(xorb_hash)
         if path.exists():
             return False
-        chunk_table(uploaded)
+        chunk_table.__wrapped__(uploaded)  # by a name that another upload may have
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(uploaded, path)
         return True
@@ -163,13 +171,18 @@ class XetStore:
         """Make the files of a shard known. Raises XetError, and adds nothing, if chunks are missing."""
         records = parse_shard(data)
         segments = [segment for record in records for segment in record.segments]
-        for xorb in {segment.xorb for segment in segments}:
+        by_xorb: dict[str, list[Segment]] = {}
+        for segment in segments:
+            by_xorb.setdefault(segment.xorb, []).append(segment)
+        for xorb, parts in by_xorb.items():
             path = self.xorb(xorb)
             if not path.exists():
                 raise XetError(f"the shard refers to a xorb that was never uploaded: {xorb}")
-            chunks = chunk_table(path)
-            for segment in (segment for segment in segments if segment.xorb == xorb):
-                if sum(chunk.length for chunk in chunks[segment.first : segment.last]) != segment.length:
+            before = [0, *accumulate(chunk.length for chunk in chunk_table(path))]
+            for segment in parts:
+                if not segment.first < segment.last < len(before) or (
+                    before[segment.last] - before[segment.first] != segment.length
+                ):
                     raise XetError(f"the shard and the xorb {xorb} disagree about the chunks in it")
         for record in records:
             write_whole(self._path("files", record.xet_hash), record.raw, scratch=self.scratch)
