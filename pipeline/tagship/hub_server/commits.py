@@ -13,6 +13,7 @@ from typing import Any
 from tagship.hub_server.attributes import lfs_line, lfs_tracked
 from tagship.hub_server.blobs import Pointer
 from tagship.hub_server.content import LargeFile
+from tagship.hub_server.file_checks import content_problem, size_problem
 from tagship.hub_server.git import GitFailed
 from tagship.hub_server.names import check_path
 from tagship.hub_server.problem import HubProblem, entry_not_found, revision_not_found
@@ -67,7 +68,7 @@ def read_request(body: Path, staging: Path, find: Callable[[str], LargeFile | No
             operations.append(Delete(path=path, folder=key == "deletedFolder"))
         elif key in ("file", "lfsFile"):
             staged = staging / str(len(operations))
-            staged.write_bytes(_pointer(value, find).text() if key == "lfsFile" else _content(value))
+            staged.write_bytes(_pointer(value, find).text() if key == "lfsFile" else _content(path, value))
             operations.append(Add(path=path, staged=staged, large=key == "lfsFile"))
         else:
             raise HubProblem(400, f"Unknown operation in commit: {key!r}")
@@ -92,12 +93,15 @@ def _items(body: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield str(key), value
 
 
-def _content(value: dict[str, Any]) -> bytes:
+def _content(path: str, value: dict[str, Any]) -> bytes:
     content, encoding = str(value.get("content", "")), value.get("encoding", "utf-8")
     try:
-        return base64.b64decode(content, validate=True) if encoding == "base64" else content.encode()
+        data = base64.b64decode(content, validate=True) if encoding == "base64" else content.encode()
     except binascii.Error as error:
-        raise HubProblem(400, f"{value.get('path')}: the content is not base64") from error
+        raise HubProblem(400, f"{path}: the content is not base64") from error
+    if problem := size_problem(len(data)) or content_problem(path, data):
+        raise HubProblem(400, f"{path}: {problem}")
+    return data
 
 
 def _pointer(value: dict[str, Any], find: Callable[[str], LargeFile | None]) -> Pointer:

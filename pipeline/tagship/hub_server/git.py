@@ -1,13 +1,16 @@
 """Git plumbing on one bare repository, deaf to the user's configuration and environment."""
 
 import fcntl
+import io
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from tagship.hub_server.git_reader import READERS, Found, Reader, ReaderFailed
 
@@ -18,6 +21,7 @@ ZERO_OID = "0" * 40
 _NO_REPOSITORY = 128
 _SHORTENED = re.compile(r"[0-9a-f]{4,39}(\^|$)", re.ASCII)
 _PLAIN_CONFIG = re.compile(r"(?:\[[A-Za-z.-]+\]\n|\t[A-Za-z][A-Za-z0-9-]* = [\w./:@+-]*\n)*")
+_BLOCK_BYTES = 1 << 20
 # From how many objects on a process of their own is quicker than asking for one after another.
 _MANY = 100
 
@@ -53,44 +57,76 @@ def _environment(index: Path | None = None) -> dict[str, str]:
     return environment
 
 
-@contextmanager
-def _as_git_failed() -> Iterator[None]:
-    try:
-        yield
-    except ReaderFailed as error:
-        raise GitFailed(str(error), _NO_REPOSITORY) from error
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Git:
-    """Runs git against the bare repository `git_dir`."""
+    """Runs git against the bare repository `git_dir`; `variables` are added to git's environment."""
 
     git_dir: Path
+    variables: tuple[tuple[str, str], ...] = ()
 
-    def run(self, *arguments: str, feed: bytes = b"", index: Path | None = None) -> bytes:
-        """Git's standard output for `arguments`, with `feed` as its input and `index` as its index file.
+    def run(
+        self, *arguments: str, feed: bytes = b"", index: Path | None = None, source: BinaryIO | None = None
+    ) -> bytes:
+        """Git's standard output for `arguments`, with `feed` or the rest of the file `source` as its input and
+        `index` as its index file.
 
         Files in `arguments` and `feed` are absolute, or relative to the repository.
         Raises GitFailed if git exits with anything but 0.
         """
+        given: Any = subprocess.PIPE
+        if source is not None:
+            os.lseek(source.fileno(), source.tell(), os.SEEK_SET)  # where we are, not where Python has read to
+            given = source
+        with self._started(arguments, given, subprocess.PIPE, index) as process:
+            output, errors = process.communicate(feed if source is None else None)
+        if process.returncode:
+            message = errors.decode(errors="replace").strip() or f"git {arguments[0]} failed"
+            raise GitFailed(message, process.returncode)
+        return output
+
+    def stream(self, *arguments: str, feed: bytes) -> Generator[bytes, None, None]:
+        """Git's standard output as it comes, of a command that reads all of `feed` before it answers.
+
+        Raises GitFailed if git fails before it has printed anything; what it says later is in its protocol.
+        """
+        printed = False
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+            given.write(feed)
+            given.seek(0)
+            with self._started(arguments, given, errors) as process:
+                assert isinstance(process.stdout, io.BufferedReader)
+                while block := process.stdout.read1(_BLOCK_BYTES):
+                    printed = True
+                    yield block
+            if process.returncode and not printed:
+                errors.seek(0)
+                raise GitFailed(errors.read().decode(errors="replace").strip(), process.returncode)
+
+    @contextmanager
+    def _started(
+        self, arguments: Sequence[str], given: Any, errors: Any, index: Path | None = None
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """A git that is killed if it has not ended by itself because whoever wanted its output has gone."""
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 # By its place, not by its path: so git keeps to a repository that is moved meanwhile.
                 ["git", "--git-dir=.", *arguments],
                 cwd=self.git_dir,
-                input=feed,
-                capture_output=True,
-                env=_environment(index),
-                check=False,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self._environment(index),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             if self.git_dir.is_dir():
                 raise  # git itself is missing
             raise GitFailed(f"not a git repository: {self.git_dir}", _NO_REPOSITORY) from error
-        if done.returncode:
-            message = done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed"
-            raise GitFailed(message, done.returncode)
-        return done.stdout
+        with process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
 
     @contextmanager
     def held(self, operation: int) -> Iterator[None]:
@@ -111,10 +147,10 @@ class Git:
         finally:
             os.close(descriptor)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, feed: bytes = b"") -> None:
         """Run a command that locks a ref or the configuration to change it. Raises GitFailed as `run` does."""
         with self.held(fcntl.LOCK_SH):
-            self.run(*arguments)
+            self.run(*arguments, feed=feed)
 
     def asks(self, *arguments: str, feed: bytes = b"") -> bytes | None:
         """The same for a command that answers "none" by exit status 1: None then."""
@@ -144,14 +180,27 @@ class Git:
         values = re.findall(rf"^\[{section}\]\n(?:\t.*\n)*?\t{key} = (.*)$", text, re.MULTILINE | re.IGNORECASE)
         return values[-1] if values else None
 
+    def _environment(self, index: Path | None = None) -> dict[str, str]:
+        return _environment(index) | dict(self.variables)
+
+    @contextmanager
+    def _reader(self, *, fresh: bool = False) -> Iterator[Reader]:
+        """A process that reads this repository, one that stays if there is no reason against it."""
+        try:
+            if fresh or self.variables:
+                with closing(Reader(self.git_dir, self._environment)) as reader:
+                    yield reader
+            else:
+                yield READERS.of(self.git_dir, self._environment)
+        except ReaderFailed as error:
+            raise GitFailed(str(error), _NO_REPOSITORY) from error
+
     def info(self, expressions: list[str]) -> list[Found | None]:
         """The object that each revision expression leads to, None where there is none. Raises GitFailed."""
-        if any(_SHORTENED.match(expression) for expression in expressions):
-            # A process that stays does not look again which objects an abbreviation could mean.
-            with _as_git_failed(), closing(Reader(self.git_dir, _environment)) as fresh:
-                return fresh.info(expressions)
-        with _as_git_failed():
-            return READERS.of(self.git_dir, _environment).info(expressions)
+        # A process that stays does not look again which objects an abbreviation could mean.
+        fresh = any(_SHORTENED.match(expression) for expression in expressions)
+        with self._reader(fresh=fresh) as reader:
+            return reader.info(expressions)
 
     def commit_oids(self, expressions: list[str]) -> list[str | None]:
         """The commit that each revision expression peels to, None where there is none. Raises GitFailed."""
@@ -161,8 +210,7 @@ class Git:
     def contents(self, oids: list[str]) -> list[bytes]:
         """The contents of existing objects, in order; meant for small ones. Raises GitFailed."""
         if len(oids) < _MANY:
-            with _as_git_failed():
-                reader = READERS.of(self.git_dir, _environment)
+            with self._reader() as reader:
                 return [reader.content(oid) for oid in oids]
         output = self.run("cat-file", "--batch", feed="".join(f"{oid}\n" for oid in oids).encode())
         found, position = [], 0

@@ -59,8 +59,13 @@ def with_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Endpoin
     return with_body(parse)
 
 
-def with_upload(handler: Callable[[Request, Upload], Response], *, check: Callable[[Request], object]) -> Endpoint:
-    """An endpoint that streams the body into a file, then calls `handler` in a thread.
+def with_upload(
+    handler: Callable[[Request, Upload], Response],
+    *,
+    check: Callable[[Request], object],
+    most: int | None = None,
+) -> Endpoint:
+    """An endpoint that streams the body, of `most` bytes, into a file, then calls `handler` in a thread.
 
     `check` may refuse before anything is written, by raising HubProblem.
     """
@@ -78,6 +83,8 @@ def with_upload(handler: Callable[[Request, Upload], Response], *, check: Callab
 
             async for chunk in request.stream():
                 size += len(chunk)
+                if most is not None and size > most:
+                    raise HubProblem(413, "The request is too large")
                 pending += chunk
                 if len(pending) >= BLOCK_BYTES:
                     await run_in_threadpool(flush)

@@ -13,6 +13,7 @@ from tagship.hub_server.backend import backend, base_url, param
 from tagship.hub_server.blobs import SHA256
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import Upload, with_json, with_upload
+from tagship.hub_server.routes_git import asking_for_a_password
 from tagship.hub_server.routes_reading import large_body
 from tagship.hub_server.sending import send
 from tagship.hub_server.signing import LIFETIME_SECONDS
@@ -48,9 +49,16 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
     hub, operation = backend(request), data.get("operation")
     if operation not in ("upload", "download"):
         raise HubProblem(422, f"Unknown LFS operation: {operation!r}")
-    repo = hub.writable(request) if operation == "upload" else hub.readable(request)
+    with asking_for_a_password(request):
+        repo = hub.writable(request) if operation == "upload" else hub.readable(request)
     objects = [_object(request, item, operation, repo.id) for item in data.get("objects", [])]
     return JSONResponse({"transfer": "basic", "objects": objects}, media_type=_MEDIA_TYPE)
+
+
+def locks(request: Request) -> Response:
+    """POST /{id}.git/info/lfs/locks/verify, which git-lfs asks before a push: 501 tells it that there are no locks."""
+    backend(request).readable(request)
+    raise HubProblem(501, "The embedded Hub has no LFS locks")
 
 
 def verify(request: Request, data: dict[str, Any]) -> Response:
@@ -93,6 +101,7 @@ _LFS = "/{namespace}/{name}.git/info/lfs"
 
 routes = [
     Route(_LFS + "/objects/batch", with_json(batch), methods=["POST"]),
+    Route(_LFS + "/locks/verify", locks, methods=["POST"]),
     Route(_LFS + "/verify", with_json(verify), methods=["POST"]),
     Route("/lfs/objects/{sha256}", with_upload(put_object, check=_check_grant), methods=["PUT"]),
     Route("/lfs/objects/{sha256}", get_object),

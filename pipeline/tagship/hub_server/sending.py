@@ -77,6 +77,17 @@ def send(request: Request, body: Body, headers: dict[str, str], *, media_type: s
     )
 
 
+def stream(first: bytes, rest: Blocks, *, media_type: str, headers: dict[str, str]) -> Response:
+    """A response of unknown length: a block that is here, and those that are to come."""
+
+    async def blocks() -> AsyncIterator[bytes]:
+        yield first
+        async for block in _in_threads(rest):
+            yield block
+
+    return StreamingResponse(blocks(), media_type=media_type, headers=headers)
+
+
 async def _in_threads(blocks: Blocks) -> AsyncIterator[bytes]:
     try:
         while (block := await anyio.to_thread.run_sync(next, blocks, None, limiter=_streams)) is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagship.hub_server.attributes import ALWAYS_LFS_SUFFIXES, lfs_tracked
+from tagship.hub_server.file_checks import is_binary
 from tagship.hub_server.git import Git
 from tagship.hub_server.history import entries_at, file_bytes
 from tagship.hub_server.names import check_path
@@ -76,18 +77,7 @@ def decide(repo: Repo, commit: str, files: list[Candidate], *, gitignore: str | 
 
 
 def _wants_lfs(file: Candidate) -> bool:
-    return file.path.endswith(ALWAYS_LFS_SUFFIXES) or file.size >= MAX_REGULAR_BYTES or _is_binary(file.sample)
-
-
-def _is_binary(sample: bytes) -> bool:
-    if b"\0" in sample:
-        return True
-    try:
-        sample.decode()
-    except UnicodeDecodeError as error:
-        # The sample may end in the middle of a character, which has four bytes at most.
-        return error.start < len(sample) - 3
-    return False
+    return file.path.endswith(ALWAYS_LFS_SUFFIXES) or file.size >= MAX_REGULAR_BYTES or is_binary(file.sample)
 
 
 def _ignored(git: Git, gitignore: str, paths: list[str], scratch: Path) -> set[str]:
