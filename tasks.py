@@ -218,12 +218,12 @@ def status(session: Any, json: bool, **given: Any) -> Any:
     return document
 
 
-@verb("port", "root", "config")
-def hub(session: Any, port: int, root: str | None, **given: Any) -> None:
-    """Serve the embedded Hub in the foreground."""
-    from tagship.cli.hub import serve_hub
+@verb("port", "root", "config", flags={"gc": "remove what no commit has any longer, and do not serve"})
+def hub(session: Any, port: int, root: str | None, gc: bool, **given: Any) -> None:
+    """Serve the embedded Hub in the foreground; --gc frees its storage."""
+    from tagship.cli.hub import clean_hub, serve_hub
 
-    serve_hub(session, port, root)
+    clean_hub(session, root) if gc else serve_hub(session, port, root)
 
 
 @task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})

@@ -10,10 +10,13 @@ from starlette.requests import Request
 from tagship.hub_server.access import Access, Role
 from tagship.hub_server.blobs import BlobStore, sweep
 from tagship.hub_server.content import LargeFiles
+from tagship.hub_server.durable import make_folder
 from tagship.hub_server.history import resolve
+from tagship.hub_server.mending import mend
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import Repo, RepoStore
 from tagship.hub_server.signing import Signer
+from tagship.hub_server.store_lock import StoreLock
 from tagship.hub_server.xet import XetStore
 
 
@@ -31,25 +34,32 @@ class Backend:
     files: LargeFiles
     access: Access
     signer: Signer
+    lock: StoreLock
 
     @classmethod
     def of_root(cls, root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int) -> "Backend":
         """The Hub under `root`, which is made if it doesn't exist."""
         scratch = root / "tmp"
         for folder in (scratch, root / "repos", root / "blobs", root / "xet"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
+            # Also where an older version made it: what is private is its owner's.
+            folder.chmod(0o700)
         sweep(scratch)
+        repos = RepoStore(folder=root / "repos", scratch=scratch)
+        for repo in repos.all():
+            mend(repo, scratch=scratch)
         return cls(
             namespace=namespace,
             page_size=page_size,
             scratch=scratch,
-            repos=RepoStore(folder=root / "repos", scratch=scratch),
+            repos=repos,
             files=LargeFiles(
                 blobs=BlobStore(folder=root / "blobs"),
                 xet=XetStore(folder=root / "xet", scratch=scratch),
             ),
             access=Access(tokens=tokens),
             signer=Signer.of_root(root),
+            lock=StoreLock(root),
         )
 
     def readable(self, request: Request) -> Repo:
@@ -77,10 +87,10 @@ class Backend:
     def cas_url(self, request: Request) -> str:
         """Where this Hub's CAS API is.
 
-        It names the root folder: a client remembers which chunks an address already has, and must
-        not do so for another Hub that happens to get the same port.
+        It names the root folder, and how often xorbs were removed there: a client remembers which chunks an
+        address already has, and must not do so for another Hub that happens to get the same port.
         """
-        return f"{base_url(request)}/xet/{self.signer.root_id}"
+        return f"{base_url(request)}/xet/{self.signer.root_id}-{self.files.xet.generation}"
 
 
 def backend(request: Request) -> Backend:

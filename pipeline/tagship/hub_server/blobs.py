@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagship.hub_server.durable import place
+
 BLOCK_BYTES = 1 << 20
 
 Blocks = Generator[bytes, None, None]
@@ -67,10 +69,9 @@ def fresh_file(folder: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
     """Write `path` so that nobody ever sees half of it; `scratch` is a folder on the same disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with fresh_file(scratch) as fresh:
         fresh.write_bytes(data)
-        os.replace(fresh, path)
+        place(fresh, path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +95,7 @@ class BlobStore:
 
     def adopt(self, uploaded: Path, *, sha256: str) -> None:
         """Move a finished file, whose SHA-256 the caller has computed, into the store."""
-        path = self.path(sha256)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(uploaded, path)
+        place(uploaded, self.path(sha256))
 
 
 def read_blocks(path: Path, start: int, end: int) -> Blocks:

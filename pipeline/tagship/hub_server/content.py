@@ -2,11 +2,14 @@
 
 import hashlib
 import threading
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tagship.hub_server.blobs import SHA256, BlobStore, Blocks, read_blocks
+from tagship.hub_server.claims import claim, settle
 from tagship.hub_server.xet import XetStore
 
 # hf_xet reads ahead as far as it is allowed to, a gigabyte and more; a slice bounds that. With 16 MiB the server has
@@ -83,6 +86,21 @@ class LargeFiles:
             return LargeFile(sha256=sha256, size=known[1], xet_hash=known[0])
         return None if size is None else LargeFile(sha256=sha256, size=size, xet_hash=None)
 
+    def _parts(self, sha256: str) -> list[Path]:
+        blob = self.blobs.path(sha256)
+        return [*([blob] if blob.exists() else []), *self.xet.parts(sha256)]
+
+    def claim(self, file: LargeFile) -> None:
+        """Keep a file that a client was told it need not upload (claims.py)."""
+        for path in self._parts(file.sha256):
+            claim(path)
+
+    def settle(self, sha256s: Iterable[str]) -> None:
+        """Note that a commit has these files (claims.py)."""
+        for sha256 in sha256s:
+            for path in self._parts(sha256):
+                settle(path)
+
     def read(self, file: LargeFile, start: int, end: int, *, cas_url: str, token: tuple[str, int]) -> Blocks:
         """The bytes `start` to `end` (exclusive); a whole file that came by Xet is verified on the way.
 
@@ -92,3 +110,18 @@ class LargeFiles:
             return read_blocks(self.blobs.path(file.sha256), start, end)
         blocks = self.reader.blocks(file, start, end, cas_url=cas_url, token=token)
         return verified(blocks, file.sha256) if (start, end) == (0, file.size) else blocks
+
+
+class Noted:
+    """`find` of the large files, which notes what it has found."""
+
+    def __init__(self, files: LargeFiles) -> None:
+        self._files = files
+        self.sha256s: set[str] = set()
+
+    def find(self, sha256: str) -> LargeFile | None:
+        """As `LargeFiles.find`."""
+        found = self._files.find(sha256)
+        if found:
+            self.sha256s.add(sha256)
+        return found

@@ -9,6 +9,8 @@ a deleted repository takes its redirects with it. Each name is an empty file,
 from collections.abc import Iterable
 from pathlib import Path
 
+from tagship.hub_server.durable import make_folder, sync
+
 _FOLDER = "formerly"
 
 
@@ -19,8 +21,9 @@ def _mark(git_dir: Path, namespace: str, name: str) -> Path:
 def remember(git_dir: Path, namespace: str, name: str) -> None:
     """Note that the repository had this name; as long as it still has it, the note means nothing."""
     mark = _mark(git_dir, namespace, name)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    make_folder(mark.parent)
+    mark.touch(mode=0o600)
+    sync(mark.parent)
 
 
 def forget(git_dirs: Iterable[Path], namespace: str, name: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tagship.hub_server.content import LargeFile
+from tagship.hub_server.durable import place
 from tagship.hub_server.git import Git, GitFailed
 from tagship.hub_server.pkt_line import FLUSH, Command, Commands, pkt_line, read_commands, report
 from tagship.hub_server.push_checks import file_problems, ref_problem
@@ -131,6 +132,5 @@ def _check(git: Git, wanted: list[Command], find: Callable[[str], LargeFile | No
 
 def _adopt(source: Path, target: Path) -> None:
     """Make the packs part of the repository; the index last, as it is what makes a pack known."""
-    target.mkdir(exist_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.suffix == ".idx"):
-        os.replace(path, target / path.name)
+        place(path, target / path.name)

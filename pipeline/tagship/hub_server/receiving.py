@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,21 @@ class Upload:
     sha256: str
 
 
-def with_body(handler: Callable[[Request, bytes], Response]) -> Endpoint:
-    """An endpoint that calls `handler` in a thread, with a body that is small enough for memory."""
+def changing(handler: Callable[[Request], Response]) -> Endpoint:
+    """An endpoint that calls `handler` in a thread, while the store is not copied or cleaned up."""
+
+    async def endpoint(request: Request) -> Response:
+        async with backend(request).lock.shared():
+            return await run_in_threadpool(handler, request)
+
+    return endpoint
+
+
+def with_body(handler: Callable[[Request, bytes], Response], *, changes: bool = False) -> Endpoint:
+    """An endpoint that calls `handler` in a thread, with a body that is small enough for memory.
+
+    One that `changes` something waits while the store is copied or cleaned up.
+    """
 
     async def endpoint(request: Request) -> Response:
         body = bytearray()
@@ -39,13 +52,14 @@ def with_body(handler: Callable[[Request, bytes], Response]) -> Endpoint:
             body += chunk
             if len(body) > MAX_JSON_BYTES:
                 raise HubProblem(413, "The request is too large")
-        return await run_in_threadpool(handler, request, bytes(body))
+        async with backend(request).lock.shared() if changes else nullcontext():
+            return await run_in_threadpool(handler, request, bytes(body))
 
     return endpoint
 
 
 def with_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Endpoint:
-    """An endpoint that calls `handler` in a thread, with the JSON object that is the body."""
+    """An endpoint that calls `handler` in a thread, with the JSON object that is the body, to change something."""
 
     def parse(request: Request, body: bytes) -> Response:
         try:
@@ -56,7 +70,7 @@ def with_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Endpoin
             raise HubProblem(400, "The body is not a JSON object")
         return handler(request, data)
 
-    return with_body(parse)
+    return with_body(parse, changes=True)
 
 
 def with_upload(
@@ -92,6 +106,7 @@ def with_upload(
             await run_in_threadpool(flush)
             await run_in_threadpool(file.close)
             upload = Upload(path=path, size=size, sha256=digest.hexdigest())
-            return await run_in_threadpool(handler, request, upload)
+            async with backend(request).lock.shared():
+                return await run_in_threadpool(handler, request, upload)
 
     return endpoint

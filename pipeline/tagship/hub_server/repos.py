@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tagship.hub_server import former_names
 from tagship.hub_server.attributes import DEFAULT_GITATTRIBUTES
+from tagship.hub_server.durable import make_folder, sync, sync_tree
 from tagship.hub_server.git import Git
 from tagship.hub_server.git_reader import READERS
 from tagship.hub_server.names import check_repo_id, split_repo_id
@@ -109,14 +110,15 @@ class RepoStore:
         Raises HubProblem: 409 if it exists, 400 for a bad name.
         """
         path = self._path(namespace, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             draft = Repo(namespace=namespace, name=name, git=Git(git_dir=Path(folder, "new.git")))
-            draft.git.git_dir.mkdir()
+            draft.git.git_dir.mkdir(mode=0o700)
             draft.git.run("init", "--bare", "--quiet", f"--initial-branch={DEFAULT_BRANCH}", "--template=")
             if private:
                 draft.set("private", "true")
             _initial_commit(draft.git, Path(folder, "index"))
+            sync_tree(draft.git.git_dir)
             with self._still():
                 _rename_new(draft.git.git_dir, path)
                 former_names.forget(self._paths(), namespace, name)
@@ -136,9 +138,10 @@ class RepoStore:
             if _repo_at(target).exists:
                 raise _taken(to_id)
             with repo.git.held(fcntl.LOCK_EX):
-                target.parent.mkdir(exist_ok=True)
+                make_folder(target.parent)
                 former_names.remember(repo.git.git_dir, repo.namespace, repo.name)
                 _rename_new(repo.git.git_dir, target)
+                sync(repo.git.git_dir.parent)
             former_names.forget(self._paths(), namespace, name)
 
     def delete(self, repo: Repo) -> None:
@@ -148,6 +151,7 @@ class RepoStore:
                 os.rename(repo.git.git_dir, Path(folder, "old.git"))
             except FileNotFoundError as error:
                 raise repo_not_found(repo.id) from error
+            sync(repo.git.git_dir.parent)
             READERS.close(repo.git.git_dir)
             shutil.rmtree(Path(folder, "old.git"))
 
@@ -164,6 +168,7 @@ def _rename_new(source: Path, target: Path) -> None:
     """Rename a folder, never onto another repository. Raises HubProblem (409)."""
     try:
         os.rename(source, target)  # a folder that is not empty is never replaced, so this is atomic
+        sync(target.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise _taken(_repo_at(target).id) from error

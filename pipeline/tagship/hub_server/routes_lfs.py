@@ -39,6 +39,7 @@ def _object(request: Request, item: object, operation: str, repo_id: str) -> dic
             return {**shape, "error": {"code": 404, "message": "this object was never uploaded"}}
         return {**shape, "actions": {"download": _action(request, "lfs-get", sha256)}}
     if file is not None:
+        backend(request).files.claim(file)
         return shape
     verify = {"href": f"{base_url(request)}/{repo_id}.git/info/lfs/verify", "header": {}}
     return {**shape, "actions": {"upload": _action(request, "lfs-put", sha256), "verify": verify}}

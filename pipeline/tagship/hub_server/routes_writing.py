@@ -11,10 +11,11 @@ from starlette.routing import Route
 from tagship.hub_server.backend import backend, base_url, param
 from tagship.hub_server.cards import BadCard, check
 from tagship.hub_server.commits import commit, read_request
+from tagship.hub_server.content import Noted
 from tagship.hub_server.history import resolve
 from tagship.hub_server.names import split_repo_id
 from tagship.hub_server.problem import HubProblem
-from tagship.hub_server.receiving import Upload, with_json, with_upload
+from tagship.hub_server.receiving import Upload, changing, with_json, with_upload
 from tagship.hub_server.refs import create_branch, create_tag, delete_branch, delete_tag
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
 from tagship.hub_server.summaries import refresh
@@ -124,8 +125,10 @@ def create_commit(request: Request, upload: Upload) -> Response:
     """POST /api/models/{id}/commit/{branch}."""
     hub, repo = backend(request), _no_pull_requests(request)
     with tempfile.TemporaryDirectory(dir=hub.scratch) as staging:
-        wanted = read_request(upload.path, Path(staging), hub.files.find)
+        used = Noted(hub.files)
+        wanted = read_request(upload.path, Path(staging), used.find)
         oid = commit(repo, param(request, "revision"), wanted, scratch=hub.scratch)
+    hub.files.settle(used.sha256s)
     refresh(repo, scratch=hub.scratch)
     url = f"{base_url(request)}/{repo.id}/commit/{oid}"
     return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
@@ -170,7 +173,7 @@ routes = [
     Route(_API + "/preupload/{revision}", with_json(preupload), methods=["POST"]),
     Route(_API + "/commit/{revision}", with_upload(create_commit, check=_no_pull_requests), methods=["POST"]),
     Route(_API + "/tag/{revision}", with_json(tag), methods=["POST"]),
-    Route(_API + "/tag/{revision}", untag, methods=["DELETE"]),
+    Route(_API + "/tag/{revision}", changing(untag), methods=["DELETE"]),
     Route(_API + "/branch/{revision}", with_json(branch), methods=["POST"]),
-    Route(_API + "/branch/{revision}", unbranch, methods=["DELETE"]),
+    Route(_API + "/branch/{revision}", changing(unbranch), methods=["DELETE"]),
 ]

@@ -29,6 +29,8 @@ class Signer:
             fresh = root / "tmp" / f"secret.{secrets.token_hex(8)}"
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(fresh, path)  # unlike a rename, it loses to a server that was faster
             except FileExistsError:

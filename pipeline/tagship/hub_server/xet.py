@@ -6,7 +6,6 @@ file and what that file's SHA-256 is; the latter is how a commit, which knows fi
 SHA-256, finds them again.
 """
 
-import os
 import re
 import struct
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from tagship.hub_server.blobs import write_whole
+from tagship.hub_server.claims import claim
+from tagship.hub_server.durable import place
 from tagship.hub_server.problem import HubProblem
 
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -26,6 +27,7 @@ _WITH_VERIFICATION = 1 << 31
 _WITH_SHA256 = 1 << 30
 _BOOKEND = b"\xff" * 32
 _CHUNK_HEADER_BYTES = 8
+_GENERATION = "generation"
 # A table has 8,192 chunks at the most, and 1.5 MB then.
 _TABLES = 16
 
@@ -161,10 +163,10 @@ class XetStore:
         """Take an uploaded xorb; False if it was here already. Raises XetError if it is malformed."""
         path = self.xorb(xorb_hash)
         if path.exists():
+            claim(path)
             return False
         chunk_table.__wrapped__(uploaded)  # by a name that another upload may have
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(uploaded, path)
+        place(uploaded, path)
         return True
 
     def add_shard(self, data: bytes) -> None:
@@ -178,6 +180,7 @@ class XetStore:
             path = self.xorb(xorb)
             if not path.exists():
                 raise XetError(f"the shard refers to a xorb that was never uploaded: {xorb}")
+            claim(path)
             before = [0, *accumulate(chunk.length for chunk in chunk_table(path))]
             for segment in parts:
                 if not segment.first < segment.last < len(before) or (
@@ -205,3 +208,24 @@ class XetStore:
         except FileNotFoundError:
             return None
         return next(parse_file_records(raw))
+
+    def parts(self, sha256: str) -> Iterator[Path]:
+        """The files that make up the one with this SHA-256; none if it never came through Xet."""
+        known = self.by_sha256(sha256)
+        record = self.record(known[0]) if known else None
+        if known and record:
+            yield self._path("sha256", sha256)
+            yield self._path("files", known[0])
+            yield from {self.xorb(segment.xorb) for segment in record.segments}
+
+    @property
+    def generation(self) -> int:
+        """How often xorbs were removed."""
+        try:
+            return int((self.folder / _GENERATION).read_text())
+        except FileNotFoundError:
+            return 0
+
+    def change_address(self) -> None:
+        """Be another Hub to clients, which remember what they have uploaded: before xorbs are removed."""
+        write_whole(self.folder / _GENERATION, b"%d" % (self.generation + 1), scratch=self.scratch)
