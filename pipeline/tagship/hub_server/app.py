@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tagship.hub_server import routes_git, routes_lfs, routes_listing, routes_reading, routes_writing, routes_xet
@@ -51,6 +51,11 @@ def _git_failed(request: Request, problem: Exception) -> Response:
     raise problem
 
 
+def _gone(request: Request, problem: Exception) -> Response:
+    """What nobody gets: the client went away in the middle of its request."""
+    return Response(status_code=400)
+
+
 def create_app(
     root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int = _PAGE_SIZE
 ) -> Starlette:
@@ -76,6 +81,7 @@ def create_app(
             OSError: disk_problem,
             GitFailed: _git_failed,
             HTTPException: _no_such_route,
+            ClientDisconnect: _gone,
         },
     )
     app.router.redirect_slashes = False

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-import yaml
-
+from tagship.hub_server.bounded import OutOfBounds, parse_yaml
 from tagship.hub_server.card_rules import problems
 
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -20,8 +19,8 @@ def metadata(readme: str) -> dict[str, Any]:
     if not match:
         return {}
     try:
-        data = yaml.safe_load(match[1])
-    except yaml.YAMLError as error:
+        data = parse_yaml(match[1])
+    except OutOfBounds as error:
         raise BadCard(f"YAML metadata error: {error}") from error
     if data is None:
         return {}

@@ -1,8 +1,6 @@
 """One commit out of the client's list of operations: everything in it or nothing, and no lost update."""
 
 import base64
-import binascii
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import Any
 
 from tagship.hub_server.attributes import lfs_line, lfs_tracked
 from tagship.hub_server.blobs import Pointer
+from tagship.hub_server.bounded import OutOfBounds, parse_json
 from tagship.hub_server.content import LargeFile
 from tagship.hub_server.file_checks import content_problem, size_problem
 from tagship.hub_server.git import GitFailed
@@ -20,6 +19,8 @@ from tagship.hub_server.problem import HubProblem, entry_not_found, revision_not
 from tagship.hub_server.repos import Repo
 
 _ATTEMPTS = 50
+# A file of 10 MiB in base64 has 14 million characters.
+_LINE_BYTES = 32_000_000
 _GITATTRIBUTES = ".gitattributes"
 
 Tree = dict[str, tuple[str, str]]
@@ -61,7 +62,7 @@ def read_request(body: Path, staging: Path, find: Callable[[str], LargeFile | No
     header: dict[str, Any] = {}
     operations: list[Add | Delete] = []
     for key, value in _items(body):
-        path = None if key == "header" else check_path(str(value.get("path", "")).rstrip("/"))
+        path = None if key == "header" else _path(value)
         if path is None:
             header = value
         elif key in ("deletedFile", "deletedFolder"):
@@ -80,24 +81,33 @@ def read_request(body: Path, staging: Path, find: Callable[[str], LargeFile | No
 
 def _items(body: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with body.open("rb") as lines:
-        for line in lines:
+        while line := lines.readline(_LINE_BYTES):
+            if len(line) == _LINE_BYTES:
+                raise HubProblem(413, f"A line of a commit has more than {_LINE_BYTES:,} bytes")
             if not line.strip():
                 continue
             try:
-                item = json.loads(line)
+                item = parse_json(line)
                 key, value = item["key"], item["value"]
-            except (ValueError, KeyError, TypeError) as error:
+            except (OutOfBounds, KeyError, TypeError) as error:
                 raise HubProblem(400, "The commit is not newline-delimited JSON of key and value") from error
             if not isinstance(value, dict):
                 raise HubProblem(400, f"The value of {key!r} is not an object")
             yield str(key), value
 
 
+def _path(value: dict[str, Any]) -> str:
+    path = value.get("path")
+    return check_path(path.rstrip("/") if isinstance(path, str) else path)
+
+
 def _content(path: str, value: dict[str, Any]) -> bytes:
-    content, encoding = str(value.get("content", "")), value.get("encoding", "utf-8")
+    content, encoding = value.get("content", ""), value.get("encoding", "utf-8")
+    if not isinstance(content, str):
+        raise HubProblem(400, f"{path}: the content is not text")
     try:
         data = base64.b64decode(content, validate=True) if encoding == "base64" else content.encode()
-    except binascii.Error as error:
+    except ValueError as error:
         raise HubProblem(400, f"{path}: the content is not base64") from error
     if problem := size_problem(len(data)) or content_problem(path, data):
         raise HubProblem(400, f"{path}: {problem}")

@@ -1,9 +1,12 @@
 """What every request passes first."""
 
+from contextlib import suppress
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagship.hub_server.problem import HubProblem, respond
+from tagship.hub_server.sending import BrokenOff
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -25,10 +28,20 @@ class Guard:
         if scope["type"] == "http":
             scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
             request = Request(scope)
-            if request.url.hostname not in LOOPBACK_HOSTS:
+            if _hostname(request) not in LOOPBACK_HOSTS:
                 await respond(request, HubProblem(403, "Not a loopback host"))(scope, receive, send)
                 return
             if request.method not in ("GET", "HEAD") and "origin" in request.headers:
                 await respond(request, HubProblem(403, "Not for web pages"))(scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        # uvicorn closes the connection of an answer that was not finished.
+        with suppress(BrokenOff):
+            await self.app(scope, receive, send)
+
+
+def _hostname(request: Request) -> str | None:
+    """The host that the request names, None if it is no host."""
+    try:
+        return request.url.hostname
+    except ValueError:
+        return None

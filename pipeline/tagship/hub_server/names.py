@@ -1,12 +1,18 @@
 """What a repository, a ref and a path inside a repository may be called."""
 
 import re
+import unicodedata
 
 from tagship.hub_server.name_rules import ref_problem, repo_name_problem
 from tagship.hub_server.problem import HubProblem
 
 # Half a surrogate pair, which JSON can hold but UTF-8 cannot.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+# Of characters that HFS+ ignores, those that git knows (utf8.c).
+_IGNORED_BY_HFS = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_NTFS_DOT_GIT = re.compile(r"(?:\.git|git~1)[ .]*(?::|\Z)")
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4000
 
 # As for a file; git has no limit of its own, but makes a folder for every slash before it finds the path too long.
 _MAX_REF_BYTES = 255
@@ -51,11 +57,23 @@ def check_ref_name(name: object) -> str:
 def check_path(path: object) -> str:
     """`path` if a file in a repository may be called so. Raises HubProblem (400).
 
-    Relative, with `/` between non-empty parts none of which is `.`, `..` or any case of `.git`;
+    Relative, with `/` between non-empty parts none of which is `.`, `..` or, on any file system, `.git`;
     git would refuse most of the others, but a clone of the repository must not be a trap either.
     """
-    if not isinstance(path, str) or any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
-        raise HubProblem(400, f"Invalid path: {path!r}")
-    if "\\" in path or any(ord(character) < 32 or ord(character) == 127 for character in path):
-        raise HubProblem(400, f"Invalid path: {path!r} holds a backslash or a control character")
+    if not isinstance(path, str) or any(part in ("", ".", "..") or _is_dot_git(part) for part in path.split("/")):
+        raise HubProblem(400, f"Invalid path: {path!r:.300}")
+    if "\\" in path or _SURROGATE.search(path) or any(unicodedata.category(character) == "Cc" for character in path):
+        raise HubProblem(400, f"Invalid path: {path!r:.300} holds a backslash or a control character")
+    if len(path) > _MAX_PATH_BYTES or any(len(part.encode()) > _MAX_NAME_BYTES for part in path.split("/")):
+        raise HubProblem(400, f"Invalid path: {path!r:.300} is longer than file systems allow")
     return path
+
+
+def _is_dot_git(name: str) -> bool:
+    """Whether some file system takes this name for `.git`, as git's own is_hfs_dotgit and is_ntfs_dotgit tell.
+
+    HFS+ ignores characters that cannot be seen; NTFS ignores dots and spaces at the end and what comes after a
+    colon, and has short names.
+    """
+    seen = _IGNORED_BY_HFS.sub("", name).lower()
+    return seen == ".git" or _NTFS_DOT_GIT.match(seen) is not None

@@ -1,9 +1,13 @@
 """What the Hub refuses, in the words and headers that `huggingface_hub` turns into exceptions."""
 
 import errno
+import re
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_HEADER_LENGTH = 1000
 
 
 class HubProblem(Exception):
@@ -52,8 +56,8 @@ def disk_problem(request: Request, error: Exception) -> Response:
 def respond(request: Request, problem: Exception) -> Response:
     """The one place that turns a HubProblem into a response."""
     assert isinstance(problem, HubProblem)
-    # A header holds one line of Latin-1; the body holds the message as it is.
-    header = problem.message.splitlines()[0].encode("ascii", "replace").decode() if problem.message else ""
+    # A header holds a line of what can be printed; the body holds the message as it is.
+    header = _UNPRINTABLE.sub("?", problem.message.partition("\n")[0])[:_HEADER_LENGTH].strip()
     headers = {"X-Error-Message": header, **problem.headers}
     if problem.code:
         headers["X-Error-Code"] = problem.code

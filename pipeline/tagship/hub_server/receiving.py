@@ -1,7 +1,6 @@
 """Request bodies, brought to where blocking code in a thread can work on them."""
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from starlette.responses import Response
 
 from tagship.hub_server.backend import backend
 from tagship.hub_server.blobs import BLOCK_BYTES, fresh_file
+from tagship.hub_server.bounded import OutOfBounds, parse_json
 from tagship.hub_server.problem import HubProblem
 
 MAX_JSON_BYTES = 64_000_000
@@ -28,6 +28,22 @@ class Upload:
     path: Path
     size: int
     sha256: str
+
+
+def listed(data: dict[str, Any], key: str) -> list[Any]:
+    """The list in a JSON object, empty if it is not there. Raises HubProblem (400) if it is something else."""
+    found = data.get(key, [])
+    if not isinstance(found, list):
+        raise HubProblem(400, f"{key} must be a list")
+    return found
+
+
+def text(data: dict[str, Any], key: str) -> str | None:
+    """The text in a JSON object, None if it is not there. Raises HubProblem (400) if it is something else."""
+    found = data.get(key)
+    if not isinstance(found, str | None):
+        raise HubProblem(400, f"{key} must be a text")
+    return found
 
 
 def changing(handler: Callable[[Request], Response]) -> Endpoint:
@@ -63,9 +79,9 @@ def with_json(handler: Callable[[Request, dict[str, Any]], Response]) -> Endpoin
 
     def parse(request: Request, body: bytes) -> Response:
         try:
-            data = json.loads(body or b"{}")
-        except ValueError as error:
-            raise HubProblem(400, "The body is not JSON") from error
+            data = parse_json(body or b"{}")
+        except OutOfBounds as error:
+            raise HubProblem(400, f"The body is not JSON: {error}") from error
         if not isinstance(data, dict):
             raise HubProblem(400, "The body is not a JSON object")
         return handler(request, data)

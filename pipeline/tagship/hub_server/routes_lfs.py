@@ -12,7 +12,7 @@ from starlette.routing import Route
 from tagship.hub_server.backend import backend, base_url, param
 from tagship.hub_server.blobs import SHA256
 from tagship.hub_server.problem import HubProblem
-from tagship.hub_server.receiving import Upload, with_json, with_upload
+from tagship.hub_server.receiving import Upload, listed, with_json, with_upload
 from tagship.hub_server.routes_git import asking_for_a_password
 from tagship.hub_server.routes_reading import large_body
 from tagship.hub_server.sending import send
@@ -52,7 +52,7 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
         raise HubProblem(422, f"Unknown LFS operation: {operation!r}")
     with asking_for_a_password(request):
         repo = hub.writable(request) if operation == "upload" else hub.readable(request)
-    objects = [_object(request, item, operation, repo.id) for item in data.get("objects", [])]
+    objects = [_object(request, item, operation, repo.id) for item in listed(data, "objects")]
     return JSONResponse({"transfer": "basic", "objects": objects}, media_type=_MEDIA_TYPE)
 
 

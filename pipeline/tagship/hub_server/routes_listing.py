@@ -21,13 +21,15 @@ from tagship.hub_server.summaries import summary
 _BRIEF = (*("likes", "downloads", "private", "tags", "library_name", "pipeline_tag", "createdAt"),)
 _FULL = (*("author", "sha", "lastModified", "gated", "disabled", "siblings"),)
 
+_LIMIT_DIGITS = 9
+
 T = TypeVar("T")
 
 
 def _limit(query: QueryParams, most: int) -> int:
     limit = query.get("limit", str(most))
-    if not (limit.isascii() and limit.isdigit()):
-        raise HubProblem(400, f"limit must be a number, not {limit!r}")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= _LIMIT_DIGITS):
+        raise HubProblem(400, f"limit must be a number, not {limit!r:.40}")
     return min(max(int(limit), 1), most)
 
 

@@ -15,7 +15,7 @@ from tagship.hub_server.content import Noted
 from tagship.hub_server.history import resolve
 from tagship.hub_server.names import split_repo_id
 from tagship.hub_server.problem import HubProblem
-from tagship.hub_server.receiving import Upload, changing, with_json, with_upload
+from tagship.hub_server.receiving import Upload, changing, listed, text, with_json, with_upload
 from tagship.hub_server.refs import create_branch, create_tag, delete_branch, delete_tag
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
 from tagship.hub_server.summaries import refresh
@@ -107,8 +107,8 @@ def preupload(request: Request, data: dict[str, Any]) -> Response:
     """POST /api/models/{id}/preupload/{revision}: how each file is to be uploaded."""
     hub, repo = backend(request), _no_pull_requests(request)
     commit_oid = hub.revision(request, repo)
-    files = [Candidate.parse(item) for item in data.get("files", [])]
-    answers = decide(repo, commit_oid, files, gitignore=data.get("gitIgnore"), scratch=hub.scratch)
+    files = [Candidate.parse(item) for item in listed(data, "files")]
+    answers = decide(repo, commit_oid, files, gitignore=text(data, "gitIgnore"), scratch=hub.scratch)
     shapes = [
         {
             "path": answer.path,
@@ -138,7 +138,7 @@ def tag(request: Request, data: dict[str, Any]) -> Response:
     """POST /api/models/{id}/tag/{revision}; 409 if the tag exists."""
     hub = backend(request)
     repo = hub.writable(request)
-    create_tag(repo, data.get("tag"), hub.revision(request, repo), str(data.get("message") or ""))
+    create_tag(repo, data.get("tag"), hub.revision(request, repo), text(data, "message") or "")
     return PlainTextResponse("OK")
 
 

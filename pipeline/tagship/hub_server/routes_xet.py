@@ -100,6 +100,8 @@ def get_xorb(request: Request) -> Response:
     if not hub.signer.allows(f"xorb:{xorb}", request.query_params.get("grant", "")):
         raise HubProblem(403, "This xorb's address has expired or was not given by this Hub")
     path = hub.files.xet.xorb(xorb)
+    if not path.exists():
+        raise HubProblem(404, "This xorb is not here")
     body = Body(size=path.stat().st_size, read=lambda start, end: read_blocks(path, start, end))
     return send(request, body, {}, media_type="application/octet-stream")
 

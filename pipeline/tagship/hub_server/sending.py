@@ -1,5 +1,6 @@
 """Files as responses: HEAD, one byte range, and streams that don't hold up the other requests."""
 
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,12 +14,19 @@ from starlette.responses import Response, StreamingResponse
 from tagship.hub_server.blobs import Blocks
 from tagship.hub_server.problem import HubProblem
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 # A stream of a Xet file waits for requests to this very server, which run in the default pool of
 # threads; with threads of their own, streams can never take the last one away from those requests.
 _STREAMS_AT_ONCE = 16
 _streams = CapacityLimiter(_STREAMS_AT_ONCE)
+
+
+_log = logging.getLogger(__name__)
+
+
+class BrokenOff(Exception):
+    """An answer cannot be finished: the connection ends, so that nobody takes what came for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +100,9 @@ async def _in_threads(blocks: Blocks) -> AsyncIterator[bytes]:
     try:
         while (block := await anyio.to_thread.run_sync(next, blocks, None, limiter=_streams)) is not None:
             yield block
+    except (OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
+        _log.error("a download was broken off: %s", error)
+        raise BrokenOff from error
     finally:
         # When the server is stopped a thread may still be inside; it closes what it reads by itself.
         with suppress(ValueError):

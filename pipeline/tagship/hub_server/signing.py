@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIFETIME_SECONDS = 3600
+_EXPIRY_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Signer:
         return (
             expiry.isascii()
             and expiry.isdigit()
+            and len(expiry) <= _EXPIRY_DIGITS
             and int(expiry) >= time.time()
             and hmac.compare_digest(self._signature(scope, int(expiry)).encode(), signature.encode())
         )
