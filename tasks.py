@@ -245,10 +245,10 @@ def lint_code(context: Context) -> None:
     context.run(f"{tools}/zizmor --offline --quiet .github")
 
 
-@task(help={"name": "startup, tags, export or package; default: all"})
+@task(help={"name": "startup, tags, export, package or hub; default: all"})
 def bench(context: Context, name: str = "") -> None:
     """Measure this program against what a user would use instead."""
-    for module in [name] if name else ["startup", "tags", "export", "package"]:
+    for module in [name] if name else ["startup", "tags", "export", "package", "hub"]:
         context.run(f"{sys.executable} -m bench.{module}")
 
 

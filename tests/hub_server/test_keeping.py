@@ -269,8 +269,9 @@ class TestDurable:
 
     def test_many_files_in_one_pack(self, api: HfApi, root: Path) -> None:
         """A commit of many files waits for the disk once for all of them."""
+        packs = len(list(git_dir(root).glob("objects/pack/*.pack")))
         commit(api, {f"{number}.txt": b"%d" % number for number in range(150)})
-        assert len(list(git_dir(root).glob("objects/pack/*.pack"))) == 1
+        assert len(list(git_dir(root).glob("objects/pack/*.pack"))) == packs + 1
         assert len(list(git_dir(root).glob("objects/??/*"))) < 20
         assert len(api.list_repo_files(REPO)) == 151
 
@@ -406,3 +407,38 @@ def test_threads_are_free_while_changes_wait(api: HfApi, hub: EmbeddedHub, root:
     for writer in writers:
         writer.join()
     assert len(api.list_repo_files(REPO)) == 61
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+def test_pushed_files_are_no_garbage(api: HfApi, hub: EmbeddedHub, root: Path, tmp_path: Path) -> None:
+    """What was pushed stays as long as a branch leads to it; what a refused push uploaded waits for the next one."""
+    environment = {**os.environ, "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    work = tmp_path / "work"
+
+    def git(*arguments: str) -> int:
+        names = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return subprocess.run(["git", *names, *arguments], cwd=tmp_path, env=environment, check=False).returncode
+
+    assert git("clone", "--quiet", f"{hub.url}/{REPO}", str(work)) == 0
+    assert git("-C", str(work), "lfs", "install", "--local") == 0
+    (work / "model.bin").write_bytes(b"\0pushed")
+    (work / "link").symlink_to("/etc/passwd")
+    for arguments in (("add", "--all"), ("commit", "--quiet", "-m", "x")):
+        assert git("-C", str(work), *arguments) == 0
+    assert git("-C", str(work), "push", "--quiet", "origin", "main") != 0
+    age(root, 1)
+    freed = collect(root)
+    assert (freed.files, freed.waiting) == (0, 1)
+    (work / "link").unlink()
+    for arguments in (
+        ("add", "--all"),
+        ("commit", "--quiet", "--amend", "-m", "x"),
+        ("push", "--quiet", "origin", "main"),
+    ):
+        assert git("-C", str(work), *arguments) == 0
+    age(root, WAITING_SECONDS + 1)
+    freed = collect(root)
+    assert (freed.files, freed.waiting) == (0, 0)
+    api.delete_repo(REPO)
+    age(root, 1)
+    assert (collect(root).size, stored(root)) == (7, 0)

@@ -1,7 +1,10 @@
 """What is acknowledged is on the disk: the bytes of files, and the names that they have got."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+_AT_ONCE = 16
 
 
 def sync(path: Path) -> None:
@@ -15,10 +18,9 @@ def sync(path: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """The same for all that is in a folder; meant for small ones."""
-    for path, _, names in os.walk(folder):
-        for name in names:
-            sync(Path(path, name))
-        sync(Path(path))
+    paths = [folder, *folder.rglob("*")]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the file system writes for all that wait at once
+        list(pool.map(sync, paths))
 
 
 def sync_names(path: Path, *, below: Path) -> None:

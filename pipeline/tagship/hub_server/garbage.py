@@ -5,6 +5,7 @@ removed: objects of git, and large files that were committed once, or uploaded a
 touched since the reading began stays (`claims.py`), so nothing that a commit has got meanwhile is lost.
 """
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -52,7 +53,8 @@ def collect(root: Path) -> Freed:
         readings |= {repo.git.git_dir: _read(repo) for repo in repos if repo.git.git_dir not in readings}
         pruned = [repo for repo in repos if readings[repo.git.git_dir].more]
         for repo in pruned:
-            repo.git.run("gc", "--quiet", "--prune=now")
+            with repo.git.held(fcntl.LOCK_SH):  # or a server that starts would take git's locks for left ones
+                repo.git.run("gc", "--quiet", "--prune=now")
         live = frozenset().union(*(readings[repo.git.git_dir].large for repo in repos))
         found = list(_unused(hub, live, since_ns))
         gone = [path for path in found if is_garbage(path, since_ns=since_ns)]

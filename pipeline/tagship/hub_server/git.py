@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -261,6 +261,12 @@ class Git:
             found.append(output[start : start + size])
             position = start + size + 1
         return found
+
+    def each_content(self, oids: Iterable[str]) -> Iterator[bytes]:
+        """The contents of existing objects, one in memory at a time. Raises GitFailed."""
+        with self._reader(fresh=True) as reader:
+            for oid in oids:
+                yield reader.content(oid)
 
     def store_files(self, paths: list[Path]) -> list[str]:
         """Write the bytes of these files as blobs, unfiltered; their object ids, in order."""

@@ -78,14 +78,17 @@ def _problems(git: Git, changes: list[_Change], find: Callable[[str], LargeFile 
             yield f"{_shown(path)}: {problem}"
         else:
             files.setdefault(change.oid, []).append(path)
-    for (oid, paths), blob in zip(files.items(), git.info(list(files)), strict=True):
+    small = []
+    for oid, blob in zip(files, git.info(list(files)), strict=True):
         assert blob is not None
-        problem = size_problem(blob.size)
-        if problem is None:
-            content = git.contents([oid])[0]
-            problem = next(filter(None, (_content_problem(path, content, find) for path in paths)), None)
-        if problem:
-            yield f"{_shown(paths[0])}: {problem}"
+        if problem := size_problem(blob.size):
+            yield f"{_shown(files[oid][0])}: {problem}"
+        else:
+            small.append(oid)
+    for oid, content in zip(small, git.each_content(small), strict=True):
+        for path in files[oid]:
+            if problem := _content_problem(path, content, find):
+                yield f"{_shown(path)}: {problem}"
 
 
 def _name_problem(change: _Change) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from tagship.hub_server.content import LargeFile
+from tagship.hub_server.content import LargeFile, LargeFiles, Noted
 from tagship.hub_server.durable import place
 from tagship.hub_server.git import Git, GitFailed
 from tagship.hub_server.pkt_line import FLUSH, Command, Commands, pkt_line, read_commands, report
@@ -41,22 +41,24 @@ def advertisement(repo: Repo) -> bytes:
     return b"".join(pkt_line(f"{line}\n".encode()) for line in lines) + FLUSH
 
 
-def receive(repo: Repo, body: Path, *, find: Callable[[str], LargeFile | None], scratch: Path) -> bytes:
+def receive(repo: Repo, body: Path, *, files: LargeFiles, scratch: Path) -> bytes:
     """Take the push in `body`, all or nothing; the report for the client.
 
-    `find` tells which large files were uploaded. Raises HubProblem (400) if it is no push, GitFailed if the
+    `files` are the large files that were uploaded. Raises HubProblem (400) if it is no push, GitFailed if the
     repository is gone.
     """
+    used = Noted(files)
     with body.open("rb") as push:
         asked = read_commands(push)
         if not asked.commands:
             return b""  # what git sends first to find out whether it may
         try:
             with repo.git.held(fcntl.LOCK_SH), tempfile.TemporaryDirectory(dir=scratch) as folder:
-                _take(repo, asked, push, Path(folder), find)
+                _take(repo, asked, push, Path(folder), used.find)
         except _Refused as refused:
             rest = {command.ref: _ALL_OR_NOTHING for command in asked.commands}
             return report(asked, rest | refused.problems, refused.messages, unpack=refused.unpack)
+    files.settle(used.sha256s)
     return report(asked, {}, [], unpack="ok")
 
 

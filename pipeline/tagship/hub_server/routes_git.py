@@ -15,7 +15,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tagship.hub_server.backend import backend
-from tagship.hub_server.content import Noted
 from tagship.hub_server.git import Git, GitFailed
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.pushing import MAX_PUSH_BYTES, advertisement, receive
@@ -124,9 +123,7 @@ def upload_pack(request: Request, body: bytes) -> Response:
 def receive_pack(request: Request, upload: Upload) -> Response:
     """POST /{id}/git-receive-pack: commits, taken if the Hub takes all that is in them."""
     hub, repo = backend(request), _writable(request)
-    used = Noted(hub.files)
-    result = receive(repo, upload.path, find=used.find, scratch=hub.scratch)
-    hub.files.settle(used.sha256s)
+    result = receive(repo, upload.path, files=hub.files, scratch=hub.scratch)
     refresh(repo, scratch=hub.scratch)
     return Response(result, media_type=f"application/x-{_RECEIVE}-result", headers=_NO_CACHE)
 
