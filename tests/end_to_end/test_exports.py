@@ -53,8 +53,11 @@ def test_several_runs_as_gguf(project: Project) -> None:
     assert len([name for name in together if name.endswith(".gguf")]) == 4
     export(project, *quants[:4], "--output", "alone", runs=(OLDER_RUN,))
     alone = contents(project.folder / "alone")
-    assert alone
-    assert alone.items() <= together.items()
+    (manifest,) = [name for name in alone if name.endswith("release.json")]
+    said = [json.loads(each.pop(manifest)) for each in (alone, together)]
+    assert [len(each.pop("siblings")) for each in said] == [0, 1]  # what is released with it, without a tag
+    assert alone and alone.items() <= together.items()
+    assert said[0] == said[1]
 
 
 def test_runs_of_different_bases(project: Project) -> None:
