@@ -13,8 +13,8 @@ from tagship.verify.evidence import Measured
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
-# Bytes of float64 that are worked on at once.
-_BLOCK = 32 << 20
+# Bytes of float64 that are worked on at once: several arrays of as many are held.
+_BLOCK = 8 << 20
 # Significant digits: what a machine computes twice is the same, and what another does nearly.
 _DIGITS = 3
 
