@@ -18,7 +18,7 @@ from bench.checkpoint import make_apart
 
 _EXAMPLE = Path(__file__).parents[1] / "examples/avro/base"
 _RUN = "phi3mini-random-r32-a64-e1-20250914-132416"
-_POLICY = """
+POLICY = """
 [project]
 namespace = "bench"
 
@@ -43,10 +43,10 @@ def main(layers: int, gigabytes: float) -> None:
     """Make the project, export from it, and print what was exported and what it took."""
     with tempfile.TemporaryDirectory(prefix="tagship-bench-") as name:
         project = Path(name)
-        _make_project(project, layers)
+        make_project(project, layers, POLICY)
         os.sync()
         for form in ("vllm", "ollama"):
-            with _limited(int(gigabytes * 2**30)) as prefix:
+            with limited(int(gigabytes * 2**30)) as prefix:
                 command = [*prefix, sys.executable, "-m", "invoke", "export", "--format", form]
                 began = time.monotonic()
                 subprocess.run(command, cwd=project, check=True)
@@ -54,7 +54,8 @@ def main(layers: int, gigabytes: float) -> None:
         subprocess.run(["du", "-sh", *map(str, (project / "exports").iterdir())], check=True)
 
 
-def _make_project(folder: Path, layers: int) -> None:
+def make_project(folder: Path, layers: int, policy: str) -> None:
+    """Write a repository with a run of an adapter for a synthetic Phi-3-mini of so many layers."""
     make_apart(folder, layers)
     for path in [*_EXAMPLE.glob("tokenizer*"), _EXAMPLE / "chat_template.jinja"]:
         shutil.copy(path, folder / "base")
@@ -63,7 +64,7 @@ def _make_project(folder: Path, layers: int) -> None:
     configuration = folder / "adapters" / _RUN / "adapter_config.json"
     text = configuration.read_text().replace(str(folder / "base"), "bench/phi3mini")
     configuration.write_text(text)
-    (folder / "release.toml").write_text(_POLICY)
+    (folder / "release.toml").write_text(policy)
     shutil.copy(Path(__file__).parents[1] / "tasks.py", folder)
     (folder / ".gitignore").write_text("base/\nadapters/\nexports/\n.tagship/\n")
     author = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
@@ -72,7 +73,7 @@ def _make_project(folder: Path, layers: int) -> None:
 
 
 @contextmanager
-def _limited(limit: int) -> Iterator[list[str]]:
+def limited(limit: int) -> Iterator[list[str]]:
     """What to put before a command so that it has no more than so many bytes."""
     scope = ["systemd-run", "--user", "--scope", "--quiet", "-p", f"MemoryMax={limit}", "-p", "MemorySwapMax=0"]
     if shutil.which(scope[0]) and not subprocess.run([*scope, "true"], capture_output=True, check=False).returncode:

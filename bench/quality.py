@@ -1,0 +1,193 @@
+"""What each quantization type costs small models with real weights, and what a broken export costs them.
+
+Run as `python -m bench.quality [--wide] [--tokens N] [--quants q8_0,q2_k] [--broken] FILE.gguf`: the GGUF is made a
+base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type, and held
+against base + adapter along the first N tokens (2,048) of the text that ships with tagship. `--broken` also measures
+exports that are wrong on purpose, in 16 bits. docs/quality.md has the tables, and where the models are from.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from tagship.gguf.conversion import GgufMetadata, write_ggufs
+from tagship.gguf.quant_mix import QUANTS
+from tagship.verify.evidence import Measured
+from tagship.verify.measured_text import shipped_text
+from tagship.verify.measures import per_token
+from tagship.verify.questions import Tokens
+from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.runtimes.protocol import Model, Subject
+from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import read_adapter
+from tagship.weights.merge import MergedWeights
+
+from bench.small_models import make
+
+_HEAD = (
+    "| | bits | mean KL | median | 99% | largest | RMS Δp | same likeliest | perplexity | worst 64 |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+)
+# A short answer.
+_FEW = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """A model folder of ours, base + adapter in its runtime, and the text in its tokens."""
+
+    folder: Path
+    reference: Model
+    text: tuple[Tokens, ...]
+    runtimes: Runtimes
+
+
+def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: bool) -> None:
+    """Print a table."""
+    with tempfile.TemporaryDirectory(prefix="tagship-bench-") as name, Runtimes() as runtimes:
+        folder = Path(name)
+        make(folder, file, wide=wide)
+        trained = _open(folder, runtimes, tokens)
+        number = sum(len(part.looked_at) for part in trained.text)
+        print(f"\n### {file.stem}{', rows of 768' if wide else ''}, {number} tokens\n\n{_HEAD}", flush=True)
+        _measure_types(trained, quants)
+        if broken:
+            _measure_broken(trained)
+
+
+def _open(folder: Path, runtimes: Runtimes, tokens: int) -> _Trained:
+    subject = Subject(what="base + adapter", model=folder / "base", adapter=folder / "adapter")
+    reference = runtimes.kept("transformers", subject)
+    text: list[Tokens] = []
+    for ids in reference.spell(shipped_text()):
+        room = tokens - sum(len(part.looked_at) for part in text)
+        if room > 0 and len(ids) > 1:
+            text.append(Tokens(ids=tuple(ids[: room + 1]), since=1))
+    return _Trained(folder=folder, reference=reference, text=tuple(text), runtimes=runtimes)
+
+
+def _measure_types(trained: _Trained, quants: Sequence[str]) -> None:
+    made = release(trained.folder, trained.folder / "base", trained.folder / "adapter", quants)
+    for quant, path in made.items():
+        _print(quant, path, trained)
+        path.unlink()
+
+
+def _print(name: str, path: Path, trained: _Trained) -> None:
+    following = [token for part in trained.text for token in part.looked_at]
+    with trained.runtimes.model("llama_cpp", Subject(what=name, model=path)) as model:
+        along = per_token(trained.reference.rows(trained.text), model.rows(trained.text), following)
+    found = along.measured()
+    starts = range(0, len(following) - _FEW + 1, _FEW)
+    worst = max(
+        (along.part(start, start + _FEW).measured() for start in starts), key=lambda part: part.kl, default=found
+    )
+    bits = 8 * path.stat().st_size / _numbers(trained.folder)
+    print(_row(name, bits, found, worst), flush=True)
+
+
+def _row(name: str, bits: float, found: Measured, worst: Measured) -> str:
+    return (
+        f"| {name} | {bits:.1f} | {found.kl:.3g} | {found.kl_median:.2g} | {found.kl_99:.2g} | {found.kl_max:.2g} "
+        f"| {found.rms_probability:.2%} | {found.top1:.1%} | {found.perplexity_ratio:.4f} "
+        f"| {worst.kl:.2g}, {worst.top1:.0%} |"
+    )
+
+
+def _numbers(folder: Path) -> int:
+    return sum(entry.elements for entry in open_checkpoint(folder / "base").entries().values())
+
+
+def release(folder: Path, base: Path, adapter: Path, quants: Sequence[str]) -> dict[str, Path]:
+    """GGUFs of a base with an adapter, by type."""
+    model = folder / "model"
+    model.mkdir()
+    for path in base.iterdir():
+        (model / path.name).symlink_to(path.resolve())
+    targets = {quant: folder / f"{quant}.gguf" for quant in quants}
+    metadata = GgufMetadata(general={"general.name": "bench"}, license="mit", add_bos=None)
+    write_ggufs(MergedWeights(open_checkpoint(base), read_adapter(adapter)), model, targets, metadata, lambda _: None)
+    shutil.rmtree(model)
+    return targets
+
+
+# Exports that are wrong
+
+
+def _measure_broken(trained: _Trained) -> None:
+    for name, spoil in _BROKEN.items():
+        folder = trained.folder / "broken"
+        base, adapter = folder / "base", folder / "adapter"
+        shutil.copytree(trained.folder / "base", base)
+        shutil.copytree(trained.folder / "adapter", adapter)
+        spoil(base, adapter)
+        _print(name, release(folder, base, adapter, ["f16"])["f16"], trained)
+        shutil.rmtree(folder)
+
+
+def _scaled_adapter(factor: float) -> Callable[[Path, Path], None]:
+    def spoil(_: Path, adapter: Path) -> None:
+        path = adapter / "adapter_config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * factor}))
+
+    return spoil
+
+
+def _scaled(share: float) -> Callable[[Path, Path], None]:
+    """One tensor, in the middle, multiplied."""
+
+    def spoil(base: Path, _: Path) -> None:
+        tensors, middle = _opened(base)
+        name = f"model.layers.{middle}.mlp.down_proj.weight"
+        tensors[name] = (tensors[name].astype(np.float32) * share).astype(ml_dtypes.bfloat16)
+        save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
+def _swapped(base: Path, _: Path) -> None:
+    tensors, middle = _opened(base)
+    ours, theirs = f".{middle}.", f".{middle + 1}."
+    both = [name for name in tensors if ours in name]
+    for name in both:
+        other = name.replace(ours, theirs)
+        tensors[name], tensors[other] = tensors[other], tensors[name]
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+
+
+def _opened(base: Path) -> tuple[dict[str, np.ndarray], int]:
+    config = json.loads((base / "config.json").read_text())
+    return load_file(base / "model.safetensors"), config["num_hidden_layers"] // 2
+
+
+_BROKEN: dict[str, Callable[[Path, Path], None]] = {
+    "without the adapter": _scaled_adapter(0),
+    "adapter at half its scale": _scaled_adapter(0.5),
+    "adapter applied twice": _scaled_adapter(2),
+    "a tensor of zeros": _scaled(0),
+    "a tensor at half its scale": _scaled(0.5),
+    "two layers swapped": _swapped,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.quality")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--quants", default=",".join(QUANTS))
+    parser.add_argument("--broken", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asked = _arguments()
+    main(asked.file, asked.quants.split(","), asked.tokens, wide=asked.wide, broken=asked.broken)

@@ -1,0 +1,195 @@
+"""What comparing takes: `invoke verify` as a whole, of a synthetic Phi-3-mini with three exports.
+
+Run as `python -m bench.verify [--layers 7] [--against REVISION] [--gigabytes N]`: 7 layers are a billion parameters, 32
+the real model's 3.8. The formats are vllm, ollama (q8_0) and lora, and are exported before. With `--against` the same
+is done by another revision of tagship in this repository, in turns; for one that reads no text we also do without.
+With `--gigabytes` everything runs in a memory control group of that size, page cache included, from a cold cache.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.limited import POLICY, limited, make_project
+
+_ROOT = Path(__file__).parents[1]
+# What is asked: the number of prompts, and of tokens of each answer.
+_ASKED = ((2, 32), (3, 128))
+_PROMPTS = ('"Write an AVRO schema for Customer"', '"Tell me a story of rivers"', '"Name all months"')
+# Random weights say nothing for sure: of so many equally likely tokens, rounding decides which is the likeliest.
+_LIMITS = "[verify.limits.q8_0]\nkl = 1\ntop1 = 0.01\n"
+_LIMITS_BEFORE = "[verify.kl]\nq8_0 = 1\n"
+# Seconds between two looks at memory.
+_LOOK = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Took:
+    """Seconds of wall time and of processors, and bytes: the peak of anonymous memory of all processes together, and
+    what was read from the disk."""
+
+    seconds: float
+    processors: float
+    memory: int
+    read: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """A revision of tagship: what it is called, its files, the limits in a policy that it reads, and the text."""
+
+    name: str
+    sources: Path
+    limits: str
+    text: str | None = None
+
+
+def main(layers: int, against: str | None, gigabytes: float | None) -> None:
+    """Print a table for each number of questions."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagship-bench-")))
+        sides = [_Side(name="tagship", sources=_ROOT, limits=_LIMITS)]
+        if against:
+            other = stack.enter_context(_checked_out(against, folder / "before"))
+            sides.append(_Side(name="without the text", sources=_ROOT, limits=_LIMITS, text="short.txt"))
+            sides.append(_Side(name=f"revision {against}", sources=other, limits=_LIMITS_BEFORE))
+        project = folder / "project"
+        project.mkdir()
+        make_project(project, layers, POLICY)
+        (project / "short.txt").write_text("Hello there.\n")
+        for side in {side.sources: side for side in sides}.values():
+            _set_up(project, side, 2, 32)
+            _run(project, side, ["export"])
+            (project / "exports").rename(_kept(project, side))
+        for number, tokens in _ASKED:
+            took = {side.name: _verified(project, side, number, tokens, gigabytes) for side in sides}
+            _print(f"{number} prompts of {tokens} tokens", took)
+
+
+@contextmanager
+def _checked_out(revision: str, folder: Path) -> Iterator[Path]:
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(folder), revision], cwd=_ROOT, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", str(folder)], cwd=_ROOT, check=True)
+
+
+def _set_up(project: Path, side: _Side, number: int, tokens: int) -> None:
+    """The project as a side is to find it, all committed."""
+    shutil.copy(side.sources / "tasks.py", project)
+    asked = f"[verify]\nprompts = [{', '.join(_PROMPTS[:number])}]\nmax_tokens = {tokens}\n"
+    policy = POLICY.replace('"q4_k_m"', '"q8_0"') + "[formats.lora]\n"
+    text = f'text = "{side.text}"\n' if side.text else ""
+    (project / "release.toml").write_text(policy + asked + text + side.limits)
+    (project / ".gitignore").write_text("base/\nadapters/\nexports*/\n.tagship/\n")
+    author = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
+    subprocess.run(["git", "add", "--all"], cwd=project, check=True)
+    subprocess.run(
+        ["git", *author, "commit", "--quiet", "--all", "--allow-empty", "--message=bench"], cwd=project, check=True
+    )
+
+
+def _verified(project: Path, side: _Side, number: int, tokens: int, gigabytes: float | None) -> _Took:
+    _set_up(project, side, number, tokens)
+    kept = _kept(project, side)
+    kept.rename(project / "exports")
+    try:
+        if not gigabytes:
+            return _run(project, side, ["verify"])
+        _drop_cache(project)
+        with limited(int(gigabytes * 2**30)) as prefix:
+            return _run(project, side, ["verify"], prefix)
+    finally:
+        (project / "exports").rename(kept)
+
+
+def _kept(project: Path, side: _Side) -> Path:
+    return project / f"exports-{'ours' if side.sources == _ROOT else 'theirs'}"
+
+
+def _drop_cache(project: Path) -> None:
+    """Have nothing of the project in the page cache: pages that are there are counted for whoever put them there."""
+    os.sync()
+    for path in project.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _run(project: Path, side: _Side, task: Sequence[str], prefix: Sequence[str] = ()) -> _Took:
+    known = {"PYTHONPATH": str(side.sources / "pipeline")}
+    command = [*prefix, sys.executable, "-m", "invoke", *task, "--at", "20250914-132416"]
+    began = time.monotonic()
+    process = subprocess.Popen(command, cwd=project, env=os.environ | known)
+    peaks = [0]
+    looking = threading.Thread(target=_look, args=(process.pid, peaks))
+    looking.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    looking.join()
+    if process.returncode:
+        raise SystemExit(f"{side.name}: {' '.join(task)} ended with {process.returncode}")
+    return _Took(
+        seconds=time.monotonic() - began,
+        processors=usage.ru_utime + usage.ru_stime,
+        memory=max(peaks),
+        read=usage.ru_inblock * 512,
+    )
+
+
+def _look(root: int, peaks: list[int]) -> None:
+    """Note the anonymous memory of a process and of all that it started, until it ends."""
+    while psutil.pid_exists(root):
+        try:
+            process = psutil.Process(root)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return
+            peaks.append(sum(map(_anonymous, [process, *process.children(recursive=True)])))
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(_LOOK)
+
+
+def _anonymous(process: psutil.Process) -> int:
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:  # it has ended
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+
+
+def _print(title: str, took: dict[str, _Took]) -> None:
+    print(f"\n### {title}\n\n| | seconds | of ours | processor seconds | anonymous memory | read from the disk |")
+    print("|---|---:|---:|---:|---:|---:|")
+    first = next(iter(took.values()))
+    for name, each in took.items():
+        print(
+            f"| {name} | {each.seconds:.1f} | {each.seconds / first.seconds:.2f} | {each.processors:.0f} "
+            f"| {each.memory / 1e9:.2f} GB | {each.read / 1e9:.1f} GB |",
+            flush=True,
+        )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.verify")
+    parser.add_argument("--layers", type=int, default=7)
+    parser.add_argument("--against")
+    parser.add_argument("--gigabytes", type=float)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asked = _arguments()
+    main(asked.layers, asked.against, asked.gigabytes)
