@@ -14,7 +14,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
-from tagship.system.machine import free_disk
+from tagship.system.machine import available_memory, free_disk
 from tagship.verify.drafting import follow_answers
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
@@ -28,6 +28,8 @@ _SMALL, _TINY = 250_000_000, 25_000_000
 _FEW = 16
 # A draft is as good as the model that writes it is like the other: the largest GGUF up to this share of the base.
 _DRAFTS = 0.6
+# What drafting takes beside the weights that are mapped: keys and values, logits, the library.
+_BESIDE = 1 << 30
 
 # Base + adapter
 
@@ -100,18 +102,29 @@ def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stac
     if parameters_of(base) <= _TINY:
         return None
     exports = [each for each in done.of(Exported) if find_runtime(each.target.policy.format.runtime).generates]
-    if exports:
-        chosen = _best_draft(exports, open_checkpoint(base.path).nbytes)
-        form = chosen.target.policy.format
-        subject = form.subject(job_of(plan, chosen.target, base, tools.templates), chosen.folder, questions)
-        return stack.enter_context(tools.runtimes.model(form.runtime, subject))
-    return None if is_small(done) else _made_draft(plan, base, tools, questions, stack)
+    sizes = [exported.manifest.size for exported in exports]
+    room = max(0, available_memory() - _BESIDE)
+    place = best_draft(sizes, open_checkpoint(base.path).nbytes, room)
+    if place is None and not is_small(done):
+        made = _made_draft(plan, base, tools, questions, stack)
+        if made is not None:
+            return made
+    if not exports:
+        return None
+    chosen = exports[sizes.index(min(sizes)) if place is None else place]
+    form = chosen.target.policy.format
+    subject = form.subject(job_of(plan, chosen.target, base, tools.templates), chosen.folder, questions)
+    return stack.enter_context(tools.runtimes.model(form.runtime, subject))
 
 
-def _best_draft(exports: Sequence[Exported], base_size: int) -> Exported:
-    fitting = [exported for exported in exports if exported.manifest.size <= _DRAFTS * base_size]
-    by_size = sorted(fitting or exports, key=lambda exported: exported.manifest.size)
-    return by_size[-1] if fitting else by_size[0]
+def best_draft(sizes: Sequence[int], base_size: int, room: int) -> int | None:
+    """Which of models of so many bytes is to write drafts: a large one is the most like the base, of `base_size`, but
+    not faster. None where none is within `room`, so that it would be read from the disk for each token."""
+    within = [size for size in sizes if size <= room]
+    if not within:
+        return None
+    fitting = [size for size in within if size <= _DRAFTS * base_size]
+    return sizes.index(max(fitting) if fitting else min(within))
 
 
 def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagship.formats.differences import NotAsExported
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
@@ -35,6 +36,7 @@ from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
+from tagship.system.machine import available_memory
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
@@ -42,9 +44,14 @@ from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head, is_vocabulary
 
+if TYPE_CHECKING:
+    from tagship.weights.merge import MergedWeights
+
 _DEFAULT = ("q4_k_m",)
-# What is nearest to the model, of what is fast to make and to run.
-_DRAFT = ("q8_0",)
+# What is nearest to the model, of what is fast to make and to run; and where memory does not hold that, so that it
+# would be read from the disk for each token. Bytes that drafting takes beside it.
+_DRAFT, _SMALLER_DRAFT = "q8_0", "q4_k_m"
+_BESIDE_A_DRAFT = 1 << 30
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 # torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
@@ -157,8 +164,9 @@ class _Ollama(Format):
     def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
         if any(importlib.util.find_spec(module) is None for module in self.modules):
             return None
-        settings = OllamaSettings(quants=_DRAFT, template=None, imatrix=None)
-        drafting = replace(job, settings=settings, variant=self.variants(settings, _DRAFT)[0])
+        quant = _draft_for(open_weights(job))
+        settings = OllamaSettings(quants=(quant,), template=None, imatrix=None)
+        drafting = replace(job, settings=settings, variant=self.variants(settings, (quant,))[0])
         check_architecture(read_object(job.base.path / CONFIG_FILE))
         _check_tokenizer(drafting)
         self.export([(drafting, folder)], silent)
@@ -185,6 +193,11 @@ class _Ollama(Format):
         first, *more = _gguf_files(files)
         # Ollama does not run divided files.
         return _llama_line(job, first) if more else f"ollama run hf.co/{job.repo_id}:{quant_of(job).upper()}"
+
+
+def _draft_for(weights: "MergedWeights") -> str:
+    size = sum(output.source.entry.elements for output in weights.outputs.values()) * BITS[_DRAFT] / 8
+    return _DRAFT if size + _BESIDE_A_DRAFT <= available_memory() else _SMALLER_DRAFT
 
 
 FORMAT = _Ollama()
