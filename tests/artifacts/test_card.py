@@ -541,10 +541,10 @@ def test_blocks_of_a_project(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem", "remedy"),
     [
-        ({"language": ("english",)}, "\"language\" with value 'english'", "[card]"),
-        ({"language": ("EN",)}, "\"language\" with value 'EN'", "[card]"),
-        ({"datasets": ("data/of/mine",)}, "\"datasets\" with value 'data/of/mine'", "[card]"),
-        ({"license": "llama-3"}, "\"license\" with value 'llama-3'", "did you mean 'llama3'?"),
+        ({"language": ("english",)}, "\"language[0]\" with value 'english'", "[card]"),
+        ({"language": ("EN",)}, '"language[0]" must only contain lowercase', "[card]"),
+        ({"datasets": ("data/of/mine",)}, "\"datasets[0]\" with value 'data/of/mine'", "[card]"),
+        ({"license": "llama-3"}, '"license" must be one of [afl-3.0', "did you mean 'llama3'?"),
         ({"license": "other"}, '"license_name" must be given', 'license_name = "…"'),
     ],
 )

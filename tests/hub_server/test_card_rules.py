@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tagship.hub_server.card_rules import problems
+from tagship.hub_server.card_rules import problems, warnings
 
 GOOD = {
     "base_model": ["org/a", "gpt2"],
@@ -12,13 +12,16 @@ GOOD = {
     "language": ["en", "deu", "code"],
     "license": "apache-2.0",
     "metrics": ["accuracy"],
+    "model-index": [
+        {"name": "m", "results": [{"task": {"type": "fill-mask"}, "metrics": [{"type": "acc", "value": 0}]}]},
+    ],
     "tags": ["x"],
     "version": "1.0",
 }
 
 
 @pytest.mark.parametrize(
-    "data", [{}, GOOD, GOOD | {"language": "multilingual", "base_model": "org/a", "license": ["mit"]}]
+    "data", [{}, GOOD, GOOD | {"language": "nds", "base_model": "org/a", "license": ["mit"], "metrics": "f1"}]
 )
 def test_metadata_that_is_taken(data: dict[str, Any]) -> None:
     """Single values and lists, and nothing at all, are fine."""
@@ -37,7 +40,12 @@ def test_metadata_that_is_taken(data: dict[str, Any]) -> None:
         ("language", ["en", 1]),
         ("license", "apache 2.0"),
         ("license", True),
-        ("metrics", "accuracy"),
+        ("language", "xxx"),
+        ("metrics", {"accuracy": 1}),
+        ("model-index", "foo"),
+        ("model-index", [{"name": "m", "results": 3}]),
+        ("model-index", [{"name": "m", "results": [{"task": {"type": "x"}, "metrics": [{"type": "acc"}]}]}]),
+        ("tags", "x"),
         ("tags", [1]),
         ("model_name", {"a": 1}),
     ],
@@ -45,7 +53,15 @@ def test_metadata_that_is_taken(data: dict[str, Any]) -> None:
 def test_metadata_that_is_refused(field: str, value: Any) -> None:
     """The problem names the field and the value."""
     (problem,) = problems({field: value})
-    assert problem.startswith(f'"{field}"')
+    assert problem.startswith((f'"{field}"', f'"{field}['))
+
+
+def test_tasks() -> None:
+    """The Hub takes a task that is none of its own, and says so."""
+    assert list(problems({"pipeline_tag": "conversational"})) == []
+    (warning,) = warnings({"pipeline_tag": "conversational"})
+    assert warning.startswith('The pipeline tag "conversational" is not in the official list: ')
+    assert list(warnings({"pipeline_tag": "text-generation"})) == []
 
 
 def test_license_of_no_list() -> None:
