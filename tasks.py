@@ -218,12 +218,12 @@ def status(session: Any, json: bool, **given: Any) -> Any:
     return document
 
 
-@verb("port", "root", "config", flags={"gc": "remove what no commit has any longer, and do not serve"})
-def hub(session: Any, port: int, root: str | None, gc: bool, **given: Any) -> None:
+@verb("port", "root", "auth", "host", "config", flags={"gc": "remove what no commit has any longer, and do not serve"})
+def hub(session: Any, port: int, root: str | None, auth: str | None, host: str, gc: bool, **given: Any) -> None:
     """Serve the embedded Hub in the foreground; --gc frees its storage."""
-    from tagship.cli.hub import clean_hub, serve_hub
+    from tagship.cli.hub import Address, clean_hub, serve_hub
 
-    clean_hub(session, root) if gc else serve_hub(session, port, root)
+    clean_hub(session, root) if gc else serve_hub(session, Address(host=host, port=port), root=root, auth=auth)
 
 
 @task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})

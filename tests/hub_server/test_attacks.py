@@ -365,7 +365,7 @@ class TestPaths:
         """No spelling that some file system takes for `.git`, or none takes at all, gets into a repository."""
         with pytest.raises(HubProblem) as refused:
             check_path(path)
-        assert refused.value.status == 400
+        assert refused.value.status == 422
 
     @pytest.mark.parametrize(
         "path", [".gitattributes", ".gitignore", "a.git", "git~10", "git~2", "x.git:y", "ü" * 127, ".github/x"]

@@ -136,10 +136,12 @@ class TestRepositories:
                 assert request(hub, "POST", "/api/repos/create", body=body)[0] == 400, name
         assert list((tmp_path / "hub" / "repos").iterdir()) == []
 
-    def test_models_only(self, api: HfApi) -> None:
-        """A data set or space is refused in words."""
-        with pytest.raises(BadRequestError, match="models only"):
-            api.create_repo("acme/data", repo_type="dataset")
+    def test_other_kinds(self, api: HfApi) -> None:
+        """A space is refused in words, where it would be made and where it is asked for."""
+        with pytest.raises(BadRequestError, match="models and datasets, and no spaces"):
+            api.create_repo("acme/demo", repo_type="space", space_sdk="gradio")
+        with pytest.raises(RepositoryNotFoundError, match="models and datasets, and no spaces"):
+            api.space_info("acme/demo")
 
     def test_delete(self, api: HfApi) -> None:
         """A deleted repository is gone, and deleting it again is an error unless missing_ok."""
@@ -430,7 +432,7 @@ class TestCommits:
                 value = {"path": path, "content": "", "encoding": "base64"}
                 lines = [{"key": "header", "value": {"summary": "x"}}, {"key": key, "value": value}]
                 body = "\n".join(map(json.dumps, lines)).encode()
-                assert request(hub, "POST", f"/api/models/{REPO}/commit/main", body=body)[0] == 400, path
+                assert request(hub, "POST", f"/api/models/{REPO}/commit/main", body=body)[0] == 422, path
         assert len(api.list_repo_commits(REPO)) == 1
 
     def test_malformed(self, api: HfApi, hub: EmbeddedHub) -> None:
@@ -450,7 +452,7 @@ class TestCommits:
         paths = ["weights-Q8_0.gguf", "sub/a b.dat", "config.json", "sub/weights-Q8_0.gguf"]
         attributes = git("check-attr", "filter", "--", *paths, folder=clone).splitlines()
         assert [line.endswith(": lfs") for line in attributes] == [True, True, False, False]
-        assert git("log", "-1", "--format=%an <%ae>", folder=clone) == "tagship hub <hub@localhost>\n"
+        assert git("log", "-1", "--format=%an <%ae>", folder=clone) == "acme <hub@localhost>\n"
         git("fsck", "--strict", folder=clone)
 
     def test_card(self, api: HfApi) -> None:
@@ -544,12 +546,13 @@ class TestReading:
 
     def test_page(self, api: HfApi, hub: EmbeddedHub) -> None:
         """The address of a repository opens in a browser, and runs nothing that is in it."""
-        commit(api, {"README.md": CARD + b"<script>alert(1)</script>", "<b>.txt": b"x"})
+        commit(api, {"README.md": CARD + b"<script>alert(1)</script>", "<i>.txt": b"x"})
         status, headers, body = request(hub, "GET", f"/{REPO}")
         assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert b"&lt;script&gt;" in body
         assert b"<script>" not in body
-        assert b"<b>" not in body
+        assert b"<i>" not in body
+        assert b"&lt;i&gt;.txt" in body
         assert request(hub, "GET", f"/{REPO}/commit/{api.model_info(REPO).sha}")[0] == 200
 
     def test_path_tricks(self, api: HfApi, hub: EmbeddedHub) -> None:

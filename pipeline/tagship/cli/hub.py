@@ -1,5 +1,6 @@
 """The embedded Hub in the foreground, and cleaned up."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tagship.cli.session import Session
@@ -8,17 +9,39 @@ from tagship.system.errors import UsageError
 from tagship.system.templating import human_size
 
 
-def serve_hub(session: Session, port: int, root: str | None) -> None:
-    """The embedded Hub in the foreground, until it is interrupted."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where the Hub listens; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+
+def serve_hub(session: Session, address: Address, *, root: str | None, auth: str | None) -> None:
+    """The embedded Hub in the foreground, until it is interrupted; `auth` is a file of users and tokens.
+
+    Raises UsageError for a file that is malformed, and for another host than loopback without one.
+    """
     from tagship.hub_server.app import serve
+    from tagship.hub_server.directory_file import read_directory
 
     folder = _folder(session, root)
+    directory = read_directory(Path(auth)) if auth else None
 
     def announce(url: str) -> None:
         session.console.step("Embedded Hub", f"{url}  ({folder})")
         session.console.note(f"any client finds it with HF_ENDPOINT={url}; Ctrl-C stops it")
+        if directory:
+            session.console.note(f"{len(directory.users)} users, {len(directory.tokens)} tokens of {auth}")
 
-    serve(root=folder, namespace=session.config.namespace, port=port, announce=announce)
+    serve(
+        root=folder,
+        namespace=session.config.namespace,
+        host=address.host,
+        port=address.port,
+        directory=directory,
+        announce=announce,
+    )
 
 
 def clean_hub(session: Session, root: str | None) -> None:

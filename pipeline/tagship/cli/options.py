@@ -48,12 +48,17 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "push": (False, "push the tag, which lets CI release it"),
     "write": (False, "write the notes into the changelog, below a heading for the version"),
     "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
-    "port": (8765, "the port on 127.0.0.1"),
+    "port": (8765, "the port; 0 takes any free one"),
     "root": (None, "the folder that holds the repositories"),
     "to": (None, "the version tag whose release is to be the live one"),
     "create-pr": (False, "propose it in a pull request on the Hub"),
     "html": (None, "a page of it, in a file or on standard output"),
     "markdown": (None, "it in Markdown, in a file or on standard output"),
+    "auth": (
+        None,
+        "a file of users, organizations and tokens; without one, everybody on this machine may do everything",
+    ),
+    "host": ("127.0.0.1", "the address to listen on; other than loopback ones take --auth"),
 }
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.

@@ -17,13 +17,30 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from tagship.hub_server import routes_git, routes_lfs, routes_listing, routes_reading, routes_writing, routes_xet
-from tagship.hub_server.access import Role
-from tagship.hub_server.backend import Backend, backend
+from tagship.hub_server import (
+    routes_access,
+    routes_collections,
+    routes_discussions,
+    routes_git,
+    routes_large_files,
+    routes_lfs,
+    routes_listing,
+    routes_pages,
+    routes_reading,
+    routes_repos,
+    routes_users,
+    routes_writing,
+    routes_xet,
+)
+from tagship.hub_server.backend import Backend, backend, moved
+from tagship.hub_server.directory import Directory, Role
 from tagship.hub_server.git import GitFailed
 from tagship.hub_server.git_reader import READERS
-from tagship.hub_server.guard import LOOPBACK_HOSTS, Guard
+from tagship.hub_server.guard import Guard
+from tagship.hub_server.hosts import LOOPBACK_HOSTS, Hosts
 from tagship.hub_server.problem import HubProblem, disk_problem, respond
+from tagship.hub_server.request_ids import RequestIds
+from tagship.hub_server.routes_missing import no_such_route
 from tagship.system.errors import ReleaseError, UsageError
 
 __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
@@ -31,23 +48,21 @@ __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
 _START_SECONDS = 20
 _STOP_SECONDS = 5
 _BACKLOG = 2048
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 # huggingface.co's own.
 _PAGE_SIZE = 1000
 
 
-def _no_such_route(request: Request, problem: Exception) -> Response:
-    status = problem.status_code if isinstance(problem, HTTPException) else 500
-    message = f"The embedded Hub does not know {request.method} {request.url.path}"
-    return respond(request, HubProblem(status, message))
-
-
 def _git_failed(request: Request, problem: Exception) -> Response:
     """The answer if a repository was moved or deleted while the request worked on it: as if it were gone before."""
-    if "namespace" in request.path_params:
+    if "name" in request.path_params:
         try:
-            backend(request).readable(request)
+            repo = backend(request).readable(request)
         except HubProblem as gone:
             return respond(request, gone)
+        if str(problem).startswith("not a git repository"):  # our own words; git begins with `fatal:`
+            # It was moved away and back: clients repeat the request where this leads, which is here.
+            return respond(request, moved(request, repo.id))
     raise problem
 
 
@@ -56,14 +71,11 @@ def _gone(request: Request, problem: Exception) -> Response:
     return Response(status_code=400)
 
 
-def create_app(
-    root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int = _PAGE_SIZE
-) -> Starlette:
+def create_app(root: Path, *, directory: Directory, hosts: Hosts, page_size: int = _PAGE_SIZE) -> Starlette:
     """The Hub under the folder `root` as an ASGI application.
 
-    `namespace` is the user that `whoami` names and that owns repositories without a namespace;
-    `tokens` says what each token allows, None lets everybody read and write. `page_size` is how many
-    models a page of a list has at the most.
+    `directory` says who there is and who may do what, `hosts` by which names it may be called. `page_size` is how many
+    repositories a page of a list has at the most.
     """
     app = Starlette(
         # LFS and git go first: in `/{namespace}/{name}`, a name may not end in .git but would match.
@@ -71,31 +83,42 @@ def create_app(
             *routes_lfs.routes,
             *routes_git.routes,
             *routes_xet.routes,
+            *routes_reading.routes,
             *routes_writing.routes,
             *routes_listing.routes,
-            *routes_reading.routes,
+            *routes_repos.routes,
+            *routes_users.routes,
+            *routes_discussions.routes,
+            *routes_access.routes,
+            *routes_large_files.routes,
+            *routes_collections.routes,
+            *routes_pages.routes,
         ],
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(RequestIds), Middleware(Guard, hosts=hosts)],
         exception_handlers={
             HubProblem: respond,
             OSError: disk_problem,
             GitFailed: _git_failed,
-            HTTPException: _no_such_route,
+            HTTPException: no_such_route,
             ClientDisconnect: _gone,
         },
     )
     app.router.redirect_slashes = False
-    app.state.backend = Backend.of_root(root.absolute(), namespace=namespace, tokens=tokens, page_size=page_size)
+    app.state.backend = Backend.of_root(root.absolute(), directory=directory, page_size=page_size)
     return app
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening address on loopback, so that there is no other server there by the time we start."""
-    if host not in LOOPBACK_HOSTS:
+def _check_host(host: str, directory: Directory) -> None:
+    """Raises UsageError if others than this machine's users could reach a Hub where everybody may do everything."""
+    if host not in LOOPBACK_HOSTS and directory.everybody is not None:
         raise UsageError(
-            f"the embedded Hub listens on loopback only, not on {host!r}",
-            remedy=f"use one of {', '.join(LOOPBACK_HOSTS)}",
+            f"without users and tokens, the embedded Hub listens on loopback only, not on {host!r}",
+            remedy=f"use one of {', '.join(LOOPBACK_HOSTS)}, or --auth with a file of users and tokens",
         )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening address, so that there is no other server there by the time we start."""
     # With the protocol said: asyncio sends small answers at once (TCP_NODELAY) only where it knows that this is TCP.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -113,7 +136,8 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _url(host: str, bound: socket.socket) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+    name = socket.gethostname() if host in _ALL_ADDRESSES else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{bound.getsockname()[1]}"
 
 
 def _server(app: Starlette) -> uvicorn.Server:
@@ -132,8 +156,9 @@ def _server(app: Starlette) -> uvicorn.Server:
 class EmbeddedHub:
     """A Hub in this process, for as long as the `with` block runs; its state stays under `root`.
 
-    `port` 0 takes any free one. Raises UsageError if `host` is not loopback, ReleaseError if the
-    port is taken.
+    `port` 0 takes any free one. Users and tokens are those of `directory`; without one, `namespace` is the only user,
+    `tokens` says what each token allows, and None lets everybody read and write. Raises UsageError if `host` is not
+    loopback then, ReleaseError if the port is taken.
     """
 
     def __init__(
@@ -144,10 +169,14 @@ class EmbeddedHub:
         host: str = "127.0.0.1",
         port: int = 0,
         tokens: Mapping[str, Role] | None = None,
+        directory: Directory | None = None,
         page_size: int = _PAGE_SIZE,
     ) -> None:
         self._root = root.absolute()
-        self._app = create_app(root, namespace=namespace, tokens=tokens, page_size=page_size)
+        directory = directory or Directory.of_tokens(namespace, tokens)
+        _check_host(host, directory)
+        hosts = Hosts.of(host, directory.names)
+        self._app = create_app(root, directory=directory, hosts=hosts, page_size=page_size)
         self._host = host
         self._port = port
         self._running: tuple[uvicorn.Server, threading.Thread, socket.socket] | None = None
@@ -196,14 +225,17 @@ def serve(
     namespace: str = "acme",
     host: str = "127.0.0.1",
     port: int = 0,
-    tokens: Mapping[str, Role] | None = None,
+    directory: Directory | None = None,
     announce: Callable[[str], object] = print,
 ) -> None:
     """Serve in the foreground until Ctrl-C; `announce` is called with the URL before that.
 
-    Raises UsageError if `host` is not loopback, ReleaseError if the port is taken.
+    Without a `directory` everybody may read and write. Raises UsageError if `host` is not loopback then, ReleaseError
+    if the port is taken.
     """
-    app = create_app(root, namespace=namespace, tokens=tokens)
+    directory = directory or Directory.of_tokens(namespace, None)
+    _check_host(host, directory)
+    app = create_app(root, directory=directory, hosts=Hosts.of(host, directory.names))
     bound = _bind(host, port)
     try:
         announce(_url(host, bound))

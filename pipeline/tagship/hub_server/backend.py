@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from tagship.hub_server.access import Access, Role
+from tagship.hub_server.access import Access, Caller
 from tagship.hub_server.blobs import BlobStore, sweep
 from tagship.hub_server.content import LargeFiles
+from tagship.hub_server.directory import Directory, Right
 from tagship.hub_server.durable import make_folder
 from tagship.hub_server.history import resolve
+from tagship.hub_server.kinds import Kind, kind_of
 from tagship.hub_server.mending import mend
+from tagship.hub_server.names import RESERVED
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import Repo, RepoStore
 from tagship.hub_server.signing import Signer
@@ -27,40 +31,46 @@ class Backend:
     `page_size` is how many models a page of a list has at the most.
     """
 
-    namespace: str
+    root: Path
     page_size: int
     scratch: Path
-    repos: RepoStore
+    stores: Mapping[Kind, RepoStore]
     files: LargeFiles
     access: Access
     signer: Signer
     lock: StoreLock
 
     @classmethod
-    def of_root(cls, root: Path, *, namespace: str, tokens: Mapping[str, Role] | None, page_size: int) -> "Backend":
+    def of_root(cls, root: Path, *, directory: Directory, page_size: int) -> "Backend":
         """The Hub under `root`, which is made if it doesn't exist."""
         scratch = root / "tmp"
-        for folder in (scratch, root / "repos", root / "blobs", root / "xet"):
+        folders = {Kind.MODEL: root / "repos", Kind.DATASET: root / "datasets"}
+        for folder in (scratch, *folders.values(), root / "blobs", root / "xet"):
             make_folder(folder)
             # Also where an older version made it: what is private is its owner's.
             folder.chmod(0o700)
         sweep(scratch)
-        repos = RepoStore(folder=root / "repos", scratch=scratch)
-        for repo in repos.all():
-            mend(repo, scratch=scratch)
+        stores = {kind: RepoStore(kind=kind, folder=folder, scratch=scratch) for kind, folder in folders.items()}
+        for store in stores.values():
+            for repo in store.all():
+                mend(repo, scratch=scratch)
         return cls(
-            namespace=namespace,
+            root=root,
             page_size=page_size,
             scratch=scratch,
-            repos=repos,
+            stores=stores,
             files=LargeFiles(
                 blobs=BlobStore(folder=root / "blobs"),
                 xet=XetStore(folder=root / "xet", scratch=scratch),
             ),
-            access=Access(tokens=tokens),
+            access=Access(directory=directory),
             signer=Signer.of_root(root),
             lock=StoreLock(root),
         )
+
+    def repos(self) -> list[Repo]:
+        """Every repository of every kind."""
+        return [repo for store in self.stores.values() for repo in store.all()]
 
     def readable(self, request: Request) -> Repo:
         """The repository in the request's path, if this request may see it.
@@ -68,17 +78,42 @@ class Backend:
         Raises HubProblem: 307 if the repository has another name now, 401, 404 as `require_read`.
         """
         asked = param(request, "namespace"), param(request, "name")
-        repo = self.repos.follow(*asked)
+        if asked[0] in RESERVED:
+            raise HTTPException(404)  # an unknown address of the API only looks like one of a repository
+        repo = self.stores[kind_of(request)].follow(*asked)
         # One who may not see it isn't told the new name either.
-        self.access.require_read(request, repo, asked="/".join(asked))
+        self.access.require_read(request, repo)
         if asked != (repo.namespace, repo.name):
             raise moved(request, repo.id)
         return repo
 
+    def opened(self, request: Request) -> Repo:
+        """The repository in the request's path, if this request may read its files. Raises HubProblem."""
+        repo = self.readable(request)
+        self.access.require_files(request, repo)
+        return repo
+
+    def may_open(self, request: Request, repo: Repo) -> bool:
+        """Whether this request may read the files of a repository that it may see."""
+        try:
+            self.access.require_files(request, repo)
+        except HubProblem:
+            return False
+        return True
+
     def writable(self, request: Request) -> Repo:
         """The repository in the request's path, if this request may change it. Raises HubProblem."""
         self.access.require_write(request)
-        return self.readable(request)
+        repo = self.readable(request)
+        self.access.require_write(request, repo)
+        return repo
+
+    def discussed(self, request: Request) -> tuple[Repo, Caller]:
+        """The repository in the request's path and who asks, if they may speak there. Raises HubProblem (401, 403)."""
+        caller, repo = self.access.require(request), self.readable(request)
+        if not self.access.may(caller, repo, Right.DISCUSS):
+            raise HubProblem(403, f"Forbidden: {caller.user.name} may not take part in {repo.id} with this token")
+        return repo, caller
 
     def revision(self, request: Request, repo: Repo) -> str:
         """The commit of the `{revision}` in the request's path. Raises HubProblem (404)."""
@@ -107,7 +142,7 @@ def moved(request: Request, repo_id: str) -> HubProblem:
     """
     path, query = request.url.path, request.url.query
     old = f"{request.path_params['namespace']}/{request.path_params['name']}"
-    prefix = next(prefix for prefix in ("/api/models/", "/") if path.startswith(f"{prefix}{old}"))
+    prefix = path[: path.index(old)]
     location = f"{prefix}{repo_id}{path.removeprefix(f'{prefix}{old}')}{f'?{query}' if query else ''}"
     return HubProblem(307, f"Temporary Redirect. Redirecting to {location}", headers={"Location": location})
 

@@ -11,6 +11,7 @@ from typing import Any
 from tagship.hub_server.attributes import lfs_line, lfs_tracked
 from tagship.hub_server.blobs import Pointer
 from tagship.hub_server.bounded import OutOfBounds, parse_json
+from tagship.hub_server.commit_objects import write_commit
 from tagship.hub_server.content import LargeFile
 from tagship.hub_server.file_checks import content_problem, size_problem
 from tagship.hub_server.git import GitFailed
@@ -22,6 +23,7 @@ _ATTEMPTS = 50
 # A file of 10 MiB in base64 has 14 million characters.
 _LINE_BYTES = 32_000_000
 _GITATTRIBUTES = ".gitattributes"
+_OPERATIONS = ("file", "lfsFile", "deletedFile", "deletedFolder")
 
 Tree = dict[str, tuple[str, str]]
 """Path -> (mode, object id) of every file of a commit."""
@@ -57,22 +59,23 @@ def read_request(body: Path, staging: Path, find: Callable[[str], LargeFile | No
     """The request in the newline-delimited JSON of `body`, with new contents written to `staging`.
 
     One line is in memory at a time. `find` tells whether an LFS file was uploaded, by its SHA-256.
-    Raises HubProblem (400) for a malformed line or an LFS file that was never uploaded.
+    Raises HubProblem: 400 for a malformed line or an LFS file that was never uploaded, 422 for a bad path.
     """
     header: dict[str, Any] = {}
     operations: list[Add | Delete] = []
     for key, value in _items(body):
-        path = None if key == "header" else _path(value)
-        if path is None:
+        if key == "header":
             header = value
-        elif key in ("deletedFile", "deletedFolder"):
+            continue
+        if key not in _OPERATIONS:
+            raise HubProblem(400, f"Unknown operation in commit: {key!r}")
+        path = _path(value)
+        if key in ("deletedFile", "deletedFolder"):
             operations.append(Delete(path=path, folder=key == "deletedFolder"))
-        elif key in ("file", "lfsFile"):
+        else:
             staged = staging / str(len(operations))
             staged.write_bytes(_pointer(value, find).text() if key == "lfsFile" else _content(path, value))
             operations.append(Add(path=path, staged=staged, large=key == "lfsFile"))
-        else:
-            raise HubProblem(400, f"Unknown operation in commit: {key!r}")
     if not isinstance(summary := header.get("summary"), str) or not summary.strip():
         raise HubProblem(400, "A commit needs a header with a summary")
     message = f"{summary}\n\n{header.get('description') or ''}".strip().replace("\0", "") + "\n"
@@ -125,35 +128,56 @@ def _pointer(value: dict[str, Any], find: Callable[[str], LargeFile | None]) -> 
     return Pointer(sha256=sha256, size=file.size)
 
 
-def commit(repo: Repo, branch: str, request: CommitRequest, *, scratch: Path) -> str:
-    """Make the commit and move the branch to it; the new commit's id.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """What it takes to make a commit again on another head: the request, its blobs in git, who makes it."""
+
+    repo: Repo
+    request: CommitRequest
+    blob_of: dict[Path, str]
+    author: str
+    scratch: Path
+
+    @classmethod
+    def of(cls, repo: Repo, request: CommitRequest, *, author: str, scratch: Path) -> "Draft":
+        """Its new files are in git afterwards, and belong to nothing yet."""
+        staged = [operation.staged for operation in request.operations if isinstance(operation, Add)]
+        blob_of = dict(zip(staged, repo.git.store_files(staged), strict=True))
+        return cls(repo=repo, request=request, blob_of=blob_of, author=author, scratch=scratch)
+
+    def on(self, head: str) -> str:
+        """The new commit's id; nothing leads to it. Raises HubProblem: 412 if the client has seen another head, 400."""
+        if self.request.parent not in (None, head):
+            message = "The branch was updated since you opened this page. Please refresh and try again."
+            raise HubProblem(412, message)
+        files = _apply(_files(self.repo, head), head, self.request.operations, self.blob_of)
+        adds = [operation for operation in self.request.operations if isinstance(operation, Add)]
+        large = [add.path for add in adds if add.large and add.path in files]
+        tree = _write_tree(self.repo, files, large, self.scratch)
+        return write_commit(self.repo.git, tree, [head], self.request.message, author=self.author)
+
+
+def commit(draft: Draft, ref: str) -> str:
+    """Make the commit and move the branch or pull request to it; the new commit's id.
 
     As on the Hub, a commit that changes nothing is still a commit (the client leaves such commits
     out). If somebody else's commit comes in between, ours is built again on top of it, unless the
     client named its parent. Raises HubProblem: 412 if the named parent is not the branch's head,
     404 for an unknown branch or a deleted file that isn't there.
     """
-    ref = f"refs/heads/{branch}"
-    adds = [operation for operation in request.operations if isinstance(operation, Add)]
-    oids = repo.git.store_files([add.staged for add in adds])
-    blob_of = {add.staged: oid for add, oid in zip(adds, oids, strict=True)}
+    git = draft.repo.git
     for attempt in range(_ATTEMPTS):
-        head = repo.git.commit_oids([ref])[0]
+        head = git.commit_oids([ref])[0]
         if head is None:
-            raise revision_not_found(branch)
-        if request.parent not in (None, head):
-            raise HubProblem(412, "A commit has happened since. Please refresh and try again.")
-        files = _apply(_files(repo, head), head, request.operations, blob_of)
-        large = [add.path for add in adds if add.large and add.path in files]
-        tree = _write_tree(repo, files, large, scratch)
-        oid = repo.git.line("commit-tree", tree, "-p", head, "-F", "-", feed=request.message.encode())
+            raise revision_not_found(ref.removeprefix("refs/heads/"))
+        oid = draft.on(head)
         try:
-            repo.git.change("update-ref", ref, oid, head)
+            git.change("update-ref", ref, oid, head)
         except GitFailed:
             time.sleep(0.01 * attempt)
         else:
             return oid
-    raise HubProblem(503, f"The branch {branch!r} is too busy. Please try again.")
+    raise HubProblem(503, f"The branch {ref!r} is too busy. Please try again.")
 
 
 def _files(repo: Repo, commit_oid: str) -> Tree:
@@ -167,17 +191,41 @@ def _apply(files: Tree, head: str, operations: tuple[Add | Delete, ...], blob_of
     for operation in operations:
         if isinstance(operation, Add):
             result[operation.path] = ("100644", blob_of[operation.staged])
-            continue
-        prefix = f"{operation.path}/"
-        gone = [path for path in result if (path.startswith(prefix) if operation.folder else path == operation.path)]
-        if not gone:
-            problem = entry_not_found(operation.path, head)
-            what = "folder" if operation.folder else "file"
-            problem.message = f"A {what} with this name doesn't exist: {operation.path}"
-            raise problem
-        for path in gone:
-            del result[path]
+        else:
+            for path in _gone(result, operation, head):
+                del result[path]
+    _check_folders(result, [operation.path for operation in operations if isinstance(operation, Add)])
     return result
+
+
+def _gone(files: Tree, operation: Delete, head: str) -> list[str]:
+    """The paths that an operation removes; a folder goes as a whole, also where it is called a file."""
+    prefix = f"{operation.path}/"
+    gone = [operation.path] if operation.path in files and not operation.folder else []
+    gone = gone or [path for path in files if path.startswith(prefix)]
+    if not gone:
+        problem = entry_not_found(operation.path, head)
+        what = "folder" if operation.folder else "file"
+        problem.message = f"A {what} with this name doesn't exist: {operation.path}"
+        raise problem
+    return gone
+
+
+def _check_folders(files: Tree, added: list[str]) -> None:
+    """Raises HubProblem (400) if a new file would be a folder, too: git would silently drop what is in it."""
+    folders = {folder for path in files for folder in _folders(path)}
+    for path in added:
+        if path in folders:
+            raise HubProblem(400, f"A folder exists where you're trying to create a file: {path}")
+        if above := next((folder for folder in _folders(path) if folder in files), None):
+            raise HubProblem(400, f"A file exists where you're trying to create a folder: {above}")
+
+
+def _folders(path: str) -> Iterator[str]:
+    position = path.find("/")
+    while position != -1:
+        yield path[:position]
+        position = path.find("/", position + 1)
 
 
 def _write_tree(repo: Repo, files: Tree, large: list[str], scratch: Path) -> str:

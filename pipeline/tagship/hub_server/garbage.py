@@ -15,6 +15,7 @@ from pathlib import Path
 from tagship.hub_server.backend import Backend
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer, sweep
 from tagship.hub_server.claims import is_garbage
+from tagship.hub_server.directory import Directory
 from tagship.hub_server.git import Git, GitFailed
 from tagship.hub_server.repos import Repo
 from tagship.system.errors import ReleaseError
@@ -44,11 +45,11 @@ def collect(root: Path) -> Freed:
 
     Raises ReleaseError, and has removed nothing, if a repository cannot be read.
     """
-    hub = Backend.of_root(root.absolute(), namespace="", tokens=None, page_size=1)
+    hub = Backend.of_root(root.absolute(), directory=Directory(users={}), page_size=1)
     since_ns = _now(hub.scratch)
-    readings = {repo.git.git_dir: _read(repo) for repo in hub.repos.all()}
+    readings = {repo.git.git_dir: _read(repo) for repo in hub.repos()}
     with hub.lock.alone():
-        repos = hub.repos.all()
+        repos = hub.repos()
         # Those that came, or were moved, since.
         readings |= {repo.git.git_dir: _read(repo) for repo in repos if repo.git.git_dir not in readings}
         pruned = [repo for repo in repos if readings[repo.git.git_dir].more]

@@ -33,12 +33,14 @@ _MANY = 100
 class GitFailed(Exception):
     """Git said no; the message is its own.
 
-    `status` is its exit status; for many commands 1 is an answer ("none") and more is a failure.
+    `status` is its exit status; for many commands 1 is an answer ("none") and more is a failure. `output` is what it
+    printed all the same.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, output: bytes = b"") -> None:
         super().__init__(message)
         self.status = status
+        self.output = output
 
 
 @cache
@@ -105,7 +107,7 @@ class Git:
             output, errors = process.communicate(feed if source is None else None)
         if process.returncode:
             message = errors.decode(errors="replace").strip() or f"git {arguments[0]} failed"
-            raise GitFailed(message, process.returncode)
+            raise GitFailed(message, process.returncode, output)
         return output
 
     def stream(self, *arguments: str, feed: bytes) -> Generator[bytes, None, None]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer
 from tagship.hub_server.git import Git, GitFailed
-from tagship.hub_server.names import is_ref_name
+from tagship.hub_server.names import PULL_REQUEST_REF, is_ref_name
 from tagship.hub_server.problem import entry_not_found, revision_not_found
 from tagship.hub_server.repos import Repo
 
@@ -35,9 +35,10 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """One commit; `time` is its Unix time."""
+    """One commit; `time` is its Unix time, `author` the name of the user."""
 
     oid: str
+    author: str
     time: int
     title: str
     message: str
@@ -53,13 +54,17 @@ class Ref:
 
 
 def resolve(repo: Repo, revision: str) -> str:
-    """The commit of a branch, tag or (abbreviated) commit id, in this order.
+    """The commit of a branch, tag, pull request (`refs/pr/1`) or (abbreviated) commit id, in this order.
 
     Raises HubProblem (404, RevisionNotFound).
     """
-    if not is_ref_name(revision):
+    if PULL_REQUEST_REF.fullmatch(revision):
+        expressions = [revision]
+    elif is_ref_name(revision.removeprefix("refs/heads/").removeprefix("refs/tags/")):
+        full = [revision] if revision.startswith("refs/") else []
+        expressions = full or [f"refs/heads/{revision}", f"refs/tags/{revision}"]
+    else:
         raise revision_not_found(revision)
-    expressions = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
     if _OID.fullmatch(revision):
         expressions.append(revision)
     found = next((oid for oid in repo.git.commit_oids(expressions) if oid), None)
@@ -118,13 +123,16 @@ def commits(repo: Repo, commit: str, *, limit: int | None = None, path: str | No
     output = repo.git.run(
         "log",
         "-z",
-        "--format=%H%x1f%ct%x1f%s%x1f%b",
+        "--format=%H%x1f%an%x1f%ct%x1f%s%x1f%b",
         *options,
         commit,
         *(["--", f":(literal){path}"] if path else []),
     )
-    records = [record.split("\x1f", 3) for record in output.decode(errors="replace").split("\0") if record]
-    return [Commit(oid=oid, time=int(time), title=title, message=body.strip()) for oid, time, title, body in records]
+    records = [record.split("\x1f", 4) for record in output.decode(errors="replace").split("\0") if record]
+    return [
+        Commit(oid=oid, author=author, time=int(time), title=title, message=body.strip())
+        for oid, author, time, title, body in records
+    ]
 
 
 def creation_time(repo: Repo) -> int:
@@ -133,7 +141,7 @@ def creation_time(repo: Repo) -> int:
 
 
 def refs(repo: Repo, kind: str) -> list[Ref]:
-    """All branches (`heads`) or tags (`tags`), sorted; an annotated tag leads to its commit."""
+    """All branches (`heads`), tags (`tags`) or pull requests (`pr`), sorted; an annotated tag leads to its commit."""
     form = "%(refname)%00%(objectname)%00%(*objectname)"
     lines = repo.git.run("for-each-ref", f"--format={form}", f"refs/{kind}/").decode().split("\n")
     found = []
@@ -141,6 +149,18 @@ def refs(repo: Repo, kind: str) -> list[Ref]:
         name, oid, peeled = line.split("\0")
         found.append(Ref(name=name.removeprefix(f"refs/{kind}/"), ref=name, commit=peeled or oid))
     return found
+
+
+def tag_message(repo: Repo, name: str) -> str | None:
+    """What an annotated tag says; empty for another tag, None if there is no such tag."""
+    if not is_ref_name(name):
+        return None
+    form = "%(refname)%00%(objecttype)%00%(contents)"
+    line = repo.git.run("for-each-ref", "--count=1", f"--format={form}", f"refs/tags/{name}").decode(errors="replace")
+    found, kind, message = [*line.split("\0", 2), "", ""][:3]
+    if found != f"refs/tags/{name}":
+        return None
+    return message.strip() if kind == "tag" else ""
 
 
 class _Row(NamedTuple):

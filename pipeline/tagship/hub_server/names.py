@@ -13,6 +13,16 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _IGNORED_BY_HFS = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _NTFS_DOT_GIT = re.compile(r"(?:\.git|git~1)[ .]*(?::|\Z)")
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4000
+# What stands before the names of repositories and in other addresses of the Hub, and so can be nobody's name.
+RESERVED = frozenset(
+    (
+        *("api", "buckets", "collections", "datasets", "kernels", "lfs", "login", "models", "organizations"),
+        *("settings", "spaces", "static", "users", "v1", "xet"),
+    )
+)
+
+# Where the commits of a pull request are.
+PULL_REQUEST_REF = re.compile(r"refs/pr/[1-9][0-9]{0,8}", re.ASCII)
 
 # As for a file; git has no limit of its own, but makes a folder for every slash before it finds the path too long.
 _MAX_REF_BYTES = 255
@@ -28,6 +38,12 @@ def check_repo_id(namespace: str, name: str) -> str:
         if repo_name_problem(part):
             raise HubProblem(400, f"Invalid repo name: {namespace}/{name} - {part!r} breaks the Hub's rules")
     return f"{namespace}/{name}"
+
+
+def check_new_repo_id(namespace: str, name: str) -> None:
+    """Raises HubProblem (400) for a name that would collide with addresses of the Hub, on top of `check_repo_id`."""
+    if check_repo_id(namespace, name) and namespace.lower() in RESERVED:
+        raise HubProblem(400, f"Invalid repo name: {namespace}/{name} - {namespace!r} is reserved")
 
 
 def split_repo_id(repo_id: str) -> tuple[str, str]:
@@ -54,18 +70,27 @@ def check_ref_name(name: object) -> str:
     return name
 
 
-def check_path(path: object) -> str:
-    """`path` if a file in a repository may be called so. Raises HubProblem (400).
+def path_problem(path: str) -> str | None:
+    """Why no file in a repository may be called so, None if it may.
 
     Relative, with `/` between non-empty parts none of which is `.`, `..` or, on any file system, `.git`;
     git would refuse most of the others, but a clone of the repository must not be a trap either.
     """
-    if not isinstance(path, str) or any(part in ("", ".", "..") or _is_dot_git(part) for part in path.split("/")):
-        raise HubProblem(400, f"Invalid path: {path!r:.300}")
+    if any(part in ("", ".", "..") or _is_dot_git(part) for part in path.split("/")):
+        return "it must be relative, without ., .. and .git"
     if "\\" in path or _SURROGATE.search(path) or any(unicodedata.category(character) == "Cc" for character in path):
-        raise HubProblem(400, f"Invalid path: {path!r:.300} holds a backslash or a control character")
+        return "it holds a backslash or a control character"
     if len(path) > _MAX_PATH_BYTES or any(len(part.encode()) > _MAX_NAME_BYTES for part in path.split("/")):
-        raise HubProblem(400, f"Invalid path: {path!r:.300} is longer than file systems allow")
+        return "it is longer than file systems allow"
+    return None
+
+
+def check_path(path: object) -> str:
+    """`path` if a file in a repository may be called so (`path_problem`). Raises HubProblem (422)."""
+    if not isinstance(path, str):
+        raise HubProblem(422, f"Invalid path: {path!r:.80}")
+    if problem := path_problem(path):
+        raise HubProblem(422, f"Invalid path: {path!r:.300}: {problem}")
     return path
 
 

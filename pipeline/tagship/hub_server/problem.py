@@ -27,9 +27,17 @@ class HubProblem(Exception):
         self.headers = headers or {}
 
 
-def repo_not_found(repo_id: str) -> HubProblem:
-    """The 404 that becomes a RepositoryNotFoundError."""
-    return HubProblem(404, f"Repository {repo_id!r} not found", code="RepoNotFound")
+def repo_not_found() -> HubProblem:
+    """The 404 that becomes a RepositoryNotFoundError.
+
+    It is the same whether there is none or the caller may not see it; the client says which one was asked for.
+    """
+    return HubProblem(404, "Repository not found", code="RepoNotFound")
+
+
+def gated_repo(status: int, message: str) -> HubProblem:
+    """The 401 or 403 that becomes a GatedRepoError."""
+    return HubProblem(status, message, code="GatedRepo")
 
 
 def revision_not_found(revision: str) -> HubProblem:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from tagship.hub_server.backend import backend
 from tagship.hub_server.git import Git, GitFailed
+from tagship.hub_server.kinds import WEB
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.pushing import MAX_PUSH_BYTES, advertisement, receive
 from tagship.hub_server.receiving import MAX_JSON_BYTES, Upload, with_body, with_upload
@@ -62,7 +63,7 @@ def asking_for_a_password(request: Request) -> Iterator[None]:
 
 def _readable(request: Request) -> Repo:
     with asking_for_a_password(request):
-        return backend(request).readable(request)
+        return backend(request).opened(request)
 
 
 def _writable(request: Request) -> Repo:
@@ -131,7 +132,7 @@ def receive_pack(request: Request, upload: Upload) -> Response:
 # With .git first: a name may not end so, but {name} would match it.
 routes = [
     route
-    for base in ("/{namespace}/{name}.git", "/{namespace}/{name}")
+    for base in (f"{WEB}.git", WEB)
     for route in (
         Route(f"{base}/info/refs", advertise),
         Route(f"{base}/{_UPLOAD}", with_body(upload_pack), methods=["POST"]),

@@ -11,8 +11,10 @@ from starlette.routing import Route
 
 from tagship.hub_server.backend import backend, base_url, param
 from tagship.hub_server.blobs import SHA256
+from tagship.hub_server.kinds import WEB
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import Upload, listed, with_json, with_upload
+from tagship.hub_server.repos import Repo
 from tagship.hub_server.routes_git import asking_for_a_password
 from tagship.hub_server.routes_reading import large_body
 from tagship.hub_server.sending import send
@@ -27,7 +29,7 @@ def _action(request: Request, scope: str, sha256: str) -> dict[str, Any]:
     return {"href": href, "header": {}, "expires_in": LIFETIME_SECONDS}
 
 
-def _object(request: Request, item: object, operation: str, repo_id: str) -> dict[str, Any]:
+def _object(request: Request, item: object, operation: str, repo: Repo) -> dict[str, Any]:
     """What the client should do about one object: nothing, upload, download, or give up."""
     sha256, size = (str(item.get("oid")), item.get("size")) if isinstance(item, dict) else ("", None)
     shape: dict[str, Any] = {"oid": sha256, "size": size if isinstance(size, int) else 0}
@@ -41,7 +43,7 @@ def _object(request: Request, item: object, operation: str, repo_id: str) -> dic
     if file is not None:
         backend(request).files.claim(file)
         return shape
-    verify = {"href": f"{base_url(request)}/{repo_id}.git/info/lfs/verify", "header": {}}
+    verify = {"href": f"{base_url(request)}{repo.page}.git/info/lfs/verify", "header": {}}
     return {**shape, "actions": {"upload": _action(request, "lfs-put", sha256), "verify": verify}}
 
 
@@ -51,8 +53,8 @@ def batch(request: Request, data: dict[str, Any]) -> Response:
     if operation not in ("upload", "download"):
         raise HubProblem(422, f"Unknown LFS operation: {operation!r}")
     with asking_for_a_password(request):
-        repo = hub.writable(request) if operation == "upload" else hub.readable(request)
-    objects = [_object(request, item, operation, repo.id) for item in listed(data, "objects")]
+        repo = hub.discussed(request)[0] if operation == "upload" else hub.opened(request)
+    objects = [_object(request, item, operation, repo) for item in listed(data, "objects")]
     return JSONResponse({"transfer": "basic", "objects": objects}, media_type=_MEDIA_TYPE)
 
 
@@ -65,7 +67,7 @@ def locks(request: Request) -> Response:
 def verify(request: Request, data: dict[str, Any]) -> Response:
     """POST /{id}.git/info/lfs/verify: whether an upload arrived."""
     hub = backend(request)
-    hub.writable(request)
+    hub.discussed(request)
     file = hub.files.find(str(data.get("oid")))
     if file is None or file.size != data.get("size"):
         raise HubProblem(404, f"The LFS file {data.get('oid')} did not arrive")
@@ -98,7 +100,7 @@ def get_object(request: Request) -> Response:
     return send(request, large_body(request, file), {}, media_type="application/octet-stream")
 
 
-_LFS = "/{namespace}/{name}.git/info/lfs"
+_LFS = WEB + ".git/info/lfs"
 
 routes = [
     Route(_LFS + "/objects/batch", with_json(batch), methods=["POST"]),

@@ -1,4 +1,4 @@
-"""The routes that change something: repositories, commits, tags, branches, settings."""
+"""The routes that change what is in a repository: commits, tags, branches."""
 
 import tempfile
 from pathlib import Path
@@ -8,80 +8,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from tagship.hub_server.access import Caller
 from tagship.hub_server.backend import backend, base_url, param
 from tagship.hub_server.cards import BadCard, check
-from tagship.hub_server.commits import commit, read_request
+from tagship.hub_server.commits import Draft, commit, read_request
 from tagship.hub_server.content import Noted
+from tagship.hub_server.directory import Right
+from tagship.hub_server.discussions import discussion
 from tagship.hub_server.history import resolve
-from tagship.hub_server.names import split_repo_id
+from tagship.hub_server.kinds import API
+from tagship.hub_server.names import PULL_REQUEST_REF
 from tagship.hub_server.problem import HubProblem
+from tagship.hub_server.pull_requests import propose
 from tagship.hub_server.receiving import Upload, changing, listed, text, with_json, with_upload
-from tagship.hub_server.refs import create_branch, create_tag, delete_branch, delete_tag
+from tagship.hub_server.refs import create_branch, create_tag, delete_branch, delete_tag, head_ref
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
+from tagship.hub_server.shapes import flag
+from tagship.hub_server.squash import super_squash
 from tagship.hub_server.summaries import refresh
 from tagship.hub_server.upload_mode import Candidate, decide
-
-_SETTINGS = {"private": ("true", "false"), "gated": ("auto", "manual", "false")}
-
-
-def _models_only(data: dict[str, Any]) -> None:
-    if data.get("type", "model") not in (None, "model"):
-        raise HubProblem(400, f"The embedded Hub holds models only, not a {data['type']}")
-
-
-def _named(request: Request, data: dict[str, Any]) -> tuple[str, str]:
-    """The namespace and name in the body of /repos/create and /repos/delete."""
-    _models_only(data)
-    namespace = data.get("organization") or backend(request).namespace
-    return split_repo_id(f"{namespace}/{data.get('name', '')}")
-
-
-def create_repo(request: Request, data: dict[str, Any]) -> Response:
-    """POST /api/repos/create; 409 with the address if the repository exists."""
-    hub = backend(request)
-    hub.access.require_write(request)
-    namespace, name = _named(request, data)
-    private = data.get("visibility") == "private" or data.get("private") is True
-    shape = {"url": f"{base_url(request)}/{namespace}/{name}", "name": f"{namespace}/{name}"}
-    try:
-        refresh(hub.repos.create(namespace, name, private=private), scratch=hub.scratch)
-    except HubProblem as problem:
-        if problem.status != 409:
-            raise
-        # The client reads `url` from this answer, too, when exist_ok is set.
-        return JSONResponse({**shape, "error": problem.message}, 409, headers={"X-Error-Message": problem.message})
-    return JSONResponse(shape)
-
-
-def delete_repo(request: Request, data: dict[str, Any]) -> Response:
-    """DELETE /api/repos/delete."""
-    hub = backend(request)
-    hub.access.require_write(request)
-    hub.repos.delete(hub.repos.find(*_named(request, data)))
-    return PlainTextResponse("OK")
-
-
-def move_repo(request: Request, data: dict[str, Any]) -> Response:
-    """POST /api/repos/move; from then on the old name redirects to the new one."""
-    hub = backend(request)
-    hub.access.require_write(request)
-    _models_only(data)
-    repo = hub.repos.find(*split_repo_id(str(data.get("fromRepo", ""))))
-    hub.repos.move(repo, str(data.get("toRepo", "")))
-    return PlainTextResponse("OK")
-
-
-def update_settings(request: Request, data: dict[str, Any]) -> Response:
-    """PUT /api/models/{id}/settings: `visibility` (or `private`) and `gated`."""
-    repo = backend(request).writable(request)
-    wanted = {key: str(data[key]).lower() for key in _SETTINGS if key in data}
-    if "visibility" in data:
-        wanted["private"] = str(data["visibility"] == "private").lower()
-    for key, value in wanted.items():
-        if value not in _SETTINGS[key]:
-            raise HubProblem(400, f"{key} must be one of {', '.join(_SETTINGS[key])}")
-        repo.set(key, value)
-    return JSONResponse(wanted)
 
 
 def validate_yaml(request: Request, data: dict[str, Any]) -> Response:
@@ -91,21 +36,32 @@ def validate_yaml(request: Request, data: dict[str, Any]) -> Response:
     except BadCard as error:
         # ModelCard.validate wants text, create_commit wants a list of errors.
         if request.headers.get("accept") == "text/plain":
-            return PlainTextResponse(str(error), status_code=400)
+            return PlainTextResponse(f"- Error: {error}", status_code=400)
         return JSONResponse({"errors": [{"message": str(error)}], "warnings": []}, status_code=400)
     return JSONResponse({"errors": [], "warnings": [{"message": warning} for warning in warnings]})
 
 
-def _no_pull_requests(request: Request) -> Repo:
-    repo = backend(request).writable(request)
-    if request.query_params.get("create_pr"):
-        raise HubProblem(400, "The embedded Hub has no pull requests: commit to a branch")
-    return repo
+def _proposed(request: Request) -> bool:
+    return flag(request.query_params.get("create_pr"))
+
+
+def _committable(request: Request) -> tuple[Repo, Caller]:
+    """The repository and who asks, if they may commit to it, or propose to where that is what they do."""
+    hub = backend(request)
+    if not _proposed(request) and not PULL_REQUEST_REF.fullmatch(param(request, "revision")):
+        repo = hub.writable(request)
+        return repo, hub.access.require(request)
+    repo, caller = hub.discussed(request)
+    if not _proposed(request) and not hub.access.may(caller, repo, Right.WRITE):
+        number = param(request, "revision").rpartition("/")[2]
+        if discussion(repo, number)["author"]["name"] != caller.user.name:
+            raise HubProblem(403, f"Forbidden: pull request {number} of {repo.id} is somebody else's")
+    return repo, caller
 
 
 def preupload(request: Request, data: dict[str, Any]) -> Response:
     """POST /api/models/{id}/preupload/{revision}: how each file is to be uploaded."""
-    hub, repo = backend(request), _no_pull_requests(request)
+    hub, (repo, _) = backend(request), _committable(request)
     commit_oid = hub.revision(request, repo)
     files = [Candidate.parse(item) for item in listed(data, "files")]
     answers = decide(repo, commit_oid, files, gitignore=text(data, "gitIgnore"), scratch=hub.scratch)
@@ -122,16 +78,24 @@ def preupload(request: Request, data: dict[str, Any]) -> Response:
 
 
 def create_commit(request: Request, upload: Upload) -> Response:
-    """POST /api/models/{id}/commit/{branch}."""
-    hub, repo = backend(request), _no_pull_requests(request)
+    """POST /api/models/{id}/commit/{branch}, or to a new pull request with `create_pr`."""
+    hub, (repo, caller) = backend(request), _committable(request)
+    ref = head_ref(param(request, "revision"))
+    shape: dict[str, Any] = {"success": True, "hookOutput": ""}
     with tempfile.TemporaryDirectory(dir=hub.scratch) as staging:
         used = Noted(hub.files)
         wanted = read_request(upload.path, Path(staging), used.find)
-        oid = commit(repo, param(request, "revision"), wanted, scratch=hub.scratch)
+        draft = Draft.of(repo, wanted, author=caller.user.name, scratch=hub.scratch)
+        if _proposed(request):
+            opened = propose(draft, ref, caller.user)
+            shape["pullRequestUrl"] = f"{base_url(request)}{repo.page}/discussions/{opened['num']}"
+            oid = opened["commit"]
+        else:
+            oid = commit(draft, ref)
     hub.files.settle(used.sha256s)
     refresh(repo, scratch=hub.scratch)
-    url = f"{base_url(request)}/{repo.id}/commit/{oid}"
-    return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+    url = f"{base_url(request)}{repo.page}/commit/{oid}"
+    return JSONResponse({**shape, "commitOid": oid, "commitUrl": url})
 
 
 def tag(request: Request, data: dict[str, Any]) -> Response:
@@ -156,24 +120,29 @@ def branch(request: Request, data: dict[str, Any]) -> Response:
     return PlainTextResponse("OK")
 
 
+def squash(request: Request, data: dict[str, Any]) -> Response:
+    """POST /api/models/{id}/super-squash/{branch}: all its commits become one."""
+    hub = backend(request)
+    repo, branch_name = hub.writable(request), param(request, "revision")
+    message = str(data.get("message") or f"Super-squash branch '{branch_name}'")
+    author = hub.access.require(request).user.name
+    super_squash(repo, head_ref(branch_name), message, author=author)
+    return PlainTextResponse("OK")
+
+
 def unbranch(request: Request) -> Response:
     """DELETE /api/models/{id}/branch/{name}."""
     delete_branch(backend(request).writable(request), param(request, "revision"))
     return PlainTextResponse("OK")
 
 
-_API = "/api/models/{namespace}/{name}"
-
 routes = [
-    Route("/api/repos/create", with_json(create_repo), methods=["POST"]),
-    Route("/api/repos/delete", with_json(delete_repo), methods=["DELETE"]),
-    Route("/api/repos/move", with_json(move_repo), methods=["POST"]),
     Route("/api/validate-yaml", with_json(validate_yaml), methods=["POST"]),
-    Route(_API + "/settings", with_json(update_settings), methods=["PUT", "PATCH"]),
-    Route(_API + "/preupload/{revision}", with_json(preupload), methods=["POST"]),
-    Route(_API + "/commit/{revision}", with_upload(create_commit, check=_no_pull_requests), methods=["POST"]),
-    Route(_API + "/tag/{revision}", with_json(tag), methods=["POST"]),
-    Route(_API + "/tag/{revision}", changing(untag), methods=["DELETE"]),
-    Route(_API + "/branch/{revision}", with_json(branch), methods=["POST"]),
-    Route(_API + "/branch/{revision}", changing(unbranch), methods=["DELETE"]),
+    Route(API + "/preupload/{revision}", with_json(preupload), methods=["POST"]),
+    Route(API + "/commit/{revision}", with_upload(create_commit, check=_committable), methods=["POST"]),
+    Route(API + "/super-squash/{revision}", with_json(squash), methods=["POST"]),
+    Route(API + "/tag/{revision}", with_json(tag), methods=["POST"]),
+    Route(API + "/tag/{revision}", changing(untag), methods=["DELETE"]),
+    Route(API + "/branch/{revision}", with_json(branch), methods=["POST"]),
+    Route(API + "/branch/{revision}", changing(unbranch), methods=["DELETE"]),
 ]

@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 
 from tagship.hub_server.backend import backend, param
 from tagship.hub_server.blobs import read_blocks
+from tagship.hub_server.kinds import API
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import Upload, with_body, with_json, with_upload
 from tagship.hub_server.reconstruction import answer, terms
@@ -34,20 +35,20 @@ def _token_response(request: Request, scope: str) -> Response:
 def read_token(request: Request) -> Response:
     """GET /api/models/{id}/xet-read-token/{revision}."""
     hub = backend(request)
-    hub.revision(request, hub.readable(request))
+    hub.revision(request, hub.opened(request))
     return _token_response(request, _READ)
 
 
 def write_token(request: Request) -> Response:
     """GET /api/models/{id}/xet-write-token/{revision}."""
     hub = backend(request)
-    hub.revision(request, hub.writable(request))
+    hub.discussed(request)  # large files of a proposal, too; for those the client names no revision but `None`
     return _token_response(request, _WRITE)
 
 
 def duplicate(request: Request, data: dict[str, object]) -> Response:
     """POST /api/models/{id}/lfs-files/duplicate: large files belong to the whole Hub, so nothing to do."""
-    backend(request).readable(request)
+    backend(request).opened(request)
     return JSONResponse({"success": [], "failed": []})
 
 
@@ -111,12 +112,10 @@ def telemetry(request: Request) -> Response:
     return Response(status_code=204)
 
 
-_API = "/api/models/{namespace}/{name}"
-
 routes = [
-    Route(_API + "/xet-read-token/{revision}", read_token),
-    Route(_API + "/xet-write-token/{revision}", write_token),
-    Route(_API + "/lfs-files/duplicate", with_json(duplicate), methods=["POST"]),
+    Route(API + "/xet-read-token/{revision}", read_token),
+    Route(API + "/xet-write-token/{revision}", write_token),
+    Route(API + "/lfs-files/duplicate", with_json(duplicate), methods=["POST"]),
     Route("/v1/telemetry", telemetry, methods=["POST"]),
     Mount(
         "/xet/{root_id}",

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tagship.hub_server.blobs import Blocks
+from tagship.hub_server.conditions import range_holds
 from tagship.hub_server.problem import HubProblem
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -67,7 +68,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 def send(request: Request, body: Body, headers: dict[str, str], *, media_type: str) -> Response:
     """The response to GET or HEAD for a file. Raises HubProblem (416)."""
-    wanted = byte_range(request.headers.get("range"), body.size)
+    wanted = byte_range(request.headers.get("range"), body.size) if range_holds(request, headers) else None
     start, end = wanted or (0, body.size)
     headers = {
         **headers,

@@ -1,34 +1,54 @@
 """Repositories, files and commits in the JSON that the client's dataclasses are made from."""
 
+import json
 import math
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from tagship.hub_server.cards import BadCard, metadata, tags
+from tagship.hub_server.cards import BadCard, dataset_tags, metadata, tags
 from tagship.hub_server.content import LargeFile
+from tagship.hub_server.git import IDENTITY
 from tagship.hub_server.history import Commit, Entry, Ref, commits, creation_time, file_bytes, tree
+from tagship.hub_server.kinds import Kind
+from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import Repo
+from tagship.hub_server.times import timestamp
+
+_CONFIG_BYTES = 1_000_000
+_CONFIG_KEYS = ("architectures", "model_type", "quantization_config", "auto_map")
+
+_OF_BOTH = (
+    *("author", "cardData", "createdAt", "disabled", "downloads", "downloadsAllTime", "gated", "lastModified", "likes"),
+    *("private", "resourceGroup", "sha", "siblings", "tags", "trendingScore", "usedStorage"),
+)
+# What huggingface.co lets one ask for by `expand`.
+EXPANDABLE = {
+    Kind.MODEL: (
+        *_OF_BOTH,
+        *("baseModels", "childrenModelCount", "config", "evalResults", "gguf", "inference", "inferenceProviderMapping"),
+        *("library_name", "mask_token", "model-index", "pipeline_tag", "safetensors", "spaces", "transformersInfo"),
+        "widgetData",
+    ),
+    Kind.DATASET: (*_OF_BOTH, "citation", "description", "mainSize", "paperswithcode_id"),
+}
 
 Find = Callable[[str], LargeFile | None]
 
 
-def timestamp(seconds: int) -> str:
-    """A Unix time as the Hub prints it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def entry_json(entry: Entry, find: Find, last: Commit | None, *, hidden: bool) -> dict[str, Any]:
+    """An entry of /tree and /paths-info; `last` is the commit that changed it, if that was asked for.
 
-
-def entry_json(entry: Entry, find: Find, last: Commit | None) -> dict[str, Any]:
-    """An entry of /tree and /paths-info; `last` is the commit that changed it, if that was asked for."""
+    `hidden` leaves out by what the bytes of a large file are found.
+    """
     shape: dict[str, Any] = {
         "type": "directory" if entry.is_folder else "file",
         "oid": entry.oid,
         "size": entry.size,
         "path": entry.path,
     }
-    if entry.pointer:
+    if entry.pointer and not hidden:
         shape["lfs"] = {
             "oid": entry.pointer.sha256,
             "size": entry.pointer.size,
@@ -42,13 +62,13 @@ def entry_json(entry: Entry, find: Find, last: Commit | None) -> dict[str, Any]:
     return shape
 
 
-def commit_json(commit: Commit, author: str, *, formatted: bool) -> dict[str, Any]:
-    """An entry of /commits."""
+def commit_json(commit: Commit, owner: str, *, formatted: bool) -> dict[str, Any]:
+    """An entry of /commits; what the Hub itself made is the owner's."""
     shape: dict[str, Any] = {
         "id": commit.oid,
         "title": commit.title,
         "message": commit.message,
-        "authors": [{"user": author}],
+        "authors": [{"user": owner if commit.author == IDENTITY else commit.author}],
         "date": timestamp(commit.time),
     }
     if formatted:
@@ -68,34 +88,69 @@ def readme_of(repo: Repo, entries: list[Entry]) -> str:
 
 
 def model_json(repo: Repo, commit: str, *, blobs: bool) -> dict[str, Any]:
-    """The model at a commit; `blobs` adds size and hash to each file."""
+    """The model or dataset at a commit; `blobs` adds size and hash to each file."""
     entries = [entry for entry in tree(repo, commit, recursive=True) if not entry.is_folder]
     try:
         card = metadata(readme_of(repo, entries))
     except BadCard:
         card = {}
-    gated = repo.setting("gated") or "false"
-    return {
+    shape = {
         "_id": repo.id,
         "id": repo.id,
-        "modelId": repo.id,
         "author": repo.namespace,
         "sha": commit,
         "lastModified": timestamp(commits(repo, commit, limit=1)[0].time),
         "createdAt": timestamp(creation_time(repo)),
         "private": repo.private,
-        "gated": False if gated == "false" else gated,
+        "gated": repo.gated or False,
         "disabled": False,
         "downloads": 0,
+        "downloadsAllTime": 0,
         "likes": 0,
-        "tags": tags(card, [entry.path for entry in entries]),
-        "library_name": card.get("library_name"),
-        "pipeline_tag": card.get("pipeline_tag"),
+        "trendingScore": 0,
+        "tags": tags(card, [entry.path for entry in entries]) if repo.kind is Kind.MODEL else dataset_tags(card),
         "cardData": _plain(card) or None,
         "siblings": [_sibling(entry, blobs=blobs) for entry in entries],
-        "spaces": [],
         "usedStorage": sum(entry.size for entry in entries),
     }
+    return shape | (_of_model(repo, card, entries) if repo.kind is Kind.MODEL else _of_dataset(card))
+
+
+def _of_model(repo: Repo, card: dict[str, Any], entries: list[Entry]) -> dict[str, Any]:
+    """What there is to say of models only."""
+    return {
+        "modelId": repo.id,
+        "library_name": _plain(card.get("library_name")),
+        "pipeline_tag": _plain(card.get("pipeline_tag")),
+        "model-index": _plain(card.get("model-index")),
+        "widgetData": _plain(card.get("widget")),
+        "baseModels": _base_models(card),
+        "config": _config(repo, entries),
+        "spaces": [],
+    }
+
+
+def _of_dataset(card: dict[str, Any]) -> dict[str, Any]:
+    return {"description": _plain(card.get("pretty_name")), "paperswithcode_id": _plain(card.get("paperswithcode_id"))}
+
+
+def _base_models(card: dict[str, Any]) -> dict[str, Any] | None:
+    found = card.get("base_model")
+    models = [name for name in (found if isinstance(found, list) else [found]) if isinstance(name, str)]
+    relation = card.get("base_model_relation")
+    return {"relation": _plain(relation), "models": [{"id": name} for name in models]} if models else None
+
+
+def _config(repo: Repo, entries: list[Entry]) -> dict[str, Any] | None:
+    """What the Hub shows of a config.json: which architecture it is of."""
+    found = [entry for entry in entries if entry.path == "config.json" and not entry.pointer]
+    if not found or found[0].size > _CONFIG_BYTES:
+        return None
+    try:
+        data = json.loads(file_bytes(repo, found[0]))
+    except (ValueError, RecursionError):
+        return None
+    return {key: data[key] for key in _CONFIG_KEYS if key in data} if isinstance(data, dict) else None
 
 
 def flag(value: str | None) -> bool:
@@ -103,9 +158,15 @@ def flag(value: str | None) -> bool:
     return (value or "").lower() in ("1", "true")
 
 
-def wanted_fields(query: QueryParams) -> list[str]:
-    """The fields that a query names in `expand`, in either of its two spellings."""
-    return query.getlist("expand") + query.getlist("expand[]")
+def wanted_fields(query: QueryParams, kind: Kind) -> list[str]:
+    """The fields that a query names in `expand`, in either of its two spellings. Raises HubProblem (400)."""
+    fields = query.getlist("expand") + query.getlist("expand[]")
+    known = EXPANDABLE[kind]
+    for position, field in enumerate(fields):
+        if field not in known:
+            choices = "|".join(f'"{name}"' for name in known)
+            raise HubProblem(400, f"✖ Invalid option: expected one of {choices}\n  → at expand[{position}]")
+    return fields
 
 
 def only(shape: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""Who there is: users, organizations and their members, tokens and what they allow."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Role(Enum):
+    """What a token allows; the values are those of `whoami`."""
+
+    READ = "read"
+    WRITE = "write"
+    FINE_GRAINED = "fineGrained"
+
+
+class Right(Enum):
+    """What a fine-grained token allows on a namespace or a repository; writing includes the others."""
+
+    READ = "read"
+    WRITE = "write"
+    DISCUSS = "discuss"
+
+
+# What members of an organization may be called, from the most rights to the least.
+MEMBER_ROLES = ("admin", "write", "contributor", "read")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """A person or machine; an operator may do everything on this Hub."""
+
+    name: str
+    fullname: str
+    email: str | None = None
+    operator: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Organization:
+    """A namespace that users share; `members` says what each is, `private` whether new repositories are."""
+
+    name: str
+    fullname: str
+    members: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """A right of a fine-grained token on a namespace, or on one repository `namespace/name`."""
+
+    on: str
+    right: Right
+
+    def covers(self, repo_id: str, right: Right) -> bool:
+        """Whether it allows `right` on the repository, or on the namespace if that is what `repo_id` is."""
+        within = repo_id.lower() == self.on.lower() or repo_id.lower().startswith(f"{self.on.lower()}/")
+        return within and (self.right is right or self.right is Right.WRITE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """What a token is, except for its text; `scopes` are for a fine-grained one."""
+
+    user: str
+    name: str
+    role: Role
+    scopes: tuple[Scope, ...] = ()
+
+    def allows(self, repo_id: str, right: Right) -> bool:
+        """Whether the token lets its user use a right that they have."""
+        if self.role is Role.FINE_GRAINED:
+            return any(scope.covers(repo_id, right) for scope in self.scopes)
+        return self.role is Role.WRITE or right is Right.READ
+
+
+def token_digest(token: str) -> str:
+    """By what a token is found: the SHA-256 (hex) of its text, so that nobody reads it out of memory or a file."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Directory:
+    """All users and organizations by name, all tokens by their digest.
+
+    `everybody` is the user that a request without a token is taken for: on an open Hub, which is safe on loopback
+    only, everybody is its operator. `names` are the host names under which the Hub is reached.
+    """
+
+    users: Mapping[str, User]
+    organizations: Mapping[str, Organization] = field(default_factory=dict)
+    tokens: Mapping[str, Token] = field(default_factory=dict)
+    everybody: User | None = None
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_tokens(cls, namespace: str, tokens: Mapping[str, Role] | None) -> "Directory":
+        """One operator, who has these tokens; None lets everybody be the operator."""
+        user = User(name=namespace, fullname=namespace, operator=True)
+        roles = {token_digest(text): role for text, role in (tokens or {}).items()}
+        found = {digest: Token(user=namespace, name="embedded", role=role) for digest, role in roles.items()}
+        return cls(users={namespace: user}, tokens=found, everybody=user if tokens is None else None)
+
+    def canonical(self, namespace: str) -> str:
+        """The namespace as it is spelled here, whatever case it was asked for in."""
+        known = {name.lower(): name for name in (*self.users, *self.organizations)}
+        return known.get(namespace.lower(), namespace)
+
+    def membership(self, user: User, namespace: str) -> str | None:
+        """What the user is in the namespace: a member's role, `admin` in their own, None elsewhere."""
+        if user.operator or namespace == user.name:
+            return "admin"
+        organization = self.organizations.get(namespace)
+        return organization.members.get(user.name) if organization else None
+
+    def organizations_of(self, user: User) -> list[Organization]:
+        """Those that the user is a member of, by name."""
+        return [found for _, found in sorted(self.organizations.items()) if user.name in found.members]
