@@ -10,14 +10,6 @@ _TOKENS = {
     "hf_enterprise_admin_token": _ADMIN,
     OPERATOR_TOKEN: "operator",
 }
-# Whose repositories the tests read that run against huggingface.co there.
-_OWNERS = {
-    "julien-c": "julien-c",
-    "celinah": "celinah",
-    "hf-internal-testing": "Internal Testing",
-    "huggingface": "Hugging Face",
-}
-
 DIRECTORY = Directory(
     users={
         _USER: User(name=_USER, fullname="Dummy User", email="user@example.org"),
@@ -31,6 +23,9 @@ DIRECTORY = Directory(
         "valid_org_hub": Organization(name="valid_org_hub", fullname="Dummy Hub Org", members={_USER: "admin"}),
         "EnterpriseOrgPrivate": Organization(
             name="EnterpriseOrgPrivate", fullname="Enterprise", members={_ADMIN: "admin"}, private=True
+        ),
+        "huggingface": Organization(
+            name="huggingface", fullname="Hugging Face", members={"julien-c": "admin", "celinah": "write"}
         ),
         "hf-internal-testing": Organization(name="hf-internal-testing", fullname="Internal Testing"),
     },

@@ -48,6 +48,8 @@ __all__ = ["EmbeddedHub", "Role", "create_app", "serve"]
 _START_SECONDS = 20
 _STOP_SECONDS = 5
 _BACKLOG = 2048
+# Longer than clients keep an idle connection (the Hub's: 5 seconds), or they would now and then send into a closed one.
+_IDLE_SECONDS = 75
 _ALL_ADDRESSES = ("0.0.0.0", "::")
 # huggingface.co's own.
 _PAGE_SIZE = 1000
@@ -149,6 +151,7 @@ def _server(app: Starlette) -> uvicorn.Server:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_keep_alive=_IDLE_SECONDS,
         )
     )
 

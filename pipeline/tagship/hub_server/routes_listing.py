@@ -22,9 +22,15 @@ from tagship.hub_server.shapes import flag, only, wanted_fields
 from tagship.hub_server.summaries import summary
 from tagship.hub_server.weights import with_weights
 
-# What huggingface.co lists of each model, and what `full`, `cardData` and `config` add to it.
-_BRIEF = (*("likes", "downloads", "private", "tags", "library_name", "pipeline_tag", "createdAt"),)
-_FULL = (*("author", "sha", "lastModified", "gated", "disabled", "siblings"),)
+# What huggingface.co lists of each model or dataset, and what `full`, `cardData` and `config` add to it.
+_BRIEF = {
+    Kind.MODEL: ("likes", "downloads", "private", "tags", "library_name", "pipeline_tag", "createdAt"),
+    Kind.DATASET: ("author", "likes", "downloads", "private", "tags", "createdAt", "lastModified", "gated", "sha"),
+}
+_FULL = {
+    Kind.MODEL: ("author", "sha", "lastModified", "gated", "disabled", "siblings"),
+    Kind.DATASET: ("disabled", "siblings", "cardData"),
+}
 # What it takes a look into the weights to say.
 _OF_WEIGHTS = {"safetensors", "gguf"}
 
@@ -41,11 +47,11 @@ def _limit(query: QueryParams, most: int) -> int:
 
 
 def _fields(query: QueryParams, kind: Kind) -> list[str]:
-    full = _FULL if flag(query.get("full")) else ()
+    full = _FULL[kind] if flag(query.get("full")) else ()
     card = ("cardData",) if flag(query.get("cardData")) else ()
     config = ("config",) if flag(query.get("config")) else ()
     sort = [query["sort"]] if "sort" in query else []
-    return wanted_fields(query, kind) or [*_BRIEF, *full, *card, *config, *sort]
+    return wanted_fields(query, kind) or [*_BRIEF[kind], *full, *card, *config, *sort]
 
 
 def _unless_gone(repo: Repo, look: Callable[[Repo], T]) -> T | None:
