@@ -2,14 +2,15 @@
 
 Run as `python -m bench.figures [--chunks N] [--quants q8_0,q4_k_m] FILE.gguf`, with llama.cpp's own `llama-perplexity`
 in LLAMA_PERPLEXITY. The GGUF is made a base with an adapter (`bench/small_models.py`), and that is released in f32 and
-in each type. llama-perplexity holds each type against the f32 GGUF. We hold it against base + adapter in transformers,
-which is what verifying does, along what llama-perplexity looks at: the text as one, in contexts of 512 tokens, of which
-it reads all and measures the second half.
+in each type, and merged. llama-perplexity holds each type against the f32 GGUF; we hold it against the merged weights
+in transformers, which are the same numbers, along what llama-perplexity looks at: the text as one, in contexts of 512
+tokens, of which it reads all and measures the second half.
 """
 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,10 @@ from tagship.verify.measures import per_token
 from tagship.verify.questions import Tokens
 from tagship.verify.runtimes.processes import Runtimes
 from tagship.verify.runtimes.protocol import Model, Subject
+from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import read_adapter
+from tagship.weights.merge import MergedWeights
+from tagship.weights.merge_writer import write_merged
 
 from bench.quality import release
 from bench.small_models import make
@@ -54,13 +59,22 @@ def _compare(folder: Path, paths: dict[str, Path], runtimes: Runtimes, chunks: i
     text.write_text("\n\n".join(map(_plain, shipped_text())))
     known = ["-f", str(text), "-c", str(_CONTEXT), "--chunks", str(chunks), "--kl-divergence-base", str(logits)]
     _perplexity("-m", str(paths["f32"]), *known)
-    trained = Subject(what="base + adapter", model=folder / "base", adapter=folder / "adapter")
-    reference = runtimes.kept("transformers", trained)
+    reference = runtimes.kept("transformers", Subject(what="the merged model", model=_merged(folder)))
     read = list(_contexts(reference, text.read_text(), chunks))
     for quant, path in list(paths.items())[1:]:
         theirs = _figures(_perplexity("-m", str(path), *known, "--kl-divergence"))
         with runtimes.model("llama_cpp", Subject(what=quant, model=path)) as model:
             _print(quant, _measured(reference, model, read), theirs)
+
+
+def _merged(folder: Path) -> Path:
+    merged = folder / "merged"
+    merged.mkdir()
+    write_merged([(MergedWeights(open_checkpoint(folder / "base"), read_adapter(folder / "adapter")), merged)])
+    for path in (folder / "base").iterdir():
+        if not (merged / path.name).exists():
+            shutil.copy(path, merged)
+    return merged
 
 
 def _plain(passage: Passage) -> str:
