@@ -52,6 +52,24 @@ def test_export_that_fails(project: Project) -> None:
     assert "Example" not in card
 
 
+def test_type_that_costs_too_much(project: Project) -> None:
+    """A quantization type that changes the model too much is refused, with the table that would allow it; where the
+    policy has that table its limits hold, and no longer the type's own."""
+    types = ("verify", "--format", "ollama", "--quant", "q2_k", "--json")
+    assert project.invoke("export", *types[1:]).code == 0
+    refused = project.invoke(*types)
+    assert refused.code == 1 and "[verify.limits.q2_k] in release.toml sets kl and top1" in refused.stderr
+    table = "max_tokens = 128\n[verify.limits.q2_k]\n"
+    project.replace("release.toml", "max_tokens = 128\n", f"{table}kl = 0.6\ntop1 = 0.6\n")
+    allowed = project.invoke(*types)
+    assert allowed.code == 0, allowed.stderr
+    (verified,) = (entry["verified"] for entry in allowed.document["formats"])
+    assert (verified["limits"]["kl"], verified["limits"]["top1"]) == (0.6, 0.6)
+    project.replace("release.toml", "top1 = 0.6", "top1 = 0.99")
+    refused = project.invoke(*types)
+    assert refused.code == 1 and "the limit is 99.0%" in refused.stderr
+
+
 def test_quantization_types_side_by_side(project: Project) -> None:
     """Their cards show what was measured of each, and a plot; less is compared with --quick, and that is said."""
     project.git("tag", "-a", "v1.0.0", "-m", "first")

@@ -103,10 +103,17 @@ def test_limits() -> None:
     assert "over 4 tokens of answers; the limit is 0.1" in str(error)
     assert error.remedy and "[verify.limits.q4_0]" in error.remedy
     other = Told(after=AFTER | {1: 4})
-    asked = trial(answered(1, 2), text=(Tokens(ids=(1, 2, 3), since=1),))
-    error = refused(other, replace(LOOSE, kl=9, top1=0.6), asked)
-    assert "same for 50.0% of 2 tokens of answers; the limit is 60.0%" in str(error)
+    asked = trial(answered(*[1, 2] * 50), text=(Tokens(ids=(1, 2, 3), since=1),))
+    error = refused(other, replace(LOOSE, kl=9, top1=0.7), asked)
+    assert "same for 50.0% of 100 tokens of answers; the limit is 70.0%, and 60.8% of so few" in str(error)
     assert held(other, replace(LOOSE, kl=9, top1=0.5), asked).text
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(4, 0.6), (100, 0.84), (10_000, 0.894)])
+def test_few_tokens(tokens: int, least: float) -> None:
+    """Of few tokens a smaller share may be the same: chance alone takes that from an export at the limit."""
+    assert Limits(kl=1, same_tokens=False, top1=0.9).top1_of(tokens) == pytest.approx(least)
+    assert Limits(kl=1, same_tokens=False).top1_of(tokens) == 0
 
 
 def test_text_counts_too() -> None:

@@ -10,14 +10,19 @@ class Limits:
     """How far an export may be from base + adapter, along the same tokens.
 
     `kl` is the highest mean Kullback-Leibler divergence of the next-token distributions, in nats; `top1` the lowest
-    share of tokens where both find the same one the likeliest; `same_tokens` asks for equal greedy answers, but for
-    ties. `key` is the table of release.toml that sets others, where there is one.
+    share of tokens where both find the same one the likeliest, of as many tokens as a language has; `same_tokens` asks
+    for equal greedy answers, but for ties. `key` is the table of release.toml that sets others, where there is one.
     """
 
     kl: float
     same_tokens: bool
     top1: float = 0.0
     key: str | None = None
+
+    def top1_of(self, tokens: int) -> float:
+        """The lowest share among so few tokens: two standard errors less, which is what chance makes of an export that
+        is just at the limit."""
+        return max(0.0, self.top1 - 2 * (self.top1 * (1 - self.top1) / tokens) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
