@@ -75,10 +75,20 @@ def _download_tests(make: Fixtures) -> None:
     make.model(_RENAMED, {"config.json": b"{}"})
     make.api.move_repo(_RENAMED, _RENAMED.replace("will-be-", ""))
     make.model(_XET, {"dummy.safetensors": b"\0xet" * 500_000, "config.json": b"{}"})
-    first = make.model(_SCANNED, {"README.md": b"# Scan\n"})
+    _cache_tests(make)
+
+
+def _cache_tests(make: Fixtures) -> None:
+    """Of the sizes that the tests add up: 1,501 bytes in three files, 4,463 in the six of three revisions."""
+    first = make.model(_SCANNED, {".gitattributes": b"#".ljust(1476, b"x") + b"\n"})
+    main = make.model(_SCANNED, {"README.md": b"# Scan\n\n"})
+    proposed = make.model(_SCANNED, {"file.txt": b"of 16 bytes all\n"}, create_pr=True)
+    (readme,) = make.api.get_paths_info(_SCANNED, ["README.md"])
+    make.dataset("hf-internal-testing/hfh_ci_scan_dataset_b", {".gitattributes": b"#".ljust(2264, b"x") + b"\n"})
     make.literals["f95875cd910793299a545417cc4b3c9055202883"] = first
-    main = make.model(_SCANNED, {"README.md": b"# Scan me\n"})
     make.literals["c0d57e03d9f128062eadb6665618982db612b2e3"] = main
+    make.literals["1a665a9d28a66b1d0f8edd9359fc824aacc63234"] = proposed
+    make.literals["fffc22b462ba2368b09b4d38527760051c9090a9"] = readme.blob_id  # type: ignore[union-attr]
 
 
 def _weights_tests(make: Fixtures) -> None:
@@ -129,6 +139,7 @@ def _tree_tests(make: Fixtures) -> None:
     make.literals["63bed80836ee0758c8fd4f8975d59bb0b864263ee2753547c358e8a37cde8758"] = str(entry.xet_hash)  # type: ignore[union-attr]
     c4 = make.dataset("allenai/c4", {"en/c4-train.00001-of-01024.json.gz": b"\x1f\x8b\0c4" * 200})
     make.literals["607bd4c8450a42878aa9ddc051a65a055450ef87"] = c4
+    make.dataset("allenai/math_qa", {"math_qa.py": b"class MathQa:\n    pass\n"})
     for number in range(2):
         make.model("openchat/openchat_3.5", {f"{number}.txt": b"x"}, create_pr=True)
 
