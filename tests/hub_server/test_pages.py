@@ -1,5 +1,6 @@
 """Pages for a browser, and what Markdown of strangers becomes."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,27 @@ def test_missing(api: HfApi, hub: EmbeddedHub) -> None:
     paths = ("nobody", "acme/missing", f"{REPO}/blob/main/x", f"{REPO}/commit/main~1", f"{REPO}/discussions/7")
     for path in (*paths, f"{REPO}/tree/main/missing", "collections/acme/nothing-1"):
         assert ask(hub, f"/{path}")[0] == 404, path
+
+
+def test_while_repositories_come_and_go(api: HfApi, hub: EmbeddedHub) -> None:
+    """A list leaves out what is deleted while it is made."""
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            api.create_repo("acme/fleeting")
+            api.delete_repo("acme/fleeting")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(60):
+            assert f'href="/{REPO}"' in page(hub, "/")
+            assert ask(hub, "/api/models?sort=likes")[0] == 200
+            assert ask(hub, "/api/users/acme/overview")[0] == 200
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tagship.hub_server import (
     routes_collections,
     routes_discussions,
     routes_git,
+    routes_home,
     routes_large_files,
     routes_lfs,
     routes_listing,
@@ -95,6 +96,7 @@ def create_app(root: Path, *, directory: Directory, hosts: Hosts, page_size: int
             *routes_large_files.routes,
             *routes_collections.routes,
             *routes_pages.routes,
+            *routes_home.routes,
         ],
         middleware=[Middleware(RequestIds), Middleware(Guard, hosts=hosts)],
         exception_handlers={

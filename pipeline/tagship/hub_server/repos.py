@@ -6,16 +6,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tagship.hub_server import former_names
 from tagship.hub_server.attributes import DEFAULT_GITATTRIBUTES
 from tagship.hub_server.durable import make_folder, sync, sync_tree
-from tagship.hub_server.git import EMAIL, IDENTITY, Git
+from tagship.hub_server.git import EMAIL, IDENTITY, Git, GitFailed
 from tagship.hub_server.git_reader import READERS
 from tagship.hub_server.kinds import Kind
 from tagship.hub_server.names import check_new_repo_id, check_repo_id, split_repo_id
@@ -23,6 +23,8 @@ from tagship.hub_server.problem import HubProblem, repo_not_found
 from tagship.hub_server.records import Record
 
 DEFAULT_BRANCH = "main"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +87,16 @@ class Repo:
         """Change a document about it. Raises GitFailed if the repository is not at its place any longer."""
         with self.git.held(fcntl.LOCK_SH), self.record(name).change() as data:
             yield data
+
+
+def unless_gone(repo: Repo, look: Callable[[Repo], T]) -> T | None:
+    """What `look` finds; None if the repository was moved or deleted while it looked."""
+    try:
+        return look(repo)
+    except (GitFailed, HubProblem):
+        if repo.exists:
+            raise
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

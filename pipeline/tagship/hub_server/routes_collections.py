@@ -16,7 +16,7 @@ from tagship.hub_server.names import split_repo_id
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import changing, with_json
 from tagship.hub_server.records import Record
-from tagship.hub_server.repos import Repo
+from tagship.hub_server.repos import Repo, unless_gone
 
 # A list shows so many items of each collection, as the Hub's does.
 _SHOWN = 4
@@ -39,7 +39,7 @@ def _item_repo(hub: Backend, caller: Caller | None, item: dict[str, Any]) -> Rep
         repo = hub.stores[kind].follow(*split_repo_id(item["id"]))
     except HubProblem:
         return None
-    return repo if hub.access.may(caller, repo, Right.READ) else None
+    return repo if unless_gone(repo, lambda repo: hub.access.may(caller, repo, Right.READ)) else None
 
 
 def _shape(request: Request, kept: dict[str, Any], collection: Collection) -> dict[str, Any]:

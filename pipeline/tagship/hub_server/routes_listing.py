@@ -1,9 +1,8 @@
 """The lists of models and datasets: filtered, in order, a page at a time."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -14,10 +13,9 @@ from starlette.routing import Route
 from tagship.hub_server.backend import Backend, backend, base_url
 from tagship.hub_server.directory import Right
 from tagship.hub_server.filters import Shape, check_query, filtered, needs_shapes, ordered
-from tagship.hub_server.git import GitFailed
 from tagship.hub_server.kinds import Kind, kind_of
 from tagship.hub_server.problem import HubProblem
-from tagship.hub_server.repos import Repo
+from tagship.hub_server.repos import Repo, unless_gone
 from tagship.hub_server.shapes import flag, only, wanted_fields
 from tagship.hub_server.summaries import summary
 from tagship.hub_server.weights import with_weights
@@ -36,8 +34,6 @@ _OF_WEIGHTS = {"safetensors", "gguf"}
 
 _LIMIT_DIGITS = 9
 
-T = TypeVar("T")
-
 
 def _limit(query: QueryParams, most: int) -> int:
     limit = query.get("limit", str(most))
@@ -54,16 +50,6 @@ def _fields(query: QueryParams, kind: Kind) -> list[str]:
     return wanted_fields(query, kind) or [*_BRIEF[kind], *full, *card, *config, *sort]
 
 
-def _unless_gone(repo: Repo, look: Callable[[Repo], T]) -> T | None:
-    """What `look` finds; None if the repository was moved or deleted while it looked."""
-    try:
-        return look(repo)
-    except (GitFailed, HubProblem):
-        if repo.exists:
-            raise
-        return None
-
-
 def _shape(repo: Repo, scratch: Path) -> dict[str, Any]:
     return summary(repo, scratch=scratch) | {"likes": len(repo.record("likes").read())}
 
@@ -77,7 +63,7 @@ def _matching(hub: Backend, request: Request) -> list[Repo]:
         for repo in hub.stores[kind_of(request)].all()
         if author in ("", repo.namespace.lower())
         and search in repo.id.lower()
-        and _unless_gone(repo, lambda repo: hub.access.may(caller, repo, Right.READ))
+        and unless_gone(repo, lambda repo: hub.access.may(caller, repo, Right.READ))
     ]
 
 
@@ -98,7 +84,7 @@ def _listed(hub: Backend, request: Request, limit: int) -> tuple[list[Shape], st
         return with_weights(request, repo, brief(repo))
 
     def look(some: list[Repo]) -> list[Shape]:
-        return [shape for repo in some if (shape := _unless_gone(repo, full if weights else brief))]
+        return [shape for repo in some if (shape := unless_gone(repo, full if weights else brief))]
 
     if not needs_shapes(query):
         following = [repo for repo in repos if (repo.namespace, repo.name) > _after(cursor)]

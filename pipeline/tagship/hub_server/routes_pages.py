@@ -1,73 +1,26 @@
-"""Pages: all repositories, one of them, its folders, files, commits, discussions; a collection."""
+"""Pages of a repository: its folders, files, commits, discussions."""
 
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tagship.hub_server import discussions as kept
 from tagship.hub_server import pull_requests
 from tagship.hub_server.backend import backend, param
 from tagship.hub_server.cards import BadCard, body_of, metadata, tags
-from tagship.hub_server.directory import Right
 from tagship.hub_server.history import commits, entries_at, file_at, file_bytes, refs, resolve, tag_message, tree
-from tagship.hub_server.kinds import WEB, Kind
+from tagship.hub_server.kinds import WEB
 from tagship.hub_server.markdown import rendered
 from tagship.hub_server.names import check_path
 from tagship.hub_server.pages import html_page, path_in_url, revision_in_url
-from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
-from tagship.hub_server.routes_collections import shape_of
 
-_MOST_REPOS = 500
 _MOST_ENTRIES = 1000
 _MOST_COMMITS = 100
 _TEXT_BYTES = 500_000
 _DIFF_BYTES = 300_000
-
-
-def _found(request: Request, kind: Kind, search: str) -> list[Repo]:
-    hub = backend(request)
-    caller = hub.access.caller(request)
-    return [
-        repo
-        for repo in hub.stores[kind].all()
-        if search.lower() in f"{repo.namespace}/{repo.name}".lower() and hub.access.may(caller, repo, Right.READ)
-    ]
-
-
-def _listing(request: Request, title: str, search: str) -> Response:
-    lists = []
-    for kind in Kind:
-        found = _found(request, kind, search)
-        lists.append((kind.plural, found[:_MOST_REPOS], max(len(found) - _MOST_REPOS, 0)))
-    return html_page(request, "home.html", title=title, search=search, lists=lists)
-
-
-def home(request: Request) -> Response:
-    """GET /?search="""
-    return _listing(request, "Embedded Hub", request.query_params.get("search", ""))
-
-
-def namespace(request: Request) -> Response:
-    """GET /{namespace}: what a user or organization has."""
-    name = param(request, "namespace")
-    response = _listing(request, name, request.query_params.get("search", f"{name}/"))
-    directory = backend(request).access.directory
-    if name not in (*directory.users, *directory.organizations) and not any(
-        repo.namespace == name for kind in Kind for repo in _found(request, kind, f"{name}/")
-    ):
-        raise HubProblem(404, f"There is no user or organization {name!r}")
-    return response
-
-
-def login(request: Request) -> Response:
-    """GET /login: the browser asks for user and token, and sends them from then on."""
-    if backend(request).access.caller(request) is None:
-        headers = {"WWW-Authenticate": 'Basic realm="Hub"'}
-        raise HubProblem(401, "Log in with any user name, and a token as the password", headers=headers)
-    return RedirectResponse("/", 303)
 
 
 def _at(request: Request) -> str:
@@ -184,19 +137,7 @@ def discussion_page(request: Request) -> Response:
     return _page(request, "discussion.html", repo, one["title"], one=one, diff=diff[:_DIFF_BYTES], events=events)
 
 
-def collection_page(request: Request) -> Response:
-    """GET /collections/{slug}."""
-    shape = shape_of(request)
-    prefixes = {"model": "/", "dataset": "/datasets/", "collection": "/collections/"}
-    items = [{**item, "href": f"{prefixes[item['type']]}{item.get('slug', item['id'])}"} for item in shape["items"]]
-    values = {"description": shape["description"], "items": items}
-    return html_page(request, "collection.html", title=shape["title"], **values)
-
-
 routes = [
-    Route("/", home),
-    Route("/login", login),
-    Route("/collections/{namespace}/{slug}", collection_page),
     Route(WEB, folder),
     Route(WEB + "/tree/{revision}", folder),
     Route(WEB + "/tree/{revision}/{path:path}", folder),
@@ -206,5 +147,4 @@ routes = [
     Route(WEB + "/commit/{revision}", commit_page),
     Route(WEB + "/discussions", discussions_page),
     Route(WEB + "/discussions/{number}", discussion_page),
-    Route("/{namespace}", namespace),
 ]

@@ -15,7 +15,7 @@ from tagship.hub_server.history import commits, resolve, tree
 from tagship.hub_server.kinds import API, Kind
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.receiving import changing
-from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
+from tagship.hub_server.repos import DEFAULT_BRANCH, Repo, unless_gone
 from tagship.hub_server.times import timestamp
 
 # What the Hub calls the rights of fine-grained tokens.
@@ -70,7 +70,7 @@ def whoami(request: Request) -> Response:
 def _seen(request: Request, repos: Iterable[Repo]) -> list[Repo]:
     access = backend(request).access
     caller = access.caller(request)
-    return [repo for repo in repos if access.may(caller, repo, Right.READ)]
+    return [repo for repo in repos if unless_gone(repo, lambda repo: access.may(caller, repo, Right.READ))]
 
 
 def _counts(request: Request, namespace: str) -> dict[str, int]:
@@ -157,7 +157,7 @@ def settings_repositories(request: Request) -> Response:
     if hub.access.directory.membership(caller.user, namespace) is None:
         raise HubProblem(403, f"Forbidden: you are not a member of {namespace}")
     owned = [repo for store in hub.stores.values() for repo in store.of_namespace(namespace)]
-    return JSONResponse([_storage(repo) for repo in _seen(request, owned)])
+    return JSONResponse([shape for repo in _seen(request, owned) if (shape := unless_gone(repo, _storage))])
 
 
 def _likes(request: Request, user: str) -> list[dict[str, Any]]:
