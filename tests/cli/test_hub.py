@@ -1,34 +1,62 @@
-"""`invoke hub`: cleaning up."""
+"""`invoke hub`: a Hub for those in a file of users and tokens."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
-from tagship.cli.hub import clean_hub
-from tagship.cli.session import open_session
-from tagship.hub_server.app import EmbeddedHub
-from tagship.release.options import Options
-from tagship.release.step import hub_root
-from tagship.system.console import Console
-from tagship.system.errors import UsageError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
-from tests.conftest import POLICY, GitFolder
+_REPOSITORY = Path(__file__).parents[2]
+USERS = """
+[users.alice]
+[[tokens]]
+user = "alice"
+role = "write"
+token = "hf_alice"
+"""
 
-pytestmark = pytest.mark.usefixtures("quiet_client")
+
+def _hub(*options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "invoke", "hub", "--port", "0", *options]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, cwd=_REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
-def test_gc(repository: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a deleted repository had is freed, and it is told how much; without a Hub there is nothing to clean."""
-    repository.write("release.toml", POLICY)
-    repository.commit("Begin")
-    with open_session(str(repository.folder / "release.toml"), Options(), Console()) as session:
-        with pytest.raises(UsageError, match="there is no embedded Hub"):
-            clean_hub(session, None)
-        with EmbeddedHub(root=hub_root(session.config)) as hub:
-            api = HfApi(endpoint=hub.url, token="anything")
-            api.create_repo("acme/model")
-            operation = CommitOperationAdd("model.bin", b"\0" * 3_000_000 + bytes(range(256)) * 1000)
-            api.create_commit("acme/model", [operation], commit_message="x")
-            api.delete_repo("acme/model")
-            clean_hub(session, None)
-    said = " ".join(capsys.readouterr().err.split())
-    assert "files that no commit has any longer" in said
-    assert "freed 0 B" not in said
+@pytest.mark.slow
+def test_users_of_a_file(tmp_path: Path) -> None:
+    """It prints its address, and knows the users of the file and nobody else."""
+    (tmp_path / "users.toml").write_text(USERS)
+    with _hub(
+        "--auth", str(tmp_path / "users.toml"), "--host", "127.0.0.2", "--root", str(tmp_path / "hub")
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().split()[2]
+        try:
+            assert url.startswith("http://127.0.0.2:")
+            assert HfApi(endpoint=url, token="hf_alice").whoami()["name"] == "alice"
+            with pytest.raises(HfHubHTTPError, match="Invalid user token"):
+                HfApi(endpoint=url, token="hf_mallory").whoami()
+        finally:
+            running.send_signal(signal.SIGINT)
+        assert "users: 1, tokens: 1" in running.stdout.read()
+    assert running.returncode == 0
+
+
+@pytest.mark.slow
+def test_mistakes(tmp_path: Path) -> None:
+    """A malformed file, and a Hub without tokens beyond loopback, are mistakes of the options."""
+    (tmp_path / "users.toml").write_text("[users.alice]\nnick = 1\n")
+    for options, problem in (
+        (("--auth", str(tmp_path / "users.toml")), "users.alice.nick is not known"),
+        (("--host", "0.0.0.0", "--root", str(tmp_path / "hub")), "listens on loopback only"),
+    ):
+        with _hub(*options) as running:
+            output, _ = running.communicate(timeout=60)
+        assert running.returncode == 2
+        assert problem in output

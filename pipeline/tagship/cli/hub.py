@@ -32,7 +32,7 @@ def serve_hub(session: Session, address: Address, *, root: str | None, auth: str
         session.console.step("Embedded Hub", f"{url}  ({folder})")
         session.console.note(f"any client finds it with HF_ENDPOINT={url}; Ctrl-C stops it")
         if directory:
-            session.console.note(f"{len(directory.users)} users, {len(directory.tokens)} tokens of {auth}")
+            session.console.note(f"users: {len(directory.users)}, tokens: {len(directory.tokens)}, of {auth}")
 
     serve(
         root=folder,
