@@ -48,7 +48,7 @@ def status_of(error: BaseException) -> int | None:
 
 def _told(doing: str, error: BaseException) -> ToolError:
     from httpx2 import HTTPError
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if isinstance(error, RuntimeError) and error.__cause__:  # "Error while uploading …"
         return _told(doing, error.__cause__)
@@ -58,6 +58,8 @@ def _told(doing: str, error: BaseException) -> ToolError:
     if isinstance(error, HTTPError):
         return _unreachable(doing, error)
     said = first_line(error)
+    if isinstance(error, HFValidationError):
+        return ToolError(f"that is no repository, to {doing}: {said}", remedy="name it as namespace/name")
     if isinstance(error, OSError) and (reason := why(error)):
         where = f" ({error.filename})" if error.filename else ""
         return ToolError(

@@ -99,21 +99,16 @@ def files_on_hub(hub: Hub, repo_id: str, revision: str | None = None) -> HubFile
     """A repository's files, listed. Raises ReleaseError when there is no such repository, ToolError when the Hub does
     not answer."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-    from huggingface_hub.utils import HFValidationError
 
-    try:
-        with hub_errors(f"look up {repo_id}"):
-            try:
-                info = hub.api.model_info(repo_id, revision=revision, files_metadata=True)
-            except (RepositoryNotFoundError, RevisionNotFoundError):
-                at = f" at {revision}" if revision else ""
-                raise ReleaseError(
-                    f"there is no model {repo_id}{at} on {hub.url}, or the token may not see it",
-                    remedy="name it as namespace/name; --hub says on which Hub",
-                ) from None
-    except HFValidationError as error:
-        said = str(error).splitlines()[0]
-        raise ReleaseError(f"{repo_id!r} is no repository: {said}", remedy="name it as namespace/name") from None
+    with hub_errors(f"look up {repo_id}"):
+        try:
+            info = hub.api.model_info(repo_id, revision=revision, files_metadata=True)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            at = f" at {revision}" if revision else ""
+            raise ReleaseError(
+                f"there is no model {repo_id}{at} on {hub.url}, or the token may not see it",
+                remedy="name it as namespace/name; --hub says on which Hub",
+            ) from None
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     return HubFiles(api=hub.api, repo_id=repo_id, revision=str(info.sha), sizes=sizes)
 
