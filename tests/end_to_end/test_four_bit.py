@@ -1,6 +1,7 @@
 """Adapters that were trained on a base in 4 bits are compared with that base, and can be merged into it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
 RUN = Path("examples/avro/adapters") / NEWEST_RUN
 CONFIG = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+LATER = "20250916-124051"
 MERGE = '\n[export]\nbase = "nf4"\n'
 
 
@@ -19,9 +21,9 @@ def record(project: Project, **more: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
 
 
-def released(project: Project, *arguments: str) -> tuple[dict[str, Any], str]:
+def released(project: Project, *arguments: str, at: str = AT) -> tuple[dict[str, Any], str]:
     """The manifests of a release, by format, and what it said."""
-    done = project.invoke("release", "--quick", "--at", AT, "--json", *arguments)
+    done = project.invoke("release", "--quick", "--at", at, "--json", *arguments)
     assert done.code == 0, done.stderr
     folders = {entry["format"]: project.folder / entry["export_dir"] for entry in done.document["formats"]}
     manifests = {name: json.loads((folder / "release.json").read_text()) for name, folder in folders.items()}
@@ -39,7 +41,7 @@ def same_weights(some: dict[str, Any], others: dict[str, Any]) -> bool:
 
 
 def card(project: Project, kind: str) -> str:
-    (found,) = (project.folder / "exports").glob(f"*-{kind}-*/README.md")
+    found = max((project.folder / "exports").glob(f"*-{kind}-*/README.md"))  # the newest
     return " ".join(found.read_text().split())
 
 
@@ -55,7 +57,9 @@ def test_base_that_outweighs_the_adapter(project: Project) -> None:
     weights = project.folder / RUN / "adapter_model.safetensors"
     tensors = load_file(weights)
     save_file({name: value * 0.01 if "lora_B" in name else value for name, value in tensors.items()}, weights)
-    manifests, said = released(project, "--format", "lora")
+    shutil.rmtree(project.folder / "dist")  # another adapter of that name is not replaced
+    project.replace("release.toml", 'repo = { untagged = "{run}-lora" }', "")
+    manifests, said = released(project, "--format", "lora", at=LATER)
     found = manifests["lora"]["evidence"]["four_bit"]
     assert found["bases_kl"] > found["adapter_kl"] > 0
     assert "the base outweighs what the adapter does" in said and '[export] base = "nf4"' in said

@@ -622,7 +622,7 @@ def test_tag_that_another_one_decides_over(folder: GitFolder, doctor: Call) -> N
     for name in ("v1.0.0", "model-v1.0.0"):
         folder.git("tag", name, "--message", name)
     whats = [finding["what"] for finding in doctor("model-v1.0.0")["findings"]]
-    assert any(what.startswith("v1.0.0 is on the same commit and decides") for what in whats)
+    assert any(what.startswith("v1.0.0 is on the same commit, and outside of CI decides") for what in whats)
     folder.commit("fix: more")
     stopped = [finding for finding in doctor("v1.0.0")["findings"] if finding["level"] == "stop"]
     assert [finding["remedy"] for finding in stopped] == ["git checkout v1.0.0"]

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 from tagship.hub_server import claims, durable
 from tagship.hub_server.app import EmbeddedHub
 from tagship.hub_server.claims import WAITING_SECONDS
@@ -391,6 +393,15 @@ class TestMending:
             os.close(descriptor)
 
 
+@pytest.fixture
+def patient_client() -> Iterator[None]:
+    """A client that waits as long as it takes: many that wait for each other take long on a busy machine."""
+    set_client_factory(lambda: httpx2.Client(timeout=None))
+    yield
+    set_client_factory(default_client_factory)
+
+
+@pytest.mark.usefixtures("patient_client")
 def test_threads_are_free_while_changes_wait(api: HfApi, hub: EmbeddedHub, root: Path) -> None:
     """However many changes wait for the folder, reading goes on."""
     with open(root / "lock") as lock:

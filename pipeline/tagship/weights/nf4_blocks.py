@@ -62,12 +62,13 @@ def round_blocks(blocks: Array, maxima: Array, scales: Array) -> None:
 
 
 def _round(blocks: Array, inverse: Array, scales: Array) -> None:
-    blocks *= inverse[:, None]
-    nearest = np.zeros(blocks.shape, np.uint8)
-    for bound in _BOUNDS:
-        nearest += blocks > bound
-    CODE.take(nearest, out=blocks, mode="clip")
-    blocks *= scales[:, None]
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite stays so, in numbers that are not either
+        blocks *= inverse[:, None]
+        nearest = np.zeros(blocks.shape, np.uint8)
+        for bound in _BOUNDS:
+            nearest += blocks > bound
+        CODE.take(nearest, out=blocks, mode="clip")
+        blocks *= scales[:, None]
 
 
 @dataclass(frozen=True, slots=True)
