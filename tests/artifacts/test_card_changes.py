@@ -17,7 +17,7 @@ NO_BODY = "---\nlicense: mit\n---"
 NOTICE = withdrawn_notice("v2.0.0", "[acme/it-v1.0.0](https://huggingface.co/acme/it-v1.0.0)")
 
 
-@pytest.mark.parametrize("card", [CARD, BARE, CRLF, "---\n---\n# It\n"])
+@pytest.mark.parametrize("card", [CARD, BARE, CRLF, "---\n---\n# It\n", f"\n{CARD}"])
 def test_changed_and_back(card: str) -> None:
     """What was added is taken off again to the byte, whatever the card; twice is as once."""
     there = changed(card, next_version="acme/it-v2.0.0", notice=NOTICE)
@@ -41,6 +41,9 @@ def test_a_version_that_it_named_before() -> None:
     """The next version is said once, in the place of the one before."""
     there = changed("---\nnew_version: acme/other\nlicense: mit\n---\n# It\n", next_version="acme/it-v2.0.0")
     assert there.count("new_version") == 1 and leads_to(there) == "acme/it-v2.0.0"
+    for said in ("new_version: >-\n  acme/other", '"new_version": acme/other', "new_version:\n  acme/other"):
+        there = changed(f"---\n{said}\nlicense: mit\n---\n# It\n", next_version="acme/b")
+        assert there == '---\nlicense: mit\nnew_version: "acme/b"\n---\n# It\n'
     assert changed(NO_BODY, next_version="acme/b").startswith("---\nlicense: mit\nnew_version")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import CommitOperationAdd
 from tagship.cli import published
 from tagship.cli.session import Session, open_session
 from tagship.cli.shell import Refusal
@@ -58,7 +59,7 @@ def test_audit(released: GitFolder) -> None:
         assert isinstance(found, Refusal) and not found["ok"]
     with opened(released, tag="v1.0.0") as session:
         assert [each["repo"] for each in published.audit(session, None)["releases"]] == [VLLM.format("v1.0.0")]
-        with pytest.raises(ReleaseError, match=r"has no release\.json at v1\.0\.0"):
+        with pytest.raises(ReleaseError, match=r"nothing of acme/.* was released as v1\.0\.0"):
             published.audit(session, VLLM.format("v2.0.0"))
 
 
@@ -98,11 +99,42 @@ def test_matrix(released: GitFolder, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert capsys.readouterr().out == ""
 
 
+def test_mistakes_in_options(released: GitFolder, tmp_path: Path) -> None:
+    """Each is a mistake in the options, told as that."""
+    with opened(released, formats=("bogus",)) as session:
+        with pytest.raises(UsageError, match="unknown format 'bogus'"):
+            published.rollback(session, "v1.0.0", yes=False, create_pr=False)
+        with pytest.raises(UsageError, match="both go to standard output"):
+            published.matrix(session, True, True, json=False)
+        with pytest.raises(UsageError, match="cannot be written"):
+            published.matrix(session, str(tmp_path), None, json=False)
+        for name in ("", "a/b/c"):
+            with pytest.raises(UsageError, match="is no repository"):
+                published.audit(session, name)
+
+
+def test_damaged(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A release that cannot be read makes an audit fail, and is left alone by a rollback, which says so."""
+    repo = VLLM.format("v2.0.0")
+    with opened(released) as session:
+        with session.hub() as hub:
+            operation = CommitOperationAdd("release.json", b"{")
+            commit = hub.api.create_commit(repo, [operation], commit_message="spoil").oid
+            hub.api.delete_tag(repo, tag="v2.0.0")
+            hub.api.create_tag(repo, tag="v2.0.0", revision=commit)
+        found = published.audit(session, None)
+        assert isinstance(found, Refusal)
+        assert [each["ok"] for each in found["releases"]] == [True, False]
+        assert published.rollback(session, "v1.0.0", yes=True, create_pr=False)["changes"] == []
+        assert f"{repo} is left as it is" in " ".join(capsys.readouterr().err.split())
+
+
 def test_status(released: GitFolder) -> None:
     """What is published, by model and version; what cannot be seen is said."""
     with opened(released) as session:
         document = status(session)
     assert [version["name"] for version in document["models"][0]["versions"]] == ["v2.0.0", "v1.0.0"]
+    assert document["runs"] is None
     assert document["unseen"] == ["CI runs are not seen: the remote origin is no page of a forge"]
     assert "    v2.0.0             2025-09-15  vllm" in list(lines_of(document))
 

@@ -4,9 +4,8 @@ import json
 
 import pytest
 from tagship.artifacts.card_changes import changed, withdrawn_notice
-from tagship.published.audit import Audit, audit
-from tagship.published.releases import releases_in, releases_of, releases_under
-from tagship.system.errors import ReleaseError
+from tagship.published.audit import Audit, audit, unread
+from tagship.published.releases import Unread, all_in, all_of, releases_in, releases_of
 from tagship.verify.evidence import Evidence
 
 from tests.published.conftest import Releases
@@ -135,11 +134,60 @@ def test_repo_under_another_name(releases: Releases) -> None:
 
 
 def test_what_is_in_a_namespace(releases: Releases) -> None:
-    """Repos without a manifest are somebody else's; a tag finds those that were released under it."""
+    """Repos without a manifest, or with another program's, are somebody else's."""
     releases.put(REPO, "v1.0.0")
     releases.put("acme/other-v2.0.0", "v2.0.0")
     releases.api.create_repo("acme/of-others")
     assert [release.repo_id for release in releases_in(releases.hub, "acme")] == ["acme/other-v2.0.0", REPO]
-    assert [release.repo_id for release in releases_under(releases.hub, "acme", "v1.0.0")] == [REPO]
-    with pytest.raises(ReleaseError, match=r"no repo of acme on .* was released as v3"):
-        releases_under(releases.hub, "acme", "v3.0.0")
+    releases.change("acme/of-others", {"release.json": '{"schema": 1, "name": "theirs"}'})
+    assert len(all_in(releases.hub, "acme")) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"tagship": "0.1.0", "schema": 2}', '{"tagship": "0.1.0", "schema": 1}', "\ufeff{}"]
+)
+def test_damaged_manifest(releases: Releases, text: str) -> None:
+    """A release whose manifest cannot be read is told as that, and does not vanish."""
+    releases.put(REPO, "v1.0.0")
+    retag(releases, {"release.json": text})
+    (found,) = all_of(releases.hub, REPO)
+    assert isinstance(found, Unread) and found.tag == "v1.0.0"
+    finding = unread(found)
+    assert finding.level == "different" and "release.json of acme" in finding.told
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("version", 110), ("repo_id", None), ("format", []), ("base_model", None), ("commit", 5), ("siblings", [1])],
+)
+def test_manifest_of_other_types(releases: Releases, key: str, value: object) -> None:
+    """So is one with values of other types: it ends no report on the rest."""
+    releases.put(REPO, "v1.0.0")
+    document = json.loads(releases.read(REPO, "release.json"))
+    retag(releases, {"release.json": json.dumps(document | {key: value})})
+    (found,) = all_of(releases.hub, REPO)
+    assert isinstance(found, Unread) and "malformed" in found.problem
+
+
+def test_deleted_manifest(releases: Releases) -> None:
+    """Where main has none any more, the release is still there by its tag, and main differs."""
+    releases.put(REPO, "v1.0.0")
+    releases.api.delete_file("release.json", REPO)
+    assert different(releases) == ["main: changed since the release: release.json"]
+
+
+def test_deleted_tag(releases: Releases) -> None:
+    """A release whose tag was deleted is told by main's manifest."""
+    for tag in ("v1.0.0", "v2.0.0"):
+        releases.put("acme/phi3-minimal", tag)
+    releases.api.delete_tag("acme/phi3-minimal", tag="v2.0.0")
+    found = [audit(releases.hub, release) for release in releases_of(releases.hub, "acme/phi3-minimal")]
+    told = [f"{line.about}: {line.told}" for each in found for line in each.findings if line.level == "different"]
+    assert "tag v2.0.0: not there any more" in told
+
+
+def test_alias(releases: Releases) -> None:
+    """Somebody's own tag on a release, that looks like no version, is a note."""
+    releases.put(REPO, "v1.0.0")
+    releases.api.create_tag(REPO, tag="stable")
+    assert all(audit(releases.hub, release).ok for release in releases_of(releases.hub, REPO))

@@ -85,7 +85,7 @@ def test_github(serve: Any) -> None:
         ("v1.0.0", "in_progress", "2026-01-01"),
     ]
     ((path, headers),) = asked
-    assert path == "/repos/acme/it/actions/runs?event=push&per_page=50"
+    assert path == "/repos/acme/it/actions/runs?event=push&per_page=100"
     assert headers["authorization"] == "Bearer t"
 
 
@@ -94,7 +94,7 @@ def test_gitlab(serve: Any) -> None:
     url, asked = serve(200, GITLAB)
     (run,) = ci_runs("https://gitlab.com/acme/group/it", {"CI_API_V4_URL": url, "CI_JOB_TOKEN": "j"}.get)
     assert (run.tag, run.status, run.url) == ("model-v1.0.0", "failed", GITLAB[0]["web_url"])
-    assert asked[0][0] == "/projects/acme%2Fgroup%2Fit/pipelines?scope=tags&per_page=50"
+    assert asked[0][0] == "/projects/acme%2Fgroup%2Fit/pipelines?scope=tags&per_page=100"
     assert asked[0][1]["job-token"] == "j"
 
 
@@ -105,6 +105,7 @@ def test_gitlab(serve: Any) -> None:
         (404, {}, "says 404, there is no such repository, or the token"),
         (500, {}, "says 500, try again later"),
         (200, b"<html>", "does not answer"),
+        (200, [], "answers something else"),
     ],
 )
 def test_what_is_not_seen(serve: Any, code: int, answer: Any, words: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tagship.policy.config import Config, load_config
 from tagship.published.matrix import Matrix, document, matrices
+from tagship.published.releases import releases_in
 from tagship.published.rollback import apply, plan_rollback
 from tagship.verify.evidence import Evidence, Measured
 from tagship.verify.questions import Limits
@@ -82,7 +83,7 @@ def test_versions_by_formats(releases: Releases, config: Config) -> None:
         }
         == cell
     )
-    for change in plan_rollback(releases.hub, config, "v1.0.0"):
+    for change in plan_rollback(releases.hub, config, releases_in(releases.hub, "acme"), "v1.0.0"):
         apply(releases.hub, change)
     assert states(matrices(releases.hub, config)[0])["v2.0.0"] == {"ollama q4_k_m": "live!", "vllm": "withdrawn"}
     assert states(matrices(releases.hub, config)[0])["v1.0.0"]["vllm"] == "live!"
@@ -93,10 +94,22 @@ def test_a_repo_with_all_versions(releases: Releases, config: Config) -> None:
     for tag in ("v1.0.0", "v1.1.0", "v2.0.0"):
         releases.put("acme/phi3-minimal", tag)
     assert states(matrices(releases.hub, config)[0])["v2.0.0"] == {"vllm": "live!"}
-    for change in plan_rollback(releases.hub, config, "v1.1.0"):
+    for change in plan_rollback(releases.hub, config, releases_in(releases.hub, "acme"), "v1.1.0"):
         apply(releases.hub, change)
     found = states(matrices(releases.hub, config)[0])
     assert [found[tag]["vllm"] for tag in ("v1.0.0", "v1.1.0", "v2.0.0")] == ["live", "live!", "withdrawn"]
+
+
+def test_changed_and_foreign(releases: Releases, config: Config) -> None:
+    """A version whose main has other files is changed; somebody's own tags, and a card that is gone, change nothing."""
+    name = "acme/phi3-minimal-vllm-v1.0.0"
+    releases.put(name, "v1.0.0")
+    for tag in ("v5.0.0", "stable"):
+        releases.api.create_tag(name, tag=tag)
+    releases.api.delete_file("README.md", name)
+    assert states(matrices(releases.hub, config)[0]) == {"v1.0.0": {"vllm": "live!"}}
+    releases.change(name, {"model.safetensors": "noise"})
+    assert states(matrices(releases.hub, config)[0]) == {"v1.0.0": {"vllm": "changed!"}}
 
 
 def test_nothing_there(releases: Releases, config: Config) -> None:

@@ -1,5 +1,6 @@
 """Earlier releases made live again, and back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tagship.naming.tags import read_tag
 from tagship.policy.config import Config, load_config
 from tagship.published.audit import audit
 from tagship.published.releases import releases_in
-from tagship.published.rollback import apply, plan_rollback
+from tagship.published.rollback import Change, apply, plan_rollback
 from tagship.system.errors import ReleaseError, ToolError
 
 from tests.published.conftest import Releases
@@ -39,12 +40,16 @@ def repo(tag: str) -> str:
     return f"acme/phi3-minimal-vllm-{tag}"
 
 
+def planned(releases: Releases, config: Config, tag: str, formats: Sequence[str] = ()) -> list[Change]:
+    return plan_rollback(releases.hub, config, releases_in(releases.hub, "acme"), tag, formats)
+
+
 def roll_back(releases: Releases, config: Config, tag: str) -> dict[str, str]:
     """Do it; returns what was done, by repo."""
-    changes = plan_rollback(releases.hub, config, tag)
+    changes = planned(releases, config, tag)
     for change in changes:
         apply(releases.hub, change)
-    assert plan_rollback(releases.hub, config, tag) == [], "once is enough"
+    assert planned(releases, config, tag) == [], "once is enough"
     return {change.repo_id: change.told for change in changes}
 
 
@@ -83,10 +88,10 @@ def test_back_and_forward(released: Releases, config: Config) -> None:
 
 def test_interrupted(released: Releases, config: Config) -> None:
     """What was done is not done again; what is left is."""
-    first, second, *_ = plan_rollback(released.hub, config, "v1.0.0")
+    first, second, *_ = planned(released, config, "v1.0.0")
     apply(released.hub, first)
     apply(released.hub, second)
-    left = plan_rollback(released.hub, config, "v1.0.0")
+    left = planned(released, config, "v1.0.0")
     assert {change.repo_id for change in left} == {repo("v2.0.0-rc.1"), repo("v2.0.0")}
     released.change(repo("v2.0.0"), {"README.md": "---\nlicense: mit\n---\n\n# Mine\n"})
     with pytest.raises(ToolError):
@@ -147,12 +152,58 @@ def test_a_repo_with_all_versions(releases: Releases, config: Config, monkeypatc
 
 def test_format_alone(released: Releases, config: Config) -> None:
     """Only the lines of the formats that were named."""
-    with pytest.raises(ReleaseError, match=r"nothing of acme was released as v1.0.0 in lora") as caught:
-        plan_rollback(released.hub, config, "v1.0.0", ["lora"])
-    assert "released are v1.0.0, v1.1.0" in str(caught.value.remedy)
-    assert len(plan_rollback(released.hub, config, "v1.0.0", ["vllm"])) == 4
+    with pytest.raises(ReleaseError, match=r"v1\.0\.0 was not released in lora") as caught:
+        planned(released, config, "v1.0.0", ["lora"])
+    assert caught.value.remedy == "it was in vllm"
+    assert len(planned(released, config, "v1.0.0", ["vllm"])) == 4
 
 
 def test_unknown_tag(releases: Releases, config: Config) -> None:
     with pytest.raises(ReleaseError, match="nothing of acme was released as v9"):
-        plan_rollback(releases.hub, config, "v9.0.0")
+        planned(releases, config, "v9.0.0")
+
+
+def test_prerelease(released: Releases, config: Config) -> None:
+    """Nobody is led to a prerelease."""
+    with pytest.raises(ReleaseError, match=r"v2\.0\.0-rc\.1 is a prerelease"):
+        planned(released, config, "v2.0.0-rc.1")
+
+
+def test_main_that_was_changed(released: Releases, config: Config) -> None:
+    """A version whose main has other files gets those that were released; a card that was deleted comes back."""
+    released.change(repo("v1.1.0"), {"model.safetensors": "noise", "extra.py": "print()"})
+    released.api.delete_file("README.md", repo("v2.0.0"))
+    done = roll_back(released, config, "v1.1.0")
+    assert done[repo("v1.1.0")] == "restore v1.1.0"
+    assert released.read(repo("v1.1.0"), "model.safetensors") == f"{repo('v1.1.0')} v1.1.0"
+    assert "extra.py" not in released.api.list_repo_files(repo("v1.1.0"))
+    assert is_withdrawn(released.read(repo("v2.0.0")))
+
+
+def test_withdrawn_no_longer(released: Releases, config: Config) -> None:
+    """Going forward past a version that was withdrawn says that it no longer is."""
+    roll_back(released, config, "v1.0.0")
+    told = roll_back(released, config, "v2.0.0")
+    assert told[repo("v1.1.0")] == "v1.1.0 is withdrawn no longer, and leads to v2.0.0"
+
+
+def test_names_of_another_policy(releases: Releases, config: Config) -> None:
+    """Versions are of one line by what their runs recorded, whatever names the policy gives today; other streams and
+    builds are lines of their own."""
+    fields = {"base": "phi3", "dataset": "minimal"}
+    for name, tag, more in (
+        ("old-1", "v1.0.0", {}),
+        ("old-2", "v2.0.0", {}),
+        ("build", "v2.0.0+cu124", {}),
+        ("other", "model-v3.0.0", {"stream": "model"}),
+    ):
+        releases.put(f"acme/{name}", tag, fields=fields, **more)
+    assert roll_back(releases, config, "v1.0.0").keys() == {"acme/old-2"}
+
+
+def test_proposed(released: Releases, config: Config) -> None:
+    """With create_pr nothing changes but by a pull request, of which there is one."""
+    (first, *_) = planned(released, config, "v1.0.0")
+    page = apply(released.hub, first, create_pr=True)
+    assert apply(released.hub, first, create_pr=True) == page
+    assert first in planned(released, config, "v1.0.0")

@@ -13,9 +13,10 @@ from tagship.system.errors import ReleaseError
 _NEXT = "new_version"
 _BEGIN, _END = "<!-- tagship: since the release -->", "<!-- /tagship -->"
 _FRONT_MATTER = re.compile(
-    r"\A(?P<head>---[ \t]*\r?\n)(?P<yaml>.*?)(?P<foot>^---[ \t]*(?:\r?\n|\Z))", re.DOTALL | re.MULTILINE
+    r"\A(?P<head>\s*---[ \t]*\r?\n)(?P<yaml>.*?)(?P<foot>^---[ \t]*(?:\r?\n|\Z))", re.DOTALL | re.MULTILINE
 )
-_NEXT_LINE = re.compile(rf"^{_NEXT}[ \t]*:.*(?:\n|\Z)", re.MULTILINE)
+# With lines that go on with its value.
+_NEXT_LINE = re.compile(rf"^[\"']?{_NEXT}[\"']?[ \t]*:.*(?:\n[ \t]+.*)*(?:\n|\Z)", re.MULTILINE)
 _NOTICE = re.compile(rf"{re.escape(_BEGIN)}\n(?P<said>.*?)\n{re.escape(_END)}\n\n", re.DOTALL)
 _WITHDRAWN = "**Withdrawn.**"
 

@@ -162,6 +162,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
 
 
+def is_manifest(content: bytes) -> bool:
+    """Whether the bytes of a release.json are, or were, a manifest: not another program's file of that name."""
+    try:
+        document = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return True  # damaged, it might have been
+    return isinstance(document, dict) and "tagship" in document
+
+
 def parse_manifest(content: bytes, where: str) -> Manifest:
     """What the bytes of a release.json say; `where` they are from is for people. Raises ReleaseError."""
     try:
@@ -172,12 +181,32 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         if document["exported"].tzinfo is None:
             raise ValueError("exported has no time zone")
         document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
+        _check_types(document)
         document["siblings"] = tuple(document.get("siblings", ()))
         if document.get("evidence") is not None:
             document["evidence"] = Evidence.of(document["evidence"])
         return Manifest(**document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{where} is malformed: {error!r}", remedy="export again") from None
+
+
+_TEXTS = ("tagship", "format", "repo_id", "commit", "run", "base_model", "license")
+_TEXTS_OR_NONE = ("quant", "version", "tag", "base_revision", "stream", "source", "policy")
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    """Raise TypeError for what is not of the type that it has: a manifest on the Hub is anybody's to write."""
+    for names, kinds in ((_TEXTS, str), (_TEXTS_OR_NONE, str | None)):
+        for name in names:
+            if not isinstance(document[name] if kinds is str else document.get(name), kinds):
+                raise TypeError(f"{name} is {document.get(name)!r}")
+    for entry in document["files"]:
+        if not (isinstance(entry.path, str) and isinstance(entry.size, int) and isinstance(entry.sha256, str)):
+            raise TypeError(f"an entry of files is {entry!r}")
+    if not all(isinstance(name, str) for name in document.get("siblings", ())):
+        raise TypeError("siblings are no names")
+    if not isinstance(document["fields"], dict):
+        raise TypeError("fields is no object")
 
 
 def manifests_below(folder: Path) -> list[Manifest]:

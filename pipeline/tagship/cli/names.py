@@ -18,9 +18,10 @@ from tagship.system.toml_reader import hint
 
 def version(session: Session) -> Document:
     """The version that a tag carries."""
-    if session.options.tag is None:
+    name = session.options.tag or session.triggered
+    if name is None:
         raise UsageError("which tag?", remedy="invoke version --tag v1.0.0")
-    tag = read_tag(session.options.tag, session.config.streams)
+    tag = read_tag(name, session.config.streams)
     stream = tag.stream.name if tag.stream else None
     return {"tag": tag.name, "version": tag.version, "stream": stream, "does": list(tag.does)}
 

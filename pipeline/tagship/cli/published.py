@@ -9,20 +9,25 @@ from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
+from tagship.naming.name_rules import HUB
 from tagship.naming.tags import read_tag
 from tagship.policy.config import Config
 from tagship.published import matrix as matrices
-from tagship.published.audit import DIFFERENT, Audit
+from tagship.published.audit import DIFFERENT, Finding, unread
 from tagship.published.audit import audit as look_at
 from tagship.published.matrix import Cell, Matrix
-from tagship.published.releases import Published, releases_in, releases_of, releases_under
+from tagship.published.releases import Found, Published, Unread, all_in, all_of
 from tagship.published.rollback import apply, plan_rollback
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
+from tagship.system.toml_reader import hint
 from tagship.verify.evidence import PASSED, UNTESTED
 
 # Where `invoke hub` serves the embedded Hub, which is open only while something runs.
 SERVED = f"http://127.0.0.1:{OPTIONS['port'][0]}"
+
+
+_NOTHING = ReleaseError("nothing was published yet", remedy="invoke release makes a release")
 
 
 def audit(session: Session, repo_id: str | None) -> Document:
@@ -31,51 +36,49 @@ def audit(session: Session, repo_id: str | None) -> Document:
         releases = _chosen(session.config, hub, repo_id, session.options.tag)
         audits = []
         for release in releases:
-            audits.append(look_at(hub, release))
-            _show(session, audits[-1])
-    ok = all(each.ok for each in audits)
-    document = {"ok": ok, "releases": [_document(each) for each in audits]}
+            findings = (unread(release),) if isinstance(release, Unread) else look_at(hub, release).findings
+            audits.append(_document(release, findings))
+            _show(session, release, findings)
+    ok = all(each["ok"] for each in audits)
+    document = {"ok": ok, "releases": audits}
     return document if ok else Refusal(document)
 
 
-def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> list[Published]:
+def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> Found:
     if not hub.has_repos:
-        raise ReleaseError("nothing was published yet", remedy="invoke release makes a release")
+        raise _NOTHING
+    place = config.namespace
     if repo_id is None:
-        found = releases_under(hub, config.namespace, tag) if tag else releases_in(hub, config.namespace)
-        if not found:
-            raise ReleaseError(
-                f"no repo of {config.namespace} on {hub.url} has a release.json", remedy="name one with --repo"
-            )
+        there = all_in(hub, place)
+    else:
+        place = repo_id if "/" in repo_id else f"{config.namespace}/{repo_id}"
+        if complaint := next(filter(None, (HUB.complaint(part, "name") for part in place.split("/", 1))), None):
+            raise UsageError(f"{repo_id!r} is no repository: {complaint}", remedy="name it as namespace/name")
+        there = all_of(hub, place)
+    found = [release for release in there if tag in (None, release.tag)]
+    if found:
         return found
-    repo_id = repo_id if "/" in repo_id else f"{config.namespace}/{repo_id}"
-    of_repo = releases_of(hub, repo_id)
-    found = [release for release in of_repo if tag is None or release.tag == tag]
-    if not found:
-        tags = ", ".join(str(release.tag) for release in of_repo if release.tag)
-        raise ReleaseError(
-            f"{repo_id} has no release.json" + (f" at {tag}" if tag else ""),
-            remedy=f"it has the releases {tags}" if tags else "only what tagship published can be audited",
-        )
-    return found
+    if not there:
+        shown = "the embedded Hub" if hub.embedded else hub.url
+        raise ReleaseError(f"{place} has no release.json on {shown}", remedy="invoke release makes a release")
+    tags = ", ".join(sorted({str(release.tag) for release in there if release.tag}))
+    raise ReleaseError(f"nothing of {place} was released as {tag}", remedy=f"released are {tags}" if tags else None)
 
 
-def _show(session: Session, found: Audit) -> None:
-    release = found.release
+def _show(session: Session, release: Published | Unread, findings: Sequence[Finding]) -> None:
     session.console.step(f"{release.repo_id} {release.tag or 'main'}")
-    for finding in found.findings:
-        line = f"{finding.about}: {finding.told}"
-        session.console.note(f"{finding.level}: {line}" if finding.level != DIFFERENT else f"DIFFERENT: {line}")
+    for finding in findings:
+        level = finding.level.upper() if finding.level == DIFFERENT else finding.level
+        session.console.note(f"{level}: {finding.about}: {finding.told}")
 
 
-def _document(found: Audit) -> Document:
-    release = found.release
+def _document(release: Published | Unread, findings: Sequence[Finding]) -> Document:
     return {
         "repo": release.repo_id,
         "tag": release.tag,
         "commit": release.commit,
-        "ok": found.ok,
-        "findings": [asdict(finding) for finding in found.findings],
+        "ok": all(finding.level != DIFFERENT for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
     }
 
 
@@ -85,11 +88,19 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
         raise UsageError("rollback needs to know which release is to be live", remedy="invoke rollback --to v1.2.0")
     if read_tag(tag, session.config.streams).stream is None:
         raise UsageError(f"{tag!r} is no version tag", remedy="name one such as v1.2.0; invoke tags lists them")
-    done = []
+    done, formats = [], session.options.formats
+    known = [policy.name for policy in session.config.formats]
+    if unknown := next((name for name in formats if name not in known), None):
+        raise UsageError(f"unknown format {unknown!r}{hint(unknown, known)}")
     with session.hub() as hub:
         if not hub.has_repos:
-            raise ReleaseError("nothing was published yet", remedy="invoke release makes a release")
-        changes = plan_rollback(hub, session.config, tag, session.options.formats)
+            raise _NOTHING
+        there = all_in(hub, session.config.namespace)
+        for release in there:
+            if isinstance(release, Unread):
+                session.console.warn(f"{release.repo_id} is left as it is: {release.problem}", None)
+        releases = [release for release in there if isinstance(release, Published)]
+        changes = plan_rollback(hub, session.config, releases, tag, formats)
         session.console.step(f"Roll back to {tag}", "" if changes else "it is live already: nothing is to be done")
         if yes and changes and not create_pr:
             check_access(hub, {change.repo_id: True for change in changes})
@@ -99,7 +110,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
             done.append({"repo": change.repo_id, "does": change.told, "url": url})
     if changes and not yes:
         session.console.note("nothing is changed yet: --yes does it")
-    return {"to": tag, "applied": yes, "changes": done}
+    return {"to": tag, "applied": yes and not create_pr, "proposed": yes and create_pr, "changes": done}
 
 
 def matrix(session: Session, html: str | bool | None, markdown: str | bool | None, *, json: bool) -> Document:
@@ -107,19 +118,28 @@ def matrix(session: Session, html: str | bool | None, markdown: str | bool | Non
     with session.hub() as hub:
         found = matrices.matrices(hub, session.config) if hub.has_repos else []
         url = SERVED if hub.embedded else hub.url if found else session.config.endpoint
+    if html is True and markdown is True:
+        raise UsageError("--html and --markdown both go to standard output", remedy="give one of them a file")
     document = {"namespace": session.config.namespace, "models": [matrices.document(each, url) for each in found]}
     for name, wanted in (("matrix.html.j2", html), ("matrix.md.j2", markdown)):
         if not wanted:
             continue
         text = session.templates.render(name, **document)
         if isinstance(wanted, str):
-            write_text(Path(wanted), text)
+            _write(Path(wanted), text)
             session.console.note(f"wrote {wanted}")
         elif not json:
             print(text, end="")
     if not (html or markdown or json):
         print(*_lines(found), sep="\n")
     return document
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _lines(found: Sequence[Matrix]) -> Iterator[str]:

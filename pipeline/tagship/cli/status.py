@@ -15,12 +15,12 @@ _SHOWN = 10
 
 
 def status(session: Session) -> Document:
-    """Models with their newest versions, and CI runs; what cannot be seen is said."""
+    """Models with their newest versions, and CI runs; what cannot be seen is null, and said."""
     unseen: list[str] = []
     return {
         "namespace": session.config.namespace,
-        "models": [_model(each) for each in _published(session, unseen)],
-        "runs": [asdict(run) for run in _runs(session, unseen)],
+        "models": None if (found := _published(session, unseen)) is None else [_model(each) for each in found],
+        "runs": None if (runs := _runs(session, unseen)) is None else [asdict(run) for run in runs],
         "unseen": unseen,
     }
 
@@ -28,40 +28,41 @@ def status(session: Session) -> Document:
 def lines_of(document: Mapping[str, Any]) -> Iterator[str]:
     """The document as people read it."""
     yield f"published under {document['namespace']}"
-    for model in document["models"]:
+    for model in document["models"] or ():
         yield f"  {model['model']}"
         for version in model["versions"][:_SHOWN]:
             yield f"    {version['name']:<18} {version['released'][:10]}  {', '.join(version['formats'])}"
     if not document["models"]:
-        yield "  nothing"
+        yield "  not seen" if document["models"] is None else "  nothing"
     yield "CI runs of version tags"
-    for run in document["runs"][:_SHOWN]:
+    for run in (document["runs"] or ())[:_SHOWN]:
         yield f"  {run['tag']:<18} {run['started'][:10]}  {run['workflow']}: {run['status']}  {run['url']}"
     if not document["runs"]:
-        yield "  none"
+        yield "  not seen" if document["runs"] is None else "  none"
     yield from document["unseen"]
 
 
-def _published(session: Session, unseen: list[str]) -> Sequence[Matrix]:
+def _published(session: Session, unseen: list[str]) -> Sequence[Matrix] | None:
     with session.hub() as hub:
         try:
             return matrices(hub, session.config) if hub.has_repos else []
         except ReleaseError as error:
             unseen.append(str(error))
-            return []
+            return None
 
 
-def _runs(session: Session, unseen: list[str]) -> list[CiRun]:
+def _runs(session: Session, unseen: list[str]) -> list[CiRun] | None:
     web = repository_page(session.config, session.repository)
     if web is None:
         unseen.append(f"CI runs are not seen: the remote {session.config.versions.remote} is no page of a forge")
-        return []
+        return None
     try:
         found = ci_runs(web)
     except ReleaseError as error:
         unseen.append(f"{error}" + (f" ({error.remedy})" if error.remedy else ""))
-        return []
-    return [run for run in found if read_tag(run.tag, session.config.streams).stream]
+        return None
+    tags = {tag.name for tag in session.repository.list_tags()}  # a branch may have such a name, too
+    return [run for run in found if run.tag in tags and read_tag(run.tag, session.config.streams).stream]
 
 
 def _model(matrix: Matrix) -> Document:

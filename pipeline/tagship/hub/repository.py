@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, is_manifest, parse_manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.system.errors import ReleaseError, ToolError
@@ -73,9 +73,18 @@ def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
 
 
 def published_manifest(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
-    """What a released repo says of itself at a tag or commit, or None where it has no manifest of ours there.
+    """As `read_published`, and None also for a manifest that cannot be read."""
+    try:
+        return read_published(hub, repo_id, revision)
+    except ToolError:
+        raise
+    except ReleaseError:
+        return None
 
-    Raises ToolError when the Hub does not answer.
+
+def read_published(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
+    """What a released repo says of itself at a tag or commit; None where it has no manifest there, or one of another
+    program. Raises ReleaseError for one that is damaged or of a newer tagship, ToolError when the Hub does not answer.
     """
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -84,10 +93,7 @@ def published_manifest(hub: Hub, repo_id: str, revision: str) -> Manifest | None
             content = small_file(hub.api, repo_id, MANIFEST_FILE, revision)
         except EntryNotFoundError:
             return None
-    try:
-        return parse_manifest(content, f"{MANIFEST_FILE} of {repo_id}")
-    except ReleaseError:  # another program's file of that name, or a damaged one
-        return None
+    return parse_manifest(content, f"{MANIFEST_FILE} of {repo_id}") if is_manifest(content) else None
 
 
 def manifest_of(hub: Hub, found: Standing) -> Manifest | None:

@@ -33,7 +33,7 @@ class Record:
 
         Raises FileNotFoundError if the folder is gone.
         """
-        descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path.with_suffix(".flock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             data = self.read()

@@ -15,7 +15,8 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
-from tagship.published.releases import Published, differing, read_text
+from tagship.naming.version import is_semver
+from tagship.published.releases import Published, Unread, card_at, differing
 from tagship.system.templating import human_size
 
 OK, NOTE, DIFFERENT = "ok", "note", "different"
@@ -50,6 +51,11 @@ def audit(hub: Hub, release: Published) -> Audit:
     look = _Look(hub, release)
     parts = (look.files(), look.tag(), look.card(), look.evidence(), look.main())
     return Audit(release=release, findings=tuple(finding for part in parts for finding in part))
+
+
+def unread(release: Unread) -> Finding:
+    """What is to be said of a release whose manifest cannot be read."""
+    return Finding(level=DIFFERENT, about=MANIFEST_FILE, told=release.problem)
 
 
 class _Look:
@@ -98,19 +104,23 @@ class _Look:
         if manifest.repo_id != release.repo_id:
             told = f"released as {manifest.repo_id}, of which this is a copy or a new name"
             yield Finding(level=NOTE, about="repo", told=told)
-        if manifest.tag == release.tag:
+        if release.tag is None and manifest.tag is not None:
+            yield Finding(level=DIFFERENT, about=f"tag {manifest.tag}", told="not there any more")
+        elif manifest.tag == release.tag:
             told = f"on {release.commit[:10]}, of the source commit {manifest.commit[:10]}"
             yield Finding(level=OK, about=f"tag {release.tag}" if release.tag else "main", told=told)
         else:
+            # An alias, such as `stable`, is somebody's own affair; what looks like a version is not.
+            level = DIFFERENT if is_semver(str(release.tag).rpartition("v")[2]) else NOTE
             told = f"on files that were released as {manifest.tag or 'no version'}"
-            yield Finding(level=DIFFERENT, about=f"tag {release.tag}", told=told)
+            yield Finding(level=level, about=f"tag {release.tag}", told=told)
 
     def card(self) -> Iterator[Finding]:
         """The card claims of base model, license and version what the manifest does."""
         if CARD_FILE not in self._there:
             return
         try:
-            said = metadata(read_text(self._hub, self._release.repo_id, CARD_FILE, self._release.commit))
+            said = metadata(card_at(self._hub, self._release.repo_id, self._release.commit) or "")
         except BadCard as error:
             yield Finding(level=DIFFERENT, about=CARD_FILE, told=str(error))
             return
@@ -163,12 +173,12 @@ class _Look:
 
     def _changed_card(self) -> Iterator[Finding]:
         release = self._release
-        with hub_errors(f"look up {CARD_FILE} of {release.repo_id}"):
-            if not self._hub.api.file_exists(release.repo_id, CARD_FILE, revision=release.head):
-                yield Finding(level=DIFFERENT, about="main", told=f"{CARD_FILE} was deleted since the release")
-                return
-        now, then = (read_text(self._hub, release.repo_id, CARD_FILE, at) for at in (release.head, release.commit))
+        now, then = (card_at(self._hub, release.repo_id, at) for at in (release.head, release.commit))
         if now == then:
+            return
+        if now is None or then is None:
+            what = "deleted" if now is None else "added"
+            yield Finding(level=DIFFERENT, about="main", told=f"{CARD_FILE} was {what} since the release")
             return
         if not same_but_for_changes(now, then):
             yield Finding(level=DIFFERENT, about="main", told=f"{CARD_FILE} was changed since the release")

@@ -11,12 +11,12 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tagship.system.errors import ToolError
 
 _SECONDS = 10
-_NEWEST = 50
+_NEWEST = 100
 
 Environment = Callable[[str], str | None]
 
@@ -46,7 +46,14 @@ def ci_runs(web: str, environment: Environment = os.environ.get) -> list[CiRun]:
     """The newest runs that tags have triggered, the newest first; `web` is the page of the repository. Raises ToolError
     that says what cannot be seen, and why."""
     asked = _asked(web, environment)
-    return list(asked.read(_answer(asked)))
+    answer = _answer(asked)
+    try:
+        return list(asked.read(answer))
+    except (AttributeError, TypeError):
+        host = urlsplit(asked.url).hostname
+        raise ToolError(
+            f"CI runs are not seen: {host} answers something else", remedy="see that its address is that of its API"
+        ) from None
 
 
 def _asked(web: str, environment: Environment) -> _Asked:
@@ -54,7 +61,8 @@ def _asked(web: str, environment: Environment) -> _Asked:
     if "github" in host:
         default = "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
         root = environment("GITHUB_API_URL") or default
-        token = environment("GITHUB_TOKEN") or environment("GH_TOKEN")
+        ours = {"github.com", urlsplit(environment("GITHUB_SERVER_URL") or "").hostname, environment("GH_HOST")}
+        token = (environment("GITHUB_TOKEN") or environment("GH_TOKEN")) if host in ours else None
         headers = {"Accept": "application/vnd.github+json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         url = f"{root}/repos/{quote(path)}/actions/runs?event=push&per_page={_NEWEST}"
         return _Asked(url=url, headers=headers, read=_github)
@@ -69,9 +77,10 @@ def _asked(web: str, environment: Environment) -> _Asked:
 
 
 def _answer(asked: _Asked) -> Any:
-    host, request = urlsplit(asked.url).hostname, Request(asked.url, headers=dict(asked.headers))
+    host = urlsplit(asked.url).hostname
     try:
-        with urlopen(request, timeout=_SECONDS) as response:
+        request = Request(asked.url, headers=dict(asked.headers))
+        with build_opener(_SameHost).open(request, timeout=_SECONDS) as response:
             return json.load(response)
     except HTTPError as error:
         error.close()
@@ -79,6 +88,15 @@ def _answer(asked: _Asked) -> Any:
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)
         raise ToolError(f"CI runs are not seen: {host} does not answer ({why})", remedy="try again later") from None
+
+
+class _SameHost(HTTPRedirectHandler):
+    """Follows to where a repository was moved, and takes no token to another host."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _refused(asked: _Asked, host: str | None, code: int) -> ToolError:

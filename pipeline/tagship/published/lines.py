@@ -7,17 +7,22 @@ from tagship.naming.version import is_semver, precedence
 from tagship.policy.config import Config
 from tagship.published.releases import Published
 
-# What of a repo's name tells one line from another; the rest changes with the version and the run.
-_TELLING = ("kind", "prefix", "label", "base", "dataset")
+# What of a run, or of a repo's name, tells one model from another; the rest changes with the version and the run.
+_TELLING = ("base", "dataset")
 
 
 def lines_of(config: Config, releases: Iterable[Published]) -> list[tuple[Published, ...]]:
     """The tagged releases by line, each from the lowest version to the highest."""
     found: dict[Hashable, list[Published]] = {}
     for release in releases:
-        if release.tag is not None and is_semver(release.manifest.version or ""):
+        if is_version(release):
             found.setdefault(_line(config, release), []).append(release)
     return [tuple(sorted(line, key=lambda release: precedence(version_of(release)))) for line in found.values()]
+
+
+def is_version(release: Published) -> bool:
+    """Whether a release is a version: under the tag that it was released as, and not under somebody's own tag."""
+    return release.tag is not None and release.tag == release.manifest.tag and is_semver(release.manifest.version or "")
 
 
 def version_of(release: Published) -> str:
@@ -35,16 +40,24 @@ def by_repo(line: Iterable[Published]) -> Mapping[str, tuple[Published, ...]]:
 
 
 def model_of(config: Config, release: Published) -> str:
-    """What a release's model is called, whatever its version and format: base and data, where its names have them."""
-    said = _said(config, release) or release.manifest.fields
-    named = [str(said[field]) for field in ("base", "dataset") if said.get(field)]
-    return "-".join(named) or release.manifest.run
+    """What a release's model is called, whatever its version and format: by base and data, as the run recorded them, or
+    as the repo's name has them."""
+    return "-".join(_model(config, release)) or release.manifest.run
+
+
+def _model(config: Config, release: Published) -> tuple[str, ...]:
+    for said in (release.manifest.fields, _said(config, release) or {}):
+        if named := tuple(str(said[field]) for field in _TELLING if said.get(field)):
+            return named
+    return ()
 
 
 def _line(config: Config, release: Published) -> Hashable:
-    said, manifest = _said(config, release), release.manifest
-    telling = tuple(said.get(field) for field in _TELLING) if said else manifest.repo_id
-    return manifest.format, manifest.quant, telling
+    """Versions with other build metadata, or of another stream, are lines of their own: neither follows the other."""
+    manifest = release.manifest
+    build = version_of(release).partition("+")[2]
+    model = _model(config, release) or release.repo_id
+    return manifest.format, manifest.quant, manifest.stream, build, model
 
 
 def _said(config: Config, release: Published) -> Mapping[str, Any] | None:

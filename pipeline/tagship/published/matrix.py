@@ -1,24 +1,24 @@
 """Versions by formats: what of a model is on the Hub, of what it was made, what was shown of it, and what is live."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tagship.artifacts.card_changes import is_withdrawn
-from tagship.artifacts.manifest import CARD_FILE
 from tagship.hub.connection import Hub
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
-from tagship.published.lines import by_repo, lines_of, model_of, version_of
-from tagship.published.releases import Published, differing, read_text, releases_in
+from tagship.published.lines import by_repo, is_version, lines_of, model_of, version_of
+from tagship.published.releases import Published, card_at, differing, releases_in
 
-LIVE, WITHDRAWN, MISSING = "live", "withdrawn", "missing"
+LIVE, WITHDRAWN, CHANGED, MISSING = "live", "withdrawn", "changed", "missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A version in a format: `state` is live, withdrawn or missing; `latest` is whether it is the one that people are
-    to use. `release` is what the Hub has of it, None where that is nothing."""
+    """A version in a format: `state` is live, withdrawn, missing, or changed where main has other files than any of the
+    repo's releases; `latest` is whether it is the one that people are to use. `release` is what the Hub has of it, None
+    where that is nothing."""
 
     state: str
     latest: bool = False
@@ -49,6 +49,8 @@ def matrices(hub: Hub, config: Config) -> list[Matrix]:
     states = {id(release): cell for line in lines_of(config, releases) for release, cell in _states(hub, line)}
     by_model: dict[str, list[Published]] = {}
     for release in releases:
+        if release.tag is not None and not is_version(release):
+            continue  # somebody's own tag on a release
         by_model.setdefault(model_of(config, release), []).append(release)
     return [_matrix(model, of_it, states) for model, of_it in sorted(by_model.items())]
 
@@ -73,7 +75,7 @@ def document(matrix: Matrix, url: str) -> dict[str, Any]:
 def _matrix(model: str, releases: Iterable[Published], states: Mapping[int, Cell]) -> Matrix:
     found: dict[tuple[str, str | None], dict[str, Cell]] = {}
     for release in releases:
-        name = release.tag or release.manifest.exported.strftime("%Y%m%d-%H%M%S")
+        name = release.tag or release.manifest.tag or release.manifest.exported.strftime("%Y%m%d-%H%M%S")
         cells = found.setdefault((name, release.tag), {})
         cells[format_of(release)] = states.get(id(release)) or Cell(state=LIVE, release=release)
     formats = tuple(sorted({name for cells in found.values() for name in cells}))
@@ -87,30 +89,39 @@ def _order(cells: Mapping[str, Cell]) -> tuple[Any, ...]:
     """Versions before releases by time, each the newest first."""
     release = next(cell.release for cell in cells.values() if cell.release)
     exported = release.manifest.exported
-    return (1, precedence(version_of(release)), exported) if release.tag else (0, (), exported)
+    return (1, precedence(version_of(release)), exported) if is_version(release) else (0, (), exported)
 
 
 def _states(hub: Hub, line: tuple[Published, ...]) -> list[tuple[Published, Cell]]:
     """Of each version of a line whether it was withdrawn, and which one is to be used: the highest final one that was
     not, else the highest."""
-    withdrawn = [release for _, of_repo in by_repo(line).items() for release in _withdrawn(hub, of_repo)]
+    withdrawn: list[Published] = []
+    changed: list[Published] = []
+    for of_repo in by_repo(line).values():
+        at, back = _standing(hub, of_repo)
+        withdrawn += back
+        changed += [] if at else [of_repo[-1]]
     kept = [release for release in line if release not in withdrawn]
     final = [release for release in kept if not is_prerelease(version_of(release))]
     latest = next(reversed(final or kept), None)
     return [
-        (release, Cell(state=WITHDRAWN if release in withdrawn else LIVE, latest=release is latest, release=release))
+        (release, Cell(state=_state(release, withdrawn, changed), latest=release is latest, release=release))
         for release in line
     ]
 
 
-def _withdrawn(hub: Hub, releases: tuple[Published, ...]) -> list[Published]:
-    """Those of a repo's versions that were taken back: it, where its card says so, or those above the one that main is
-    at."""
+def _state(release: Published, withdrawn: Sequence[Published], changed: Sequence[Published]) -> str:
+    return WITHDRAWN if release in withdrawn else CHANGED if release in changed else LIVE
+
+
+def _standing(hub: Hub, releases: tuple[Published, ...]) -> tuple[Published | None, list[Published]]:
+    """Which of a repo's versions main is at, None where it is at none of them; and those that were taken back: all,
+    where its card says so, or those above the one that main is at."""
     last = releases[-1]
-    if is_withdrawn(read_text(hub, last.repo_id, CARD_FILE, last.head)):
-        return list(releases)
-    at = next((release for release in reversed(releases) if not differing(hub, release, release.head)), last)
-    return [release for release in releases if precedence(version_of(release)) > precedence(version_of(at))]
+    at = next((release for release in reversed(releases) if not differing(hub, release, release.head)), None)
+    if is_withdrawn(card_at(hub, last.repo_id, last.head) or ""):
+        return at, list(releases)
+    return at, [release for release in releases if at and precedence(version_of(release)) > precedence(version_of(at))]
 
 
 def _cell(cell: Cell, url: str) -> dict[str, Any]:
@@ -136,6 +147,6 @@ def _cell(cell: Cell, url: str) -> dict[str, Any]:
         "verified": shown.date if shown else None,
         "kl": measured.kl if measured else None,
         "top1": measured.top1 if measured else None,
-        "same_answers": shown.same if shown and shown.prompts else None,
-        "prompts": shown.prompts if shown else None,
+        "same_answers": shown.same if shown and shown.answers else None,
+        "prompts": shown.prompts if shown and shown.answers else None,
     }

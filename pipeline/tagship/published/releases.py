@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, Manifest
+from tagship.artifacts.manifest import CARD_FILE, Manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
-from tagship.hub.repository import KEPT, content_of, published_manifest, remote_files, small_file, tags_of
-from tagship.system.errors import ReleaseError
+from tagship.hub.repository import KEPT, content_of, read_published, remote_files, small_file, tags_of
+from tagship.system.errors import ReleaseError, ToolError
 
 _AT_ONCE = 8
 
@@ -26,39 +26,65 @@ class Published:
     others: Mapping[str, str] = field(default_factory=dict)
 
 
-def releases_in(hub: Hub, namespace: str) -> list[Published]:
-    """All releases of a namespace, by repo and tag. Raises ToolError when the Hub does not answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A release whose manifest cannot be read, and why."""
+
+    repo_id: str
+    tag: str | None
+    commit: str
+    problem: str
+
+
+Found = list[Published | Unread]
+
+
+def all_in(hub: Hub, namespace: str) -> Found:
+    """All releases of a namespace, by repo and tag, also those that cannot be read. Raises ToolError when the Hub does
+    not answer."""
     with hub_errors(f"list the models of {namespace}"):
-        models = list(hub.api.list_models(author=namespace, full=True))
-    ours = sorted(model.id for model in models if any(file.rfilename == MANIFEST_FILE for file in model.siblings or ()))
+        repos = sorted(model.id for model in hub.api.list_models(author=namespace))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [release for found in pool.map(lambda repo_id: releases_of(hub, repo_id), ours) for release in found]
+        return [release for found in pool.map(lambda repo_id: all_of(hub, repo_id), repos) for release in found]
 
 
-def releases_of(hub: Hub, repo_id: str) -> list[Published]:
-    """The releases of one repo: at each tag that has a manifest, else on main. Raises ToolError when the Hub does not
-    answer or has no such repo."""
+def all_of(hub: Hub, repo_id: str) -> Found:
+    """The releases of one repo: at each tag that has a manifest, and on main where that is of none of those tags.
+    Raises ToolError when the Hub does not answer or has no such repo."""
     with hub_errors(f"look up {repo_id}"):
         head = str(hub.api.model_info(repo_id).sha)
     tags = tags_of(hub, repo_id)
-    found = list(_at(hub, repo_id, head, tags))
-    return found or list(_at(hub, repo_id, head, {None: head}))
+    found: Found = list(_at(hub, repo_id, head, tags))
+    return [*found, *(release for release in _at(hub, repo_id, head, {None: head}) if _is_new(release, found))]
 
 
-def releases_under(hub: Hub, namespace: str, tag: str) -> list[Published]:
-    """What was released under a tag. Raises ReleaseError where nothing was."""
-    found = [release for release in releases_in(hub, namespace) if release.tag == tag]
-    if not found:
-        raise ReleaseError(
-            f"no repo of {namespace} on {hub.url} was released as {tag}", remedy="invoke matrix lists what is there"
-        )
-    return found
+def _is_new(main: Published | Unread, found: Found) -> bool:
+    """Whether main is a release beside those at tags: one without a version, or of a tag that is not there any more."""
+    if isinstance(main, Unread):
+        return not found
+    return not any(isinstance(each, Published) and each.manifest.tag == main.manifest.tag for each in found)
 
 
-def read_text(hub: Hub, repo_id: str, name: str, revision: str) -> str:
-    """A text file of a repo. Raises ToolError when it is not there, or the Hub does not answer."""
-    with hub_errors(f"read {name} of {repo_id}"):
-        return small_file(hub.api, repo_id, name, revision).decode(errors="replace")
+def releases_in(hub: Hub, namespace: str) -> list[Published]:
+    """All releases of a namespace that can be read."""
+    return [release for release in all_in(hub, namespace) if isinstance(release, Published)]
+
+
+def releases_of(hub: Hub, repo_id: str) -> list[Published]:
+    """The releases of one repo that can be read."""
+    return [release for release in all_of(hub, repo_id) if isinstance(release, Published)]
+
+
+def card_at(hub: Hub, repo_id: str, revision: str) -> str | None:
+    """The card of a repo at a commit; None where it has none, or one that is no text. Raises ToolError when the Hub
+    does not answer."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with hub_errors(f"read {CARD_FILE} of {repo_id}"):
+        try:
+            return small_file(hub.api, repo_id, CARD_FILE, revision).decode()
+        except (EntryNotFoundError, UnicodeDecodeError):
+            return None
 
 
 def differing(hub: Hub, release: Published, commit: str) -> list[str]:
@@ -74,8 +100,17 @@ def differing(hub: Hub, release: Published, commit: str) -> list[str]:
     )
 
 
-def _at(hub: Hub, repo_id: str, head: str, tags: Mapping[str, str] | Mapping[None, str]) -> Iterator[Published]:
+def _at(
+    hub: Hub, repo_id: str, head: str, tags: Mapping[str, str] | Mapping[None, str]
+) -> Iterator[Published | Unread]:
     for tag, commit in tags.items():
-        if manifest := published_manifest(hub, repo_id, commit):
+        try:
+            manifest = read_published(hub, repo_id, commit)
+        except ToolError:
+            raise
+        except ReleaseError as error:
+            yield Unread(repo_id=repo_id, tag=tag, commit=commit, problem=str(error))
+            continue
+        if manifest:
             others = {str(other): at for other, at in tags.items() if other not in (tag, None)}
             yield Published(repo_id=repo_id, tag=tag, commit=commit, head=head, manifest=manifest, others=others)

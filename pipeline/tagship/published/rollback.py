@@ -8,7 +8,7 @@ what was interrupted is finished by the same command.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tagship.artifacts.card_changes import changed, leads_to, restored_notice, withdrawn_notice
+from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to, restored_notice, withdrawn_notice
 from tagship.artifacts.manifest import CARD_FILE
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
@@ -16,7 +16,7 @@ from tagship.hub.repository import remote_files
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.published.lines import by_repo, lines_of, version_of
-from tagship.published.releases import Published, differing, read_text, releases_in
+from tagship.published.releases import Published, card_at, differing
 from tagship.runs.base import HUGGING_FACE
 from tagship.system.errors import ReleaseError
 
@@ -33,10 +33,13 @@ class Change:
     restores: Published | None = None
 
 
-def plan_rollback(hub: Hub, config: Config, tag: str, formats: Sequence[str] = ()) -> list[Change]:
-    """What makes the releases under a tag the live ones of their lines, in the order in which it is to be done: nothing
-    where they are. Raises ReleaseError where nothing was released under it, ToolError when the Hub does not answer."""
-    lines = lines_of(config, releases_in(hub, config.namespace))
+def plan_rollback(
+    hub: Hub, config: Config, releases: Sequence[Published], tag: str, formats: Sequence[str] = ()
+) -> list[Change]:
+    """What makes those of the namespace's releases that are under a tag the live ones of their lines, in the order in
+    which it is to be done: nothing where they are. Raises ReleaseError where nothing was released under it, and for a
+    prerelease; ToolError when the Hub does not answer."""
+    lines = lines_of(config, releases)
     chosen = [
         (line, release)
         for line in lines
@@ -44,14 +47,25 @@ def plan_rollback(hub: Hub, config: Config, tag: str, formats: Sequence[str] = (
         if release.tag == tag and (not formats or release.manifest.format in formats)
     ]
     if not chosen:
-        known = sorted({str(release.tag) for line in lines for release in line})
-        of = f" in {' or '.join(formats)}" if formats else ""
+        raise _nothing(config, [release for line in lines for release in line], tag, formats)
+    if is_prerelease(version_of(chosen[0][1])):
         raise ReleaseError(
-            f"nothing of {config.namespace} was released as {tag}{of}",
-            remedy=f"released are {', '.join(known)}" if known else "invoke release makes a release",
+            f"{tag} is a prerelease, which nobody is led to", remedy="name a final version, or release it as one"
         )
     # What is to be used comes first: nobody is led to a repo that is withdrawn itself.
     return [change for line, live in chosen for change in _Line(hub, line, live).changes()]
+
+
+def _nothing(config: Config, releases: Sequence[Published], tag: str, formats: Sequence[str]) -> ReleaseError:
+    there = sorted({release.manifest.format for release in releases if release.tag == tag})
+    if there:
+        wanted = " or ".join(formats)
+        return ReleaseError(f"{tag} was not released in {wanted}", remedy=f"it was in {', '.join(there)}")
+    known = sorted({str(release.tag) for release in releases})
+    return ReleaseError(
+        f"nothing of {config.namespace} was released as {tag}",
+        remedy=f"released are {', '.join(known)}" if known else "invoke release makes a release",
+    )
 
 
 def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
@@ -59,16 +73,22 @@ def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
     the Hub refuses, also where somebody else committed in between."""
     from huggingface_hub import CommitOperationAdd
 
+    title = f"{change.told[0].upper()}{change.told[1:]}"
+    if create_pr and (proposed := _proposed(hub, change.repo_id, title)):
+        return proposed
     operations = [CommitOperationAdd(CARD_FILE, change.card.encode()), *_restoring(hub, change)]
     with hub_errors(f"commit to {change.repo_id}"):
         commit = hub.api.create_commit(
-            change.repo_id,
-            operations,
-            commit_message=f"{change.told[0].upper()}{change.told[1:]}",
-            parent_commit=change.parent,
-            create_pr=create_pr,
+            change.repo_id, operations, commit_message=title, parent_commit=change.parent, create_pr=create_pr
         )
     return str(commit.pr_url or commit.commit_url)
+
+
+def _proposed(hub: Hub, repo_id: str, title: str) -> str | None:
+    """The page of an open pull request of that title."""
+    with hub_errors(f"list the pull requests of {repo_id}"):
+        there = hub.api.get_repo_discussions(repo_id, discussion_type="pull_request", discussion_status="open")
+        return next((str(request.url) for request in there if request.title == title), None)
 
 
 def _restoring(hub: Hub, change: Change) -> Iterator[object]:
@@ -106,8 +126,8 @@ class _Line:
         live = self._live
         after = [str(release.tag) for release in self._withdrawn if release in releases]
         notice = restored_notice(str(live.tag), " and ".join(after)) if after else None
-        released = self._read(live, live.commit)
-        if len(releases) > 1 and differing(self._hub, live, live.head):
+        released = card_at(self._hub, live.repo_id, live.commit) or ""
+        if differing(self._hub, live, live.head):
             told = f"restore {live.tag}" + (f", take {' and '.join(after)} back" if after else "")
             card = changed(released, next_version=None, notice=notice)
             return Change(repo_id=live.repo_id, parent=live.head, told=told, card=card, restores=live)
@@ -124,6 +144,8 @@ class _Line:
         following = [final for final in kept if _is_after(final, release)]
         after = min(following, key=lambda final: precedence(version_of(final)), default=None)
         told = f"{release.tag} leads to {after.tag}" if after else f"{release.tag} leads to no other"
+        if release in self._final and is_withdrawn(self._card(release)):
+            told = f"{release.tag} is withdrawn no longer, and leads to {after.tag if after else 'no other'}"
         return self._change(release, told, after.repo_id if after else None)
 
     def _change(
@@ -131,15 +153,19 @@ class _Line:
     ) -> Change | None:
         """The card of a repo with these additions, where it has not got them. Where it leads to a repo of somebody's
         own choice, that stays."""
-        now = self._read(release, release.head)
+        now = self._card(release)
         leads = leads_to(now)
         if leads is not None and leads not in {each.repo_id for each in self._line}:
             next_version = leads
         card = changed(now, next_version=next_version, notice=notice)
-        return None if card == now else Change(repo_id=release.repo_id, parent=release.head, told=told, card=card)
+        if card == now and card_at(self._hub, release.repo_id, release.head) is not None:
+            return None
+        return Change(repo_id=release.repo_id, parent=release.head, told=told, card=card)
 
-    def _read(self, release: Published, revision: str) -> str:
-        return read_text(self._hub, release.repo_id, CARD_FILE, revision)
+    def _card(self, release: Published) -> str:
+        """The card on main; the one that was released, where that was deleted."""
+        at = (release.head, release.commit)
+        return next(filter(None, (card_at(self._hub, release.repo_id, commit) for commit in at)), "")
 
 
 def _is_after(release: Published, other: Published) -> bool:
