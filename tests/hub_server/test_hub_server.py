@@ -61,7 +61,9 @@ def download(api: HfApi, path: str, cache: Path, **options: Any) -> bytes:
 
 
 def git(*arguments: str, folder: Path) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    """What git prints, without git-lfs, where the machine has that for everybody."""
+    environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
