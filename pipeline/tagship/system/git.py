@@ -1,29 +1,17 @@
-"""The repository that a release is made from: the only module that imports GitPython."""
+"""The repository that a release is made from."""
 
-import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
-from tagship.system.ending import end_with_children
-from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, RemoteTag, Tag
+from tagship.system.git_program import ANSWER_SECONDS, Git
 
-try:
-    import git
-except ImportError as error:  # GitPython looks for the git program when it is imported
-    raise ReleaseError("git is not installed", remedy="apt-get install git") from error
-
-_SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oServerAliveInterval=10 -oServerAliveCountMax=2"
-# Seconds for a remote's answer, and for a push, which may have much to send; a server that takes no byte over HTTP for
-# as long as an answer may take is given up, too.
-_ANSWER, _PUSH = 30, 900
-_HTTP_LIMITS = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(_ANSWER)}
+# For a push, which may have much to send.
+_PUSH_SECONDS = 900
 # Where the signature of a signed tag begins, after its message (git's gpg-interface.c).
 _SIGNATURE = re.compile(r"^-----BEGIN (PGP SIGNATURE|PGP MESSAGE|SIGNED MESSAGE|SSH SIGNATURE)-----$", re.MULTILINE)
 
@@ -33,20 +21,14 @@ class Repository:
     ToolError with git's own words where git refuses to read it."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            self._repo = git.Repo(folder, search_parent_directories=True)
-        except (git.InvalidGitRepositoryError, git.NoSuchPathError):
-            raise ReleaseError(
-                f"{folder} is in no git repository, so a release could not say which code it came from",
-                remedy="git init && git add . && git commit",
-            ) from None
-        self.folder = Path(self._repo.working_dir)
+        self._program = Git(folder)
+        self.folder = self._program.folder
 
     def __enter__(self) -> "Repository":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._repo.close()  # ends the `git cat-file` processes that GitPython keeps
+        self._program.close()
 
     def below_top(self, path: Path) -> str:
         """A path as git writes it, below the repository's top; one that is outside stays as it is."""
@@ -56,8 +38,8 @@ class Repository:
     def head(self) -> Commit:
         """The commit that is checked out. Raises ReleaseError in a repository without commits, ToolError with git's
         words for one that it does not read."""
-        if self._answer("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
-            self._git("rev-parse", "--git-dir")  # of a repository that it trusts, and whose format it knows
+        if self._program.answer("rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
+            self._program.run("rev-parse", "--git-dir")  # of a repository that it trusts, and whose format it knows
             raise ReleaseError(
                 f"the repository {self.folder} has no commit yet",
                 remedy="git add . && git commit",
@@ -68,7 +50,7 @@ class Repository:
         """The tag of that name. Raises ReleaseError when there is none."""
         if not self.has_tag(name):
             raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
-        if self._answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
+        if self._program.answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
             raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag")
         message = self._message(f"refs/tags/{name}")
         return Tag(name=name, commit=self._commit(f"refs/tags/{name}"), message=message)
@@ -80,21 +62,21 @@ class Repository:
         found = self.remote_tags(remote).get(name)
         if found is None or found.sha == found.commit or found.commit != self.tagged_commit(name):
             return None
-        if self._answer("cat-file", "-e", found.sha) is None:
-            self._ask(_ANSWER, "fetch", "--quiet", "--no-tags", "--depth=1", remote, f"refs/tags/{name}")
+        if self._program.answer("cat-file", "-e", found.sha) is None:
+            self._program.ask(ANSWER_SECONDS, "fetch", "--quiet", "--no-tags", "--depth=1", remote, f"refs/tags/{name}")
         return self._message(found.sha)
 
     def has_tag(self, name: str) -> bool:
         """Whether there is a tag of that name."""
-        return bool(self._git("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}") == name)
+        return bool(self._program.run("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{name}") == name)
 
     def tag_hash(self, name: str) -> str:
         """The hash of a tag itself: of the annotation, where it has one, else of its commit."""
-        return self._git("rev-parse", "--verify", f"refs/tags/{name}")
+        return self._program.run("rev-parse", "--verify", f"refs/tags/{name}")
 
     def tagged_commit(self, name: str) -> str:
         """The hash of the commit that a tag is on, through whatever tags it is a tag of."""
-        return self._git("rev-parse", "--verify", f"refs/tags/{name}^{{commit}}")
+        return self._program.run("rev-parse", "--verify", f"refs/tags/{name}^{{commit}}")
 
     def tags_at(self, commit: Commit) -> tuple[str, ...]:
         """The names of all tags on a commit."""
@@ -102,7 +84,7 @@ class Repository:
 
     def tags_on(self, sha: str) -> tuple[str, ...]:
         """The names of all tags on a commit, by its hash; none where this clone does not have it."""
-        if self._answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
+        if self._program.answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
             return ()
         return self._tags_pointing_at(sha)
 
@@ -111,7 +93,9 @@ class Repository:
         pointing = [sha]
         while pointing:  # git before 2.43 looks through one tag alone, and there are tags of tags
             fields = "--format=%(objecttype) %(objectname) %(refname:strip=2)"
-            listed = self._git("for-each-ref", *(f"--points-at={each}" for each in pointing), fields, "refs/tags")
+            listed = self._program.run(
+                "for-each-ref", *(f"--points-at={each}" for each in pointing), fields, "refs/tags"
+            )
             new = [entry for line in _lines_of(listed) if (entry := line.split(" ", 2))[2] not in found]
             found += [name for _, _, name in new]
             pointing = [tag for kind, tag, _ in new if kind == "tag"]
@@ -130,10 +114,10 @@ class Repository:
         # %(object) is in the tag itself; %(*objectname) would read the commit of each one.
         fields = ("%(refname:strip=2)", "%(objecttype)", "%(objectname)", "%(object)", "%(type)")
         line = "%00".join((*fields, "%(creatordate:iso-strict)", "%(contents:subject)"))
-        for listed in self._lines("for-each-ref", f"--format={line}", "refs/tags"):
+        for listed in self._program.lines("for-each-ref", f"--format={line}", "refs/tags"):
             name, kind, sha, tagged, of, date, subject = listed.split("\0")
             if of == "tag":  # a tag of a tag
-                tagged = self._answer("rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}") or ""
+                tagged = self._program.answer("rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}") or ""
                 of = "commit" if tagged else ""
             if "commit" in (kind, of):
                 yield ListedTag(name, sha, tagged or sha, date, subject, kind == "tag")
@@ -144,7 +128,7 @@ class Repository:
         with tempfile.TemporaryFile() as text:
             text.write(message.encode(errors="surrogateescape"))
             text.seek(0)
-            self._git("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name, stdin=text)
+            self._program.run("tag", "--annotate", "--cleanup=whitespace", "--file=-", "--", name, stdin=text)
 
     def log(self, since: str | None, until: str, *, with_paths: bool = False) -> list[LoggedCommit]:
         """The commits that `until` was made from and `since` was not, newest first, each before its parents."""
@@ -177,16 +161,16 @@ class Repository:
 
     def _log(self, *arguments: str) -> str:
         # Whatever the user's configuration says of signatures and of the log's encoding.
-        return self._git("log", "-z", "--no-show-signature", "--encoding=UTF-8", *arguments)
+        return self._program.run("log", "-z", "--no-show-signature", "--encoding=UTF-8", *arguments)
 
     def missing_history(self, since: str | None, until: str) -> bool:
         """Whether commits between the two are not in this clone, because it is shallow."""
-        file = Path(self._git("rev-parse", "--git-path", "shallow"))
+        file = Path(self._program.run("rev-parse", "--git-path", "shallow"))
         shallow = self.folder / file
         if not shallow.is_file():
             return False
         cut = set(shallow.read_text(encoding="ascii").split())
-        return not cut.isdisjoint(self._git("rev-list", until, *((f"^{since}",) if since else ())).split())
+        return not cut.isdisjoint(self._program.run("rev-list", until, *((f"^{since}",) if since else ())).split())
 
     def files_at(self, revision: str, folder: Path) -> dict[str, str]:
         """The files below a folder at a revision: the hash of their content by POSIX path below the
@@ -194,50 +178,51 @@ class Repository:
         below = self.below_top(folder)
         if Path(below).is_absolute():
             return {}
-        listed = self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", f"{below}/")
+        listed = self._program.run("ls-tree", "-r", "-z", "--full-tree", revision, "--", f"{below}/")
         entries = (entry.split("\t", 1) for entry in listed.split("\0") if entry)
         return {path: meta.split()[2] for meta, path in entries}
 
     def file_at(self, revision: str, path: Path) -> bytes | None:
         """The bytes of a file at a revision, or None where it was not there."""
-        listed = self._git("ls-tree", "-z", "--full-tree", revision, "--", self.below_top(path))
+        listed = self._program.run("ls-tree", "-z", "--full-tree", revision, "--", self.below_top(path))
         return self.read(listed.split("\t", 1)[0].split()[2]) if listed else None
 
     def changed_files(self, since: str, until: str) -> tuple[str, ...]:
         """The paths that differ between two revisions (POSIX, below the repository's top)."""
-        listed = self._git("diff", "--name-only", "-z", "--no-renames", since, until, "--")
+        listed = self._program.run("diff", "--name-only", "-z", "--no-renames", since, until, "--")
         return tuple(filter(None, listed.split("\0")))
 
     def read(self, content: str) -> bytes:
         """The bytes of a file by the hash of its content."""
-        printed = self._repo.git.cat_file("blob", content, stdout_as_string=False, strip_newline_in_stdout=False)
-        return bytes(printed)
+        return self._program.content("blob", content)
 
     def branch_of_releases(self, named: str | None, remote: str) -> str | None:
         """The release branch: what the policy says, else the remote's default, else main or master.
         None where there is no such branch."""
-        default = self._answer("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD") or ""
+        default = self._program.answer("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD") or ""
         wanted = (named,) if named else (default.removeprefix(f"{remote}/"), "main", "master")
         for branch in filter(None, wanted):
-            if any(self._answer("rev-parse", "--verify", "--quiet", ref) for ref in _branch_refs(branch, remote)):
+            if any(
+                self._program.answer("rev-parse", "--verify", "--quiet", ref) for ref in _branch_refs(branch, remote)
+            ):
                 return branch
         return None
 
     def is_on_branch(self, commit: Commit, branch: str, remote: str) -> bool:
         """Whether a branch, here or on the remote as it was last fetched, has a commit."""
         return any(
-            self._answer("merge-base", "--is-ancestor", commit.sha, ref) is not None
+            self._program.answer("merge-base", "--is-ancestor", commit.sha, ref) is not None
             for ref in _branch_refs(branch, remote)
         )
 
     def remote_url(self, remote: str) -> str | None:
         """The address of a remote, or None where there is no remote of that name."""
-        return self._answer("remote", "get-url", remote)
+        return self._program.answer("remote", "get-url", remote)
 
-    def remote_tags(self, remote: str, *, seconds: float = _ANSWER) -> dict[str, RemoteTag]:
+    def remote_tags(self, remote: str, *, seconds: float = ANSWER_SECONDS) -> dict[str, RemoteTag]:
         """Each tag on a remote, by its name and one request. Raises ToolError when it does not answer in so
         many seconds."""
-        listed = self._ask(seconds, "ls-remote", "--tags", "--quiet", remote)
+        listed = self._program.ask(seconds, "ls-remote", "--tags", "--quiet", remote)
         pairs = [line.split("\t", 1) for line in _lines_of(listed)]
         hashes = {name.removeprefix("refs/tags/"): sha for sha, name in pairs}
         return {
@@ -248,80 +233,28 @@ class Repository:
 
     def push_tag(self, remote: str, name: str) -> None:
         """Push a tag. Raises ToolError with git's words when the remote refuses it."""
-        self._ask(_PUSH, "push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
+        self._program.ask(_PUSH_SECONDS, "push", "--quiet", remote, f"refs/tags/{name}:refs/tags/{name}")
 
     def changed_paths(self, leaving_out: Sequence[Path] = ()) -> tuple[str, ...]:
         """What is modified, staged or untracked, but for what lies in the folders left out."""
         inside = [path for path in leaving_out if path.is_relative_to(self.folder)]
         excluded = [f":(top,literal,exclude){path.relative_to(self.folder).as_posix()}" for path in inside]
         options = ("--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
-        listed = self._git("status", *options, "--", ":/", *excluded)
+        listed = self._program.run("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
 
     def _commit(self, revision: str) -> Commit:
-        sha, time = self._git("log", "-1", "--no-show-signature", "--format=%H %ct", revision, "--").split()
+        sha, time = self._program.run("log", "-1", "--no-show-signature", "--format=%H %ct", revision, "--").split()
         return Commit(sha=sha, time=datetime.fromtimestamp(int(time), UTC))
 
     def _message(self, tag: str) -> str | None:
         """The message of an annotated tag, by its name or hash; None for one that is not annotated."""
-        if self._git("cat-file", "-t", tag) != "tag":
+        if self._program.run("cat-file", "-t", tag) != "tag":
             return None
-        raw = self._repo.git.cat_file("tag", tag, stdout_as_string=False, strip_newline_in_stdout=False)
-        return _text(bytes(raw).partition(b"\n\n")[2])
+        return _text(self._program.content("tag", tag).partition(b"\n\n")[2])
 
     def _tag_names(self, *which: str) -> tuple[str, ...]:
-        return tuple(_lines_of(self._git("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags")))
-
-    def _answer(self, command: str, *arguments: str) -> str | None:
-        """What git prints, or None where it says no."""
-        try:
-            return self._git(command, *arguments)
-        except ToolError:
-            return None
-
-    def _lines(self, command: str, *arguments: str) -> Iterator[str]:
-        """What git prints, line by line, while it is still at work."""
-        process = getattr(self._repo.git, command.replace("-", "_"))(*arguments, as_process=True)
-        for line in process.stdout:
-            yield line.decode(errors="replace").rstrip("\n")
-        try:
-            process.wait()
-        except git.GitCommandError as error:
-            raise ToolError(f"git {command}: {error.stderr}") from None
-
-    @contextmanager
-    def _asking_nobody(self) -> Iterator[None]:
-        """A server that wants a password is told no, rather than waited for; a way to call ssh that the
-        user chose stays."""
-        chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys() or self._answer("config", "core.sshCommand")
-        ssh = {} if chosen else {"GIT_SSH_COMMAND": _SSH}
-        with self._repo.git.custom_environment(GIT_TERMINAL_PROMPT="0", **_HTTP_LIMITS, **ssh):
-            yield
-
-    def _ask(self, seconds: float, command: str, *arguments: str) -> str:
-        """What git prints of a remote. Raises ToolError when it fails, or is not done in so many seconds."""
-        with self._asking_nobody():
-            started = getattr(self._repo.git, command.replace("-", "_"))(*arguments, as_process=True)
-        try:
-            printed, said = started.proc.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            end_with_children(started.proc)
-            raise ToolError(
-                f"git {command}: the remote did not answer within {seconds:g} seconds",
-                remedy="look after the network, or the remote's address (git remote --verbose)",
-            ) from None
-        if started.proc.returncode:
-            raise ToolError(f"git {command}: {said.decode(errors='replace').strip()}")
-        return str(printed.decode(errors="replace").rstrip("\n"))
-
-    def _git(self, command: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
-        try:
-            printed = str(getattr(self._repo.git, command.replace("-", "_"))(*arguments, istream=stdin))
-        except git.GitCommandError as error:
-            said = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
-            raise ToolError(f"git {command}: {said}") from None
-        # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
-        return printed.encode(errors="surrogateescape").decode(errors="replace")
+        return tuple(_lines_of(self._program.run("for-each-ref", *which, "--format=%(refname:strip=2)", "refs/tags")))
 
 
 def _lines_of(printed: str) -> list[str]:
