@@ -11,10 +11,12 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tagship.artifacts.manifest import Manifest
 
 BFLOAT16, FLOAT16, FLOAT32 = "bfloat16", "float16", "float32"
 VOCABULARY = 384
@@ -156,6 +158,32 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Pa
 
     save_file({name: np.array(array, order="C") for name, array in tensors.items()}, path)
     return path
+
+
+# Manifest
+
+
+def manifest(**said: Any) -> Manifest:
+    """What a release of a merged model says, but for what is given."""
+    return Manifest(
+        **{
+            "tagship": "0.1.0",
+            "format": "vllm",
+            "quant": None,
+            "repo_id": "acme/it",
+            "version": None,
+            "tag": None,
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "exported": datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
+            "run": "phi3-minimal-r32-a64-e20-20250914-132416",
+            "fields": {},
+            "base_model": "acme/phi3",
+            "base_revision": None,
+            "license": "mit",
+            "files": (),
+            **said,
+        }
+    )
 
 
 # Tokenizer

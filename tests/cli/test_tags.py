@@ -3,13 +3,12 @@
 import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.artifacts.manifest import Manifest, write_manifest
+from tagship.artifacts.manifest import write_manifest
 from tagship.cli.session import open_session
 from tagship.cli.tags import tags_as_json, tags_as_lines
 from tagship.hub_server.app import EmbeddedHub
@@ -18,6 +17,7 @@ from tagship.release.options import Options
 from tagship.release.step import hub_root
 from tagship.system.console import Console
 
+from tests import tiny
 from tests.conftest import POLICY, GitFolder
 
 REPO = "acme/phi3mini4k-minimal-vllm-v1.0.0"
@@ -271,29 +271,10 @@ def test_stream_that_publishes_nothing(released: GitFolder) -> None:
     for number, name in enumerate(("export-v1.1.0", None)):
         folder = released.folder / "exports" / str(number)
         folder.mkdir(parents=True)
-        write_manifest(folder, manifest_of(name))
+        write_manifest(folder, tiny.manifest(tag=name))
     assert [(tag["tag"], tag["released"]) for tag in entries(released, "export")] == [
         ("export-v1.1.0", True),
         ("export-v1.0.0", False),
     ]
     told = [line for line in lines(released) if line.startswith("  export-")]
     assert ["not exported" in line for line in told] == [False, True] and " exported" in told[0]
-
-
-def manifest_of(tag: str | None) -> Manifest:
-    return Manifest(
-        tagship="0.1.0",
-        format="vllm",
-        quant=None,
-        repo_id="acme/it",
-        version=None,
-        tag=tag,
-        commit="0" * 40,
-        exported=datetime(2025, 9, 15, tzinfo=UTC),
-        run="it",
-        fields={},
-        base_model="acme/base",
-        base_revision=None,
-        license="mit",
-        files=(),
-    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from huggingface_hub import HfApi
 from tagship.artifacts.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
-    Manifest,
     file_entry,
     list_files,
     with_evidence,
@@ -21,6 +19,8 @@ from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub_server.app import EmbeddedHub
 from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import PASSED, Evidence
+
+from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quiet_client")
 
@@ -39,22 +39,7 @@ def upload(folder: Path, weights: str, card: str, date: str, *, run: str = "phi3
     folder.mkdir()
     (folder / "model.safetensors").write_text(weights)
     (folder / CARD_FILE).write_text(card)
-    manifest = Manifest(
-        tagship="0.1.0",
-        format="vllm",
-        quant=None,
-        repo_id=REPO,
-        version="1.0.0",
-        tag="v1.0.0",
-        commit="0123456789abcdef0123456789abcdef01234567",
-        exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-        run=run,
-        fields={},
-        base_model="acme/phi3",
-        base_revision=None,
-        license="mit",
-        files=list_files(folder),
-    )
+    manifest = tiny.manifest(repo_id=REPO, version="1.0.0", tag="v1.0.0", run=run, files=list_files(folder))
     write_manifest(folder, with_evidence(manifest, Evidence(outcome=PASSED, copied=True, date=date)))
     return Upload(
         repo_id=REPO,

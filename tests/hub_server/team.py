@@ -1,5 +1,9 @@
 """A Hub that several people use."""
 
+from collections.abc import Callable
+
+from huggingface_hub import HfApi
+from tagship.hub_server.app import EmbeddedHub
 from tagship.hub_server.directory import Directory, Organization, Right, Role, Scope, Token, User, token_digest
 
 _TOKENS = {
@@ -30,3 +34,11 @@ TEAM = Directory(
     },
     tokens={token_digest(name): token for name, token in _TOKENS.items()},
 )
+
+
+Api = Callable[[str], HfApi]
+
+
+def api_of(hub: EmbeddedHub) -> Api:
+    """A function that makes the client of one who has a token, or of a guest, who has none."""
+    return lambda token: HfApi(endpoint=hub.url, token=token or False)

@@ -15,12 +15,11 @@ from tagship.hub_server.app import EmbeddedHub
 from tagship.system.errors import UsageError
 
 from tests.hub_server.asking import ask, ask_json
-from tests.hub_server.team import TEAM
+from tests.hub_server.team import TEAM, Api, api_of
 
 pytestmark = pytest.mark.usefixtures("quiet_client")
 
 REPO = "acme/model"
-Api = Callable[[str], HfApi]
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def hub(tmp_path: Path) -> Iterator[EmbeddedHub]:
 
 @pytest.fixture
 def api(hub: EmbeddedHub) -> Api:
-    return lambda token: HfApi(endpoint=hub.url, token=token or False)
+    return api_of(hub)
 
 
 def upload(api: HfApi, path: str = "a.txt", data: bytes = b"a", repo: str = REPO, **options: bool | str) -> None:

@@ -33,6 +33,8 @@ from tagship.hub_server.sending import byte_range
 from tagship.hub_server.xet import XetError, XetStore, parse_shard
 from tagship.system.errors import ReleaseError, UsageError
 
+from tests.hub_server.asking import request
+
 REPO = "acme/model"
 CARD = b"---\nlicense: mit\nlibrary_name: peft\nbase_model: acme/base\ntags: [avro]\n---\n# Model\n"
 
@@ -65,20 +67,6 @@ def git(*arguments: str, folder: Path) -> str:
     environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
     done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
-
-
-def request(
-    hub: EmbeddedHub, method: str, path: str, *, body: bytes = b"", headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    """A request as it is, without a client that would tidy up the path."""
-    address = urlsplit(hub.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
-    try:
-        connection.request(method, path, body=body, headers=headers or {})
-        response = connection.getresponse()
-        return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
-    finally:
-        connection.close()
 
 
 def client_process(hub: EmbeddedHub, script: str, folder: Path, *arguments: str, xet: bool) -> subprocess.Popen[str]:

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import http.client
 import json
 import os
 import signal
@@ -26,6 +25,8 @@ from tagship.hub_server.app import EmbeddedHub, Role
 from tagship.hub_server.git import GitFailed
 from tagship.hub_server.kinds import Kind
 from tagship.hub_server.repos import RepoStore
+
+from tests.hub_server.asking import request
 
 OLD, NEW, NEWER = "acme/model", "acme/renamed", "other/again"
 LARGE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(40_000))
@@ -77,18 +78,6 @@ def commit(api: HfApi, repo: str, files: dict[str, bytes]) -> str:
 
 def download(api: HfApi, repo: str, path: str, cache: Path, revision: str | None = None) -> bytes:
     return Path(api.hf_hub_download(repo, path, revision=revision, cache_dir=cache)).read_bytes()
-
-
-def request(hub: EmbeddedHub, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    """A request as it is, whose redirects nobody follows."""
-    address = urlsplit(hub.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
-    try:
-        connection.request(method, path, body=body)
-        response = connection.getresponse()
-        return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
-    finally:
-        connection.close()
 
 
 def git(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """Discussions and pull requests, by the real client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +8,11 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 from tagship.hub_server.app import EmbeddedHub
 
-from tests.hub_server.team import TEAM
+from tests.hub_server.team import TEAM, Api, api_of
 
 pytestmark = pytest.mark.usefixtures("quiet_client")
 
 REPO = "acme/model"
-Api = Callable[[str], HfApi]
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def hub(tmp_path: Path) -> Iterator[EmbeddedHub]:
 
 @pytest.fixture
 def api(hub: EmbeddedHub) -> Api:
-    return lambda token: HfApi(endpoint=hub.url, token=token or False)
+    return api_of(hub)
 
 
 def commit(api: HfApi, files: dict[str, bytes], message: str = "files", **options: bool | str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from tagship.hub.connection import Hub
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub_server.app import EmbeddedHub
 from tagship.verify.evidence import Evidence
+
+from tests import tiny
 
 BASE = "acme/phi3"
 EVIDENCE = Evidence(outcome="passed", copied=True, runtime="transformers (transformers 5)", date="2025-09-15")
@@ -35,22 +36,7 @@ class Releases:
         given = {"README.md": f"---\n{facts}---\n\n# {repo_id}\n", "model.safetensors": f"{repo_id} {tag}"}
         for name, text in (given | dict(files or {})).items():
             (folder / name).write_text(text)
-        manifest = Manifest(
-            tagship="0.1.0",
-            format="vllm",
-            quant=None,
-            repo_id=repo_id,
-            version=version,
-            tag=tag,
-            commit="0123456789abcdef0123456789abcdef01234567",
-            exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-            run="phi3-minimal-r32-a64-e20-20250914-132416",
-            fields={},
-            base_model=BASE,
-            base_revision=None,
-            license="mit",
-            files=list_files(folder),
-        )
+        manifest = tiny.manifest(repo_id=repo_id, version=version, tag=tag, base_model=BASE, files=list_files(folder))
         evidence = claims.pop("evidence", EVIDENCE)
         manifest = replace(manifest, **claims)
         manifest = with_evidence(manifest, evidence) if evidence else manifest

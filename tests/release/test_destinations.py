@@ -21,6 +21,7 @@ from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 
+from tests import tiny
 from tests.conftest import PHI3, GitFolder
 
 pytestmark = pytest.mark.usefixtures("quiet_client")
@@ -53,20 +54,15 @@ def export(made: Plan, folder: Path) -> Manifest:
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text("{}")
     (folder / "adapter_model.safetensors").write_bytes(b"weights" * 1000)
-    manifest = Manifest(
-        tagship="0.1.0",
+    manifest = tiny.manifest(
         format="lora",
-        quant=None,
         repo_id=target.repo_id,
         version=made.version,
         tag=made.tag.name if made.tag else None,
         commit=made.commit.sha,
         exported=made.moment,
         run=made.run.name,
-        fields={},
         base_model=made.base.id,
-        base_revision=None,
-        license="mit",
         files=list_files(folder),
         model=disk_state(made.config, made.run.path).document(),
     )

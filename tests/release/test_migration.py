@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from tagship.release.options import Options
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, ToolError, UsageError
 
-from tests.conftest import POLICY, RUN, GitFolder
+from tests import tiny
+from tests.conftest import PHI3, POLICY, RUN, GitFolder
 
 pytestmark = pytest.mark.slow
 
@@ -99,23 +100,7 @@ def manifest() -> Callable[..., Manifest]:
     """A function that makes the manifest of an untagged vLLM export of the project's run."""
 
     def make(commit: str, **changes: Any) -> Manifest:
-        made = Manifest(
-            tagship="0.1.0",
-            format="vllm",
-            quant=None,
-            repo_id=f"acme/{DATED_REPO}",
-            version=None,
-            tag=None,
-            commit=commit,
-            exported=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-            run=RUN,
-            fields={},
-            base_model="microsoft/Phi-3-mini-4k-instruct",
-            base_revision=None,
-            license="mit",
-            files=(),
-        )
-        return replace(made, **changes)
+        return tiny.manifest(repo_id=f"acme/{DATED_REPO}", commit=commit, run=RUN, base_model=PHI3, **changes)
 
     return make
 

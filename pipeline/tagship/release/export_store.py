@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         files=list_files(folder),
         model=disk_state(plan.config, target.run.path).document(),
         quantized=_quantized(job),
-        tools=_tools(target),
+        tools=_tools(target.policy.format.modules),
         **_claims(plan, target),
     )
 
@@ -175,10 +176,13 @@ def _claims(plan: Plan, target: Target) -> dict[str, Any]:
     }
 
 
-def _tools(target: Target) -> dict[str, str]:
-    """What makes an export's files, by the names of the packages."""
-    modules = target.policy.format.modules
-    packages = packages_distributions() if modules else {}
+# It reads what is installed, file by file.
+_packages = cache(packages_distributions)
+
+
+def _tools(modules: tuple[str, ...]) -> dict[str, str]:
+    """What makes an export's files, by the names of the packages: numpy, and those that bring a format's modules."""
+    packages = _packages() if modules else {}
     names = {"numpy", *(name for module in modules for name in packages.get(module, ()))}
     return {name: version(name) for name in sorted(names)}
 

@@ -82,7 +82,7 @@ _FORMATS: Mapping[str, tuple[str, str]] = {
 TOKEN = re.compile("|".join(f"(?:{pattern})" for _, pattern in _FORMATS.values()))
 _PATTERNS = {what: (begins.encode(), re.compile(pattern.encode())) for what, (begins, pattern) in _FORMATS.items()}
 # Documents write a token of few letters, or say that it is none.
-_FEW_LETTERS, _SAID_TO_BE_NONE = 8, (b"EXAMPLE", b"example", b"user:pass", b"xxxx", b"XXXX", b"....")
+_FEW_LETTERS, _SAID_TO_BE_NONE = 11, (b"EXAMPLE", b"example", b"user:pass", b"xxxx", b"XXXX", b"....")
 # Where git, too, looks for what no text has.
 _START = 8000
 
@@ -119,4 +119,4 @@ def secrets_in(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _is_placeholder(value: bytes) -> bool:
-    return len(set(value)) < _FEW_LETTERS + 3 or any(word in value for word in _SAID_TO_BE_NONE)
+    return len(set(value)) < _FEW_LETTERS or any(word in value for word in _SAID_TO_BE_NONE)

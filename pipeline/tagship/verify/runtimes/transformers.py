@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
@@ -20,8 +19,9 @@ from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.streaming import stream
+from tagship.verify.runtimes.transformers_classes import KnownClass, class_of, try_class
 from tagship.weights.checkpoint import open_checkpoint
-from tagship.weights.lora import modules_of, read_weights
+from tagship.weights.lora import read_weights
 from tagship.weights.tied_embeddings import vocabulary_of
 
 _GENERATION_FILE = "generation_config.json"
@@ -55,7 +55,7 @@ class _Transformers(Runtime):
         """Raises ReleaseError when transformers has no class with what was trained, or one that does not work, or when
         the tokenizer cannot be used."""
         _load_tokenizer(subject)
-        _try(_class_of(subject))
+        try_class(class_of(subject))
 
     def load(self, subject: Subject) -> Model:
         return _TransformersModel(subject)
@@ -71,7 +71,7 @@ class _TransformersModel(Model):
     def __init__(self, subject: Subject) -> None:
         gc.collect()  # the one before, whose modules refer to each other
         home = subject.tokenizer or subject.model
-        self._subject, self._known = subject, _class_of(subject)
+        self._subject, self._known = subject, class_of(subject)
         self._tokenizer = _load_tokenizer(subject)
         self._streams = _size_in_float32(subject.model) > _SMALL
         self._model = _loaded(subject, self._known, "auto" if self._streams else "float32")
@@ -143,7 +143,7 @@ class _TransformersModel(Model):
         self._model = _loaded(self._subject, self._known, "float32")
 
 
-def _loaded(subject: Subject, known: "_Known", dtype: str) -> Any:
+def _loaded(subject: Subject, known: KnownClass, dtype: str) -> Any:
     model = known.model.from_pretrained(subject.model, config=known.config, dtype=dtype)
     if subject.nf4:
         hold_in_nf4(model, subject.nf4, open_checkpoint(subject.model).main_dtype, whole=dtype == "float32")
@@ -170,103 +170,6 @@ def _load_tokenizer(subject: Subject) -> Any:
     except Exception as error:  # whatever a tokenizer's files, or a template, make the libraries raise
         raise ReleaseError(f"the tokenizer or chat template of {subject.what} cannot be used: {error}") from error
     return tokenizer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """A class of transformers, and the configuration that it takes: of a model that sees, that of its text alone, for a
-    class of text alone."""
-
-    model: Any
-    config: Any
-
-    def empty(self) -> Any:
-        """The model without weights."""
-        import torch
-
-        with torch.device("meta"):
-            return self.model(self.config)
-
-
-def _class_of(subject: Subject) -> _Known:
-    """What to run a model in: the class that its configuration names, or the one for text alone; with an adapter, the
-    one of the two that has all modules that were trained. Raises ReleaseError."""
-    import transformers
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(subject.model, trust_remote_code=subject.trust_remote_code)
-        classes = _classes_for(config, _own_classes(config, subject) if subject.trust_remote_code else [])
-    except Exception as error:
-        if subject.trust_remote_code:  # whatever that code raises
-            raise ReleaseError(
-                f"the own code of the base model of {subject.what} cannot be run: {error!r}",
-                remedy="install what it imports; transformers 5 may be newer than the code is",
-            ) from error
-        if not isinstance(error, ValueError):
-            raise
-        own_code = "trust_remote_code" in str(error)
-        problem = "only code in its own repository does, which is not run" if own_code else str(error).split("\n")[0]
-        raise ReleaseError(
-            f"transformers {transformers.__version__} does not know the model of {subject.what}: {problem}",
-            remedy="update transformers, if a newer version knows it",
-        ) from None
-    trained = modules_of(read_weights(subject.adapter)) if subject.adapter else ()
-    lacking = {}
-    for known in classes:
-        modules = {name for name, _ in known.empty().named_modules()} if trained else ()
-        missing = [module for module in trained if module not in modules]
-        if not missing:
-            return known
-        lacking[known.model.__name__] = missing[0]
-    listed = "; ".join(f"{name} has no {module}" for name, module in lacking.items())
-    raise ReleaseError(
-        f"{subject.what} cannot be run in the class that it was trained in: {listed or 'transformers has none for it'}",
-        remedy="name the base model that the adapter was trained on with --base, or update transformers",
-    )
-
-
-def _try(known: _Known) -> None:
-    """Run a model without weights. What depends on numbers cannot be run so, and is passed over; what is wrong in the
-    class itself shows. Raises ReleaseError."""
-    import torch
-    import transformers
-
-    model = known.empty().eval()
-    try:
-        with torch.device("meta"), torch.inference_mode():
-            model(input_ids=torch.ones((1, 2), dtype=torch.long))
-    except (AttributeError, TypeError, NameError) as error:
-        raise ReleaseError(
-            f"transformers {transformers.__version__} cannot run {known.model.__name__} with text alone: {error}",
-            remedy="install a version of transformers that can",
-        ) from error
-    except Exception:  # noqa: BLE001, S110  (numbers that are not there)
-        pass
-
-
-def _own_classes(config: Any, subject: Subject) -> list[Any]:
-    """The classes of the base's own code, which is imported, and so run, for it."""
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-    from transformers.models.auto.auto_factory import add_generation_mixin_to_remote_model
-
-    mapped = getattr(config, "auto_map", None) or {}
-    found = [name for loader, name in mapped.items() if loader.startswith("AutoModelFor")]
-    found = found or [name for loader, name in mapped.items() if loader == "AutoModel"]
-    classes = [get_class_from_dynamic_module(name, subject.model) for name in found]
-    return [add_generation_mixin_to_remote_model(known) for known in classes]
-
-
-def _classes_for(config: Any, own: list[Any]) -> list[_Known]:
-    """Those that write text: of the base's own code, the one that the configuration names, then transformers' own for
-    text alone."""
-    import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    text, table = config.get_text_config(), MODEL_FOR_CAUSAL_LM_MAPPING
-    named = [getattr(transformers, name, None) for name in config.architectures or ()]
-    listed = [table[type(part)] for part in (config, text) if type(part) in table]
-    classes = [known for known in dict.fromkeys((*own, *named, *listed)) if known is not None and known.can_generate()]
-    return [_Known(model=known, config=text if known.config_class is type(text) else config) for known in classes]
 
 
 def _generated(model: Any, prompt_ids: list[int], most: int, stop_ids: Sequence[int]) -> list[int]:
