@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tagship.cli.session import Document, Session
+from tagship.hub.patience import ASIDE, impatient
 from tagship.naming.tags import read_tag
 from tagship.published.ci_runs import CiRun, ci_runs
 from tagship.published.matrix import Matrix, matrices
@@ -43,7 +44,7 @@ def lines_of(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _published(session: Session, unseen: list[str]) -> Sequence[Matrix] | None:
-    with session.hub() as hub:
+    with session.hub() as hub, impatient(ASIDE):
         try:
             return matrices(hub, session.config) if hub.has_repos else []
         except ReleaseError as error:

@@ -8,15 +8,13 @@ from operator import itemgetter
 
 from tagship.artifacts.manifest import manifests_below
 from tagship.cli.session import Session
-from tagship.hub.patience import impatient
+from tagship.hub.patience import ASIDE, impatient
 from tagship.hub.released import released_tags
 from tagship.naming.tags import PUBLISH, Stream, read_tag
 from tagship.naming.version import Precedence, precedence
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git_objects import ListedTag, RemoteTag
 
-# Seconds that the remote, and the Hub, get to say what they have.
-_PATIENCE = 5
 _LITERAL = {None: "null", True: "true", False: "false"}
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _text = json.encoder.encode_basestring
@@ -123,7 +121,7 @@ def _on_remote(session: Session) -> Mapping[str, RemoteTag] | None:
     if session.repository.remote_url(remote) is None:
         return {}
     try:
-        return session.repository.remote_tags(remote, seconds=_PATIENCE)
+        return session.repository.remote_tags(remote, seconds=ASIDE)
     except ToolError as error:
         session.console.warn(f"{remote} did not say which tags it has: {error}", None)
         return None
@@ -132,7 +130,7 @@ def _on_remote(session: Session) -> Mapping[str, RemoteTag] | None:
 def _on_hub(session: Session) -> Mapping[str, Sequence[str]] | None:
     with session.hub() as hub:
         try:
-            with impatient(_PATIENCE):
+            with impatient(ASIDE):
                 return released_tags(hub, session.config) if hub.has_repos else {}
         except ReleaseError as error:
             session.console.warn(str(error), error.remedy)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tagship.artifacts.manifest import FileEntry
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
-from tagship.hub.patience import impatiently
+from tagship.hub.patience import ASIDE, impatiently
 from tagship.hub.publish import Upload, check_published, publish, same_content
 from tagship.hub.repository import Standing, remote_files, standing
 from tagship.runs.base import HUGGING_FACE, BaseModel
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # Gives a file's SHA-256.
 Digest = Callable[[Path], str]
-# Seconds for another Hub's answer than the release's own.
-_PATIENCE = 5
 
 
 def check_base(hub: Hub, base: BaseFolder, digest: Digest) -> bool:
@@ -114,7 +112,7 @@ def _has(api: "HfApi", base: BaseModel) -> bool:
 
     try:
         with hub_errors(f"look up the base model {base.id}"):
-            impatiently(_PATIENCE, lambda: api.model_info(base.id))
+            impatiently(ASIDE, lambda: api.model_info(base.id))
     except ToolError as error:
         if isinstance(error.__cause__, RepositoryNotFoundError) and not isinstance(error.__cause__, GatedRepoError):
             return False

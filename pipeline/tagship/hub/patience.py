@@ -28,6 +28,8 @@ class Patience:
 
 
 PATIENT = Patience()
+# Seconds for the answers to what is only asked in addition: what they are asked for goes on without them.
+ASIDE = 5.0
 _now: ContextVar[Patience] = ContextVar("patience", default=PATIENT)
 
 

@@ -13,6 +13,7 @@ from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, FileEntry, Manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
+from tagship.hub.patience import current, set_current
 from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
 from tagship.naming.version import is_semver
@@ -78,7 +79,7 @@ class _Look:
         for name in sorted(found - listed.keys()):
             problems.append(Finding(level=DIFFERENT, about=name, told=f"not in {MANIFEST_FILE}"))
         both = sorted(listed.keys() & found)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_AT_ONCE, initializer=set_current, initargs=(current(),)) as pool:
             digests = dict(zip(both, pool.map(self._sha256, both), strict=True))
         for name in both:
             if digests[name] != listed[name].sha256:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tagship.artifacts.manifest import CARD_FILE, Manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
+from tagship.hub.patience import current, set_current
 from tagship.hub.repository import KEPT, content_of, read_published, remote_files, small_file, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 
@@ -44,7 +45,7 @@ def all_in(hub: Hub, namespace: str) -> Found:
     not answer."""
     with hub_errors(f"list the models of {namespace}"):
         repos = sorted(model.id for model in hub.api.list_models(author=namespace))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_AT_ONCE, initializer=set_current, initargs=(current(),)) as pool:
         return [release for found in pool.map(lambda repo_id: all_of(hub, repo_id), repos) for release in found]
 
 

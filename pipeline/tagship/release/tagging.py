@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from tagship.history.tag_checks import Outcome, Tagging, run_checks
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import code_of_base, locate_base
+from tagship.hub.patience import ASIDE, impatient
 from tagship.naming.tags import Stream, VersionTag, version_tags
 from tagship.policy.config import Config
 from tagship.release.gates import check_code, check_tasks
@@ -95,7 +96,7 @@ def check_release(plan: Plan, open_hub: Callable[[], AbstractContextManager[Hub]
         check_base_folder(plan.base, plan.base.path, revision=plan.base.revision)
     check_names(plan, plan.base.path)
     if plan.base.path is None and open_hub is not None:
-        with open_hub() as hub:
+        with open_hub() as hub, impatient(ASIDE):
             try:
                 located = locate_base(plan.base, hub)
                 check_code(located.base, code_of_base(located))
