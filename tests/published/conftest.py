@@ -11,6 +11,7 @@ from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, file_entry, list
 from tagship.hub.connection import Hub
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub_server.app import EmbeddedHub
+from tagship.published.releases import Published, all_of
 from tagship.verify.evidence import Evidence
 
 from tests import tiny
@@ -76,3 +77,10 @@ def releases(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     api = HfApi(endpoint=hub.url, token=False)
     yield Releases(api=api, hub=Hub(lambda: api, embedded=False), folder=tmp_path / "made")
+
+
+def releases_of(hub: Hub, repo_id: str) -> list[Published]:
+    """The releases of a repo, all of which can be read."""
+    found = all_of(hub, repo_id)
+    assert all(isinstance(release, Published) for release in found)
+    return [release for release in found if isinstance(release, Published)]

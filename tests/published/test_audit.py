@@ -5,10 +5,10 @@ import json
 import pytest
 from tagship.artifacts.card_changes import changed, withdrawn_notice
 from tagship.published.audit import Audit, audit, unread
-from tagship.published.releases import Unread, all_in, all_of, releases_in, releases_of
+from tagship.published.releases import Unread, all_in, all_of, releases_in
 from tagship.verify.evidence import Evidence
 
-from tests.published.conftest import Releases
+from tests.published.conftest import Releases, releases_of
 
 REPO = "acme/phi3-minimal-vllm-v1.0.0"
 

@@ -149,13 +149,21 @@ def test_repo_of_somebody_else(plan: MakePlan, client: Hub) -> None:
         check_repos(made, client)
 
 
-def test_manifest_that_is_not_ours(plan: MakePlan, client: Hub) -> None:
-    """A manifest that cannot be read says nothing, and nothing is replaced."""
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"{", r"release\.json of acme/.* is malformed"),
+        (b'{"tagship": "0.1.0"}', r"release\.json of acme/.* is malformed"),
+        (b'{"name": "theirs"}', "has files that no release put there"),
+    ],
+)
+def test_manifest_that_is_not_ours(plan: MakePlan, client: Hub, text: bytes, words: str) -> None:
+    """A manifest that cannot be read says nothing, another program's neither, and nothing is replaced."""
     made = plan()
     client.api.create_repo(made.targets[0].repo_id)
-    files = [CommitOperationAdd(MANIFEST_FILE, b"{}")]
+    files = [CommitOperationAdd(MANIFEST_FILE, text)]
     client.api.create_commit(made.targets[0].repo_id, files, commit_message="theirs")
-    with pytest.raises(ReleaseError, match=r"release\.json of acme/.* is malformed"):
+    with pytest.raises(ReleaseError, match=words):
         check_repos(made, client)
 
 

@@ -27,9 +27,6 @@ from tagship.verify.evidence import PASSED, UNTESTED
 SERVED = f"http://127.0.0.1:{OPTIONS['port'][0]}"
 
 
-_NOTHING = ReleaseError("nothing was published yet", remedy="invoke release makes a release")
-
-
 def audit(session: Session, repo_id: str | None) -> Document:
     """Compare what is published with its manifests: a repo, what a tag released, or all of the namespace."""
     with session.hub() as hub:
@@ -44,9 +41,13 @@ def audit(session: Session, repo_id: str | None) -> Document:
     return document if ok else Refusal(document)
 
 
+def _check_there(hub: Hub) -> None:
+    if not hub.has_repos:  # no need to start it for that
+        raise ReleaseError("nothing was published yet", remedy="invoke release makes a release")
+
+
 def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> Found:
-    if not hub.has_repos:
-        raise _NOTHING
+    _check_there(hub)
     place = config.namespace
     if repo_id is None:
         there = all_in(hub, place)
@@ -93,8 +94,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
     if unknown := next((name for name in formats if name not in known), None):
         raise UsageError(f"unknown format {unknown!r}{hint(unknown, known)}")
     with session.hub() as hub:
-        if not hub.has_repos:
-            raise _NOTHING
+        _check_there(hub)
         there = all_in(hub, session.config.namespace)
         for release in there:
             if isinstance(release, Unread):

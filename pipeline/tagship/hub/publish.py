@@ -153,13 +153,9 @@ def _differences(hub: Hub, upload: Upload, sha: str) -> dict[str, str]:
     """What a commit has otherwise than an upload, by path."""
     with hub_errors(f"list {upload.repo_id}"):
         remote = remote_files(hub, upload.repo_id, sha)
-    found = {
-        entry.path: f"{entry.path} is {'missing' if entry.path not in remote else 'different'}"
-        for entry in upload.files
-        if not same_content(entry, remote.get(entry.path), upload.folder)
-    }
-    expected = {entry.path for entry in upload.files} | set(KEPT)
-    return found | {path: f"{path} should not be there" for path in sorted(remote.keys() - expected)}
+    changed, stale = _difference(upload, remote)
+    found = {e.path: f"{e.path} is {'different' if e.path in remote else 'missing'}" for e in changed}
+    return found | {path: f"{path} should not be there" for path in stale}
 
 
 def _place(upload: Upload, sha: str) -> str:

@@ -97,13 +97,8 @@ def read_published(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
 
 
 def manifest_of(hub: Hub, found: Standing) -> Manifest | None:
-    """What a repository says that it is, or None where it says nothing. Raises ReleaseError for a manifest that is
-    malformed or of a newer tagship, ToolError when the Hub does not answer."""
-    if MANIFEST_FILE not in found.files:
-        return None
-    with hub_errors(f"read {MANIFEST_FILE} of {found.repo_id}"):
-        content = small_file(hub.api, found.repo_id, MANIFEST_FILE, found.head)
-    return parse_manifest(content, f"{MANIFEST_FILE} of {found.repo_id}")
+    """As `read_published`, of main."""
+    return read_published(hub, found.repo_id, found.head) if found.head and MANIFEST_FILE in found.files else None
 
 
 def small_file(api: "HfApi", repo_id: str, name: str, revision: str | None, *, timeout: float | None = None) -> bytes:

@@ -71,11 +71,6 @@ def releases_in(hub: Hub, namespace: str) -> list[Published]:
     return [release for release in all_in(hub, namespace) if isinstance(release, Published)]
 
 
-def releases_of(hub: Hub, repo_id: str) -> list[Published]:
-    """The releases of one repo that can be read."""
-    return [release for release in all_of(hub, repo_id) if isinstance(release, Published)]
-
-
 def card_at(hub: Hub, repo_id: str, revision: str) -> str | None:
     """The card of a repo at a commit; None where it has none, or one that is no text. Raises ToolError when the Hub
     does not answer."""
