@@ -15,7 +15,7 @@ from tagship.system.errors import ToolError
 from tagship.system.secrets import without_secrets
 
 # Where `hf auth login` keeps the token that a library would take up by itself.
-_ENVIRONMENT = {"HF_TOKEN_PATH": os.devnull, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+_ENVIRONMENT = {"HF_TOKEN_PATH": os.devnull, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_OIDC_RESOURCE": ""}
 _TAIL_LINES = 15
 _CONTRACT = (
     "it has to print a number from 0 to 1, or to print nothing and exit with 0 for right or 1 for wrong; where it "

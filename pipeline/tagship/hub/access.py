@@ -13,8 +13,11 @@ _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
 def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
     """Raise ReleaseError when there is no token for the Hub, or it may not write to one of the repos, or not make it:
-    by the id of each it is said whether it is there."""
+    by the id of each it is said whether it is there. A job that has no token of its own is asked repo by repo."""
     if hub.embedded:
+        return
+    if hub.identity:
+        hub.identity.check(repos)
         return
     from huggingface_hub import get_token
 

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagship.hub.keyless import Identity
 from tagship.policy.config import EMBEDDED
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def be_patient(notice: Callable[[str], None] = _unheard) -> None:
 
 class Hub:
     """A client of one Hub, made when it is first asked for: until then nothing is started, and no
-    file is written."""
+    file is written. With an `identity` it has no token but those that this got."""
 
     def __init__(
         self,
@@ -51,16 +52,34 @@ class Hub:
         embedded: bool,
         has_repos: bool = True,
         notice: "Callable[[str], None] | None" = None,
+        identity: Identity | None = None,
     ) -> None:
         self._connect = connect
+        self.identity = identity
         self._notice = notice or _unheard
         self.embedded = embedded
         self.has_repos = has_repos  # False where an embedded Hub was never published to: no need to start it
 
     @cached_property
-    def api(self) -> "HfApi":
-        """The client."""
+    def _connected(self) -> "HfApi":
         return self._connect()
+
+    @property
+    def api(self) -> "HfApi":
+        """The client, for what belongs to no one repo. Raises NotTrusted for an identity that the Hub does not know,
+        ToolError when it does not answer."""
+        connected = self._connected  # which also makes it patient
+        return self.identity.client() if self.identity else connected
+
+    def of(self, repo_id: str) -> "HfApi":
+        """The client that may write to a repo. Raises as `api`."""
+        connected = self._connected
+        return self.identity.writing(repo_id) if self.identity else connected
+
+    def reading(self, repo_id: str) -> "HfApi":
+        """The client that reads a repo. Raises ToolError when the Hub does not answer."""
+        connected = self._connected
+        return self.identity.reading(repo_id) if self.identity else connected
 
     def other(self, endpoint: str) -> "HfApi":
         """A client of another Hub."""
@@ -72,7 +91,7 @@ class Hub:
     @property
     def url(self) -> str:
         """The Hub's address, without a slash at the end."""
-        return str(self.api.endpoint)
+        return str(self._connected.endpoint)
 
 
 @contextmanager
@@ -80,7 +99,8 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
     """The Hub of an endpoint. The embedded one keeps its files in `root`, takes a free port, and
     stops when the block ends. `notice` is told of long waits.
 
-    The token is the one that `hf auth login` stored, or HF_TOKEN; the embedded Hub gets none.
+    The token is the one that `hf auth login` stored, or HF_TOKEN, or, where HF_OIDC_RESOURCE is set, what each repo
+    gives this job (hub/keyless.py); the embedded Hub gets none.
     """
     with ExitStack() as stack:
 
@@ -95,5 +115,6 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
             server = stack.enter_context(EmbeddedHub(root=root, namespace=namespace))
             return HfApi(endpoint=server.url, token=False, library_name="tagship")
 
+        identity = None if endpoint == EMBEDDED else Identity.of_environment(endpoint)
         has_repos = endpoint != EMBEDDED or root.is_dir()
-        yield Hub(connect, embedded=endpoint == EMBEDDED, has_repos=has_repos, notice=notice)
+        yield Hub(connect, embedded=endpoint == EMBEDDED, has_repos=has_repos, notice=notice, identity=identity)

@@ -48,7 +48,7 @@ def status_of(error: BaseException) -> int | None:
 
 def _told(doing: str, error: BaseException) -> ToolError:
     from httpx2 import HTTPError
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OIDCError
 
     if isinstance(error, RuntimeError) and error.__cause__:  # "Error while uploading …"
         return _told(doing, error.__cause__)
@@ -58,6 +58,12 @@ def _told(doing: str, error: BaseException) -> ToolError:
     if isinstance(error, HTTPError):
         return _unreachable(doing, error)
     said = first_line(error)
+    if isinstance(error, OIDCError):
+        return ToolError(
+            f"this job has no identity that the Hub takes, to {doing}: {said}",
+            remedy="GitHub: permissions: id-token: write; GitLab: id_tokens: HF_OIDC_ID_TOKEN, with the address of the "
+            "Hub as aud; or unset HF_OIDC_RESOURCE, and set HF_TOKEN",
+        )
     if isinstance(error, HFValidationError):
         return ToolError(f"that is no repository, to {doing}: {said}", remedy="name it as namespace/name")
     if isinstance(error, OSError) and (reason := why(error)):

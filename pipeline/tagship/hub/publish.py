@@ -67,6 +67,8 @@ def _repo(hub: Hub, upload: Upload) -> Standing:
     every token may. Raises ReleaseError where what is private would be published to everybody."""
     repo_id = upload.repo_id
     found = standing(hub, repo_id)
+    if found is None and hub.identity:
+        hub.identity.check({repo_id: False})
     if found is None:
         with hub_errors(f"create the repo {repo_id}"):
             hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
@@ -99,7 +101,7 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
     deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
     try:
         with hub_errors(f"commit to {upload.repo_id}"):
-            commit = hub.api.create_commit(
+            commit = hub.of(upload.repo_id).create_commit(
                 upload.repo_id,
                 [*additions, *deletions],
                 commit_message=upload.message,
@@ -129,7 +131,7 @@ def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advan
                 remedy="export it again: files that were changed are made anew",
             )
         with hub_errors(f"take {entry.path} for {upload.repo_id}"):
-            hub.api.preupload_lfs_files(upload.repo_id, [addition])
+            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition])
         additions.append(addition)
         advance(entry.size)
     return additions
@@ -173,7 +175,9 @@ def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
     if found is None:
         try:
             with hub_errors(f"tag {upload.repo_id}"):
-                hub.api.create_tag(upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha)
+                hub.of(upload.repo_id).create_tag(
+                    upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha
+                )
         except ToolError:
             # It may be there by now: by this very request, whose answer was lost, or by somebody else's.
             if (found := tags_of(hub, upload.repo_id).get(upload.tag)) is None:

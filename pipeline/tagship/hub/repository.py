@@ -44,7 +44,7 @@ def standing(hub: Hub, repo_id: str) -> Standing | None:
 
     with hub_errors(f"look up {repo_id}"):
         try:
-            info = hub.api.model_info(repo_id)
+            info = hub.reading(repo_id).model_info(repo_id)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -57,7 +57,7 @@ def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, A
     """Every file of a repository at a revision, by path, as the Hub describes it."""
     from huggingface_hub.hf_api import RepoFile
 
-    tree = hub.api.list_repo_tree(repo_id, revision=revision, recursive=True)
+    tree = hub.reading(repo_id).list_repo_tree(repo_id, revision=revision, recursive=True)
     return {item.path: item for item in tree if isinstance(item, RepoFile)}
 
 
@@ -69,7 +69,7 @@ def content_of(remote: Any) -> str:
 def tags_of(hub: Hub, repo_id: str) -> dict[str, str]:
     """The commit of each tag of a repository."""
     with hub_errors(f"list the tags of {repo_id}"):
-        return {ref.name: ref.target_commit for ref in hub.api.list_repo_refs(repo_id).tags}
+        return {ref.name: ref.target_commit for ref in hub.reading(repo_id).list_repo_refs(repo_id).tags}
 
 
 def published_manifest(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
@@ -90,7 +90,7 @@ def read_published(hub: Hub, repo_id: str, revision: str) -> Manifest | None:
 
     with hub_errors(f"read {MANIFEST_FILE} of {repo_id}"):
         try:
-            content = small_file(hub.api, repo_id, MANIFEST_FILE, revision)
+            content = small_file(hub.reading(repo_id), repo_id, MANIFEST_FILE, revision)
         except EntryNotFoundError:
             return None
     return parse_manifest(content, f"{MANIFEST_FILE} of {repo_id}") if is_manifest(content) else None

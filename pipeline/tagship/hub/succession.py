@@ -75,14 +75,14 @@ def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
     from huggingface_hub import CommitOperationAdd
 
     with hub_errors(f"lead from {repo_id} to {successor}"):
-        parent = hub.api.model_info(repo_id).sha
+        parent = hub.reading(repo_id).model_info(repo_id).sha
     card = _card(hub, repo_id, parent)
     if card is None or leads_to(card) is not None:
         return False
     led = changed(card, next_version=successor)
     operation = CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=led.encode())
     with hub_errors(f"lead from {repo_id} to {successor}"):
-        hub.api.create_commit(
+        hub.of(repo_id).create_commit(
             repo_id, [operation], commit_message=f"Lead to the next version, {successor}", parent_commit=parent
         )
     return True
@@ -91,6 +91,6 @@ def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
 def _card(hub: Hub, repo_id: str, revision: str | None = None) -> str | None:
     """The card of a repo, where it has one."""
     with hub_errors(f"read {CARD_FILE} of {repo_id}"):
-        if not hub.api.file_exists(repo_id, CARD_FILE, revision=revision):
+        if not hub.reading(repo_id).file_exists(repo_id, CARD_FILE, revision=revision):
             return None
-        return small_file(hub.api, repo_id, CARD_FILE, revision).decode(errors="replace")
+        return small_file(hub.reading(repo_id), repo_id, CARD_FILE, revision).decode(errors="replace")

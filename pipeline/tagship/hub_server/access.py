@@ -9,6 +9,8 @@ from starlette.requests import Request
 
 from tagship.hub_server.access_requests import Status, status_of
 from tagship.hub_server.directory import Directory, Organization, Right, Role, Token, User, token_digest
+from tagship.hub_server.exchange import Exchange
+from tagship.hub_server.kinds import Kind
 from tagship.hub_server.problem import HubProblem, gated_repo, repo_not_found
 from tagship.hub_server.repos import Repo
 
@@ -36,9 +38,10 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """What each caller may do, by the Hub's directory."""
+    """What each caller may do, by the Hub's directory, and by the tokens that it exchanged."""
 
     directory: Directory
+    exchange: Exchange
 
     def caller(self, request: Request) -> Caller | None:
         """Who asks, None for one without a token. Raises HubProblem (401) for an unknown token."""
@@ -47,6 +50,8 @@ class Access:
         text = _token(request)
         if text is None:
             return None
+        if exchanged := self.exchange.known(text):
+            return Caller(user=exchanged[0], token=exchanged[1])
         token = self.directory.tokens.get(token_digest(text))
         if token is None:
             raise HubProblem(401, "Invalid credentials in Authorization header")
@@ -70,6 +75,8 @@ class Access:
             return True
         if caller is None or not caller.token.allows(repo.id, right):
             return False
+        if caller.token.exchanged:
+            return repo.kind is Kind.MODEL
         member = self.directory.membership(caller.user, repo.namespace)
         if right is Right.WRITE:
             own = member == "contributor" and repo.setting("creator") == caller.user.name
@@ -113,6 +120,8 @@ class Access:
         caller = self.caller(request)
         if caller is None:
             raise gated_repo(401, f"Access to {repo.kind.value} {repo.id} is restricted. You must be logged in.")
+        if caller.token.exchanged and caller.token.allows(repo.id, Right.READ) and repo.kind is Kind.MODEL:
+            return
         member = self.directory.membership(caller.user, repo.namespace)
         if member is None and status_of(repo, caller.user.name) is not Status.ACCEPTED:
             message = f"Access to {repo.kind.value} {repo.id} is restricted and you are not in the authorized list."

@@ -13,6 +13,7 @@ from tagship.hub_server.blobs import BlobStore, sweep
 from tagship.hub_server.content import LargeFiles
 from tagship.hub_server.directory import Directory, Right
 from tagship.hub_server.durable import make_folder
+from tagship.hub_server.exchange import Exchange
 from tagship.hub_server.history import resolve
 from tagship.hub_server.kinds import Kind, kind_of
 from tagship.hub_server.mending import mend
@@ -54,6 +55,7 @@ class Backend:
         for store in stores.values():
             for repo in store.all():
                 mend(repo, scratch=scratch)
+        signer = Signer.of_root(root)
         return cls(
             root=root,
             page_size=page_size,
@@ -63,8 +65,8 @@ class Backend:
                 blobs=BlobStore(folder=root / "blobs"),
                 xet=XetStore(folder=root / "xet", scratch=scratch),
             ),
-            access=Access(directory=directory),
-            signer=Signer.of_root(root),
+            access=Access(directory=directory, exchange=Exchange(publishers=directory.publishers, signer=signer)),
+            signer=signer,
             lock=StoreLock(root),
         )
 

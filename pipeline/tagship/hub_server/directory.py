@@ -1,9 +1,11 @@
-"""Who there is: users, organizations and their members, tokens and what they allow."""
+"""Who there is: users, organizations and their members, tokens and what they allow, jobs of CI that are trusted."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 
 class Role(Enum):
@@ -61,12 +63,14 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """What a token is, except for its text; `scopes` are for a fine-grained one."""
+    """What a token is, except for its text; `scopes` are for a fine-grained one. One that was `exchanged` for a job's
+    identity is nobody's: it allows what its scopes say, to who is no member of anything."""
 
     user: str
     name: str
     role: Role
     scopes: tuple[Scope, ...] = ()
+    exchanged: bool = False
 
     def allows(self, repo_id: str, right: Right) -> bool:
         """Whether the token lets its user use a right that they have."""
@@ -81,6 +85,32 @@ def token_digest(token: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Publisher:
+    """Who gets a token without having one: jobs of CI whose issuer says each of the claims.
+
+    `repo_id` is the model that they may write to, or only read. `keys` is a file with the issuer's public keys (JWKS);
+    without one the issuer is asked.
+    """
+
+    repo_id: str
+    issuer: str
+    claims: Mapping[str, str]
+    read_only: bool = False
+    keys: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """A name for it, which is another one when anything of it changes."""
+        told = [self.repo_id, self.issuer, sorted(self.claims.items()), self.read_only, str(self.keys)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    def token(self, job: str) -> Token:
+        """What a job's token allows."""
+        scope = Scope(on=self.repo_id, right=Right.READ if self.read_only else Right.WRITE)
+        return Token(user=job, name="trusted publisher", role=Role.FINE_GRAINED, scopes=(scope,), exchanged=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Directory:
     """All users and organizations by name, all tokens by their digest.
 
@@ -91,6 +121,7 @@ class Directory:
     users: Mapping[str, User]
     organizations: Mapping[str, Organization] = field(default_factory=dict)
     tokens: Mapping[str, Token] = field(default_factory=dict)
+    publishers: tuple[Publisher, ...] = ()
     everybody: User | None = None
     names: frozenset[str] = frozenset()
 

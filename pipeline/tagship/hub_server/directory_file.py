@@ -1,9 +1,10 @@
 """The file of users, organizations and tokens that `invoke hub --auth` takes; docs/hub.md describes it."""
 
+import importlib.util
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tagship.hub_server.directory import (
     MEMBER_ROLES,
     Directory,
     Organization,
+    Publisher,
     Right,
     Role,
     Scope,
@@ -34,7 +36,7 @@ def read_directory(path: Path) -> Directory:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}", remedy="--auth takes a TOML file of users and tokens") from error
     try:
-        return _directory(data)
+        return _directory(data, path.parent)
     except _Mistake as mistake:
         raise UsageError(f"{path}: {mistake}", remedy=_REMEDY) from mistake
 
@@ -43,8 +45,8 @@ class _Mistake(Exception):
     """What is wrong, with the key."""
 
 
-def _directory(data: Mapping[str, Any]) -> Directory:
-    _only(data, "", ("users", "organizations", "tokens", "names"))
+def _directory(data: Mapping[str, Any], folder: Path) -> Directory:
+    _only(data, "", ("users", "organizations", "tokens", "publishers", "names"))
     users = {name: _user(name, table) for name, table in _tables(data, "users")}
     organizations = {name: _organization(name, table, users) for name, table in _tables(data, "organizations")}
     if not users:
@@ -53,16 +55,27 @@ def _directory(data: Mapping[str, Any]) -> Directory:
     if twice := {name for name in spelled if spelled.count(name) > 1}:
         raise _Mistake(f"{min(twice)!r} is there twice; users and organizations share their names, in any case")
     tokens: dict[str, Token] = {}
-    listed = data.get("tokens", [])
-    for number, table in enumerate(listed if isinstance(listed, list) else [listed], start=1):
-        digest, token = _token(f"tokens[{number}]", table, users)
+    for where, table in _numbered(data, "tokens"):
+        digest, token = _token(where, table, users)
         if digest in tokens:
-            raise _Mistake(f"tokens[{number}] is the same token as one before")
+            raise _Mistake(f"{where} is the same token as one before")
         tokens[digest] = token
     names = data.get("names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _Mistake("names must be a list of host names")
-    return Directory(users=users, organizations=organizations, tokens=tokens, names=frozenset(names))
+    publishers = tuple(_publisher(where, table, folder) for where, table in _numbered(data, "publishers"))
+    return Directory(
+        users=users, organizations=organizations, tokens=tokens, publishers=publishers, names=frozenset(names)
+    )
+
+
+def _numbered(data: Mapping[str, Any], key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The tables of a list, each with what messages call it."""
+    listed = data.get(key, [])
+    for number, table in enumerate(listed if isinstance(listed, list) else [listed], start=1):
+        if not isinstance(table, dict):
+            raise _Mistake(f"{key}[{number}] must be a table, [[{key}]]")
+        yield f"{key}[{number}]", table
 
 
 def _tables(data: Mapping[str, Any], key: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -120,10 +133,8 @@ def _organization(name: str, table: Mapping[str, Any], users: Mapping[str, User]
     return Organization(name=name, fullname=fullname, members=members, private=_flag(table, where, "private"))
 
 
-def _token(where: str, table: Any, users: Mapping[str, User]) -> tuple[str, Token]:
+def _token(where: str, table: Mapping[str, Any], users: Mapping[str, User]) -> tuple[str, Token]:
     """The token's digest, and what it allows."""
-    if not isinstance(table, dict):
-        raise _Mistake(f"{where} must be a table, [[tokens]]")
     _only(table, f"{where}.", ("user", "name", "role", "scopes", "token", "sha256", "env"))
     user, role = table.get("user"), table.get("role")
     if not isinstance(user, str) or user not in users:
@@ -159,3 +170,25 @@ def _scope(where: str, item: Any) -> Scope:
     if may not in _RIGHTS:
         raise _Mistake(f"{where}: may must be one of {', '.join(_RIGHTS)}, and is {may!r}")
     return Scope(on=on, right=_RIGHTS[may])
+
+
+def _publisher(where: str, table: Mapping[str, Any], folder: Path) -> Publisher:
+    _only(table, f"{where}.", ("repo", "issuer", "claims", "read_only", "keys"))
+    repo_id, issuer, claims = table.get("repo"), table.get("issuer"), table.get("claims")
+    if not isinstance(repo_id, str) or repo_id.count("/") != 1 or any(map(repo_name_problem, repo_id.split("/"))):
+        raise _Mistake(f"{where}.repo must be the id of a model, namespace/name, and is {repo_id!r}")
+    keys = _text(table, where, "keys")
+    if not isinstance(issuer, str) or not issuer.startswith("https://" if keys is None else ("https://", "http://")):
+        raise _Mistake(f"{where}.issuer must be the https:// address of who signs identities, and is {issuer!r}")
+    if not isinstance(claims, dict) or not claims or not all(isinstance(value, str) for value in claims.values()):
+        # An issuer signs for everybody who has an account there.
+        raise _Mistake(f'{where}.claims must say which jobs are trusted, such as {{ repository = "acme/models" }}')
+    if importlib.util.find_spec("jwt") is None or importlib.util.find_spec("cryptography") is None:
+        raise _Mistake(
+            f"{where}: identities are checked by PyJWT and cryptography, which are not here; the extra hub brings them"
+        )
+    found = folder / keys if keys is not None else None
+    if found is not None and not found.is_file():
+        raise _Mistake(f"{where}.keys: there is no file {found}")
+    read_only = _flag(table, where, "read_only")
+    return Publisher(repo_id=repo_id, issuer=issuer, claims=claims, read_only=read_only, keys=found)

@@ -52,6 +52,8 @@ def whoami(request: Request) -> Response:
     """GET /api/whoami-v2."""
     access = backend(request).access
     caller = access.require(request)
+    if caller.token.exchanged:
+        raise HubProblem(403, "Forbidden: the token of a job is for its repository, and nobody's")
     orgs = [
         {
             **_organization_json(found),

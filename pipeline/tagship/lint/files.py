@@ -102,7 +102,7 @@ def files_on_hub(hub: Hub, repo_id: str, revision: str | None = None) -> HubFile
 
     with hub_errors(f"look up {repo_id}"):
         try:
-            info = hub.api.model_info(repo_id, revision=revision, files_metadata=True)
+            info = hub.reading(repo_id).model_info(repo_id, revision=revision, files_metadata=True)
         except (RepositoryNotFoundError, RevisionNotFoundError):
             at = f" at {revision}" if revision else ""
             raise ReleaseError(
@@ -110,7 +110,7 @@ def files_on_hub(hub: Hub, repo_id: str, revision: str | None = None) -> HubFile
                 remedy="name it as namespace/name; --hub says on which Hub",
             ) from None
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    return HubFiles(api=hub.api, repo_id=repo_id, revision=str(info.sha), sizes=sizes)
+    return HubFiles(api=hub.reading(repo_id), repo_id=repo_id, revision=str(info.sha), sizes=sizes)
 
 
 def document_in(files: Files, name: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class _Look:
             return str(remote.lfs.sha256)
         repo_id, commit = self._release.repo_id, self._release.commit
         with hub_errors(f"read {name} of {repo_id}"):
-            return hashlib.sha256(small_file(self._hub.api, repo_id, name, commit)).hexdigest()
+            return hashlib.sha256(small_file(self._hub.reading(repo_id), repo_id, name, commit)).hexdigest()
 
     def tag(self) -> Iterator[Finding]:
         """The tag is the one that was released, in the repo that it was released to."""

@@ -53,7 +53,7 @@ def all_of(hub: Hub, repo_id: str) -> Found:
     """The releases of one repo: at each tag that has a manifest, and on main where that is of none of those tags.
     Raises ToolError when the Hub does not answer or has no such repo."""
     with hub_errors(f"look up {repo_id}"):
-        head = str(hub.api.model_info(repo_id).sha)
+        head = str(hub.reading(repo_id).model_info(repo_id).sha)
     tags = tags_of(hub, repo_id)
     found: Found = list(_at(hub, repo_id, head, tags))
     return [*found, *(release for release in _at(hub, repo_id, head, {None: head}) if _is_new(release, found))]
@@ -78,7 +78,7 @@ def card_at(hub: Hub, repo_id: str, revision: str) -> str | None:
 
     with hub_errors(f"read {CARD_FILE} of {repo_id}"):
         try:
-            return small_file(hub.api, repo_id, CARD_FILE, revision).decode()
+            return small_file(hub.reading(repo_id), repo_id, CARD_FILE, revision).decode()
         except (EntryNotFoundError, UnicodeDecodeError):
             return None
 

@@ -78,7 +78,7 @@ def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
         return proposed
     operations = [CommitOperationAdd(CARD_FILE, change.card.encode()), *_restoring(hub, change)]
     with hub_errors(f"commit to {change.repo_id}"):
-        commit = hub.api.create_commit(
+        commit = hub.of(change.repo_id).create_commit(
             change.repo_id, operations, commit_message=title, parent_commit=change.parent, create_pr=create_pr
         )
     return str(commit.pr_url or commit.commit_url)
@@ -87,7 +87,9 @@ def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
 def _proposed(hub: Hub, repo_id: str, title: str) -> str | None:
     """The page of an open pull request of that title."""
     with hub_errors(f"list the pull requests of {repo_id}"):
-        there = hub.api.get_repo_discussions(repo_id, discussion_type="pull_request", discussion_status="open")
+        there = hub.reading(repo_id).get_repo_discussions(
+            repo_id, discussion_type="pull_request", discussion_status="open"
+        )
         return next((str(request.url) for request in there if request.title == title), None)
 
 

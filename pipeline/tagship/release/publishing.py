@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
+from tagship.hub.keyless import NotTrusted
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
@@ -57,7 +58,7 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
             repos = released_repos(tools.hub, plan.config, tags, target)
             for repo_id, successor in lead_on(tools.hub, repos, plan.version_tag):
                 tools.console.note(f"{repo_id} leads to {successor}")
-        except ToolError as error:
+        except (ToolError, NotTrusted) as error:
             tools.console.warn(f"no other version leads to {target.repo_id}: {error}", error.remedy)
     return iter(())
 

@@ -29,6 +29,7 @@ _ENVIRONMENT = {
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_TOKEN_PATH": os.devnull,  # where `hf auth login` keeps one
+    "HF_OIDC_RESOURCE": "",  # by which the client would ask for one
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow each other down on a busy machine
