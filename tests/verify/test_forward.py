@@ -115,6 +115,31 @@ def test_passes_are_few() -> None:
         assert not read
 
 
+def test_what_is_packed_has_no_padding() -> None:
+    """Sequences of unlike lengths are read behind each other, in one pass without padding."""
+    model = model_of("llama")
+    read: list[int] = []
+    model.model.embed_tokens.register_forward_hook(lambda module, given, made: read.append(given[0].numel()))
+    sequences = [Tokens(ids=ids(number, number), since=1) for number in (41, 5, 4, 3)]
+    found = rows(Forward(model), sequences)
+    assert read == [40 + 4 + 3 + 2 + 16]
+    np.testing.assert_allclose(found, one_by_one(model, sequences), atol=2e-4)
+
+
+def test_model_that_looks_at_all_of_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes positions and does not tell sequences apart by them is asked with padding, from then on."""
+    model = model_of("llama")
+    monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None)
+    read: list[tuple[int, ...]] = []
+    model.model.embed_tokens.register_forward_hook(lambda module, given, made: read.append(tuple(given[0].shape)))
+    sequences = [Tokens(ids=ids(number, number), since=1) for number in (21, 5)]
+    forward = Forward(model)
+    found = rows(forward, sequences)
+    rows(forward, [Tokens(ids=ids(number, number), since=1) for number in (11, 6)])
+    assert read == [(1, 20 + 4 + 16), (2, 20), (2, 10)]
+    np.testing.assert_allclose(found, one_by_one(model, sequences), atol=2e-4)
+
+
 def test_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits come in blocks of bounded size, and sequences are read in passes of bounded size."""
     monkeypatch.setattr("tagship.verify.runtimes.forward._BLOCK", 4 * 96 * 3)

@@ -43,6 +43,7 @@ from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
+from tagship.verify.runtimes.registry import reference_runtime
 
 
 def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
@@ -109,7 +110,12 @@ def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
         yield Exported(target=target, folder=target.export_dir, manifest=made.manifest)
 
 
-def _load(plan: Plan, target: Target, done: Results, tools: Tools, *, hashes: bool = True) -> Iterator[object]:
+def _load(
+    plan: Plan, target: Target, done: Results, tools: Tools, *, hashes: bool = True, verifies: bool = False
+) -> Iterator[object]:
+    if verifies:
+        for runtime in (reference_runtime().name, target.policy.format.runtime):
+            tools.runtimes.start(runtime)
     manifest = read_manifest(target.export_dir)
     check_files(target.export_dir, manifest, hashes=hashes)
     tools.console.note(f"{target.name}: {target.export_dir}")
@@ -184,9 +190,24 @@ EXPORT_ONLY = (
     replace(FIT, once=partial(_fit, verifies=False)),
     EXPORT,
 )
-VERIFY_ONLY = (BASE, LOAD, REFERENCE, TASK, VERIFY)
+_LOAD_TO_VERIFY = replace(LOAD, each=partial(_load, verifies=True))
+VERIFY_ONLY = (BASE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD)
 # Packing compares every digest itself, in the same pass.
 PACKAGE_ONLY = (replace(LOAD, each=partial(_load, hashes=False)), PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (GATES, NOTES, BASE, LOAD, NAMES, REFERENCE, TASK, VERIFY, CARD, PUBLISH_BASE, PUBLISH, CHECK, SUCCEED)
+PUBLISH_ONLY = (
+    GATES,
+    NOTES,
+    BASE,
+    _LOAD_TO_VERIFY,
+    NAMES,
+    REFERENCE,
+    TASK,
+    VERIFY,
+    CARD,
+    PUBLISH_BASE,
+    PUBLISH,
+    CHECK,
+    SUCCEED,
+)

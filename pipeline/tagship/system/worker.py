@@ -10,7 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import IO, Any
@@ -44,17 +44,18 @@ _KINDS = {kind.__name__: kind for kind in (ReleaseError, ToolError)}
 class Worker:
     """A process that calls functions for this one; it ends with the `with` block, or by `close`.
 
-    `title` is what lists of processes show. What is exchanged as files is in `folder`.
+    `title` is what lists of processes show. The process begins by importing `modules`, without being asked: what takes
+    them is told, when it is asked for, of those that are not there. What is exchanged as files is in `folder`.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, modules: Sequence[str] = ()) -> None:
         self._owned = ExitStack()
         self.folder = self._owned.enter_context(scratch_folder(_SCRATCH))
         self._log = self.folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 # Not from where the user stands, whose own modules may have any name.
-                [sys.executable, "-P", "-m", "tagship.system.worker_process", title, str(self.folder)],
+                [sys.executable, "-P", "-m", "tagship.system.worker_process", title, str(self.folder), *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,10 +1,11 @@
 """The child's side of a worker: a process that calls functions for another one until its standard input ends.
 
-Its arguments are a title for lists of processes and a folder. A request is a line with a path, where the function and
-its arguments are. Lines of JSON say how far it is, and that it
-is done, or why it was refused.
+Its arguments are a title for lists of processes, a folder, and modules to be imported at once. A request is a line with
+a path, where the function and its arguments are. Lines of JSON say how far it is, and that it is done, or why it was
+refused.
 """
 
+import importlib
 import json
 import os
 import pickle
@@ -12,6 +13,8 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, NoReturn
@@ -19,8 +22,9 @@ from typing import IO, Any, NoReturn
 from tagship.system.errors import ReleaseError, ToolError
 
 
-def serve(folder: Path) -> NoReturn:
-    """Do what is asked, one piece after the other. What is raised, but for a ReleaseError, ends the process.
+def serve(folder: Path, modules: Sequence[str]) -> NoReturn:
+    """Do what is asked, one piece after the other, `modules` imported. What is raised, but for a ReleaseError, ends the
+    process.
 
     `folder` holds what is exchanged; who asks removes it, and this process does where that one was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to take; it ends this one
@@ -31,6 +35,9 @@ def serve(folder: Path) -> NoReturn:
     os.dup2(2, 1)
     asked, idle = SimpleQueue[Path](), threading.Event()
     threading.Thread(target=_watch, args=(requests, asked, idle, folder), daemon=True).start()
+    for module in modules:
+        with suppress(ImportError):
+            importlib.import_module(module)
     while True:
         answer = _do(asked.get(), channel)
         idle.set()
@@ -60,4 +67,4 @@ def _do(path: Path, channel: IO[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[2]))
+    serve(Path(sys.argv[2]), sys.argv[3:])

@@ -65,16 +65,17 @@ def compare(reference: Model, model: Model, trial: Trial, limits: Limits, what: 
     for expected, given in zip(trial.answers, model.read(trial.questions), strict=True):
         _check_prompt(expected, given.ids, what)
     _check_ends(trial.answers, model, what)
-    along = _along([answer.tokens for answer in trial.answers], reference, model, what)
+    # In one go: each pass reads all of the weights.
+    along = _along([*(answer.tokens for answer in trial.answers), *trial.text], reference, model, what)
     each = list(_each(along, trial.answers))
     if limits.same_tokens:
         for answer, part in zip(trial.answers, each, strict=True):
             _check_tokens(answer, part, reference, what)
     same = [bool((part.given == np.array(answer.ids)).all()) for answer, part in zip(trial.answers, each, strict=True)]
-    measured = _measured(along, limits, what, "tokens of answers")
+    measured = _measured(along.part(0, trial.tokens), limits, what, "tokens of answers")
     text = None
     if trial.text:
-        text = _measured(_along(trial.text, reference, model, what), limits, what, "tokens of text")
+        text = _measured(along.part(trial.tokens, len(along.kl)), limits, what, "tokens of text")
     return Evidence(
         outcome=PASSED,
         prompts=len(trial.answers),

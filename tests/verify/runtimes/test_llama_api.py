@@ -121,7 +121,7 @@ def test_rows_are_the_servers(model: Path, serve: Serve) -> None:
     server = serve(model)
     with LlamaModel(model, context=100) as llama:
         ids = llama.tokens("<|user|>\nthe quick brown fox jumps over lazy dogs<|end|>\n<|assistant|>\n")
-        rows = np.concatenate(list(llama.rows(ids, 3)))
+        rows = np.concatenate(list(llama.rows([(ids, 3)])))
     assert rows.shape == (len(ids) - 2, tiny.VOCABULARY)
     assert rows.dtype == np.float32
     for row, count in zip(log_softmax(rows), range(3, len(ids) + 1), strict=True):
@@ -171,7 +171,7 @@ def test_prompts_together(model: Path) -> None:
         prompts = [llama.tokens(prompt) for prompt in PROMPTS]
         alone = [llama.generate([prompt], 20)[0] for prompt in prompts]
     assert len({tuple(answer) for answer in alone}) == len(PROMPTS)
-    with LlamaModel(model, context=60, sequences=3) as llama:
+    with LlamaModel(model, context=180, sequences=3) as llama:
         assert llama.generate(prompts, 20) == alone
         assert llama.generate(prompts, 1) == [answer[:1] for answer in alone]
         assert llama.generate(prompts, 0) == [[], [], [], [], []]
@@ -186,7 +186,7 @@ def test_prompts_that_end_apart(model: Path, tmp_path: Path) -> None:
     ending = copied(model, tmp_path / "ending.gguf", {"tokenizer.ggml.eos_token_id": last})
     expected = [answer[: answer.index(last) + 1] if last in answer else answer for answer in free]
     assert len({len(answer) for answer in expected}) > 1
-    with LlamaModel(ending, context=60, sequences=5) as llama:
+    with LlamaModel(ending, context=300, sequences=5) as llama:
         assert llama.generate(prompts, 20) == expected
 
 
@@ -195,12 +195,23 @@ def test_rows_wherever_they_begin(model: Path, since: int) -> None:
     """A long text has the rows that each of its beginnings has, wherever its blocks are cut."""
     with LlamaModel(model, context=700) as llama:
         ids = (llama.tokens(" ".join(PROMPTS)) * 40)[:700]
-        rows = np.concatenate(list(llama.rows(ids, since)))
+        rows = np.concatenate(list(llama.rows([(ids, since)])))
         assert len(rows) == 701 - since
         for count in {since, 512, 513, 640, 700}:
             if count >= since:
-                (alone,) = llama.rows(ids[:count], count)
+                (alone,) = llama.rows([(ids[:count], count)])
                 assert np.abs(alone[0] - rows[count - since]).max() < 1e-3
+
+
+def test_rows_of_texts_together(model: Path) -> None:
+    """Texts that share the room have the rows of each alone, in their order, however many fit into it at once."""
+    with LlamaModel(model, context=60) as llama:
+        texts = [(llama.tokens(prompt), since) for prompt, since in zip(PROMPTS, (1, 3, 2, 1, 4), strict=True)]
+        alone = np.concatenate([block for text in texts for block in llama.rows([text])])
+    for context, sequences in ((60, 2), (100, 3), (600, 8)):
+        with LlamaModel(model, context=context, sequences=sequences) as llama:
+            together = np.concatenate(list(llama.rows(texts)))
+            assert np.abs(together - alone).max() < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -217,11 +228,11 @@ def test_blocks_are_small(large_vocabulary: Path) -> None:
     """However large a vocabulary is, no more than 64 MiB of logits are held, and they are the same."""
     with LlamaModel(large_vocabulary, context=300) as llama:
         ids = [token * 441 for token in range(1, 290)]
-        blocks = list(llama.rows(ids, 5))
+        blocks = list(llama.rows([(ids, 5)]))
         assert llama.vocabulary == 1 << 17
         assert [block.nbytes for block in blocks] == [BLOCK, BLOCK, 29 * 4 << 17]
         for count in (5, 132, 133, 289):
-            (alone,) = llama.rows(ids[:count], count)
+            (alone,) = llama.rows([(ids[:count], count)])
             assert np.abs(alone[0] - np.concatenate(blocks)[count - 5]).max() < 1e-2 < alone.std()
 
 
@@ -264,7 +275,7 @@ def test_recurrent_model(mamba: Path, serve: Serve) -> None:
         answers = llama.generate(prompts, 8)
         assert answers == [server.answer(prompt, 8)["tokens"] for prompt in prompts]
         ids = prompts[0] * 12
-        rows = np.concatenate(list(llama.rows(ids, 60)))
+        rows = np.concatenate(list(llama.rows([(ids, 60)])))
         for row, count in list(zip(log_softmax(rows), range(60, len(ids) + 1), strict=True))[::5]:
             told = server.after(ids[:count])
             assert np.abs(row[list(told)] - list(told.values())).max() < 1e-3
@@ -293,10 +304,10 @@ def test_truncated(model: Path, tmp_path: Path) -> None:
 def test_too_long(model: Path) -> None:
     """A text, or a prompt with its answer, has to fit into the context that was asked for: exactly."""
     with LlamaModel(model, context=20, sequences=2) as llama:
-        assert sum(len(block) for block in llama.rows([7] * 20, 1)) == 20
+        assert sum(len(block) for block in llama.rows([([7] * 20, 1)])) == 20
         with pytest.raises(ReleaseError, match="a text of 21 tokens does not fit into the 20"):
-            llama.rows([7] * 21, 1)
-        assert [len(answer) for answer in llama.generate([[7] * 15, [8] * 15], 5)] == [5, 5]
+            llama.rows([([7] * 21, 1)])
+        assert [len(answer) for answer in llama.generate([[7] * 15, [8] * 15], 5)] == [5, 5]  # one after the other
         with pytest.raises(ReleaseError, match="a text of 21 tokens does not fit into the 20"):
             llama.generate([[7], [7] * 15], 6)
         with pytest.raises(ReleaseError, match="without a token"):
@@ -308,17 +319,17 @@ def test_unknown_token(model: Path) -> None:
     with LlamaModel(model, context=20) as llama:
         with pytest.raises(ToolError, match=r"cannot compute 2 tokens .*invalid token\[1\] = 99999"):
             llama.generate([[7, 99999]], 2)
-        assert [len(block) for block in llama.rows([7, 8], 1)] == [2]
+        assert [len(block) for block in llama.rows([([7, 8], 1)])] == [2]
 
 
 def test_too_many_sequences(model: Path) -> None:
     """More texts at a time than llama.cpp can have is its own error."""
-    with pytest.raises(ToolError, match=r"no room for 257 texts of 20 tokens with model\.gguf: .*n_seq_max"):
+    with pytest.raises(ToolError, match=r"no room for 20 tokens of 257 texts with model\.gguf: .*n_seq_max"):
         LlamaModel(model, context=20, sequences=257)
 
 
 def unfinished(llama: LlamaModel) -> Iterator[Array]:
-    rows = llama.rows([7] * 600, 1)
+    rows = llama.rows([([7] * 600, 1)])
     next(rows)
     return rows
 

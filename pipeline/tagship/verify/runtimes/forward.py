@@ -15,9 +15,14 @@ from typing import Any
 from tagship.verify.questions import Tokens
 
 # Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
-# where they are the widest, four times the hidden states.
+# where they are the widest, four times the hidden states. Sequences behind each other are fewer, as attention looks at
+# each pair of their tokens before it leaves out those of others.
 _TOKENS, _LEAST_TOKENS = 4096, 512
 _ACTIVATIONS = 192 << 20
+_PACKED = 2048
+# As many tokens are computed twice, at both ends of what is packed, to see that sequences know nothing of each other;
+# by how much of their size they may differ.
+_SEEN_TWICE, _NEAR = 16, 1e-3
 # Bytes of logits in a block.
 _BLOCK = 96 << 20
 # Kinds of layers, as configurations call them, whose keys and values can be gone on from anywhere.
@@ -45,6 +50,7 @@ class Forward:
         parameters = inspect.signature(self._model.forward).parameters
         self._keeps_fewer = "logits_to_keep" in parameters
         self._takes_positions = "position_ids" in parameters
+        self._packs = self._can_go_on()
         self._output: type[Any] | None = None  # what the backbone gives; None where logits are not made of that alone
         self._columns = 0
         self._hidden: dict[Ids, Any] = {}
@@ -75,6 +81,9 @@ class Forward:
         if going_on and self._may_go_on(going_on):
             self._go_on(going_on)
             new = [ids for ids in new if ids not in self._hidden]
+        if self._packs and not keep:
+            self._pack(new)
+            new = [ids for ids in new if ids not in self._hidden]
         for batch in _batches(new, self._most_tokens()):
             self._begin(batch, keep=keep and len(new) == len(batch))
 
@@ -103,6 +112,27 @@ class Forward:
         for row, ids in enumerate(batch):
             self._hidden[ids] = hidden[row, : len(ids)].clone()
         self._kept = _Kept(cache, list(batch), [list(range(len(ids))) for ids in batch]) if keep else None
+
+    def _pack(self, sequences: Sequence[Ids]) -> None:
+        """Compute sequences behind each other, which spares what padding takes. A model that lets them see each other
+        is asked so no more."""
+        for pack in _packs(sequences, min(_PACKED, self._most_tokens())):
+            if not self._packs or len(pack) == 1:
+                continue
+            again = pack[0][:_SEEN_TWICE]
+            parts = [*pack, again]
+            places = [place for ids in parts for place in range(len(ids))]
+            given, positions = self._tensor([token for ids in parts for token in ids]), self._tensor(places)
+            hidden = self._pass(given, {"position_ids": positions}, None)[0].split([len(ids) for ids in parts])
+            difference = (hidden[-1] - hidden[0][: len(again)]).norm()
+            self._packs = bool(difference <= _NEAR * hidden[-1].norm())
+            if self._packs:
+                self._hidden.update((ids, part.clone()) for ids, part in zip(pack, hidden, strict=False))
+
+    def _tensor(self, numbers: Sequence[int]) -> Any:
+        import torch
+
+        return torch.tensor([list(numbers)], device=self._device())
 
     # From where a pass before ended
 
@@ -223,6 +253,18 @@ def _batches(sequences: Sequence[Ids], most: int) -> Iterator[list[Ids]]:
         batch.append(ids)
     if batch:
         yield batch
+
+
+def _packs(sequences: Sequence[Ids], most: int) -> Iterator[list[Ids]]:
+    """Sequences of so many tokens together at most, or a longer one alone."""
+    pack: list[Ids] = []
+    for ids in sequences:
+        if pack and sum(map(len, pack)) + len(ids) > most:
+            yield pack
+            pack = []
+        pack.append(ids)
+    if pack:
+        yield pack
 
 
 def _padded(batch: Sequence[Ids], device: Any) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ class _Input(NamedTuple):
 class LlamaModel:
     """A GGUF in llama.cpp, on the processor, with its weights mapped. To be closed, or used in a `with`.
 
-    `context` is how many tokens a text may have, `sequences` how many texts are continued together (256 at most);
+    `context` is how many tokens there is room for, of `sequences` texts (256 at most) that are computed together;
     `vocabulary` is how many logits there are for a token. Raises ToolError for what llama.cpp does not load or what
     does not continue texts, and as `llama_functions`.
     """
@@ -54,7 +54,7 @@ class LlamaModel:
         if context < 1 or sequences < 1:
             raise ValueError(f"{sequences} texts of {context} tokens")
         self._api = llama.llama_functions()
-        self._longest, self._sequences = context, sequences
+        self._room, self._sequences = context, sequences
         llama.silence()
         with ExitStack() as owned:
             model = self._load(path)
@@ -87,7 +87,7 @@ class LlamaModel:
 
     def _begin(self, model: int, what: str) -> int:
         parameters = llama.context_parameters()
-        parameters.n_ctx = self._longest * self._sequences
+        parameters.n_ctx = self._room
         parameters.n_batch = parameters.n_ubatch = _BATCH
         parameters.n_seq_max = self._sequences
         # Room in the graph; all of a batch would be half a gigabyte of a vocabulary of 262,144.
@@ -98,8 +98,7 @@ class LlamaModel:
         parameters.kv_unified = True  # else texts are computed apart as soon as one in their middle has ended
         context = self._api.llama_init_from_model(model, parameters)
         if not context:
-            asked = f"{self._sequences} texts of {self._longest} tokens"
-            raise llama.failure(f"llama.cpp has no room for {asked} with {what}")
+            raise llama.failure(f"llama.cpp has no room for {self._room} tokens of {self._sequences} texts with {what}")
         return int(context)
 
     def close(self) -> None:
@@ -141,27 +140,59 @@ class LlamaModel:
 
     # Logits
 
-    def rows(self, ids: Sequence[int], since: int) -> Iterator[Array]:
-        """The logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to all of `ids`, in
-        blocks (rows, vocabulary) of at most 64 MiB, or of one row.
+    def rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
+        """Of each text `ids` the logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to
+        all of it, in blocks (rows, vocabulary) of at most 64 MiB, or of one row. Texts are computed together, as many
+        as there is room for, so that weights are read once for all of them.
 
-        Raises ReleaseError when the text is longer than the context, ToolError when llama.cpp does not compute it. All
+        Raises ReleaseError when a text is longer than the context, ToolError when llama.cpp does not compute it. All
         blocks have to be taken before the model is asked anything else.
         """
-        if not 0 < since <= len(ids):
-            raise ValueError(f"nothing follows {since} of {len(ids)} tokens")
-        self._check_length(len(ids))
-        return self._rows([_Input(token, at, 0, at >= since - 1) for at, token in enumerate(ids)], since - 1)
+        for ids, since in texts:
+            if not 0 < since <= len(ids):
+                raise ValueError(f"nothing follows {since} of {len(ids)} tokens")
+            self._check_length(len(ids))
+        return self._rows(texts)
 
-    def _rows(self, inputs: Sequence[_Input], unasked: int) -> Iterator[Array]:
-        turn = self._forget()
-        for part in _parts(inputs[:unasked], _BATCH):
-            self._compute(part)
-        for part in _parts(inputs[unasked:], self._block):
-            if turn != self._turn:
-                raise RuntimeError("the model was closed or asked something else before all rows were taken")
-            self._compute(part)
-            yield np.stack([self._logits(index) for index in range(len(part))])
+    def _rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
+        for together in self._together(texts):
+            turn = self._forget()
+            inputs = [
+                _Input(token, at, sequence, at >= since - 1)
+                for sequence, (ids, since) in enumerate(together)
+                for at, token in enumerate(ids)
+            ]
+            for part in self._batches(inputs):
+                if turn != self._turn:
+                    raise RuntimeError("the model was closed or asked something else before all rows were taken")
+                self._compute(part)
+                if rows := [self._logits(index) for index, given in enumerate(part) if given.asked]:
+                    yield np.stack(rows)
+
+    def _together(
+        self, texts: Sequence[tuple[Sequence[int], int]], more: int = 0
+    ) -> Iterator[Sequence[tuple[Sequence[int], int]]]:
+        """Texts, in their order, as many as there is room for at once where each gets so many tokens more."""
+        some: list[tuple[Sequence[int], int]] = []
+        for text in texts:
+            needed = sum(len(ids) + more for ids, _ in (*some, text))
+            if some and (len(some) == self._sequences or needed > self._room):
+                yield some
+                some = []
+            some.append(text)
+        if some:
+            yield some
+
+    def _batches(self, inputs: Sequence[_Input]) -> Iterator[Sequence[_Input]]:
+        """Tokens, in their order, as many as are computed at once, of which no more are asked for than logits may
+        take."""
+        start = asked = 0
+        for at, given in enumerate(inputs):
+            if at - start == _BATCH or asked + given.asked > self._block:
+                yield inputs[start:at]
+                start, asked = at, 0
+            asked += given.asked
+        yield inputs[start:]
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         """The greedy continuations of prompts: at most `most` tokens, with the one that ends an answer. As many as
@@ -170,8 +201,8 @@ class LlamaModel:
             if not prompt:
                 raise ReleaseError("a prompt without a token cannot be continued")
             self._check_length(len(prompt) + most)
-        together = _parts(prompts, self._sequences)
-        return [answer for some in together for answer in self._continuations(some, most)]
+        together = self._together([(prompt, 0) for prompt in prompts], more=most)
+        return [answer for some in together for answer in self._continuations([prompt for prompt, _ in some], most)]
 
     def _continuations(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         self._forget()
@@ -210,9 +241,9 @@ class LlamaModel:
         return list(found[: count.value]) if count.value else []
 
     def _check_length(self, tokens: int) -> None:
-        if tokens > self._longest:
+        if tokens > self._room:
             raise ReleaseError(
-                f"a text of {tokens} tokens does not fit into the {self._longest} that llama.cpp has room for",
+                f"a text of {tokens} tokens does not fit into the {self._room} that llama.cpp has room for",
                 remedy="ask with shorter prompts, or for fewer tokens",
             )
 

@@ -23,8 +23,9 @@ from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 _TOGETHER = 8
 # Seconds for one prompt of a template: the machine may be busy.
 _RENDERING = 60
-# Tokens, for a model that is not asked anything.
+# Tokens, for a model that is not asked anything; and what texts share that are computed together, so many of them.
 _LEAST_CONTEXT = 64
+_SHARED_CONTEXT, _MOST_TEXTS = 512, 32
 
 
 class _LlamaCpp(Runtime):
@@ -65,10 +66,10 @@ class _LlamaCppModel(Model):
         return tuple(Asked(prompt=text, ids=tuple(self._model.tokens(text))) for text in self._subject.rendered)
 
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
-        asked = [sequence for sequence in sequences if sequence.looked_at]
-        model = self._with_room(max((len(sequence.ids) for sequence in asked), default=1), 1)
-        for sequence in asked:
-            yield from model.rows(sequence.ids[:-1], sequence.since)
+        asked = [(sequence.ids[:-1], sequence.since) for sequence in sequences if sequence.looked_at]
+        tokens = [len(ids) for ids, _ in asked]
+        room = max(min(sum(tokens), _SHARED_CONTEXT), *tokens, 1)
+        yield from self._with_room(room, min(len(asked), _MOST_TEXTS) or 1).rows(asked)
 
     def ends(self, tokens: Collection[int]) -> Collection[int]:
         return {token for token in tokens if self._model.ends(token)}
@@ -78,7 +79,8 @@ class _LlamaCppModel(Model):
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
         together = min(len(prompts), _TOGETHER)
-        return self._with_room(max(map(len, prompts)) + most, together).generate(prompts, most)
+        room = together * (max(map(len, prompts)) + most)
+        return self._with_room(room, together).generate(prompts, most)
 
     def close(self) -> None:
         self._model.close()

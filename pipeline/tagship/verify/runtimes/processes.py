@@ -70,6 +70,11 @@ class Runtimes:
             found = self._open[subject.what] = self._load(runtime, subject)
         return found
 
+    def start(self, runtime: str) -> None:
+        """Have the process of a runtime load its libraries, which takes seconds, while something else is done."""
+        if runtime not in self._workers:
+            self._workers[runtime] = Worker(runtime, find_runtime(runtime).modules)
+
     def examine(self, runtime: str, subject: Subject) -> None:
         """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
         with self._worker(runtime, subject) as worker:
@@ -94,8 +99,7 @@ class Runtimes:
     @contextmanager
     def _worker(self, runtime: str, subject: Subject) -> Iterator[Worker]:
         find_runtime(runtime).check(subject)
-        if runtime not in self._workers:
-            self._workers[runtime] = Worker(runtime)
+        self.start(runtime)
         with self._dropped_when_it_ends(runtime):
             yield self._workers[runtime]
 
