@@ -33,7 +33,7 @@ def test_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL)
     assert config.namespace == "acme"
     assert (config.root, config.file) == (tmp_path, tmp_path / "release.toml")
-    assert config.runs == tmp_path / "adapters"
+    assert str(config.runs) == str(tmp_path / "adapters" / "*")
     assert config.own_folders == (tmp_path / "exports", tmp_path / "dist", tmp_path / ".tagship")
     assert config.endpoint == EMBEDDED
     assert config.private is False
@@ -136,7 +136,7 @@ def test_everything_said(tmp_path: Path) -> None:
         tags = ["avro"]
         """,
     )
-    assert config.runs == tmp_path / "trained"
+    assert str(config.runs) == str(tmp_path / "trained" / "*")
     assert (config.exports, config.artifacts) == (Path("/big/exports"), tmp_path / "out" / "dist")
     assert (config.endpoint, config.private) == ("https://hub.example.org", True)
     assert [(stream.name, stream.does, stream.format) for stream in config.streams] == [

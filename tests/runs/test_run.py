@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tagship.naming.names import NamingPolicy
 from tagship.policy.naming import read_naming
+from tagship.runs.places import RunPlaces
 from tagship.runs.run import choose_run, find_runs, read_run
 from tagship.system.errors import ReleaseError
 from tagship.system.toml_reader import Reader
@@ -33,7 +34,7 @@ def record(run: Path, name: str = "experiment_metadata.json", **recorded: Any) -
 
 
 def names(folder: Path) -> list[str]:
-    return [path.name for path in find_runs(folder, NAMING)]
+    return [path.name for path in find_runs(RunPlaces.of(folder), NAMING)]
 
 
 def test_newest_by_the_date_in_the_name(tmp_path: Path, write_run: WriteRun) -> None:
@@ -44,7 +45,7 @@ def test_newest_by_the_date_in_the_name(tmp_path: Path, write_run: WriteRun) -> 
     newest = tmp_path / f"a-minimal-r32-a64-e20-{dates[1]}"
     os.utime(newest, (0, 0))
     assert [name[-15:] for name in names(tmp_path)] == [dates[1], dates[2], dates[0]]
-    assert choose_run(tmp_path, NAMING, None) == newest
+    assert choose_run(RunPlaces.of(tmp_path), NAMING, None) == newest
 
 
 def test_newest_by_the_recorded_date(tmp_path: Path, write_run: WriteRun) -> None:
@@ -76,7 +77,7 @@ def test_unfinished_newest_run_is_refused(tmp_path: Path, write_run: WriteRun) -
     write_run(tmp_path / RUN)
     unfinished = tmp_path / RUN.replace("20250914", "20250915")
     unfinished.mkdir()
-    chosen = choose_run(tmp_path, NAMING, None)
+    chosen = choose_run(RunPlaces.of(tmp_path), NAMING, None)
     assert chosen == unfinished
     with pytest.raises(ReleaseError, match=r"20250915-132416 has no adapter_config\.json") as caught:
         read_run(chosen, NAMING)
@@ -86,9 +87,9 @@ def test_unfinished_newest_run_is_refused(tmp_path: Path, write_run: WriteRun) -
 def test_no_runs(tmp_path: Path) -> None:
     """Where there is no run, or not even the folder, the error says where runs were looked for."""
     for folder in (tmp_path, tmp_path / "missing"):
-        assert find_runs(folder, NAMING) == []
-        with pytest.raises(ReleaseError, match=f"no training run found in {folder}$") as caught:
-            choose_run(folder, NAMING, None)
+        assert find_runs(RunPlaces.of(folder), NAMING) == []
+        with pytest.raises(ReleaseError, match=f"no training run found: there is no folder {folder}/\\* with an adapter_config.json$") as caught:
+            choose_run(RunPlaces.of(folder), NAMING, None)
         assert "--run" in str(caught.value.remedy)
 
 
@@ -96,7 +97,7 @@ def test_run_by_name(tmp_path: Path, write_run: WriteRun) -> None:
     """--run chooses an older run by its name."""
     older = write_run(tmp_path / "adapters" / RUN)
     write_run(tmp_path / "adapters" / RUN.replace("20250914", "20250915"))
-    assert choose_run(tmp_path / "adapters", NAMING, RUN) == older
+    assert choose_run(RunPlaces.of(tmp_path / "adapters"), NAMING, RUN) == older
 
 
 def test_run_by_path(tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,21 +105,21 @@ def test_run_by_path(tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.Mo
     elsewhere = write_run(tmp_path / "elsewhere" / "mine")
     monkeypatch.chdir(tmp_path)
     for wanted in (str(elsewhere), "elsewhere/mine", "elsewhere/mine/"):
-        assert choose_run(tmp_path / "adapters", NAMING, wanted) == elsewhere
+        assert choose_run(RunPlaces.of(tmp_path / "adapters"), NAMING, wanted) == elsewhere
 
 
 def test_run_by_link(tmp_path: Path, write_run: WriteRun) -> None:
     """A link to a run, such as `latest`, is the run under its own name."""
     run = write_run(tmp_path / "adapters" / RUN)
     (tmp_path / "adapters" / "latest").symlink_to(RUN)
-    assert choose_run(tmp_path / "adapters", NAMING, "latest") == run
+    assert choose_run(RunPlaces.of(tmp_path / "adapters"), NAMING, "latest") == run
 
 
 def test_no_such_run(tmp_path: Path, write_run: WriteRun) -> None:
     """A run that is not there is told, with those that are."""
     write_run(tmp_path / RUN)
     with pytest.raises(ReleaseError, match="there is no training run 'typo'") as caught:
-        choose_run(tmp_path, NAMING, "typo")
+        choose_run(RunPlaces.of(tmp_path), NAMING, "typo")
     assert RUN in str(caught.value.remedy)
 
 
@@ -226,3 +227,79 @@ def test_broken_record_does_not_hide_a_run(tmp_path: Path, write_run: WriteRun) 
     """A run with a broken record is listed, and refused when it is read."""
     (write_run(tmp_path / "mine") / "experiment_metadata.json").write_text("{")
     assert names(tmp_path) == ["mine"]
+
+
+# Runs in any shape
+
+
+def test_checkpoints_of_trainers(tmp_path: Path, write_run: WriteRun) -> None:
+    """`outputs/*/checkpoint-*`: of a run's checkpoints the last is the newest, by number and not by letters; what the
+    run is called and recorded is each checkpoint's, too."""
+    run = tmp_path / "outputs" / RUN
+    for step in (9, 40):
+        write_run(run / f"checkpoint-{step}")
+    write_run(tmp_path / "outputs" / RUN.replace("20250914", "20250913") / "checkpoint-100")
+    record(run, dataset="minimal", seed=7)
+    places = RunPlaces.of(tmp_path / "outputs/*/checkpoint-*")
+    assert [path.name for path in find_runs(places, NAMING)] == ["checkpoint-40", "checkpoint-9", "checkpoint-100"]
+    found = read_run(choose_run(places, NAMING, None), NAMING)
+    assert (found.name, found.recorded["seed"], found.fields["epochs"]) == (RUN, 7, 20)
+    assert choose_run(places, NAMING, RUN) == run / "checkpoint-40"
+    assert choose_run(places, NAMING, f"{RUN}/checkpoint-9") == run / "checkpoint-9"
+    assert choose_run(places, NAMING, "checkpoint-100").parent.name != RUN
+    (run / "checkpoint-40" / "experiment_metadata.json").write_text('{"seed": 8}')
+    assert read_run(run / "checkpoint-40", NAMING).recorded["seed"] == 8
+
+
+def test_checkpoints_of_runs_without_a_date(tmp_path: Path, write_run: WriteRun) -> None:
+    """Checkpoints of one run go by their numbers, whichever was written last."""
+    for step, time in ((100, 1_000), (20, 2_000)):
+        os.utime(write_run(tmp_path / "run1" / f"checkpoint-{step}"), (time, time))
+    places = RunPlaces.of(tmp_path / "*" / "checkpoint-*")
+    assert [path.name for path in find_runs(places, NAMING)] == ["checkpoint-100", "checkpoint-20"]
+    assert read_run(tmp_path / "run1" / "checkpoint-100", NAMING).name == "checkpoint-100"
+
+
+def test_two_runs_of_one_name(tmp_path: Path, write_run: WriteRun) -> None:
+    """A name that several runs have is asked for more exactly."""
+    for name in ("a", "b"):
+        write_run(tmp_path / name / "checkpoint-5")
+    places = RunPlaces.of(tmp_path / "*" / "checkpoint-*")
+    with pytest.raises(ReleaseError, match="2 training runs are called 'checkpoint-5'") as raised:
+        choose_run(places, NAMING, "checkpoint-5")
+    assert "a/checkpoint-5" in str(raised.value.remedy)
+    assert choose_run(places, NAMING, "b") == tmp_path / "b" / "checkpoint-5"
+
+
+def test_folder_that_is_itself_the_run(tmp_path: Path, write_run: WriteRun) -> None:
+    """`runs` may name the one adapter that there is."""
+    run = write_run(tmp_path / "lora-out")
+    assert choose_run(RunPlaces.of(run), NAMING, None) == run
+
+
+def test_no_run_says_where_it_looked(tmp_path: Path, write_run: WriteRun) -> None:
+    """With the pattern that would find the adapters which lie deeper."""
+    write_run(tmp_path / "outputs" / "run1" / "checkpoint-40")
+    with pytest.raises(
+        ReleaseError, match=r"no training run found: there is no folder \S*outputs/\* with an"
+    ) as raised:
+        choose_run(RunPlaces.of(tmp_path / "outputs"), NAMING, None)
+    assert str(raised.value.remedy).endswith('[project] runs = "outputs/*/checkpoint-*"')
+
+
+@pytest.mark.parametrize(
+    ("below", "fits"),
+    [("run1/checkpoint-2", True), ("run1", False), ("run1/final", False), ("a/b/checkpoint-2", False)],
+)
+def test_places_in_a_revision(tmp_path: Path, below: str, fits: bool) -> None:
+    """What git lists is held against the same pattern."""
+    assert RunPlaces.of(tmp_path / "outputs/*/checkpoint-*").fits(below) is fits
+
+
+def test_epochs_of_a_checkpoint(tmp_path: Path, write_run: WriteRun) -> None:
+    """A checkpoint was trained for as many epochs as were done, not as were planned; a part of one is no number for a
+    name."""
+    for done, known in ((8.0, 8), (8.4, None), (20.0, 20), (None, 20)):
+        run = write_run(tmp_path / f"run-{done}")
+        record(run, "trainer_state.json", num_train_epochs=20, epoch=done, log_history=None)
+        assert read_run(run, NAMING).fields.get("epochs") == known

@@ -71,7 +71,7 @@ def _of_name(session: Session, hub: Hub, given: str) -> list[Finding]:
     config, path = session.config, Path(given)
     if path.suffix == ".gguf" and path.is_file():
         return lint_names([], read_held(DiskFiles(folder=path.parent, only=path.name)))
-    for folder in (path, config.root / given, config.runs / given, config.exports / given):
+    for folder in (path, config.root / given, config.runs.root / given, config.exports / given):
         if folder.is_dir():
             return _of_folder(session, hub, folder.resolve())
     for manifest in sorted(config.exports.glob(f"*/{MANIFEST_FILE}")):
@@ -80,7 +80,7 @@ def _of_name(session: Session, hub: Hub, given: str) -> list[Finding]:
             return _of_folder(session, hub, manifest.parent)
     raise ReleaseError(
         f"there is no run, export or folder {given!r} to hold the name against",
-        remedy=f"name one below {config.runs.name} or {config.exports.name}, or a path; "
+        remedy=f"name one below {config.runs.root.name} or {config.exports.name}, or a path; "
         "--repo namespace/name looks at a repository on the Hub",
     )
 

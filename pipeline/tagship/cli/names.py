@@ -11,7 +11,7 @@ from tagship.naming.names import make_name
 from tagship.naming.parsing import OLDER, Reading, read_name
 from tagship.naming.tags import read_tag
 from tagship.runs.base import resolve_base
-from tagship.runs.run import choose_run, find_runs, read_run
+from tagship.runs.run import choose_run, find_runs, no_runs, read_run
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.toml_reader import hint
 
@@ -37,6 +37,9 @@ def runs(session: Session) -> list[Document]:
             continue
         fields = {key: str(value) if isinstance(value, datetime) else value for key, value in run.fields.items()}
         listed.append({"run": run.name, "base_model": run.adapter.base_model, **fields})
+    if not listed:
+        none = no_runs(session.config.runs)
+        session.console.warn(str(none), none.remedy)
     return listed
 
 
@@ -90,7 +93,7 @@ def new_name(session: Session, given: Mapping[str, Any], own: Sequence[str]) -> 
     except PatternError as error:
         raise UsageError(str(error), remedy=_new_name_remedy(session, fields)) from None
     used = {key: _shown(value) for key, value in fields.items() if key in config.naming.run.fields}
-    return {"name": made, "path": str(config.runs / made), "fields": used}
+    return {"name": made, "path": str(config.runs.root / made), "fields": used}
 
 
 def _own_fields(session: Session, own: Sequence[str]) -> dict[str, FieldValue]:

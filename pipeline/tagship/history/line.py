@@ -117,7 +117,7 @@ def changes_since(repository: Repository, line: Line, since: VersionTag | None, 
 
 def _shared_paths(config: Config) -> list[Path]:
     """What all formats are made of, though a format may count it among its own paths."""
-    places = [config.runs, *(base.path for base in config.bases.values() if base.path)]
+    places = [config.runs.root, *(base.path for base in config.bases.values() if base.path)]
     return [config.file, *(place for place in places if place != config.root)]
 
 

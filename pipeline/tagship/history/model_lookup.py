@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import tomli
 
@@ -84,14 +84,15 @@ def _state_at(config: Config, repository: Repository, revision: str, run: Path) 
 
 def _newest_state_at(config: Config, repository: Repository, revision: str) -> ModelState | None:
     """Of the run that was the newest at a revision, by the date in its name, else the recorded one."""
-    listed = GitFolder.at(repository, revision, config.runs).files
-    names = {path.split("/")[0] for path in listed if path.count("/") == 1 and path.endswith(f"/{CONFIG_FILE}")}
+    listed = [PurePosixPath(path) for path in GitFolder.at(repository, revision, config.runs.root).files]
+    folders = [path.parent.as_posix() for path in listed if path.name == CONFIG_FILE]
+    names = [name for name in folders if config.runs.fits(name)] if "." not in folders else ["."]
 
     def trained(name: str) -> datetime | None:
-        return trained_at(name, GitFolder.at(repository, revision, config.runs / name), config.naming)
+        return trained_at(name, GitFolder.at(repository, revision, config.runs.root / name), config.naming)
 
     newest = max(names, key=lambda name: age(name, trained(name)), default=None)
-    return _state_at(config, repository, revision, config.runs / newest) if newest else None
+    return _state_at(config, repository, revision, config.runs.root / newest) if newest else None
 
 
 def exported_state(config: Config, last: VersionTag) -> ModelState | None:

@@ -108,7 +108,7 @@ def _model_paths(config: Config, repository: Repository) -> tuple[str, ...]:
     asked = (evaluate.file, evaluate.scoring.schema) if evaluate else ()
     given = (config.verify.text, *asked, *(base.path for base in config.bases.values()))
     places = [
-        *(config.runs, config.file, config.root / "templates"),
+        *(config.runs.root, config.file, config.root / "templates"),
         *(config.root / path for path in config.versions.data),
         *(path for path in given if path is not None),
     ]

@@ -22,6 +22,7 @@ from tagship.policy.tags import read_streams
 from tagship.policy.verify import VerifyPolicy, read_verify
 from tagship.policy.versions import CheckPolicy, VersionPolicy, read_checks, read_versions
 from tagship.runs.base import BaseModel
+from tagship.runs.places import RunPlaces
 from tagship.system.errors import UsageError
 from tagship.system.shown import masked
 from tagship.system.toml_reader import Reader
@@ -36,7 +37,7 @@ class Config:
     root: Path
     file: Path
     namespace: str
-    runs: Path
+    runs: RunPlaces
     exports: Path
     artifacts: Path
     endpoint: str
@@ -109,7 +110,7 @@ def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Confi
         root=path.parent,
         file=path,
         namespace=_namespace(project),
-        runs=project.path("runs", "adapters"),
+        runs=_runs(project, path.parent),
         exports=project.path("exports", "exports"),
         artifacts=project.path("artifacts", "dist"),
         endpoint=_overridden(hub.parsed("endpoint", EMBEDDED, parse_endpoint), environment),
@@ -151,6 +152,14 @@ def _overridden(said: str, environment: Mapping[str, str]) -> str:
         return parse_endpoint(environment.get("HF_ENDPOINT") or said)
     except ValueError as error:
         raise UsageError(f"HF_ENDPOINT {error}") from None
+
+
+def _runs(project: Reader, folder: Path) -> RunPlaces:
+    try:
+        return RunPlaces.of(project.path("runs", "adapters"))
+    except ValueError as error:
+        project.note("runs", str(error))
+        return RunPlaces(root=folder, parts=("*",))
 
 
 def _namespace(project: Reader) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from tagship.naming.fields import FieldValue
 from tagship.naming.names import NamingPolicy
 from tagship.runs.folder import DiskFolder, Folder, object_in
+from tagship.runs.places import RunPlaces, checkpoint_step
 from tagship.runs.quantized import Quantized
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
@@ -45,42 +46,51 @@ class Run:
         return self.quantized.nf4 if self.quantized else None
 
 
-def find_runs(folder: Path, naming: NamingPolicy) -> list[Path]:
-    """The training runs in a folder, newest first.
+def find_runs(places: RunPlaces, naming: NamingPolicy) -> list[Path]:
+    """The training runs in some places, newest first.
 
     A run is a folder that has an adapter, or that is named as one: an unfinished run is listed
     too, so that it is refused by name and never silently passed over for an older one. The date
     in the name decides, then the recorded one. Runs without either come after all others, by
-    their folders' times: a clone has made those anew.
+    their folders' times: a clone has made those anew. Of a run's checkpoints the last is the newest.
     """
-    if not folder.is_dir():
-        return []
     found = [
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and ((path / CONFIG_FILE).is_file() or naming.run.parse(path.name) is not None)
+        path for path in places.folders() if (path / CONFIG_FILE).is_file() or naming.run.parse(path.name) is not None
     ]
     return sorted(found, key=lambda path: _age_on_disk(path, naming), reverse=True)
 
 
-def choose_run(folder: Path, naming: NamingPolicy, wanted: str | None) -> Path:
-    """The run of that name below `folder`, or at that path; without a name, the newest.
+def choose_run(places: RunPlaces, naming: NamingPolicy, wanted: str | None) -> Path:
+    """The run of that name in some places, or at that path; without a name, the newest.
 
     Raises ReleaseError that lists what there is.
     """
-    runs = find_runs(folder, naming)
+    runs = find_runs(places, naming)
     if wanted is None:
         if not runs:
-            raise ReleaseError(
-                f"no training run found in {folder}",
-                remedy="train one, set [project] runs in release.toml, or name a folder with --run",
-            )
+            raise no_runs(places)
         return runs[0]
-    for path in (folder / wanted, Path(wanted)):
-        if path.is_dir():
+    found = [path for path in runs if wanted == path.name or (len(places.parts) > 1 and wanted == path.parent.name)]
+    if len({path.parent for path in found}) == 1:
+        return found[0].resolve()
+    for path in (places.root / wanted, Path(wanted)):
+        if path.is_dir() and not found:
             return path.resolve()
-    listed = ", ".join(path.name for path in runs[:5]) or "none"
-    raise UnknownRun(f"there is no training run {wanted!r}", remedy=f"newest in {folder}: {listed}")
+    listed = ", ".join(path.relative_to(places.root).as_posix() for path in (found or runs)[:5]) or "none"
+    if found:
+        raise ReleaseError(f"{len(found)} training runs are called {wanted!r}", remedy=f"say which: {listed}")
+    raise UnknownRun(f"there is no training run {wanted!r}", remedy=f"newest in {places.root}: {listed}")
+
+
+def no_runs(places: RunPlaces) -> ReleaseError:
+    """That there is none, and where it was looked for."""
+    deeper = places.deeper()
+    return ReleaseError(
+        f"no training run found: there is no folder {places} with an {CONFIG_FILE}",
+        remedy=f'they lie deeper: [project] runs = "{places.root.name}/{deeper}"'
+        if deeper
+        else "train one, set [project] runs in release.toml, or name a folder with --run",
+    )
 
 
 def read_run(path: Path, naming: NamingPolicy) -> Run:
@@ -89,12 +99,13 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
-    recorded = read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
-    named = naming.run.parse(path.name) or {}
+    recorded = _recorded(path)
+    name = _name_of(path, naming)
+    named = naming.run.parse(name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
             raise ReleaseError(
-                f"the run's name {path.name} says {field} {named[field]}, its {CONFIG_FILE} says {value:g}",
+                f"the run's name {name} says {field} {named[field]}, its {CONFIG_FILE} says {value:g}",
                 remedy="rename the folder: every name of the release is made from it",
             )
     fields: dict[str, FieldValue] = {"rank": adapter.rank}
@@ -102,26 +113,45 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     if float(adapter.alpha).is_integer():
         fields["alpha"] = int(adapter.alpha)
     fields |= _recorded_fields(recorded) | _own_fields(recorded, naming) | named
-    return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
+    return Run(name=name, path=path, adapter=adapter, fields=fields, recorded=recorded)
 
 
 def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | None:
-    """When a run was trained: the date in its name, else the recorded one."""
-    named = (naming.run.parse(name) or {}).get("trained")
+    """When a run was trained: the date in its name, else the recorded one. The name is the path below the places that
+    runs are in."""
+    named = (naming.run.parse(_name_of(PurePosixPath(name), naming)) or {}).get("trained")
     if isinstance(named, datetime):
         return named
     recorded = _recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
     return recorded if isinstance(recorded, datetime) else None
 
 
-def age(name: str, trained: datetime | None, changed: float = 0.0) -> tuple[datetime, float, str]:
+def age(name: str, trained: datetime | None, changed: float = 0.0) -> tuple[datetime, float, int, str]:
     """What runs are sorted by, the oldest first. Those of which nobody knows when they were trained come before all
-    others, by the time of their folders."""
-    return (datetime.min.replace(tzinfo=UTC), changed, name) if trained is None else (trained, 0.0, name)
+    others, by the time of their folders. The name is the path below the places that runs are in."""
+    step = checkpoint_step(PurePosixPath(name).name) or 0
+    return (datetime.min.replace(tzinfo=UTC), changed, step, name) if trained is None else (trained, 0.0, step, name)
 
 
-def _age_on_disk(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str]:
-    return age(path.name, trained_at(path.name, DiskFolder(path=path), naming), path.stat().st_mtime)
+def _age_on_disk(path: Path, naming: NamingPolicy) -> tuple[datetime, float, int, str]:
+    # A run's checkpoints share its folder's time.
+    folder = path.parent if checkpoint_step(path.name) is not None else path
+    name = f"{path.parent.name}/{path.name}"
+    return age(name, trained_at(name, DiskFolder(path=path), naming), folder.stat().st_mtime)
+
+
+def _name_of(path: PurePath, naming: NamingPolicy) -> str:
+    """A run's name: its folder's, or, of a checkpoint, that of the run that it is in, where the policy knows it."""
+    of_run = checkpoint_step(path.name) is not None and naming.run.parse(path.parent.name) is not None
+    return path.parent.name if of_run else path.name
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """What was recorded of a run: in its folder, or in that of the run whose checkpoint it is."""
+    said = read_object(path / METADATA_FILE)
+    if not said and checkpoint_step(path.name) is not None:
+        said = read_object(path.parent / METADATA_FILE)
+    return said or _from_trainer(read_object(path / TRAINER_FILE))
 
 
 def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
@@ -155,11 +185,19 @@ def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' Trainer recorded, under the names of an experiment's metadata."""
     if not state:
         return {}
-    losses = [entry["loss"] for entry in state.get("log_history", []) if "loss" in entry]
+    losses = [entry["loss"] for entry in state.get("log_history") or [] if "loss" in entry]
     recorded = {
-        "epochs": state.get("num_train_epochs"),
+        "epochs": _epochs(state),
         "batch_size": state.get("train_batch_size"),
         "steps": state.get("global_step"),
         "train_loss": losses[-1] if losses else None,
     }
     return {key: value for key, value in recorded.items() if value is not None}
+
+
+def _epochs(state: Mapping[str, Any]) -> float | None:
+    """How many epochs a Trainer has done: all that were planned, or as many as it was through when it saved this."""
+    planned, done = (state.get(key) for key in ("num_train_epochs", "epoch"))
+    if not isinstance(planned, int | float):
+        return None
+    return min(planned, done) if isinstance(done, int | float) else planned
