@@ -88,7 +88,9 @@ def test_no_runs(tmp_path: Path) -> None:
     """Where there is no run, or not even the folder, the error says where runs were looked for."""
     for folder in (tmp_path, tmp_path / "missing"):
         assert find_runs(RunPlaces.of(folder), NAMING) == []
-        with pytest.raises(ReleaseError, match=f"no training run found: there is no folder {folder}/\\* with an adapter_config.json$") as caught:
+        with pytest.raises(
+            ReleaseError, match=f"no training run found: there is no folder {folder}/\\* with an adapter_config.json$"
+        ) as caught:
             choose_run(RunPlaces.of(folder), NAMING, None)
         assert "--run" in str(caught.value.remedy)
 

@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "quant": ([], "a quantization type, such as q4_k_m; may be repeated"),
     "hub": (None, "the Hub: a URL, or 'embedded'"),
     "at": (None, "the time for names as YYYYMMDD-HHMMSS in UTC; default: SOURCE_DATE_EPOCH, else now"),
-    "config": (None, "the policy file; default: release.toml"),
+    "config": (None, "the policy file; default: release.toml, or a pyproject.toml with [tool.tagship]"),
     "output": (None, "the folder that exports go to"),
     "path": (None, "the folder of one export"),
     "repo-name": (None, "the repo's name in place of the policy's"),

@@ -12,6 +12,7 @@ from tagship.hub.connection import Hub, open_hub
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.naming.tags import read_tag
 from tagship.policy.config import Config, load_config
+from tagship.policy.file import policy_file
 from tagship.release.options import Options
 from tagship.release.plan import Plan, endpoint_of, make_plan
 from tagship.release.step import hub_root, templates_of
@@ -86,7 +87,7 @@ class Session:
 @contextmanager
 def open_session(config_file: str | None, options: Options, console: Console) -> Iterator[Session]:
     """Read release.toml and open its repository. Raises UsageError, ReleaseError."""
-    config = load_config(Path(config_file or "release.toml").absolute())
+    config = load_config(Path(config_file).absolute() if config_file else policy_file(Path.cwd()))
     with Repository(config.root) as repository:
         yield Session(
             config=config,

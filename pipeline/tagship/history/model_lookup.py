@@ -11,6 +11,7 @@ from tagship.artifacts.manifest import manifests_below
 from tagship.history.model import ModelState, base_reference, read_state
 from tagship.naming.tags import VersionTag
 from tagship.policy.config import Config
+from tagship.policy.file import policy_in
 from tagship.runs.base import BaseModel, resolve_base
 from tagship.runs.folder import DiskFolder, Folder, GitFolder
 from tagship.runs.run import age, trained_at
@@ -115,7 +116,8 @@ def _base(config: Config, folder: Folder, bases: Mapping[str, BaseModel]) -> Bas
 def _revisions_at(config: Config, repository: Repository, revision: str) -> dict[str, str]:
     """`[bases."id"] revision` by id, as the policy said it at a revision; none where it could not be read then."""
     try:
-        bases = tomli.loads((repository.file_at(revision, config.file) or b"").decode()).get("bases", {})
+        document = tomli.loads((repository.file_at(revision, config.file) or b"").decode())
+        bases = policy_in(document, config.file).get("bases", {})
         return {name: base["revision"] for name, base in bases.items() if "revision" in base}
     except (ValueError, TypeError, AttributeError):
         return {}

@@ -1,12 +1,10 @@
-"""release.toml, parsed once into frozen values; all its mistakes are reported together."""
+"""The policy, parsed once into frozen values; all its mistakes are reported together."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import tomli
 
 from tagship.formats.protocol import ExportPolicy
 from tagship.naming.name_rules import HUB
@@ -16,6 +14,7 @@ from tagship.policy.bases import read_bases
 from tagship.policy.card import CardPolicy, read_card
 from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
+from tagship.policy.file import read_policy
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.naming import check_general, read_naming
 from tagship.policy.tags import read_streams
@@ -74,21 +73,11 @@ class Config:
 
 
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read release.toml. Raises UsageError that lists every mistake with its dotted key."""
-    try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"no {path.name} in {path.parent}",
-            remedy="run the task in the folder that has one, or name it with --config FILE",
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is not valid TOML: {error}") from None
+    """Read the policy in a file. Raises UsageError that lists every mistake with its dotted key."""
+    document, where = read_policy(path)
     problems: list[str] = []
     path = path.resolve()
-    reader = Reader(document, "", problems, folder=path.parent)
+    reader = Reader(document, where, problems, folder=path.parent)
     config = _config(reader, path, environment)
     reader.close()
     if problems:

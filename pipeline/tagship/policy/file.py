@@ -1,0 +1,63 @@
+"""Where the policy stands: in release.toml, or in `[tool.tagship]` of a pyproject.toml."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from tagship.system.errors import UsageError
+
+RELEASE_FILE = "release.toml"
+PROJECT_FILE = "pyproject.toml"
+_TABLE = ("tool", "tagship")
+
+
+def policy_file(folder: Path) -> Path:
+    """The file of a folder that has the policy. Raises UsageError where two have one."""
+    release, project = folder / RELEASE_FILE, folder / PROJECT_FILE
+    if not project.is_file() or not _has_table(project):
+        return release
+    if release.is_file():
+        raise UsageError(
+            f"{RELEASE_FILE} has a policy, and so has [{'.'.join(_TABLE)}] in {PROJECT_FILE}",
+            remedy="keep one of them, or say which with --config FILE",
+        )
+    return project
+
+
+def read_policy(path: Path) -> tuple[Mapping[str, Any], str]:
+    """The table that has the policy, and what its keys are called in the file. Raises UsageError."""
+    try:
+        document = tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"no {path.name} in {path.parent}",
+            remedy="run the task in the folder that has one, or name it with --config FILE",
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path.name} is not valid TOML: {error}") from None
+    if path.name != PROJECT_FILE:
+        return document, ""
+    table = policy_in(document, path)
+    if not isinstance(table, dict):
+        where = ".".join(_TABLE)
+        raise UsageError(f"{path} has no table [{where}]", remedy=f"write the policy there, or name a {RELEASE_FILE}")
+    return table, ".".join(_TABLE)
+
+
+def policy_in(document: Any, path: Path) -> Any:
+    """What a document has where the policy stands in a file of this name: a table, or else something malformed."""
+    for key in _TABLE if path.name == PROJECT_FILE else ():
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _has_table(project: Path) -> bool:
+    """Whether a pyproject.toml has the table. One that cannot be read is not ours to tell of."""
+    try:
+        return isinstance(policy_in(tomli.loads(project.read_text(encoding="utf-8")), project), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
