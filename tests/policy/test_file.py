@@ -50,6 +50,6 @@ def test_two_policies(tmp_path: Path) -> None:
     """Neither is silently the one that counts."""
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "release.toml").write_text('[project]\nnamespace = "other"\n[formats.lora]\n')
-    with pytest.raises(UsageError, match="release.toml has a policy, and so has"):
+    with pytest.raises(UsageError, match=r"release\.toml has a policy, and so has"):
         policy_file(tmp_path)
     assert load_config(tmp_path / "release.toml", {}).namespace == "other"
