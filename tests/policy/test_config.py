@@ -351,7 +351,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         "verify.text": "which is no file",
         "verify.limits.q4_kk": "is unknown",
         "verify.limits.q4_k_m.top": "did you mean 'top1'?",
-        "verify.limits.q8_0.top1": "must be a share from 0 to 1, not 2",
+        "verify.limits.q8_0.top1": "must be a number from 0 to 1, not 2",
         "verify.kl.q8_0": "must be a number above zero, not 'x'",
         "card.tag": "did you mean 'tags'?",
         "card.language": "must be a list of strings, not 'en'",

@@ -78,7 +78,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
     problems: list[str] = []
     path = path.resolve()
     reader = Reader(document, where, problems, folder=path.parent)
-    config = _config(reader, path, environment)
+    config = config_of(reader, path, environment)
     reader.close()
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
@@ -87,7 +87,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
     return config
 
 
-def _config(reader: Reader, path: Path, environment: Mapping[str, str]) -> Config:
+def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Config:
     project, hub = reader.table("project"), reader.table("hub")
     naming, export = reader.table("naming"), reader.table("export")
     names, exporting = read_naming(naming), read_export(export)

@@ -82,9 +82,7 @@ def _limits(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, OwnLi
         if not table.has(quant):
             continue
         own = table.table(quant)
-        limits = OwnLimits(kl=own.number("kl"), top1=own.number("top1"))
-        if limits.top1 is not None and not 0 <= limits.top1 <= 1:
-            own.note("top1", f"must be a share from 0 to 1, not {limits.top1:g}")
+        limits = OwnLimits(kl=own.number("kl"), top1=own.fraction("top1", None))
         own.close()
         yield quant, limits
     table.close()

@@ -58,7 +58,7 @@ class Reader:
             return None
         return float(value)
 
-    def fraction(self, key: str, default: float) -> float:
+    def fraction(self, key: str, default: T) -> float | T:
         value = self._get(key)
         if value is None:
             return default
