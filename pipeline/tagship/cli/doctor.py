@@ -22,6 +22,7 @@ from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
+from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
@@ -132,6 +133,7 @@ def _place_findings(session: Session, tag: VersionTag, found: Tag) -> Iterator[F
 
 
 def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
+    yield from look_around(session.config, session.repository)
     plans: list[Plan] = []
     yield tried("release.toml, the run and every name", lambda: plans.append(session.plan()))
     if not plans:

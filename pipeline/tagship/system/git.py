@@ -30,6 +30,10 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self._program.close()
 
+    def program_version(self) -> str:
+        """Git's own version."""
+        return self._program.run("version").removeprefix("git version ").split(" ")[0]
+
     def below_top(self, path: Path) -> str:
         """A path as git writes it, below the repository's top; one that is outside stays as it is."""
         path, top = path.resolve(), self.folder.resolve()
