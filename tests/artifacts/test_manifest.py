@@ -14,16 +14,20 @@ from tagship.artifacts.manifest import (
     MANIFEST_FILE,
     FileEntry,
     Manifest,
+    Part,
     check_files,
     file_entry,
     list_files,
     manifests_below,
     read_manifest,
+    same_release,
     tool_version,
+    with_evidence,
     with_file,
     write_manifest,
 )
 from tagship.system.errors import ReleaseError
+from tagship.verify.evidence import PASSED, Evidence
 
 from tests import tiny
 
@@ -233,3 +237,54 @@ def test_manifest_cannot_point_outside(folder: Path, path: str) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     assert FileEntry(path=path, size=1, sha256="0") in read_manifest(folder).files
     assert f"{path} is missing" in problem(folder)
+
+
+# Several exports in one repo
+
+
+def shared(folder: Path) -> Manifest:
+    """A manifest of two exports, each with a file of its own and one that both have."""
+    whole = make(folder)
+    both, one, two = whole.files
+    evidence = Evidence(outcome=PASSED, runtime="llama_cpp", date="2025-09-15")
+    parts = []
+    for quant, own in (("q4_k_m", one), ("q8_0", two)):
+        manifest = with_evidence(replace(whole, quant=quant, files=(both, own)), evidence)
+        parts.append(Part(quant=quant, files=manifest.files, evidence=manifest.evidence))
+    return replace(whole, quant=None, files=(both, one, two), parts=tuple(parts))
+
+
+def test_parts_are_read_back(tmp_path: Path) -> None:
+    """A manifest of several exports is read as it was written, and gives one for each, with its own files and what was
+    shown of them."""
+    manifest = shared(tmp_path)
+    write_manifest(tmp_path, manifest)
+    read = read_manifest(tmp_path)
+    assert read == manifest and read.quants == ("q4_k_m", "q8_0")
+    assert read.shown() is None
+    for each, part in zip(read.each(), read.parts, strict=True):
+        assert (each.quant, each.files, each.parts, each.tag) == (part.quant, part.files, (), "v1.2.0")
+        assert each.shown() == part.evidence is not None
+        assert each.size == sum(entry.size for entry in part.files)
+    alone = make(tmp_path)
+    assert alone.each() == (alone,) and alone.quants == ("q4_k_m",)
+
+
+def test_same_release_of_parts(tmp_path: Path) -> None:
+    """What was shown of a part may be something else on another machine; its files may not."""
+    manifest = shared(tmp_path)
+    first, second = manifest.parts
+    assert same_release(manifest, replace(manifest, parts=(first, replace(second, evidence=None))))
+    assert not same_release(manifest, replace(manifest, parts=(first, replace(second, files=first.files))))
+    assert not same_release(manifest, replace(manifest, parts=(first,)))
+
+
+@pytest.mark.parametrize("part", [{"quant": 4}, {"files": [{"path": 1}]}, {"evidence": 3}, {"other": 1}])
+def test_malformed_parts(tmp_path: Path, part: dict[str, Any]) -> None:
+    write_manifest(tmp_path, shared(tmp_path))
+    path = tmp_path / MANIFEST_FILE
+    document = json.loads(path.read_text())
+    document["parts"][0] |= part
+    path.write_text(json.dumps(document))
+    with pytest.raises(ReleaseError, match="is malformed"):
+        read_manifest(tmp_path)

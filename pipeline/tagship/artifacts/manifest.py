@@ -40,13 +40,24 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One of several exports that share a repo: its quantization type, its files as they are called there, and what
+    verifying them showed."""
+
+    quant: str | None
+    files: tuple[FileEntry, ...]
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
     by which the next version is decided; `evidence` is what verifying these files showed. `stream` is that of the tag,
     `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
     the files, with versions; `siblings` are the other repos of the release. `quantized` is what the base was held in
-    while the adapter was trained, where that is not 16 bits, and what it was merged into."""
+    while the adapter was trained, where that is not 16 bits, and what it was merged into. Where several exports share a
+    repo they are its `parts`: `files` are then those of all of them, and `quant` and `evidence` are None."""
 
     tagship: str
     format: str
@@ -70,6 +81,18 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     siblings: tuple[str, ...] = ()
     quantized: Mapping[str, Any] | None = None
+    parts: tuple[Part, ...] = ()
+
+    def each(self) -> tuple["Manifest", ...]:
+        """A manifest for each export that there is, as if it were alone in the repo."""
+        return tuple(
+            replace(self, quant=part.quant, files=part.files, evidence=part.evidence, parts=()) for part in self.parts
+        ) or (self,)
+
+    @property
+    def quants(self) -> tuple[str, ...]:
+        """The quantization types of what there is."""
+        return tuple(each.quant for each in self.each() if each.quant)
 
     @property
     def size(self) -> int:
@@ -91,6 +114,7 @@ def same_release(one: Manifest, other: Manifest) -> bool:
             tools={},
             source=None,
             evidence=None,
+            parts=tuple(replace(part, evidence=None) for part in each.parts),
             files=tuple(entry for entry in each.files if entry.path not in _DESCRIBING),
         )
         for each in (one, other)
@@ -142,7 +166,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write release.json into the folder that it describes."""
     document = {"schema": _SCHEMA} | asdict(manifest)
     document["exported"] = manifest.exported.isoformat()
-    document["evidence"] = manifest.evidence.document() if manifest.evidence else None
+    shown = [manifest.evidence, *(part.evidence for part in manifest.parts)]
+    for said, evidence in zip((document, *document["parts"]), shown, strict=True):
+        said["evidence"] = evidence.document() if evidence else None
     document["fields"] = {
         key: value.isoformat() if isinstance(value, datetime) else value for key, value in manifest.fields.items()
     }
@@ -180,11 +206,13 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         document["exported"] = datetime.fromisoformat(document["exported"])
         if document["exported"].tzinfo is None:
             raise ValueError("exported has no time zone")
-        document["files"] = tuple(FileEntry(**entry) for entry in document["files"])
+        for said in (document, *document.get("parts", ())):
+            said["files"] = tuple(FileEntry(**entry) for entry in said["files"])
+            if said.get("evidence") is not None:
+                said["evidence"] = Evidence.of(said["evidence"])
+        document["parts"] = tuple(Part(**part) for part in document.get("parts", ()))
         _check_types(document)
         document["siblings"] = tuple(document.get("siblings", ()))
-        if document.get("evidence") is not None:
-            document["evidence"] = Evidence.of(document["evidence"])
         return Manifest(**document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{where} is malformed: {error!r}", remedy="export again") from None
@@ -200,7 +228,10 @@ def _check_types(document: Mapping[str, Any]) -> None:
         for name in names:
             if not isinstance(document[name] if kinds is str else document.get(name), kinds):
                 raise TypeError(f"{name} is {document.get(name)!r}")
-    for entry in document["files"]:
+    for part in document["parts"]:
+        if not isinstance(part.quant, str | None):
+            raise TypeError(f"quant is {part.quant!r}")
+    for entry in (*document["files"], *(entry for part in document["parts"] for entry in part.files)):
         if not (isinstance(entry.path, str) and isinstance(entry.size, int) and isinstance(entry.sha256, str)):
             raise TypeError(f"an entry of files is {entry!r}")
     if not all(isinstance(name, str) for name in document.get("siblings", ())):
