@@ -48,7 +48,7 @@ def check_base(hub: Hub, base: BaseFolder, digest: Digest) -> bool:
         if name in remote
         and (
             remote[name].size != files[name].stat().st_size
-            or not same_content(_entry(name, files[name], digest), remote[name], base.path)
+            or not same_content(_entry(name, files[name], digest), remote[name], files[name])
         )
     ]
     if missing or other:

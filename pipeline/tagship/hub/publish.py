@@ -6,14 +6,15 @@ that is there already makes no new commit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
+from tagship.hub.branches import Version, branch_for
 from tagship.hub.connection import Hub
 from tagship.hub.failures import GOES_ON, hub_errors, status_of
-from tagship.hub.repository import KEPT, Standing, published_manifest, remote_files, standing, tags_of
+from tagship.hub.repository import KEPT, MAIN, Standing, published_manifest, remote_files, standing, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import check_no_secrets
@@ -21,7 +22,9 @@ from tagship.system.secrets import check_no_secrets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """What is published: the files below `folder`, which `files` lists with their checksums."""
+    """What is published: the files below `folder`, which `files` lists with their checksums. `elsewhere` are the paths
+    of those that are not there, or are called otherwise on this disk. `version` is given where the repo has several,
+    each under its tag: then it may get a branch of its own."""
 
     repo_id: str
     folder: Path
@@ -30,15 +33,22 @@ class Upload:
     message: str
     description: str
     tag: str | None
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    version: Version | None = None
+
+    def source(self, path: str) -> Path:
+        """Where a file of the upload is on this disk."""
+        return self.elsewhere.get(path, self.folder / path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """The commit that holds an upload's files, but for those of the `kept` paths: there it has what was published with
-    the same release before."""
+    the same release before. `branch` is the one that it was made on, where that is not main."""
 
     sha: str
     kept: tuple[str, ...] = ()
+    branch: str | None = None
 
 
 def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
@@ -48,18 +58,24 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     figures now. Raises ReleaseError when the tag is already there with other files, when what is private would be
     public, or a text has a secret in it; ToolError when the Hub refuses, also when someone else committed in between.
     """
-    check_no_secrets({entry.path: upload.folder / entry.path for entry in upload.files})
+    check_no_secrets({entry.path: upload.source(entry.path) for entry in upload.files})
     found = _repo(hub, upload)
     if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)
+    if upload.version:
+        found = branch_for(hub, found, upload.version)
     changed, stale = _difference(upload, found.files)
     for entry in upload.files:
         if entry not in changed:
             advance(entry.size)
     if not changed and not stale:
-        return Commit(sha=str(found.head))
-    additions = _send(hub, upload, changed, advance)
-    return Commit(sha=_commit(hub, upload, additions, stale, found.head))
+        return Commit(sha=str(found.head), branch=_unless_main(found))
+    additions = _send(hub, upload, changed, found.branch, advance)
+    return Commit(sha=_commit(hub, upload, additions, stale, found), branch=_unless_main(found))
+
+
+def _unless_main(found: Standing) -> str | None:
+    return None if found.branch == MAIN else found.branch
 
 
 def _repo(hub: Hub, upload: Upload) -> Standing:
@@ -91,11 +107,13 @@ def check_privacy(found: Standing, *, private: bool) -> None:
 
 def _difference(upload: Upload, remote: Mapping[str, Any]) -> tuple[list[FileEntry], list[str]]:
     """The files that a repository lacks or has otherwise, and the paths that it should not have."""
-    changed = [entry for entry in upload.files if not same_content(entry, remote.get(entry.path), upload.folder)]
+    changed = [
+        entry for entry in upload.files if not same_content(entry, remote.get(entry.path), upload.source(entry.path))
+    ]
     return changed, sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
 
 
-def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], parent: str | None) -> str:
+def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], onto: Standing) -> str:
     from huggingface_hub import CommitOperationDelete
 
     deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
@@ -106,32 +124,34 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
                 [*additions, *deletions],
                 commit_message=upload.message,
                 commit_description=upload.description,
-                parent_commit=parent,
+                revision=onto.branch,
+                parent_commit=onto.head,
             )
     except ToolError as error:
         if status_of(error) not in (None, 409, 412):
             raise
         # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.
-        found = standing(hub, upload.repo_id)
-        if found is None or found.head in (None, parent) or any(_difference(upload, found.files)):
+        found = standing(hub, upload.repo_id, onto.branch)
+        if found is None or found.head in (None, onto.head) or any(_difference(upload, found.files)):
             raise
         return str(found.head)
     return str(commit.oid)
 
 
-def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], advance: Advance) -> list[Any]:
+def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], branch: str, advance: Advance) -> list[Any]:
     from huggingface_hub import CommitOperationAdd
 
     additions = []
     for entry in entries:
-        addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=upload.folder / entry.path)
+        source = upload.source(entry.path)
+        addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=source)
         if addition.upload_info.sha256.hex() != entry.sha256:
             raise ReleaseError(
-                f"{upload.folder / entry.path} was changed since it was verified; {upload.repo_id} is as it was",
+                f"{source} was changed since it was verified; {upload.repo_id} is as it was",
                 remedy="export it again: files that were changed are made anew",
             )
         with hub_errors(f"take {entry.path} for {upload.repo_id}"):
-            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition])
+            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition], revision=branch)
         additions.append(addition)
         advance(entry.size)
     return additions
@@ -207,13 +227,13 @@ def _differs_in_evidence(hub: Hub, upload: Upload) -> bool:
     return there is not None and same_release(there, read_manifest(upload.folder))
 
 
-def same_content(entry: FileEntry, remote: Any, folder: Path) -> bool:
-    """Whether a remote file has an entry's content: by SHA-256 where it is a large file, else by
-    git's own hash of it."""
+def same_content(entry: FileEntry, remote: Any, source: Path) -> bool:
+    """Whether a remote file has the content of an entry, which is at `source`: by SHA-256 where it is a large file,
+    else by git's own hash of it."""
     if remote is None or remote.size != entry.size:
         return False
     if remote.lfs is not None:
         return bool(remote.lfs.sha256 == entry.sha256)
     from huggingface_hub.utils.sha import git_hash
 
-    return bool(remote.blob_id == git_hash((folder / entry.path).read_bytes()))
+    return bool(remote.blob_id == git_hash(source.read_bytes()))

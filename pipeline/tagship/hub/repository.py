@@ -3,7 +3,7 @@
 It is looked at without the client's cache, so that looking leaves nothing behind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tagship.system.errors import ReleaseError, ToolError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+MAIN = "main"
 # The Hub's own file, which belongs to the repository and not to a release.
 KEPT = (".gitattributes",)
 # What a small file of a repository does not exceed; a server that sends more is not read.
@@ -25,32 +26,39 @@ _EMPTY = (".gitattributes", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A repository as it is: `head` is the commit of main, `files` what that has, by path, as the Hub describes it."""
+    """A repository as it is: `head` is the commit of a branch of it, `files` what that has, by path, as the Hub
+    describes it."""
 
     repo_id: str
     private: bool
     head: str | None
     files: Mapping[str, Any]
+    branch: str = MAIN
 
     @property
     def unused(self) -> bool:
         """Whether nothing was ever put there: it was made by hand, or by a command that was ended then."""
-        return not self.files.keys() - set(_EMPTY)
+        return is_unused(self.files)
 
 
-def standing(hub: Hub, repo_id: str) -> Standing | None:
-    """A repository of a Hub, or None where there is none. Raises ToolError when the Hub does not answer."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+def is_unused(files: Iterable[str]) -> bool:
+    """Whether nothing was ever released to what has these files."""
+    return not set(files) - set(_EMPTY)
+
+
+def standing(hub: Hub, repo_id: str, branch: str = MAIN) -> Standing | None:
+    """A branch of a repository of a Hub, or None where there is none. Raises ToolError when the Hub does not answer."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     with hub_errors(f"look up {repo_id}"):
         try:
-            info = hub.reading(repo_id).model_info(repo_id)
+            info = hub.reading(repo_id).model_info(repo_id, revision=None if branch == MAIN else branch)
         except GatedRepoError:
             raise
-        except RepositoryNotFoundError:
+        except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
         files = remote_files(hub, repo_id, info.sha) if info.sha else {}
-    return Standing(repo_id=repo_id, private=bool(info.private), head=info.sha, files=files)
+    return Standing(repo_id=repo_id, private=bool(info.private), head=info.sha, files=files, branch=branch)
 
 
 def remote_files(hub: Hub, repo_id: str, revision: str | None) -> Mapping[str, Any]:
