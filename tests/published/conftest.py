@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, file_entry, list_files, with_evidence, write_manifest
+from tagship.hub.branches import Version
 from tagship.hub.connection import Hub
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub_server.app import EmbeddedHub
@@ -22,11 +23,13 @@ EVIDENCE = Evidence(outcome="passed", copied=True, runtime="transformers (transf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Releases:
-    """Makes releases, and changes what is there."""
+    """Makes releases, and changes what is there. With `tags_versions` a repo has several, of which main is the newest
+    final one."""
 
     api: HfApi
     hub: Hub
     folder: Path
+    tags_versions: bool = False
 
     def put(self, repo_id: str, tag: str | None, files: Mapping[str, str] | None = None, **claims: Any) -> Manifest:
         """Publish a repo with these files, a card and a manifest, under a tag; returns the manifest."""
@@ -40,7 +43,7 @@ class Releases:
         manifest = tiny.manifest(repo_id=repo_id, version=version, tag=tag, base_model=BASE, files=list_files(folder))
         evidence = claims.pop("evidence", EVIDENCE)
         manifest = replace(manifest, **claims)
-        manifest = with_evidence(manifest, evidence) if evidence else manifest
+        manifest = with_evidence(manifest, evidence) if evidence and not manifest.parts else manifest
         write_manifest(folder, manifest)
         entries = (*manifest.files, file_entry(folder, MANIFEST_FILE))
         upload = Upload(
@@ -51,6 +54,7 @@ class Releases:
             message=f"Release {tag}",
             description="",
             tag=tag,
+            version=Version(tag=tag, number=version) if self.tags_versions and tag and version else None,
         )
         commit = publish(self.hub, upload)
         check_published(self.hub, upload, commit)

@@ -16,7 +16,7 @@ from tagship.published import matrix as matrices
 from tagship.published.audit import DIFFERENT, Finding, unread
 from tagship.published.audit import audit as look_at
 from tagship.published.matrix import Cell, Matrix
-from tagship.published.releases import Found, Published, Unread, all_in, all_of
+from tagship.published.releases import Found, Published, Unread, all_in, all_of, exports_of
 from tagship.published.rollback import apply, plan_rollback
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
@@ -99,7 +99,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
         for release in there:
             if isinstance(release, Unread):
                 session.console.warn(f"{release.repo_id} is left as it is: {release.problem}", None)
-        releases = [release for release in there if isinstance(release, Published)]
+        releases = [each for found in there if isinstance(found, Published) for each in exports_of(found)]
         changes = plan_rollback(hub, session.config, releases, tag, formats)
         session.console.step(f"Roll back to {tag}", "" if changes else "it is live already: nothing is to be done")
         if yes and changes and not create_pr:

@@ -16,8 +16,8 @@ from tagship.hub.failures import hub_errors
 from tagship.hub.patience import current, set_current
 from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
-from tagship.naming.version import is_semver
-from tagship.published.releases import Published, Unread, card_at, differing
+from tagship.naming.version import is_prerelease, is_semver
+from tagship.published.releases import Published, Unread, card_at, differing, is_main_unused
 from tagship.system.templating import human_size
 
 OK, NOTE, DIFFERENT = "ok", "note", "different"
@@ -141,14 +141,16 @@ class _Look:
 
     def evidence(self) -> Iterator[Finding]:
         """What is said to have been shown was shown of these files."""
-        shown = self._manifest.shown()
-        if shown:
-            level = OK if shown.outcome == "passed" else NOTE
-            yield Finding(level=level, about="evidence", told=shown.summary)
-        elif self._manifest.evidence:
-            yield Finding(level=DIFFERENT, about="evidence", told="of other files than these")
-        else:
-            yield Finding(level=NOTE, about="evidence", told="none: nothing was recorded of its verification")
+        for export in self._manifest.each():
+            about = f"evidence of {export.quant}" if self._manifest.parts else "evidence"
+            shown = export.shown()
+            if shown:
+                level = OK if shown.outcome == "passed" else NOTE
+                yield Finding(level=level, about=about, told=shown.summary)
+            elif export.evidence:
+                yield Finding(level=DIFFERENT, about=about, told="of other files than these")
+            else:
+                yield Finding(level=NOTE, about=about, told="none: nothing was recorded of its verification")
 
     def main(self) -> Iterator[Finding]:
         """What main has beside what was released: of tagship's own doing, or of somebody else's."""
@@ -160,6 +162,8 @@ class _Look:
             yield from self._changed_card()
         elif other := self._release_on_main():
             yield Finding(level=NOTE, about="main", told=f"is at {other}")
+        elif is_prerelease(self._manifest.version or "") and is_main_unused(self._hub, self._release):
+            yield Finding(level=NOTE, about="main", told="has no version yet: this one is a prerelease")
         else:
             listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             yield Finding(level=DIFFERENT, about="main", told=f"changed since the release: {listed}")

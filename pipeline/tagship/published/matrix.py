@@ -1,7 +1,7 @@
 """Versions by formats: what of a model is on the Hub, of what it was made, what was shown of it, and what is live."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tagship.artifacts.card_changes import is_withdrawn
@@ -9,7 +9,7 @@ from tagship.hub.connection import Hub
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.published.lines import by_repo, is_version, lines_of, model_of, version_of
-from tagship.published.releases import Published, card_at, differing, releases_in
+from tagship.published.releases import Published, card_at, differing, is_main_unused, releases_in
 
 LIVE, WITHDRAWN, CHANGED, MISSING = "live", "withdrawn", "changed", "missing"
 
@@ -46,7 +46,10 @@ class Matrix:
 def matrices(hub: Hub, config: Config) -> list[Matrix]:
     """The matrix of each model of the namespace, by its name. Raises ToolError when the Hub does not answer."""
     releases = releases_in(hub, config.namespace)
-    states = {id(release): cell for line in lines_of(config, releases) for release, cell in _states(hub, line)}
+    versions = {(each.repo_id, str(each.tag)): version_of(each) for each in releases if is_version(each)}
+    states = {
+        id(release): cell for line in lines_of(config, releases) for release, cell in _states(hub, line, versions)
+    }
     by_model: dict[str, list[Published]] = {}
     for release in releases:
         if release.tag is not None and not is_version(release):
@@ -92,15 +95,18 @@ def _order(cells: Mapping[str, Cell]) -> tuple[Any, ...]:
     return (1, precedence(version_of(release)), exported) if is_version(release) else (0, (), exported)
 
 
-def _states(hub: Hub, line: tuple[Published, ...]) -> list[tuple[Published, Cell]]:
+def _states(
+    hub: Hub, line: tuple[Published, ...], versions: Mapping[tuple[str, str], str]
+) -> list[tuple[Published, Cell]]:
     """Of each version of a line whether it was withdrawn, and which one is to be used: the highest final one that was
-    not, else the highest."""
+    not, else the highest. `versions` are those of all repos, by repo and tag."""
     withdrawn: list[Published] = []
     changed: list[Published] = []
     for of_repo in by_repo(line).values():
-        at, back = _standing(hub, of_repo)
+        at, back = _standing(hub, of_repo, versions)
         withdrawn += back
-        changed += [] if at else [of_repo[-1]]
+        if at is None and not (is_prerelease(version_of(of_repo[-1])) and is_main_unused(hub, of_repo[-1])):
+            changed.append(of_repo[-1])
     kept = [release for release in line if release not in withdrawn]
     final = [release for release in kept if not is_prerelease(version_of(release))]
     latest = next(reversed(final or kept), None)
@@ -114,14 +120,26 @@ def _state(release: Published, withdrawn: Sequence[Published], changed: Sequence
     return WITHDRAWN if release in withdrawn else CHANGED if release in changed else LIVE
 
 
-def _standing(hub: Hub, releases: tuple[Published, ...]) -> tuple[Published | None, list[Published]]:
+def _standing(
+    hub: Hub, releases: tuple[Published, ...], versions: Mapping[tuple[str, str], str]
+) -> tuple[str | None, list[Published]]:
     """Which of a repo's versions main is at, None where it is at none of them; and those that were taken back: all,
-    where its card says so, or those above the one that main is at."""
+    where its card says so, or the final ones above the one that main is at."""
     last = releases[-1]
-    at = next((release for release in reversed(releases) if not differing(hub, release, release.head)), None)
+    at = _version_on_main(hub, last, versions)
     if is_withdrawn(card_at(hub, last.repo_id, last.head) or ""):
         return at, list(releases)
-    return at, [release for release in releases if at and precedence(version_of(release)) > precedence(version_of(at))]
+    final = [release for release in releases if not is_prerelease(version_of(release))]
+    return at, [release for release in final if at and precedence(version_of(release)) > precedence(at)]
+
+
+def _version_on_main(hub: Hub, release: Published, versions: Mapping[tuple[str, str], str]) -> str | None:
+    """The version that main is at, which may be none of the release's own line: an earlier one had other exports."""
+    for tag, commit in {str(release.tag): release.commit, **release.others}.items():
+        known = versions.get((release.repo_id, tag))
+        if known and not differing(hub, replace(release, commit=commit), release.head):
+            return known
+    return None
 
 
 def _cell(cell: Cell, url: str) -> dict[str, Any]:
@@ -135,7 +153,8 @@ def _cell(cell: Cell, url: str) -> dict[str, Any]:
         "state": cell.state,
         "latest": cell.latest,
         "repo": release.repo_id,
-        "url": f"{url}/{release.repo_id}",
+        # Where a repo has other versions, too, main need not have this one.
+        "url": f"{url}/{release.repo_id}" + (f"/tree/{release.tag}" if release.tag and release.others else ""),
         "commit": release.commit,
         "released": manifest.exported.isoformat(),
         "size": manifest.size,

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tagship.artifacts.manifest import CARD_FILE, Manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import current, set_current
-from tagship.hub.repository import KEPT, content_of, read_published, remote_files, small_file, tags_of
+from tagship.hub.repository import KEPT, content_of, is_unused, read_published, remote_files, small_file, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 
 _AT_ONCE = 8
@@ -16,8 +16,9 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One export as a repo has it: under a version's tag, or on main where the release has none (`tag` is None then).
-    `commit` is what the tag names, `head` where main is; `others` are the commits of the repo's other tags."""
+    """What a repo has of a release, be it several exports: under a version's tag, or on main where the release has none
+    (`tag` is None then). `commit` is what the tag names, `head` where main is; `others` are the commits of the repo's
+    other tags."""
 
     repo_id: str
     tag: str | None
@@ -67,8 +68,15 @@ def _is_new(main: Published | Unread, found: Found) -> bool:
 
 
 def releases_in(hub: Hub, namespace: str) -> list[Published]:
-    """All releases of a namespace that can be read."""
-    return [release for release in all_in(hub, namespace) if isinstance(release, Published)]
+    """All exports of the releases of a namespace that can be read: of several that share a repo, each."""
+    return [
+        each for release in all_in(hub, namespace) if isinstance(release, Published) for each in exports_of(release)
+    ]
+
+
+def exports_of(release: Published) -> list[Published]:
+    """A release for each of its exports, as if that were alone in the repo."""
+    return [replace(release, manifest=manifest) for manifest in release.manifest.each()]
 
 
 def card_at(hub: Hub, repo_id: str, revision: str) -> str | None:
@@ -94,6 +102,12 @@ def differing(hub: Hub, release: Published, commit: str) -> list[str]:
     return sorted(
         name for name in names if name not in then or name not in now or content_of(then[name]) != content_of(now[name])
     )
+
+
+def is_main_unused(hub: Hub, release: Published) -> bool:
+    """Whether a release's repo has nothing on main: so it is before the first final version. Raises ToolError."""
+    with hub_errors(f"list {release.repo_id}"):
+        return is_unused(remote_files(hub, release.repo_id, release.head))
 
 
 def _at(

@@ -53,7 +53,11 @@ def plan_rollback(
             f"{tag} is a prerelease, which nobody is led to", remedy="name a final version, or release it as one"
         )
     # What is to be used comes first: nobody is led to a repo that is withdrawn itself.
-    return [change for line, live in chosen for change in _Line(hub, line, live).changes()]
+    changes: dict[str, Change] = {}
+    for line, live in chosen:
+        for change in _Line(hub, line, live).changes():
+            changes.setdefault(change.repo_id, change)  # exports that share a repo change together
+    return list(changes.values())
 
 
 def _nothing(config: Config, releases: Sequence[Published], tag: str, formats: Sequence[str]) -> ReleaseError:
