@@ -17,9 +17,9 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from tagship.artifacts.card import CardSources, flatten, render_card
+from tagship.artifacts.card import CardPart, CardSources, flatten, render_card
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import FileEntry, Manifest, with_evidence
+from tagship.artifacts.manifest import FileEntry, Manifest, Part, with_evidence
 from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage, Relative
 from tagship.policy.config import CardPolicy, Config, FormatPolicy, load_config
 from tagship.runs.base_folder import BaseFolder
@@ -488,7 +488,7 @@ def test_card_with_everything(bench: Bench) -> None:
         before=("v1.0.0", "acme/q4-v1.0.0"),
         web="https://github.com/acme/avro",
         commit_url="https://github.com/acme/avro/commit/0123",
-        sizes={job.repo_id: 1 << 30, "acme/q8-v2.0.0": 2 << 30},
+        sizes={"ollama q4_k_m": 1 << 30, "ollama q8_0": 2 << 30},
     )
     recorded = replace(job, run=bench.run(RECORDED | {"eval_loss": 0.5, "metrics": {"exact": 0.75}}))
     manifest = with_evidence(make_manifest("ollama", job), SHOWN)
@@ -499,6 +499,57 @@ def test_card_with_everything(bench: Bench) -> None:
     assert "conversational" in data["tags"]
     assert "datasets" not in data  # they are those of the merged model
     assert html(parsed(card)) == []
+
+
+def test_card_of_several_exports(bench: Bench) -> None:
+    """What shares a repo has one card: a table of the quantization types with the line that uses each, and what was
+    shown of each; the first is what the examples use."""
+    job = bench.job(
+        "ollama", repo_id="acme/gguf", lineage=Lineage(parent=BASE_ID, relation="finetune", relatives=FAMILY)
+    )
+    parts = []
+    for quant, shown in (("q4_k_m", SHOWN), ("q8_0", replace(SHOWN, outcome=FAILED, why="it was too far away"))):
+        files = (FileEntry(path=f"m-{quant.upper()}.gguf", size=1 << 30, sha256="1" * 64),)
+        manifest = with_evidence(replace(make_manifest("ollama", job), quant=quant, files=files), shown)
+        parts.append(CardPart(manifest=manifest, serves=f"whom {quant} serves", use_line=f"run {quant}"))
+    whole = replace(
+        make_manifest("ollama", job),
+        quant=None,
+        files=tuple(entry for part in parts for entry in part.manifest.files),
+        parts=tuple(Part(quant=part.manifest.quant, files=part.manifest.files) for part in parts),
+    )
+    assert SHOWN.text is not None
+    sources = CardSources(parts=tuple(parts), shown={"ollama q4_k_m": SHOWN.text})
+    card = render_card(bench.policy("ollama").format, job, whole, bench.config, sources)
+    rows = cells(parsed(card))
+    assert ["Q4_K_M", "1.1 GB", "0.00256", "91.5 %", "whom q4_k_m serves", "run q4_k_m"] in rows
+    assert ["Q8_0", "1.1 GB", "", "", "whom q8_0 serves", "run q8_0"] in rows
+    assert ["Format", "ollama q4_k_m, q8_0"] in rows
+    assert not any(row[0] == "this one" for row in rows)
+    assert card.index("### Q4_K_M") < card.index("### Q8_0") < card.index("it was too far away")
+    assert "as GGUFs in\nQ4_K_M, Q8_0 for Ollama" in card
+    assert "--hf-file m-Q4_K_M.gguf" in card
+    assert html(parsed(card)) == []
+
+
+def test_card_of_a_version_among_others(bench: Bench) -> None:
+    """Where a repo has every version, a card says how this one is had, and its examples pin it; without, none does."""
+    for name, pinned in (
+        ("vllm", ["vllm serve acme/it --revision v2.0.0\n", 'model="acme/it", revision="v2.0.0"']),
+        ("lora", ['from_pretrained("acme/it", revision="v2.0.0")', "$(hf download acme/it --revision v2.0.0)"]),
+        ("ollama", ["ollama run hf.co/acme/it:Q4_K_M"]),
+    ):
+        card = bench.card(name, repo_id="acme/it", revision="v2.0.0")
+        assert all(line in card for line in [*pinned, "hf download acme/it --revision v2.0.0\n"])
+        assert "revision" not in bench.card(name, repo_id="acme/it").replace("base_revision", "")
+
+
+def test_card_of_a_prerelease_among_others(bench: Bench) -> None:
+    """What is not on main is downloaded first: Ollama and llama.cpp take main of a repo."""
+    card = bench.card("ollama", repo_id="acme/it", version="2.0.0-rc.1", revision="v2.0.0-rc.1")
+    assert "ollama run hf.co/" not in card and "--hf-repo" not in card
+    get = "hf download acme/it --revision v2.0.0-rc.1 --local-dir .\n"
+    assert f"{get}ollama create" in card and f"{get}llama-cli --model" in card
 
 
 def test_what_was_shown(bench: Bench) -> None:

@@ -570,3 +570,45 @@ def test_mistakes_in_the_export_policy(tmp_path: Path, said: str, problem: str) 
     """Mistakes of [export] are told with their key."""
     (mistake,) = mistakes(tmp_path, f"{MINIMAL}[export]\n{said}\n")
     assert problem in mistake
+
+
+# Layouts
+
+PER_MODEL = '[project]\nnamespace = "acme"\n[hub]\nlayout = "repo-per-model"\n[formats.vllm]\n[formats.ollama]\n'
+
+
+def test_layouts(tmp_path: Path) -> None:
+    """By default each version of each export has a repo; with one repo for a model its name has no version, and the
+    quantization types are together, unless the policy says otherwise."""
+    config = load(tmp_path, MINIMAL + "[formats.ollama]\n")
+    assert (config.layout, config.tags_versions) == ("repo-per-release", False)
+    assert [policy.together for policy in config.formats] == [False, False]
+    config = load(tmp_path, PER_MODEL)
+    assert config.tags_versions
+    assert [policy.together for policy in config.formats] == [False, True]
+    for policy in config.formats:
+        assert policy.names.repo.tagged.text == "{base}-{dataset}-{label}"
+        assert policy.names.repo.untagged.text == "{run}-{label}-{exported:%Y%m%d-%H%M%S}"
+    assert not load(tmp_path, PER_MODEL + "together = false\n").formats[1].together
+    assert load(tmp_path, MINIMAL + "[formats.ollama]\ntogether = true\n").formats[1].together
+
+
+def test_layout_that_is_none(tmp_path: Path) -> None:
+    """Mistakes of the layout have their keys."""
+    text = PER_MODEL.replace("repo-per-model", "repo-per-modal") + "together = 1\n"
+    assert mistakes(tmp_path, text.replace("[formats.vllm]\n", "[formats.vllm]\ntogether = true\n")) == [
+        "hub.layout unknown 'repo-per-modal': did you mean 'repo-per-model'?",
+        "formats.vllm.together is of formats that make several files of one model, which this one does not",
+        "formats.ollama.together must be true or false, not 1",
+    ]
+
+
+def test_version_in_the_name_of_all_versions(tmp_path: Path) -> None:
+    """With one repo for a model, a pattern of repos with a version or a date of the export contradicts it."""
+    naming = '[naming]\nrepo = { tagged = "{base}-{label}-v{version}" }\n'
+    told = "but with [hub] layout = 'repo-per-model' a repo has all versions"
+    assert mistakes(tmp_path, PER_MODEL + naming) == [f"naming.repo.tagged has {{version}}, {told}"]
+    own = 'repo = { tagged = "{base}-{label}-{exported:%Y%m%d}", untagged = "{run}-{exported:%Y%m%d}" }\n'
+    assert mistakes(tmp_path, PER_MODEL + own) == [f"formats.ollama.repo.tagged has {{exported}}, {told}"]
+    assert load(tmp_path, PER_MODEL + 'repo = { untagged = "{run}-{exported:%Y%m%d}" }\n')
+    assert load(tmp_path, MINIMAL + naming)

@@ -63,6 +63,8 @@ def export(made: Plan, folder: Path) -> Manifest:
         exported=made.moment,
         run=made.run.name,
         base_model=made.base.id,
+        stream=made.stream.name if made.stream else None,
+        fields={"dataset": made.run.fields["dataset"], "base": made.run.fields["base"]},
         files=list_files(folder),
         model=disk_state(made.config, made.run.path).document(),
     )
@@ -202,3 +204,64 @@ def test_base_that_nobody_can_fetch(project: GitFolder, plan: MakePlan, hub: Emb
     finding = check_base_is_there(plan(), client)
     assert bool(finding) == (level == "warn")
     assert finding is None or f"nobody can fetch: there is no {PHI3} on the Hub" in finding.what
+
+
+# A repo with all versions
+
+
+@pytest.fixture
+def per_model(project: GitFolder) -> GitFolder:
+    policy = project.folder / "release.toml"
+    policy.write_text(policy.read_text().replace("[formats.vllm]", '[hub]\nlayout = "repo-per-model"\n[formats.vllm]'))
+    project.commit("One repo for a model")
+    return project
+
+
+def publish_as(made: Plan, client: Hub, folder: Path, **claims: Any) -> None:
+    """Put a release of the plan into its repo, with other claims in its manifest, and its tag."""
+    manifest = export(made, folder)
+    write_manifest(folder, replace(manifest, **claims))
+    put(client, made.targets[0], folder)
+    assert made.tag is not None
+    client.api.create_tag(made.targets[0].repo_id, tag=str(claims.get("tag", made.tag.name)))
+
+
+def test_next_version_of_a_model(per_model: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """Where a repo has all versions of a model, the next one may go there, and the one that is there again."""
+    per_model.tag("v1.0.0", "one")
+    first = plan("v1.0.0")
+    publish_as(first, client, tmp_path / "published")
+    check_repos(first, client)
+    per_model.commit("Later")
+    for tag in ("v1.1.0", "v2.0.0-rc.1", "v0.9.0"):
+        per_model.tag(tag, "two")
+        check_repos(plan(tag), client)
+    per_model.git("tag", "--force", "v1.0.0", "--message", "moved")
+    with pytest.raises(ReleaseError, match=r"has v1\.0\.0 of the commit"):
+        check_repos(plan("v1.0.0"), client)
+
+
+@pytest.mark.parametrize(
+    ("claims", "told"),
+    [
+        ({"tag": "model-v1.0.0", "stream": "model"}, r"model-v1\.0\.0, of the stream model"),
+        ({"format": "vllm"}, "the format vllm"),
+        ({"fields": {"dataset": "other"}}, r"v1\.0\.0 of another model \(dataset other\)"),
+        ({"base_model": "acme/other"}, r"v1\.0\.0 of another model \(base other\)"),
+    ],
+)
+def test_another_model_is_there(
+    per_model: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path, claims: dict[str, Any], told: str
+) -> None:
+    """Another stream of versions, another format and another model are still somebody else's, also where main has
+    nothing yet."""
+    per_model.tag("v1.0.0", "one")
+    per_model.tag("v1.1.0", "two")
+    publish_as(plan("v1.0.0"), client, tmp_path / "published", **claims)
+    with pytest.raises(ReleaseError, match=f"has {told}, which this one would replace"):
+        check_repos(plan("v1.1.0"), client)
+    for name in client.api.list_repo_files(plan("v1.1.0").targets[0].repo_id):
+        if name != ".gitattributes":
+            client.api.delete_file(name, plan("v1.1.0").targets[0].repo_id)
+    with pytest.raises(ReleaseError, match=f"has {told}"):
+        check_repos(plan("v1.1.0"), client)

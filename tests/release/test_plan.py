@@ -11,6 +11,7 @@ from tagship.naming.name_rules import HUB
 from tagship.policy.config import EMBEDDED, load_config
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
+from tagship.release.repos import check_whole
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 
@@ -651,3 +652,85 @@ def test_plan_writes_nothing(project: GitFolder, plan: MakePlan) -> None:
     before = sorted(path for path in project.folder.rglob("*") if ".git" not in path.parts)
     plan()
     assert sorted(path for path in project.folder.rglob("*") if ".git" not in path.parts) == before
+
+
+# Layouts
+
+
+def with_layout(project: GitFolder, layout: str, ollama: str) -> None:
+    policy = POLICY.replace("[formats.vllm]", f'[hub]\nlayout = "{layout}"\n[formats.vllm]')
+    project.write("release.toml", policy.replace("[formats.ollama]\n", f"[formats.ollama]\n{ollama}\n"))
+
+
+TWO = 'quants = ["q4_k_m", "q8_0"]'
+
+
+def test_quants_together(project: GitFolder, plan: MakePlan) -> None:
+    """Quantization types that are together have one repo, and an export folder and an archive each."""
+    with_layout(project, "repo-per-release", f"{TWO}\ntogether = true")
+    untagged = named(plan(formats=("ollama",)))
+    assert {names[2] for names in untagged.values()} == {f"acme/{RUN}-gguf-20250915-124051"}
+    project.tag("v2.0.0")
+    assert named(plan(formats=("ollama",))) == {
+        "ollama q4_k_m": (
+            f"exports/{RUN}-ollama-v2.0.0",
+            f"dist/ollama-q4_k_m-{RUN}-v2.0.0.tar.gz",
+            f"acme/{SHORT}-gguf-v2.0.0",
+        ),
+        "ollama q8_0": (
+            f"exports/{RUN}-ollama_q8_0-v2.0.0",
+            f"dist/ollama-q8_0-{RUN}-v2.0.0.tar.gz",
+            f"acme/{SHORT}-gguf-v2.0.0",
+        ),
+    }
+
+
+def test_one_repo_for_a_model(project: GitFolder, plan: MakePlan) -> None:
+    """With one repo for a model only the repos' names lose the version; what has none gets repos by time as ever."""
+    with_layout(project, "repo-per-model", TWO)
+    by_time = {name: names[2] for name, names in named(plan()).items()}
+    assert by_time["vllm"] == f"acme/{RUN}-vllm-20250915-124051"
+    project.tag("v2.0.0")
+    found = named(plan())
+    assert {name: names[2] for name, names in found.items()} == {
+        "vllm": f"acme/{SHORT}-vllm",
+        "ollama q4_k_m": f"acme/{SHORT}-gguf",
+        "ollama q8_0": f"acme/{SHORT}-gguf",
+        "lora": f"acme/{SHORT}-lora",
+    }
+    assert found["ollama q8_0"][0] == f"exports/{RUN}-ollama_q8_0-v2.0.0"
+
+
+def test_accidents_are_no_layout(project: GitFolder, plan: MakePlan) -> None:
+    """Exports that get one repo without being together are refused, of one format or of two."""
+    with_layout(project, "repo-per-model", f'{TWO}\nrepo = {{ tagged = "{{base}}-{{dataset}}" }}\ntogether = false')
+    project.tag("v2.0.0")
+    with pytest.raises(UsageError, match=f"would have the same repo, acme/{SHORT}"):
+        plan()
+    with_layout(project, "repo-per-model", f'{TWO}\nrepo = {{ tagged = "{{base}}-{{dataset}}-vllm" }}')
+    with pytest.raises(UsageError, match=f"would have the same repo, acme/{SHORT}-vllm"):
+        plan()
+
+
+def test_repo_name_of_several_exports(project: GitFolder, plan: MakePlan) -> None:
+    """--repo-name names the repo of quantization types that are together; of others it names but one."""
+    with_layout(project, "repo-per-release", f"{TWO}\ntogether = true")
+    assert {names[2] for names in named(plan(formats=("ollama",), repo_name="mine")).values()} == {"acme/mine"}
+    with pytest.raises(UsageError, match="--repo-name names one repo"):
+        plan(repo_name="mine")
+
+
+def test_part_of_a_shared_repo(project: GitFolder, plan: MakePlan) -> None:
+    """A version of a repo that exports share is whole or is refused, before anything is exported; one export may go
+    elsewhere, and what has no version has a repo of its own."""
+    with_layout(project, "repo-per-release", f"{TWO}\ntogether = true")
+    check_whole(plan(quants=("q8_0",), formats=("ollama",)))
+    project.tag("v2.0.0")
+    check_whole(plan())
+    check_whole(plan(formats=("ollama",)))
+    check_whole(plan(formats=("ollama",), quants=("q8_0", "q4_k_m")))
+    check_whole(plan(formats=("ollama",), quants=("q8_0",), repo_name="mine"))
+    for quants, told in ((("q8_0",), "without ollama q4_k_m"), (("q4_k_m", "q8_0", "q2_k"), "with ollama q2_k")):
+        with pytest.raises(ReleaseError, match=f"would get 2.0.0 {told}") as caught:
+            check_whole(plan(formats=("ollama",), quants=quants))
+        assert "[formats.ollama] quants" in str(caught.value.remedy)

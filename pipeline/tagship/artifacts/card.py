@@ -26,12 +26,33 @@ _FENCE = re.compile(r"`{3,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardPart:
+    """One of several exports that share a repo: its manifest, with the files as they are called there, whom it serves,
+    and the one line that uses it."""
+
+    manifest: Manifest
+    serves: str
+    use_line: str
+
+    @property
+    def name(self) -> str:
+        """The format and its quantization type: `ollama q4_k_m`."""
+        return " ".join(filter(None, (self.manifest.format, self.manifest.quant)))
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What was shown of it."""
+        return self.manifest.shown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardSources:
     """What a card says beyond its own export and the policy.
 
     `notes` are the version's, and `same_model` is whether they are of a model that did not change; `before` is the
-    version before it and its repo on the Hub, `web` the page of the repository and `commit_url` that of the commit;
-    `sizes` are about those of the release's exports, in bytes, and `shown` what was measured of them, by repo.
+    version before it and its page on the Hub, `web` the page of the repository and `commit_url` that of the commit;
+    `sizes` are about those of the release's exports, in bytes, and `shown` what was measured of them, by the format and
+    its quantization type (`ollama q4_k_m`). `parts` are the exports that share the repo, where several do.
     """
 
     notes: str | None = None
@@ -41,6 +62,7 @@ class CardSources:
     commit_url: str | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     shown: Mapping[str, Measured] = field(default_factory=dict)
+    parts: tuple[CardPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +70,10 @@ class CardContext:
     """What a card's template is given: the export's names, what it was made from and by what policy, and how it is
     used. `policy` is what `[export]` says, with the format's own `settings` where those have names; `card` is what
     `[card]` says. `recorded` is what the trainer recorded and may be published, `measured` what of that was measured.
-    `evidence` is what verifying this export showed, None where nothing did, `context` how many tokens the model reads
-    at once, `sampling` what its generation config says. `serves` is whom this export serves, `bibtex` how it is cited.
-    The rest are those of CardSources."""
+    `evidence` is what verifying this export showed, or the first of its `parts`, None where nothing did; `context` how
+    many tokens the model reads at once, `sampling` what its generation config says. `serves` is whom this export
+    serves, `bibtex` how it is cited, `revision` the tag of the version where the repo has several. The rest are those
+    of CardSources."""
 
     title: str
     namespace: str
@@ -77,7 +100,9 @@ class CardContext:
     commit_url: str | None
     sizes: Mapping[str, int]
     shown: Mapping[str, Measured]
+    parts: tuple[CardPart, ...]
     bibtex: str
+    revision: str | None
 
 
 _GIVEN = tuple(field.name for field in fields(CardContext))
@@ -105,6 +130,7 @@ def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, s
     generation = of_model.document(GENERATION_FILE)
     rows = flatten(publishable(job.run.recorded, config.naming.own_fields))
     measured = {key: value for key, value in rows.items() if _is_measured(key)}
+    main = sources.parts[0].manifest if sources.parts else manifest
     return CardContext(
         title=job.title,
         namespace=job.namespace,
@@ -116,15 +142,16 @@ def _context(form: Format, job: ExportJob, manifest: Manifest, config: Config, s
         serves=form.serves(job.variant),
         recorded={key: value for key, value in rows.items() if key not in measured},
         measured=measured,
-        usages=form.usages(job, [entry.path for entry in manifest.files]),
+        usages=form.usages(job, [entry.path for entry in main.files]),
         files=tuple(entry for entry in manifest.files if entry.path != CARD_FILE),
         policy=_named(job.policy) | _named(job.settings),
         settings=job.settings,
         card=config.card,
-        evidence=manifest.shown(),
+        evidence=main.shown(),
         context=context_length(of_model),
         sampling={key: generation[key] for key in _SAMPLING if generation.get(key) is not None},
         bibtex=_bibtex(job, manifest),
+        revision=job.revision,
         **_named(sources),
     )
 

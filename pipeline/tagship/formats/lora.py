@@ -72,6 +72,7 @@ class _Lora(Format):
         load = job.templates.render(
             "lora/usage.py.j2",
             repo_id=job.repo_id,
+            revision=job.revision,
             trust_remote_code=job.base.trust_remote_code,
             question=job.question,
             chats=has_chat_template(model_files(job.base, job.run.path)),
@@ -80,16 +81,19 @@ class _Lora(Format):
         peft = Usage(title="PEFT", language="python", code=load)
         adapter = job.run.adapter
         if vllm_refusals(adapter, read_weights(job.run.path)):
-            merged = job.lineage.merged
-            served = Usage(title="vLLM, with the merged model", language="shell", code=f"vllm serve {merged}")
+            merged, pinned = job.lineage.merged, f" --revision {job.revision}" if job.revision else ""
+            served = Usage(title="vLLM, with the merged model", language="shell", code=f"vllm serve {merged}{pinned}")
             return (peft, served) if merged else (peft,)
-        serve = serve_line(job.base.id, job.run.name, job.repo_id, adapter)
+        # vLLM takes main of a repo, but any version in a folder.
+        place = f"$(hf download {job.repo_id} --revision {job.revision})" if job.revision else job.repo_id
+        serve = serve_line(job.base.id, job.run.name, place, adapter)
         serve += " --quantization bitsandbytes" * (job.nf4 is not None)
         return (peft, Usage(title="vLLM", language="shell", code=serve))
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
         in_4bit = ', quantization_config=transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
-        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}"{in_4bit if job.nf4 else ""})'
+        pinned = f', revision="{job.revision}"' if job.revision else ""
+        return f'peft.AutoPeftModelForCausalLM.from_pretrained("{job.repo_id}"{pinned}{in_4bit if job.nf4 else ""})'
 
 
 FORMAT = _Lora()

@@ -43,7 +43,7 @@ class ExportPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relative:
-    """Another repo of the same release: its format, with the quantization type where it has one, its id, what its
+    """Another export of the same release: its format, with the quantization type where it has one, its repo, what its
     format is of the base, and in a few words whom it serves."""
 
     format: str
@@ -52,11 +52,16 @@ class Relative:
     relation: str
     serves: str = ""
 
+    @property
+    def name(self) -> str:
+        """The format, and its quantization type where it has one: `ollama q4_k_m`."""
+        return " ".join(filter(None, (self.format, self.quant)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Where a repo stands in the Hub's tree of models: it is a `relation` (finetune, adapter, quantized, merge) of the
-    model `parent`. `relatives` are the other repos that the run's release makes."""
+    model `parent`. `relatives` are the other exports that the run's release makes, which may share a repo."""
 
     parent: str
     relation: str
@@ -71,7 +76,8 @@ class Lineage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
-    will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified."""
+    will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified.
+    `revision` is the tag by which the repo has this version, where it has several."""
 
     run: Run
     base: BaseFolder
@@ -86,6 +92,7 @@ class ExportJob:
     namespace: str
     templates: Templates
     question: str = "Hello"
+    revision: str | None = None
 
     @property
     def nf4(self) -> Nf4 | None:
@@ -134,7 +141,8 @@ class Format(ABC):
     exports. `modules` are the importable packages of the optional dependencies that exporting needs, and `install`
     says how they are installed. `quants` are its quantization types, `name_rules` those of places beside the Hub
     that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
-    which are called `NAME/…`; None where tagship ships them.
+    which are called `NAME/…`; None where tagship ships them. `shared_label` is what stands for `{label}` in the name
+    of a repo that has all variants of a release (`[formats.X] together`); None where they cannot share one.
     """
 
     name: ClassVar[str]
@@ -145,6 +153,19 @@ class Format(ABC):
     quants: ClassVar[tuple[str, ...]] = ()
     name_rules: ClassVar[tuple[NameRules, ...]] = ()
     templates: ClassVar[Path | None] = None
+    shared_label: ClassVar[str | None] = None
+
+    @property
+    def shared(self) -> Variant | None:
+        """What of names a repo has that all variants share; None where they cannot share one."""
+        if self.shared_label is None:
+            return None
+        return Variant(quant=None, kind=self.name, prefix=self.name, label=self.shared_label)
+
+    def shared_path(self, variant: Variant, path: str) -> str:
+        """What a file of an export is called in a repo that all variants share, where another's of that name has other
+        content."""
+        return path
 
     def configure(self, table: Reader, export: Reader) -> Any:
         """The format's own settings from its table of release.toml, and from keys of its own in `[export]`; mistakes

@@ -70,6 +70,7 @@ class _Vllm(Format):
         load = job.templates.render(
             "vllm/usage.py.j2",
             repo_id=job.repo_id,
+            revision=job.revision,
             trust_remote_code=job.base.trust_remote_code,
             question=job.question,
             chats=chats,
@@ -80,7 +81,8 @@ class _Vllm(Format):
         )
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
-        return f"vllm serve {job.repo_id}" + " --trust-remote-code" * job.base.trust_remote_code
+        pinned = f" --revision {job.revision}" if job.revision else ""
+        return f"vllm serve {job.repo_id}{pinned}" + " --trust-remote-code" * job.base.trust_remote_code
 
 
 FORMAT = _Vllm()

@@ -7,6 +7,7 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import current, set_current
 from tagship.hub.repository import tags_of
+from tagship.naming.names import REPO
 from tagship.policy.config import Config
 
 _AT_ONCE = 8
@@ -34,4 +35,5 @@ def released_tags(hub: Hub, config: Config) -> Mapping[str, tuple[str, ...]]:
 
 
 def _is_tagged(config: Config, name: str) -> bool:
-    return any(policy.names.repo.tagged.parse(name) is not None for policy in config.formats)
+    pairs = (pair for policy in config.formats for pair in (policy.names.repo, *policy.names.older.get(REPO, ())))
+    return any(pair.tagged.parse(name) is not None for pair in pairs)

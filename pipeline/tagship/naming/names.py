@@ -42,13 +42,15 @@ Texts = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamingPolicy:
-    """What `[naming]` says of all formats: a run's name, and the patterns' texts by kind of name."""
+    """What `[naming]` says of all formats: a run's name, and the patterns' texts by kind of name. `tags_versions` is
+    whether a repo has all versions of a model, so that its name has none."""
 
     run: Pattern
     short_names: Mapping[str, str]
     own_fields: Mapping[str, str]
     texts: Mapping[str, Texts]
     older: Mapping[str, Sequence[Texts]]
+    tags_versions: bool = False
 
     def short_base_name(self, base_id: str) -> str:
         """What `{base}` is for a base model: the policy's word, else the repo's name, cut.

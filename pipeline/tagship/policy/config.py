@@ -16,6 +16,7 @@ from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
 from tagship.policy.file import read_policy
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
+from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
 from tagship.policy.tags import read_streams
 from tagship.policy.verify import VerifyPolicy, read_verify
@@ -41,6 +42,7 @@ class Config:
     artifacts: Path
     endpoint: str
     private: bool
+    layout: str
     streams: tuple[Stream, ...]
     naming: NamingPolicy
     versions: VersionPolicy
@@ -57,6 +59,11 @@ class Config:
     def state(self) -> Path:
         """Where resuming and the embedded Hub keep their files; deleting it loses no release."""
         return self.root / ".tagship"
+
+    @property
+    def tags_versions(self) -> bool:
+        """Whether a repo has all versions of a model, each under its tag."""
+        return self.layout == PER_MODEL
 
     @property
     def own_folders(self) -> tuple[Path, ...]:
@@ -90,9 +97,11 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
 def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Config:
     project, hub = reader.table("project"), reader.table("hub")
     naming, export = reader.table("naming"), reader.table("export")
-    names, exporting = read_naming(naming), read_export(export)
-    formats = read_formats(reader, names, export)
-    check_general(naming, names, {policy.name: policy.variants for policy in formats})
+    layout = read_layout(hub)
+    names, exporting = read_naming(naming, tags_versions=layout == PER_MODEL), read_export(export)
+    formats = read_formats(reader, names, export, together=layout == PER_MODEL)
+    shared = [policy.shared for policy in formats if policy.shared]
+    check_general(naming, names, {policy.name: policy.variants for policy in formats}, shared)
     streams = (*read_streams(reader.table("tags")), *(policy.stream for policy in formats if policy.stream))
     check_streams(reader, streams, formats)
     config = Config(
@@ -104,6 +113,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         artifacts=project.path("artifacts", "dist"),
         endpoint=_overridden(hub.parsed("endpoint", EMBEDDED, parse_endpoint), environment),
         private=hub.flag("private", False),
+        layout=layout,
         streams=streams,
         naming=names,
         versions=read_versions(reader.table("versions")),

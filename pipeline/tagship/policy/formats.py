@@ -18,8 +18,9 @@ from tagship.system.toml_reader import Reader, hint
 class FormatPolicy:
     """A `[formats.X]` table: the format by its name, its own settings, and its names.
 
-    `variants` are all that the format could export. `stream` is its own version tags, if it has
-    any; of those, `paths` limits which changes count, and `changelog` is their file.
+    `variants` are all that the format could export; `together` is whether those of a release go into one repo.
+    `stream` is its own version tags, if it has any; of those, `paths` limits which changes count, and `changelog` is
+    their file.
     """
 
     name: str
@@ -29,6 +30,12 @@ class FormatPolicy:
     stream: Stream | None
     paths: tuple[str, ...]
     changelog: str
+    together: bool = False
+
+    @property
+    def shared(self) -> Variant | None:
+        """What of names a repo has that all variants of a release share; None where each has its own."""
+        return self.format.shared if self.together else None
 
     @property
     def format(self) -> Format:
@@ -40,8 +47,11 @@ class FormatPolicy:
         return replace(self, settings=self.format.with_options(self.settings, given))
 
 
-def read_formats(reader: Reader, naming: NamingPolicy, export: Reader) -> tuple[FormatPolicy, ...]:
-    """`[formats]`, in its order. Formats may have keys of their own in `[export]`, which are asked for here."""
+def read_formats(
+    reader: Reader, naming: NamingPolicy, export: Reader, *, together: bool = False
+) -> tuple[FormatPolicy, ...]:
+    """`[formats]`, in its order. Formats may have keys of their own in `[export]`, which are asked for here. `together`
+    is the default of that key, of formats whose variants can share a repo."""
     policies = []
     known = registry.format_names()
     tables = reader.table("formats")
@@ -49,7 +59,7 @@ def read_formats(reader: Reader, naming: NamingPolicy, export: Reader) -> tuple[
         if name not in known:
             tables.note(name, f"is no format{hint(name, known)}")
             continue
-        policies.append(_read_format(name, table, naming, export))
+        policies.append(_read_format(name, table, naming, export, together=together))
         table.close()
     if not tables.keys():
         reader.note("formats", f"is missing: add [formats.X] for each format to release ({', '.join(known)})")
@@ -74,19 +84,25 @@ def check_streams(reader: Reader, streams: Sequence[Stream], formats: Sequence[F
                 table.note("stream", f"has tags of the stream {earlier.name!r}, {earlier.pattern.text}: {tag} is one")
 
 
-def _read_format(name: str, table: Reader, naming: NamingPolicy, export: Reader) -> FormatPolicy:
+def _read_format(name: str, table: Reader, naming: NamingPolicy, export: Reader, *, together: bool) -> FormatPolicy:
     found = registry.find_format(name)
+    if found.shared is None:
+        together = False
+        if table.has("together"):
+            table.note("together", "is of formats that make several files of one model, which this one does not")
+    together = table.flag("together", together)
     settings = found.configure(table, export)
     variants = tuple(dict.fromkeys((*found.variants(settings, ()), *found.variants(settings, found.quants))))
     stream = read_format_stream(table, name)
     policy = FormatPolicy(
         name=name,
         settings=settings,
-        names=read_names(table, naming, name, variants),
+        names=read_names(table, naming, name, variants, found.shared if together else None),
         variants=variants,
         stream=stream,
         paths=table.texts("paths", ()),
         changelog=table.text("changelog", f"CHANGELOG-{name}.md"),
+        together=together,
     )
     for key in ("paths", "changelog"):
         if stream is None and table.has(key):

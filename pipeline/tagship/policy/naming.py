@@ -8,6 +8,7 @@ from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
 from tagship.naming.names import ARTIFACT, EXPORT, REPO, NamePair, Names, NamingPolicy, Texts
 from tagship.naming.pattern import Pattern
 from tagship.naming.variant import Variant
+from tagship.policy.hub import PER_MODEL
 from tagship.system.toml_reader import Reader
 
 _RUN = "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
@@ -16,6 +17,9 @@ _NAMES = {
     ARTIFACT: ("{prefix}-{run}-v{version}", "{prefix}-{run}"),
     REPO: ("{base}-{dataset}-{label}-v{version}", "{run}-{label}-{exported:%Y%m%d-%H%M%S}"),
 }
+# Of repos that have all versions of a model. What has no version gets a repo of its own there, too.
+_OF_MODELS = ("{base}-{dataset}-{label}", _NAMES[REPO][1])
+_OF_ONE_VERSION = ("version", "exported")
 # The styles before version tags (the guide, "Migration from Date-Based Naming").
 _OLDER = {
     ARTIFACT: [("{prefix}-adapter-v{version}", "{prefix}-adapter-{exported:%Y%m%d}")],
@@ -25,8 +29,10 @@ _OLDER = {
 _REFUSED = Pattern("{name}")
 
 
-def read_naming(naming: Reader) -> NamingPolicy:
-    """The table `[naming]`, but for whether its general patterns fit the formats: `check_general`."""
+def read_naming(naming: Reader, *, tags_versions: bool = False) -> NamingPolicy:
+    """The table `[naming]`, but for whether its general patterns fit the formats: `check_general`. With
+    `tags_versions` a repo has all versions of a model."""
+    defaults = _NAMES | ({REPO: _OF_MODELS} if tags_versions else {})
     own = _own_fields(naming.table("fields"))
     # A run is named before there is a version or an export.
     run = Vocabulary(own=own, dates=("trained",), version=False)
@@ -34,18 +40,25 @@ def read_naming(naming: Reader) -> NamingPolicy:
         run=naming.parsed("run", _RUN, lambda text: Pattern(text, run)),
         short_names=_short_names(naming.table("bases")),
         own_fields=own,
-        texts={kind: _texts(naming.table(kind), texts) for kind, texts in _NAMES.items()},
+        texts={kind: _texts(naming.table(kind), texts) for kind, texts in defaults.items()},
         older=_older(naming.table("older")),
+        tags_versions=tags_versions,
     )
     naming.close()
     return policy
 
 
-def check_general(naming: Reader, policy: NamingPolicy, variants: Mapping[str, Sequence[Variant]]) -> None:
-    """Note the mistakes of the patterns for all formats, which must fit any of their `variants`."""
-    choices = _choices([variant for several in variants.values() for variant in several])
+def check_general(
+    naming: Reader, policy: NamingPolicy, variants: Mapping[str, Sequence[Variant]], shared: Sequence[Variant]
+) -> None:
+    """Note the mistakes of the patterns for all formats, which must fit any of their `variants`, and those for repos
+    what is `shared` too."""
+    every = [variant for several in variants.values() for variant in several]
+    choices = _choices(every)
     for kind, texts in policy.texts.items():
-        _pair(naming.table(kind), kind, texts, policy, choices)
+        pair = _pair(naming.table(kind), kind, texts, policy, _choices([*every, *shared]) if kind == REPO else choices)
+        if kind == REPO and policy.tags_versions:
+            _check_all_versions(naming.table(kind), pair)
     former = _former(choices, variants)
     older = naming.table("older")
     for kind, pairs in policy.older.items():
@@ -54,19 +67,32 @@ def check_general(naming: Reader, policy: NamingPolicy, variants: Mapping[str, S
             _pair(table, kind, texts, policy, former)
 
 
-def read_names(table: Reader, policy: NamingPolicy, form: str, variants: Sequence[Variant]) -> Names:
-    """One format's names: what its table says, else the general patterns."""
+def read_names(
+    table: Reader, policy: NamingPolicy, form: str, variants: Sequence[Variant], shared: Variant | None = None
+) -> Names:
+    """One format's names: what its table says, else the general patterns. `shared` is what of names a repo of several
+    variants has."""
     choices = _choices(variants)
+    of_repos = _choices([*variants, shared]) if shared else choices
     pairs = {}
     for kind, texts in policy.texts.items():
         own = table.table(kind)
-        pairs[kind] = _pair(own, kind, _texts(own, texts), policy, choices, noted=own.keys())
+        fitting = of_repos if kind == REPO else choices
+        pairs[kind] = _pair(own, kind, _texts(own, texts), policy, fitting, noted=own.keys())
+    if policy.tags_versions and table.table(REPO).has("tagged"):
+        _check_all_versions(table.table(REPO), pairs[REPO])
     former = _former(choices, [form])
     older = {
         kind: tuple(_pair(table, kind, texts, policy, former, noted=()) for texts in pairs_of_kind)
         for kind, pairs_of_kind in policy.older.items()
     }
     return Names(export=pairs[EXPORT], artifact=pairs[ARTIFACT], repo=pairs[REPO], older=older)
+
+
+def _check_all_versions(table: Reader, pair: NamePair) -> None:
+    """Note what a repo's name cannot have where a repo has all versions of a model."""
+    for field in sorted(pair.tagged.fields.intersection(_OF_ONE_VERSION)):
+        table.note("tagged", f"has {{{field}}}, but with [hub] layout = {PER_MODEL!r} a repo has all versions")
 
 
 def _pair(

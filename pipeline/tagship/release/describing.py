@@ -58,7 +58,7 @@ def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     folder = exported.folder
     manifest = _with_plot(plan, target, done)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates)
-    card = render_card(target.policy.format, job, manifest, plan.config, _sources(plan, target, done, tools))
+    card = render_card(target.policy.format, job, manifest, plan.config, sources_of(plan, target, done, tools))
     write_text(folder / CARD_FILE, card)
     manifest = with_file(manifest, folder, CARD_FILE)
     write_manifest(folder, manifest)
@@ -92,27 +92,27 @@ def _measured(plan: Plan, done: Results) -> Iterator[tuple[Target, Manifest, Mea
             yield target, exported.manifest, measured
 
 
-def _sources(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
+def sources_of(plan: Plan, target: Target, done: Results, tools: Tools) -> CardSources:
     """What a card says of the release as a whole."""
     noted = next(iter(done.of(Noted)), None)
     web = plan.source
     return CardSources(
         notes=noted.text if noted else None,
         same_model=noted is not None and noted.same_model,
-        before=repo_before(target, noted.since) if noted else None,
+        before=_page_before(target, noted.since) if noted else None,
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
-        shown={target.repo_id: measured for target, _, measured in _measured(plan, done)},
+        shown={target.name: measured for target, _, measured in _measured(plan, done)},
         sizes=dict(_sizes(plan, done.one(Fetched).base, tools.templates)),
     )
 
 
 def _sizes(plan: Plan, base: BaseFolder, templates: Templates) -> Iterator[tuple[str, int]]:
-    """About how large the weights of the release's exports are, by their repos: by their headers, so that each of them
+    """About how large the weights of the release's exports are, by their names: by their headers, so that each of them
     says the same, whichever are made by this command."""
     for target in plan.family:
         with suppress(ReleaseError):
-            yield target.repo_id, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
+            yield target.name, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
 
 
 def repo_before(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
@@ -125,6 +125,15 @@ def repo_before(target: Target, since: VersionTag | None) -> tuple[str, str] | N
     if said is None:  # named by hand
         return None
     return since.name, f"{namespace}/{make_name(pattern, {**said, 'version': since.version}, 'repo')}"
+
+
+def _page_before(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
+    """The version before a target's, and its page on the Hub: of the repo's tag where one repo has both."""
+    before = repo_before(target, since)
+    if before is None:
+        return None
+    tag, repo_id = before
+    return tag, f"{repo_id}/tree/{tag}" if repo_id == target.repo_id else repo_id
 
 
 def unless_versioned(plan: Plan) -> str | None:

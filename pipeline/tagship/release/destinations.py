@@ -4,6 +4,7 @@ A name belongs to the release that took it: what is published, or packed, is nev
 manifests say which release it was.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tagship.artifacts.archive import manifest_in
@@ -15,11 +16,12 @@ from tagship.hub.base_repo import why_not_fetchable
 from tagship.hub.connection import Hub
 from tagship.hub.patience import current, set_current
 from tagship.hub.publish import check_privacy
-from tagship.hub.repository import Standing, manifest_of, standing
+from tagship.hub.repository import Standing, manifest_of, published_manifest, read_published, standing, tags_of
+from tagship.naming.fields import DATES
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
-from tagship.release.targets import Target
+from tagship.release.targets import Target, by_repo
 from tagship.system.errors import ReleaseError, ToolError
 
 _AT_ONCE = 8
@@ -27,26 +29,46 @@ _AT_ONCE = 8
 _ADAPTER = "adapter"
 
 
-def check_repos(plan: Plan, hub: Hub) -> None:
+def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
     """Raise ReleaseError when a repo of the release has another release, or what nobody released; when the token may
-    not write there; when a private release would be public. ToolError when the Hub does not answer."""
+    not write there; when a private release would be public. ToolError when the Hub does not answer. What is exported only may be a part
+    of what its repo has."""
     found = _standings(plan, hub)
     check_access(hub, {repo_id: there is not None for repo_id, there in found.items()})
-    for target in plan.targets:
-        there = found[target.repo_id]
+    for repo_id, targets in by_repo(plan.targets).items():
+        there = found[repo_id]
         if there is None:
             continue
         check_privacy(there, private=plan.private)
-        if there.unused:
+        manifest = _manifest_there(plan, hub, there)
+        if manifest is None and there.unused:
             continue
-        manifest = manifest_of(hub, there)
         if manifest is None:
             raise ReleaseError(
-                f"the repo {target.repo_id} has files that no release put there, and would lose them",
+                f"the repo {repo_id} has files that no release put there, and would lose them",
                 remedy="give the release another name (--repo-name, [naming] repo), or delete that repo on the Hub",
             )
-        if other := other_release(plan, target, manifest):
-            raise _taken(f"the repo {target.repo_id} has {other}")
+        tag = plan.version_tag.name if plan.version_tag else None
+        several = plan.config.tags_versions and tag not in (None, manifest.tag)
+        in_part = exports_only and targets[0].policy.together
+        if several:
+            other = other_model(plan, targets[0], manifest)
+        else:
+            other = other_release(plan, targets, manifest, in_part=in_part)
+        if other:
+            raise _taken(f"the repo {repo_id} has {other}")
+
+
+def _manifest_there(plan: Plan, hub: Hub, there: Standing) -> Manifest | None:
+    """What a repo says of itself: where it has several versions, at the plan's own tag, else on main, else at any."""
+    if not (plan.config.tags_versions and plan.tag):
+        return manifest_of(hub, there) if not there.unused else None
+    tags = tags_of(hub, there.repo_id)
+    if plan.tag.name in tags:
+        return read_published(hub, there.repo_id, plan.tag.name)
+    if not there.unused:
+        return manifest_of(hub, there)
+    return next(filter(None, (published_manifest(hub, there.repo_id, tag) for tag in tags)), None)
 
 
 def check_local(plan: Plan) -> None:
@@ -87,17 +109,19 @@ def check_base_is_there(plan: Plan, hub: Hub) -> Finding | None:
     return Finding(level=WARN, what=sentence, remedy=remedy)
 
 
-def other_release(plan: Plan, target: Target, manifest: Manifest) -> str | None:
+def other_release(plan: Plan, targets: Sequence[Target], manifest: Manifest, *, in_part: bool = False) -> str | None:
     """Which release a manifest is of, where it is not the plan's; None for an earlier run of the same command.
+    `targets` are those that are together where the manifest is, or with `in_part` some of them.
 
     A version is the same by its tag and commit. What has none has the time in its names, or the name of its run: then
     it is the same by the adapter.
     """
+    target, quants = targets[0], {each.variant.quant for each in targets}
     tag = plan.tag.name if plan.tag else None
     if manifest.tag != tag:
         return f"the release of {manifest.tag}" if manifest.tag else "a release without a version"
-    if (manifest.format, manifest.quant) != (target.policy.name, target.variant.quant):
-        return f"the format {manifest.format} {manifest.quant or ''}".rstrip()
+    if manifest.format != target.policy.name or not (in_part or {each.quant for each in manifest.each()} == quants):
+        return f"the format {manifest.format} {', '.join(manifest.quants)}".rstrip()
     if manifest.run != target.run.name:
         return f"the run {manifest.run}"
     if tag is not None:
@@ -108,8 +132,26 @@ def other_release(plan: Plan, target: Target, manifest: Manifest) -> str | None:
     return "another adapter of that run" if state and state.weights not in (None, weights) else None
 
 
+def other_model(plan: Plan, target: Target, manifest: Manifest) -> str | None:
+    """What other model a manifest is of than those whose versions go to the target's repo; None for one of them.
+
+    A model is what the policy names its repo by, of one format and one stream of versions.
+    """
+    if manifest.tag is None:
+        return "a release without a version"
+    if manifest.format != target.policy.name:
+        return f"the format {manifest.format}"
+    if plan.stream and manifest.stream != plan.stream.name:
+        return f"{manifest.tag}, of the stream {manifest.stream}"
+    said = {**manifest.fields, "base": plan.config.naming.short_base_name(manifest.base_model)}
+    ours = {**target.run.fields, "base": plan.config.naming.short_base_name(plan.base.id)}
+    names = sorted((target.policy.names.repo.tagged.fields & said.keys() & ours.keys()) - {*DATES})
+    others = [f"{name} {said[name]}" for name in names if said[name] != ours[name]]
+    return f"{manifest.tag} of another model ({', '.join(others)})" if others else None
+
+
 def _standings(plan: Plan, hub: Hub) -> dict[str, Standing | None]:
-    repo_ids = [target.repo_id for target in plan.targets]
+    repo_ids = list(by_repo(plan.targets))
     if plan.base.publish:
         repo_ids.append(plan.base.id)
     if not hub.has_repos:
@@ -123,7 +165,7 @@ def _standings(plan: Plan, hub: Hub) -> dict[str, Standing | None]:
 
 
 def _check(plan: Plan, target: Target, manifest: Manifest, where: str) -> None:
-    if other := other_release(plan, target, manifest):
+    if other := other_release(plan, [target], manifest):
         raise _taken(f"{where} has {other}", f"move {where} away or remove it, if nobody needs it, or ")
 
 

@@ -102,7 +102,8 @@ def _of_the_last_release(plan: Plan, target: Target, done: Results, tools: Tools
     tag, repo_id = before
     try:
         manifest = published_manifest(tools.hub, repo_id, tag)
-        shown = manifest.shown() if manifest else None
+        same = [part for part in manifest.each() if part.quant == target.variant.quant] if manifest else []
+        shown = same[0].shown() if same else None
         document = (shown.evaluation or {}).get(EXPORT) if shown else None
         return from_document(document) if document else None
     except ToolError as error:

@@ -49,6 +49,7 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         namespace=plan.config.namespace,
         templates=templates,
         question=plan.config.verify.prompts[0],
+        revision=plan.version_tag.name if plan.version_tag and plan.config.tags_versions else None,
     )
 
 
@@ -172,7 +173,13 @@ def _claims(plan: Plan, target: Target) -> dict[str, Any]:
         "stream": plan.stream.name if plan.stream else None,
         "source": plan.source,
         "policy": sha256_of(plan.config.file),
-        "siblings": tuple(relative.repo_id for relative in lineage_of(plan, target).relatives),
+        "siblings": tuple(
+            dict.fromkeys(
+                relative.repo_id
+                for relative in lineage_of(plan, target).relatives
+                if relative.repo_id != target.repo_id
+            )
+        ),
     }
 
 

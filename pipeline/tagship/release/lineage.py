@@ -8,8 +8,8 @@ from tagship.release.targets import Target
 
 
 def lineage_of(plan: Plan, target: Target) -> Lineage:
-    """Of what model a target's repo is what, and which other repos the release has of its run."""
-    others = [other for other in plan.family if other.run.path == target.run.path and other.repo_id != target.repo_id]
+    """Of what model a target's repo is what, and which other exports the release has of its run."""
+    others = [other for other in plan.family if other.run.path == target.run.path and other.name != target.name]
     lineage = Lineage(
         parent=plan.base.id, relation=target.policy.format.card.relation, relatives=tuple(map(_relative, others))
     )

@@ -134,6 +134,11 @@ def _move(
             f"{old} is no date-based name of a pattern, so that no name can be made for it from {target!r}",
             remedy=f"give the whole new name: --map {old}=NAME",
         )
+    if what == REPO and config.tags_versions:
+        reason = (
+            "versions are tags of one repo ([hub] layout), so that a repo gets no version: --map gives it another name"
+        )
+        return Move(what=what, old=old, new=None, reason=reason)
     version = version or version_of(what, old, reading) or rest
     if version is None:
         return Move(what=what, old=old, new=None, reason=f"no version is known: --map {old}=v1.0.0, or --tag for all")

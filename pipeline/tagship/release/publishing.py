@@ -1,18 +1,19 @@
 """The steps that bring a release to the Hub: base model, exports and their check, the way from the last version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
+from tagship.hub.branches import Version
 from tagship.hub.keyless import NotTrusted
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
-from tagship.release.results import Committed, Exported, Fetched, Published, Results, Verified
+from tagship.release.repos import laid
+from tagship.release.results import Committed, Fetched, Laid, Published, Results, Verified
 from tagship.release.step import Tools
-from tagship.release.targets import Target
+from tagship.release.targets import Target, by_repo
 from tagship.runs.base_files import base_files
 from tagship.system.errors import ToolError
 from tagship.system.shown import masked, visible
@@ -28,24 +29,32 @@ def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[obje
     return iter(())
 
 
-def publish_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
-    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
+def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+    contents = laid(targets, done)
+    upload = _upload(plan, contents, [done.for_target(Verified, target) for target in targets])
+    names = ", ".join(target.name for target in targets)
+    with tools.console.bytes(names, contents.size) as advance:
         commit = publish(tools.hub, upload, advance)
-    tools.console.note(f"{target.name}: {target.repo_id} at {commit.sha[:10]}")
+    where = f" on the branch {commit.branch}" if commit.branch else ""
+    tools.console.note(f"{names}: {upload.repo_id} at {commit.sha[:10]}{where}")
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
-    yield Committed(target=target, upload=upload, commit=commit)
+    yield Committed(repo_id=upload.repo_id, upload=upload, commit=commit)
 
 
-def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    committed = done.for_target(Committed, target)
+def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+    committed, contents = done.for_repo(Committed, targets[0].repo_id), laid(targets, done)
     files = check_published(tools.hub, committed.upload, committed.commit)
     tag_published(tools.hub, committed.upload, committed.commit)
     tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
-    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
-    url = masked(f"{tools.hub.url}/{target.repo_id}")
-    yield Published(target=target, url=url, commit=committed.commit.sha, files=files)
+    tools.console.note(f"{contents.repo_id}: {len(files)} files, every checksum right{tagged}")
+    page = f"/tree/{plan.version_tag.name}" if committed.upload.version and plan.version_tag else ""
+    url = masked(f"{tools.hub.url}/{contents.repo_id}{page}")
+    paths = [{entry.path for entry in part.files} for part in contents.parts]
+    for target, own in zip(targets, paths, strict=True):
+        others = {path for path in set().union(*paths) if path not in own}
+        kept = tuple(entry for entry in files if entry.path not in others)
+        yield Published(target=target, url=url, commit=committed.commit.sha, files=kept)
 
 
 def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -53,7 +62,7 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
     released under their tags stays."""
     assert plan.stream is not None and plan.version_tag is not None
     tags = version_tags((tag.name for tag in tools.repository.list_tags()), [plan.stream])
-    for target in plan.targets:
+    for target in (sharing[0] for sharing in by_repo(plan.targets).values()):
         try:
             repos = released_repos(tools.hub, plan.config, tags, target)
             for repo_id, successor in lead_on(tools.hub, repos, plan.version_tag):
@@ -63,21 +72,31 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
     return iter(())
 
 
-def _upload(plan: Plan, exported: Exported, verified: Verified) -> Upload:
+def _upload(plan: Plan, contents: Laid, verified: Sequence[Verified]) -> Upload:
+    shown = [f"{each.target.name}: " * (len(verified) > 1) + each.evidence.summary for each in verified]
     described = (
         plan.tag.message.strip() if plan.tag and plan.tag.message else "",
         f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
-        f"Verified: {verified.evidence.summary}.",
+        "\n".join(f"Verified: {told}." for told in shown),
     )
     return Upload(
-        repo_id=exported.target.repo_id,
-        folder=exported.folder,
-        files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
+        repo_id=contents.repo_id,
+        folder=contents.folder,
+        files=contents.files,
         private=plan.private,
-        message=f"Release {plan.tag.name if plan.tag else exported.target.title}",
+        message=f"Release {plan.tag.name if plan.tag else contents.targets[0].title}",
         description=visible("\n\n".join(filter(None, described))),
         tag=plan.tag.name if plan.tag else None,
+        elsewhere=contents.elsewhere,
+        version=_version(plan),
     )
+
+
+def _version(plan: Plan) -> Version | None:
+    """What is released, where repos have several versions."""
+    if not (plan.config.tags_versions and plan.version_tag):
+        return None
+    return Version(tag=plan.version_tag.name, number=plan.version_tag.version)
 
 
 def unless_followed(plan: Plan) -> str | None:
@@ -85,6 +104,8 @@ def unless_followed(plan: Plan) -> str | None:
         return reason
     if plan.stream is None:
         return "no version"
+    if plan.config.tags_versions:
+        return "the repo has every version"
     return "private repos are nobody's to be led to" if plan.private else None
 
 

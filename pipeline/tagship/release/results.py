@@ -1,7 +1,7 @@
 """What the steps of a release return, and how later steps select from it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,17 +86,36 @@ class Packaged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """An export that the Hub took, not yet compared with what was sent."""
+class Laid:
+    """What a repo gets of the release: the exports of `targets`. `files` are what it will have, with `manifest` as its
+    release.json; each is below `folder` but for those that are `elsewhere`. `parts` are the manifests of the exports,
+    with their files as the repo calls them."""
 
-    target: Target
+    repo_id: str
+    targets: tuple[Target, ...]
+    folder: Path
+    files: tuple[FileEntry, ...]
+    parts: tuple[Manifest, ...]
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(entry.size for entry in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A repo that the Hub took, not yet compared with what was sent."""
+
+    repo_id: str
     upload: Upload
     commit: Commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """An export that is on the Hub: the commit that holds it, and the files as they are there."""
+    """An export that is on the Hub: the commit that holds it, and its files as they are there."""
 
     target: Target
     url: str
@@ -120,6 +139,13 @@ class Results:
     def one(self, kind: type[T]) -> T:
         """The newest of a kind. Raises LookupError when a step that makes it has not run."""
         return self.of(kind)[-1]
+
+    def for_repo(self, kind: type[T], repo_id: str) -> T:
+        """The newest of a kind for one repo. Raises LookupError when a step that makes it has not run for it."""
+        found = [item for item in self.of(kind) if getattr(item, "repo_id", None) == repo_id]
+        if not found:
+            raise LookupError(f"no {kind.__name__} for {repo_id}")
+        return found[-1]
 
     def find(self, kind: type[T], target: Target) -> T | None:
         """The newest of a kind for one target, or None."""

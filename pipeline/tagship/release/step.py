@@ -10,7 +10,7 @@ from tagship.hub.connection import Hub, open_hub
 from tagship.policy.config import Config
 from tagship.release.plan import Plan
 from tagship.release.results import Results
-from tagship.release.targets import Target
+from tagship.release.targets import Target, by_repo
 from tagship.system.console import Console
 from tagship.system.git import Repository
 from tagship.system.templating import Templates
@@ -58,7 +58,7 @@ def never_skipped(plan: Plan) -> str | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step of a release: `once` runs for the whole plan, `each` for every target, `together` for all
-    targets of one format at a time.
+    targets of one format at a time, `of_repo` for all that go to one repo.
 
     All take what earlier steps returned and give what later ones select from. `skip` gives the
     reason why a plan does not need the step, or None. `portable` is whether an executor may do its work on
@@ -70,6 +70,7 @@ class Step:
     once: Callable[[Plan, Results, Tools], Iterable[object]] | None = None
     each: Callable[[Plan, Target, Results, Tools], Iterable[object]] | None = None
     together: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
+    of_repo: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
     skip: Callable[[Plan], str | None] = never_skipped
     portable: bool = False
 
@@ -97,6 +98,8 @@ def groups_of(step: Step, plan: Plan) -> list[tuple[Target, ...]]:
     """The targets that a step does at a time; none for one that is done once."""
     if step.each:
         return [(target,) for target in plan.targets]
+    if step.of_repo:
+        return list(by_repo(plan.targets).values())
     by_format: dict[str, list[Target]] = {}
     for target in plan.targets if step.together else ():
         by_format.setdefault(target.policy.name, []).append(target)
@@ -110,6 +113,6 @@ def do(work: Work, tools: Tools) -> WorkDone:
     if work.step.each:
         for target in work.targets:
             results += work.step.each(work.plan, target, work.done, tools)
-    if work.step.together:
-        results += work.step.together(work.plan, work.targets, work.done, tools)
+    for whole in filter(None, (work.step.together, work.step.of_repo)):
+        results += whole(work.plan, work.targets, work.done, tools)
     return WorkDone(results=tuple(results), seconds=monotonic() - began)

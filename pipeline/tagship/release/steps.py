@@ -23,14 +23,15 @@ from tagship.release.four_bit import check_quantized
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
 from tagship.release.publishing import (
-    check_export,
+    check_repo,
     lead_from_before,
     publish_base_model,
-    publish_export,
+    publish_repo,
     unless_base_is_published,
     unless_followed,
     unless_published,
 )
+from tagship.release.repos import check_whole, lay_out, unless_shared
 from tagship.release.results import (
     Exported,
     Fetched,
@@ -53,6 +54,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     gates.check_tasks(plan.targets)
     if verifies:
         check_task_file(plan)
+        if plan.publishes:
+            check_whole(plan)
     gates.check_adapters(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
@@ -60,7 +63,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     check_local(plan)
     gates.check_folders(plan)
     if plan.publishes:
-        check_repos(plan, tools.hub)
+        check_repos(plan, tools.hub, exports_only=not verifies)
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
     return iter(())
@@ -155,12 +158,13 @@ REFERENCE = Step(name="reference", title="Answers of base + adapter", once=answe
 TASK = Step(name="task", title="The task", once=evaluate_trained, skip=unless_evaluated)
 VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
 CARD = Step(name="card", title="Model cards", each=describe)
+REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
 PUBLISH_BASE = Step(
     name="publish_base", title="Publish the base model", once=publish_base_model, skip=unless_base_is_published
 )
-PUBLISH = Step(name="publish", title="Publish", each=publish_export, skip=unless_published)
-CHECK = Step(name="check", title="Check what was published", each=check_export, skip=unless_published)
+PUBLISH = Step(name="publish", title="Publish", of_repo=publish_repo, skip=unless_published)
+CHECK = Step(name="check", title="Check what was published", of_repo=check_repo, skip=unless_published)
 
 SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_from_before, skip=unless_followed)
 
@@ -177,6 +181,7 @@ RELEASE = (
     VERIFY,  # each export answers the same, or nothing goes on
     CARD,  # README.md, and the manifest of the finished folder
     PACKAGE,  # that folder as a reproducible archive
+    REPOS,  # one card and one manifest of exports that share a repo
     PUBLISH_BASE,  # the base model, where the policy says so and it is not there
     PUBLISH,  # that folder as one commit on the Hub
     CHECK,  # every checksum on the Hub, then the version's tag
@@ -192,7 +197,7 @@ EXPORT_ONLY = (
 )
 _LOAD_TO_VERIFY = replace(LOAD, each=partial(_load, verifies=True))
 VERIFY_ONLY = (BASE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
-CARD_ONLY = (NOTES, BASE, LOAD, CARD)
+CARD_ONLY = (NOTES, BASE, LOAD, CARD, REPOS)
 # Packing compares every digest itself, in the same pass.
 PACKAGE_ONLY = (replace(LOAD, each=partial(_load, hashes=False)), PACKAGE)
 # Nothing is published that was not verified.
@@ -206,6 +211,7 @@ PUBLISH_ONLY = (
     TASK,
     VERIFY,
     CARD,
+    REPOS,
     PUBLISH_BASE,
     PUBLISH,
     CHECK,

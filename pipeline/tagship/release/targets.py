@@ -1,6 +1,6 @@
 """The exports of a release, with every name that they will get, checked before anything runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def make_targets(
         for run, values in runs
         for variant in variants
     ]
-    if options.repo_name and len(targets) > 1:
+    if options.repo_name and len(targets) > 1 and not _share_a_repo(targets):
         raise UsageError("--repo-name names one repo, and there are several exports", remedy="add --format")
     _check_distinct(targets)
     return tuple(targets)
@@ -74,17 +74,36 @@ def chosen_variants(
     return chosen
 
 
+def by_repo(targets: Iterable[Target]) -> dict[str, tuple[Target, ...]]:
+    """Targets by the repo that they go to, in their order."""
+    found: dict[str, tuple[Target, ...]] = {}
+    for target in targets:
+        found[target.repo_id] = (*found.get(target.repo_id, ()), target)
+    return found
+
+
+def _share_a_repo(targets: Sequence[Target]) -> bool:
+    """Whether targets are variants of one export whose format's policy has them together."""
+    return targets[0].policy.together and len({(target.policy.name, target.run.path) for target in targets}) == 1
+
+
 def _check_distinct(targets: Sequence[Target]) -> None:
+    alone = [repo_id for repo_id, sharing in by_repo(targets).items() for _ in _counted(sharing)]
     for meaning, names in (
         ("export folder", [str(target.export_dir) for target in targets]),
         ("artifact", [str(target.artifact) for target in targets]),
-        ("repo", [target.repo_id for target in targets]),
+        ("repo", alone),
     ):
         if shared := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(
                 f"two exports would have the same {meaning}, {shared}",
                 remedy="put {kind}, {prefix} or {label} into that pattern of [naming]",
             )
+
+
+def _counted(sharing: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Targets of one repo that may not be in the same one: of those that share it on purpose, one."""
+    return sharing[:1] if _share_a_repo(sharing) else sharing
 
 
 def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -> Sequence[FormatPolicy]:
@@ -126,11 +145,12 @@ def _target(
     version = values["version"]
     tagged = str(version) if version is not None else None
     named = {**values, "kind": variant.kind, "prefix": variant.prefix, "label": variant.label}
-    names = policy.names
+    names, of_repo = policy.names, policy.shared or variant
+    in_repo = named | {"kind": of_repo.kind, "prefix": of_repo.prefix, "label": of_repo.label}
     try:
         export = make_name(names.export.at(tagged), named, "export")
         artifact = make_name(names.artifact.at(tagged), named, "artifact")
-        repo = options.repo_name or make_name(names.repo.at(tagged), named, "repo")
+        repo = options.repo_name or make_name(names.repo.at(tagged), in_repo, "repo")
     except PatternError as error:
         raise ReleaseError(
             f"{policy.name}: {error}",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tagship.gguf.imatrix import Imatrix
     from tagship.weights.merge import MergedWeights
 
-TEMPLATE_FILE = "template"
+TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
 
 
 def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
@@ -174,4 +174,4 @@ def write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
     files = model_files(job.base, job.run.path)
     files.write(folder, files.of_the_license)
     modelfile = job.templates.render("ollama/Modelfile.j2", **given)
-    write_text(folder / "Modelfile", modelfile)
+    write_text(folder / MODELFILE, modelfile)

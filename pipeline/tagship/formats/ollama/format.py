@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tagship.formats.differences import NotAsExported
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.ollama.export import (
+    MODELFILE,
     TEMPLATE_FILE,
     chat_of,
     export_run,
@@ -31,6 +32,7 @@ from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Us
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
+from tagship.naming.version import is_prerelease
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
@@ -75,6 +77,7 @@ class _Ollama(Format):
     install = how_to_install("gguf")
     quants = tuple(QUANTS)
     name_rules = (OLLAMA,)
+    shared_label = "gguf"
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)
 
     def configure(self, table: Reader, export: Reader) -> OllamaSettings:
@@ -111,6 +114,9 @@ class _Ollama(Format):
             )
             for quant in quants or settings.quants
         )
+
+    def shared_path(self, variant: Variant, path: str) -> str:
+        return f"{path}-{str(variant.quant).upper()}" if path == MODELFILE else path
 
     def serves(self, variant: Variant) -> str:
         return f"Ollama and llama.cpp; {SERVES[str(variant.quant)]}"
@@ -181,18 +187,32 @@ class _Ollama(Format):
         first, *more = _gguf_files(files)
         run = Usage(title="Ollama", language="shell", code=self.use_line(job, files))
         llama = Usage(title="llama.cpp", language="shell", code=_llama_line(job, first))
-        create = f"ollama create {job.title.lower()} -f Modelfile\nollama run {job.title.lower()}"
+        modelfile = next((name for name in files if name.startswith(MODELFILE)), MODELFILE)
+        create = f"ollama create {job.title.lower()} -f {modelfile}\nollama run {job.title.lower()}"
         folder = "Ollama, in the downloaded folder"
+        if get := _download(job):
+            llama = replace(llama, code=f"{get}\nllama-cli --model {first}")
         if more:
-            join = f"llama-gguf-split --merge {first} {file_name(job)}\n"
-            joined = Usage(title=f"{folder}, after joining the files", language="shell", code=join + create)
-            return llama, joined
-        return run, Usage(title=folder, language="shell", code=create), llama
+            create = f"llama-gguf-split --merge {first} {file_name(job)}\n{create}"
+            folder += ", after joining the files"
+        created = Usage(title=folder, language="shell", code=f"{get}\n{create}" if get else create)
+        if more:
+            return llama, created
+        return (created, llama) if get else (run, created, llama)
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
+        if get := _download(job):
+            return get
         first, *more = _gguf_files(files)
         # Ollama does not run divided files.
         return _llama_line(job, first) if more else f"ollama run hf.co/{job.repo_id}:{quant_of(job).upper()}"
+
+
+def _download(job: ExportJob) -> str | None:
+    """How a version is had that is no repo's main: of a repo, Ollama and llama.cpp take main alone."""
+    if job.revision is None or not is_prerelease(str(job.version)):
+        return None
+    return f"hf download {job.repo_id} --revision {job.revision} --local-dir ."
 
 
 def _draft_for(weights: "MergedWeights") -> str:
