@@ -19,7 +19,7 @@ EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
-@verb(*RELEASING, "repo-name", "private", *EXTENT, of_formats=True)
+@verb(*RELEASING, "repo-name", "private", "create-pr", *EXTENT, of_formats=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
@@ -70,7 +70,7 @@ def card(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.CARD_ONLY)
 
 
-@verb(*RELEASING, "path", "repo-name", "private", *EXTENT, of_formats=True)
+@verb(*RELEASING, "path", "repo-name", "private", "create-pr", *EXTENT, of_formats=True)
 def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     """Verify an export and upload it."""
     from tagship.cli import releases

@@ -265,3 +265,34 @@ def test_another_model_is_there(
             client.api.delete_file(name, plan("v1.1.0").targets[0].repo_id)
     with pytest.raises(ReleaseError, match=f"has {told}"):
         check_repos(plan("v1.1.0"), client)
+
+
+# What is proposed
+
+
+def test_release_that_is_proposed(per_model: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """A pull request needs a repo, and is to its main: refused before anything is exported."""
+    per_model.tag("v1.0.0", "one")
+    made = plan("v1.0.0", proposes=True)
+    with pytest.raises(ReleaseError, match=f"there is no repo {made.targets[0].repo_id} to propose a release to"):
+        check_repos(made, client)
+    publish_as(made, client, tmp_path / "published")
+    check_repos(made, client)
+    for tag, refused in (("v1.1.0", False), ("v1.1.0-rc.1", True), ("v0.9.0", True)):
+        per_model.tag(tag, "next")
+        if refused:
+            with pytest.raises(ReleaseError, match=f"{tag} does not become the main"):
+                check_repos(plan(tag, proposes=True), client)
+        else:
+            check_repos(plan(tag, proposes=True), client)
+
+
+def test_base_that_would_be_proposed(project: GitFolder, plan: MakePlan, client: Hub, tmp_path: Path) -> None:
+    """A base model comes to the Hub by one who may write there."""
+    policy = project.folder / "release.toml"
+    policy.write_text(policy.read_text() + f'[bases."{PHI3}"]\npath = "base"\nlicense = "mit"\npublish = true\n')
+    project.commit("Base")
+    project.tag("v1.0.0", "one")
+    publish_as(plan("v1.0.0"), client, tmp_path / "published")
+    with pytest.raises(ReleaseError, match=f"the base model {PHI3} is not on"):
+        check_repos(plan("v1.0.0", proposes=True), client)

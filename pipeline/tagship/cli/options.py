@@ -72,6 +72,7 @@ _PLANNED = {
     "hub": "hub",
     "repo_name": "repo_name",
     "private": "private",
+    "create_pr": "proposes",
 }
 
 

@@ -27,6 +27,7 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
             entry["archive"] = {"size": packaged.archive.size, "sha256": packaged.archive.sha256}
         if published := results.find(Published, target):
             entry |= {"url": published.url, "commit": published.commit, "files": _files(published.files)}
+            entry["proposed"] = published.proposed
         entry["seconds"] = finished.target_seconds.get(target.export_dir, {})
     return document | {"seconds": finished.seconds, "skipped": finished.skipped}
 

@@ -11,9 +11,10 @@ from tagship.system.errors import ReleaseError, ToolError
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
 
-def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
+def check_access(hub: Hub, repos: Mapping[str, bool], *, proposes: bool = False) -> None:
     """Raise ReleaseError when there is no token for the Hub, or it may not write to one of the repos, or not make it:
-    by the id of each it is said whether it is there. A job that has no token of its own is asked repo by repo."""
+    by the id of each it is said whether it is there. A job that has no token of its own is asked repo by repo; who
+    only `proposes` need not be able to write."""
     if hub.embedded:
         return
     if hub.identity:
@@ -43,7 +44,7 @@ def check_access(hub: Hub, repos: Mapping[str, bool]) -> None:
             f"what {hub.url} says of the token could not be read: {user!r:.100}",
             remedy=f"see that [hub] endpoint is a Hub, and no proxy answers in its place; {GOES_ON}",
         ) from None
-    for repo_id, there in repos.items():
+    for repo_id, there in ({} if proposes else repos).items():
         _check_scope(access, repo_id, there, hub.url)
 
 

@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
-from tagship.hub.branches import Version, branch_for
+from tagship.hub.branches import Version, becomes_main, branch_for
 from tagship.hub.connection import Hub
 from tagship.hub.failures import GOES_ON, hub_errors, status_of
+from tagship.hub.proposals import proposed
 from tagship.hub.repository import KEPT, MAIN, Standing, published_manifest, remote_files, standing, tags_of
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import check_no_secrets
+
+# What is done where a pull request has nothing to be made to.
+MAKE_IT_FIRST = "have somebody who may write there make the repo, empty, or release without --create-pr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """What is published: the files below `folder`, which `files` lists with their checksums. `elsewhere` are the paths
     of those that are not there, or are called otherwise on this disk. `version` is given where the repo has several,
-    each under its tag: then it may get a branch of its own."""
+    each under its tag: then it may get a branch of its own. What it `proposes` goes into a pull request."""
 
     repo_id: str
     folder: Path
@@ -35,6 +39,7 @@ class Upload:
     tag: str | None
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
     version: Version | None = None
+    proposes: bool = False
 
     def source(self, path: str) -> Path:
         """Where a file of the upload is on this disk."""
@@ -44,15 +49,20 @@ class Upload:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """The commit that holds an upload's files, but for those of the `kept` paths: there it has what was published with
-    the same release before. `branch` is the one that it was made on, where that is not main."""
+    the same release before. `branch` is what it was made on, where that is not main: a branch, or a pull request."""
 
     sha: str
     kept: tuple[str, ...] = ()
     branch: str | None = None
 
+    @property
+    def revision(self) -> str:
+        """By what its files are found: those of a pull request by its name."""
+        return self.branch if self.branch and self.branch.startswith("refs/") else self.sha
+
 
 def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
-    """Make a repository hold exactly the upload's files. Returns the commit that does.
+    """Make a repository, or a pull request to it, hold exactly the upload's files. Returns the commit that does.
 
     A version that was released before stays as it is, also where the same release, verified elsewhere, has other
     figures now. Raises ReleaseError when the tag is already there with other files, when what is private would be
@@ -62,16 +72,36 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     found = _repo(hub, upload)
     if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)
-    if upload.version:
-        found = branch_for(hub, found, upload.version)
+    found = _onto(hub, upload, found)
     changed, stale = _difference(upload, found.files)
     for entry in upload.files:
         if entry not in changed:
             advance(entry.size)
     if not changed and not stale:
         return Commit(sha=str(found.head), branch=_unless_main(found))
-    additions = _send(hub, upload, changed, found.branch, advance)
-    return Commit(sha=_commit(hub, upload, additions, stale, found), branch=_unless_main(found))
+    additions = _send(hub, upload, changed, found, advance)
+    return _commit(hub, upload, additions, stale, found)
+
+
+def _onto(hub: Hub, upload: Upload, main: Standing) -> Standing:
+    """What an upload is committed to: main, the branch of its version, or the pull request that has it already."""
+    if not upload.proposes:
+        return branch_for(hub, main, upload.version) if upload.version else main
+    if upload.version:
+        check_proposable(hub, main, upload.version)
+    if not any(_difference(upload, main.files)):
+        return main
+    there = proposed(hub, upload.repo_id, upload.message)
+    return next((found for found in there if not any(_difference(upload, found.files))), main)
+
+
+def check_proposable(hub: Hub, main: Standing, version: Version) -> None:
+    """Raise ReleaseError for a version that gets a branch of its own, which no pull request can be made to."""
+    if not becomes_main(hub, main, version):
+        raise ReleaseError(
+            f"{version.tag} does not become the main of {main.repo_id}, and a pull request is always to main",
+            remedy="have it released by somebody who may write there, without --create-pr",
+        )
 
 
 def _unless_main(found: Standing) -> str | None:
@@ -83,6 +113,8 @@ def _repo(hub: Hub, upload: Upload) -> Standing:
     every token may. Raises ReleaseError where what is private would be published to everybody."""
     repo_id = upload.repo_id
     found = standing(hub, repo_id)
+    if found is None and upload.proposes:
+        raise ReleaseError(f"there is no repo {repo_id} to propose a release to", remedy=MAKE_IT_FIRST)
     if found is None and hub.identity:
         hub.identity.check({repo_id: False})
     if found is None:
@@ -113,7 +145,7 @@ def _difference(upload: Upload, remote: Mapping[str, Any]) -> tuple[list[FileEnt
     return changed, sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
 
 
-def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], onto: Standing) -> str:
+def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], onto: Standing) -> Commit:
     from huggingface_hub import CommitOperationDelete
 
     deletions = [CommitOperationDelete(path_in_repo=path) for path in stale]
@@ -126,19 +158,20 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
                 commit_description=upload.description,
                 revision=onto.branch,
                 parent_commit=onto.head,
+                create_pr=upload.proposes,
             )
     except ToolError as error:
         if status_of(error) not in (None, 409, 412):
             raise
         # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.
-        found = standing(hub, upload.repo_id, onto.branch)
+        found = _onto(hub, upload, onto) if upload.proposes else standing(hub, upload.repo_id, onto.branch)
         if found is None or found.head in (None, onto.head) or any(_difference(upload, found.files)):
             raise
-        return str(found.head)
-    return str(commit.oid)
+        return Commit(sha=str(found.head), branch=_unless_main(found))
+    return Commit(sha=str(commit.oid), branch=commit.pr_revision or _unless_main(onto))
 
 
-def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], branch: str, advance: Advance) -> list[Any]:
+def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], onto: Standing, advance: Advance) -> list[Any]:
     from huggingface_hub import CommitOperationAdd
 
     additions = []
@@ -151,7 +184,7 @@ def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], branch: str, a
                 remedy="export it again: files that were changed are made anew",
             )
         with hub_errors(f"take {entry.path} for {upload.repo_id}"):
-            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition], revision=branch)
+            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes)
         additions.append(addition)
         advance(entry.size)
     return additions
@@ -162,7 +195,7 @@ def check_published(hub: Hub, upload: Upload, commit: Commit) -> tuple[FileEntry
 
     Raises ReleaseError that lists every difference.
     """
-    found = _differences(hub, upload, commit.sha)
+    found = _differences(hub, upload, commit.revision)
     if problems := [told for path, told in found.items() if path not in commit.kept]:
         raise ReleaseError(
             f"{_place(upload, commit.sha)} is not what was published: {'; '.join(problems)}",

@@ -12,6 +12,7 @@ from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to, rest
 from tagship.artifacts.manifest import CARD_FILE
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
+from tagship.hub.proposals import open_request
 from tagship.hub.repository import remote_files
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
@@ -78,23 +79,14 @@ def apply(hub: Hub, change: Change, *, create_pr: bool = False) -> str:
     from huggingface_hub import CommitOperationAdd
 
     title = f"{change.told[0].upper()}{change.told[1:]}"
-    if create_pr and (proposed := _proposed(hub, change.repo_id, title)):
-        return proposed
+    if create_pr and (request := open_request(hub, change.repo_id, title)):
+        return str(request.url)
     operations = [CommitOperationAdd(CARD_FILE, change.card.encode()), *_restoring(hub, change)]
     with hub_errors(f"commit to {change.repo_id}"):
         commit = hub.of(change.repo_id).create_commit(
             change.repo_id, operations, commit_message=title, parent_commit=change.parent, create_pr=create_pr
         )
     return str(commit.pr_url or commit.commit_url)
-
-
-def _proposed(hub: Hub, repo_id: str, title: str) -> str | None:
-    """The page of an open pull request of that title."""
-    with hub_errors(f"list the pull requests of {repo_id}"):
-        there = hub.reading(repo_id).get_repo_discussions(
-            repo_id, discussion_type="pull_request", discussion_status="open"
-        )
-        return next((str(request.url) for request in there if request.title == title), None)
 
 
 def _restoring(hub: Hub, change: Change) -> Iterator[object]:

@@ -4,7 +4,7 @@ A name belongs to the release that took it: what is published, or packed, is nev
 manifests say which release it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tagship.artifacts.archive import manifest_in
@@ -15,12 +15,13 @@ from tagship.hub.access import check_access
 from tagship.hub.base_repo import why_not_fetchable
 from tagship.hub.connection import Hub
 from tagship.hub.patience import current, set_current
-from tagship.hub.publish import check_privacy
+from tagship.hub.publish import MAKE_IT_FIRST, check_privacy, check_proposable
 from tagship.hub.repository import Standing, manifest_of, published_manifest, read_published, standing, tags_of
 from tagship.naming.fields import DATES
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
+from tagship.release.repos import version_of
 from tagship.release.targets import Target, by_repo
 from tagship.system.errors import ReleaseError, ToolError
 
@@ -34,7 +35,9 @@ def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
     not write there; when a private release would be public. ToolError when the Hub does not answer. What is exported only may be a part
     of what its repo has."""
     found = _standings(plan, hub)
-    check_access(hub, {repo_id: there is not None for repo_id, there in found.items()})
+    check_access(hub, {repo_id: there is not None for repo_id, there in found.items()}, proposes=plan.proposes)
+    if plan.proposes:
+        _check_proposals(plan, hub, found)
     for repo_id, targets in by_repo(plan.targets).items():
         there = found[repo_id]
         if there is None:
@@ -57,6 +60,22 @@ def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
             other = other_release(plan, targets, manifest, in_part=in_part)
         if other:
             raise _taken(f"the repo {repo_id} has {other}")
+
+
+def _check_proposals(plan: Plan, hub: Hub, found: Mapping[str, Standing | None]) -> None:
+    """Raise ReleaseError where a pull request cannot be made: to a repo that is not there, or of what is not to be its
+    main."""
+    if plan.base.publish and plan.base.id in found:
+        raise ReleaseError(
+            f"the base model {plan.base.id} is not on {hub.url}, and a pull request cannot bring it there",
+            remedy="have somebody who may write there release without --create-pr, once",
+        )
+    version = version_of(plan)
+    for repo_id, there in found.items():
+        if there is None:
+            raise ReleaseError(f"there is no repo {repo_id} to propose a release to", remedy=MAKE_IT_FIRST)
+        if version and version.tag not in tags_of(hub, repo_id):
+            check_proposable(hub, there, version)
 
 
 def _manifest_there(plan: Plan, hub: Hub, there: Standing) -> Manifest | None:

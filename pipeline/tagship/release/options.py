@@ -14,7 +14,8 @@ class Options:
 
     `untagged` has names by time, whatever tags are at HEAD. `more_runs` are those after the first one, of the tasks
     that take several; `of_formats` are the options that belong to formats, by their names. `extent` is how much is
-    compared: `--quick`, as usual, `--thorough`.
+    compared: `--quick`, as usual, `--thorough`. With `proposes` what would be committed to the Hub goes into pull
+    requests.
     """
 
     tag: str | None = None
@@ -31,3 +32,4 @@ class Options:
     repo_name: str | None = None
     private: bool = False
     extent: str = USUAL
+    proposes: bool = False

@@ -31,7 +31,8 @@ class Plan:
     `passed_over` are the version tags on the same commit that did not decide. The targets of a plan may be of several
     runs of one base, of which `run` is the first. `family` are all targets that its tag releases, of which `targets`
     may be a part; without a tag they are those. `source` is the page of the repository, where its remote has one.
-    `extent` is how much is compared when it is verified."""
+    `extent` is how much is compared when it is verified; `proposes` whether pull requests are made in place of commits.
+    """
 
     config: Config
     commit: Commit
@@ -48,6 +49,7 @@ class Plan:
     private: bool
     source: str | None = None
     extent: str = USUAL
+    proposes: bool = False
 
     @property
     def version(self) -> str | None:
@@ -137,6 +139,7 @@ def make_plan(
         private=options.private or config.private,
         source=repository_page(config, repository),
         extent=options.extent,
+        proposes=options.proposes,
     )
 
 

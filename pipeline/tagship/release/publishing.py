@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
-from tagship.hub.branches import Version
 from tagship.hub.keyless import NotTrusted
+from tagship.hub.proposals import page_of
 from tagship.hub.publish import Upload, check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
-from tagship.release.repos import laid
+from tagship.release.repos import laid, version_of
 from tagship.release.results import Committed, Fetched, Laid, Published, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target, by_repo
@@ -35,7 +35,7 @@ def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: To
     names = ", ".join(target.name for target in targets)
     with tools.console.bytes(names, contents.size) as advance:
         commit = publish(tools.hub, upload, advance)
-    where = f" on the branch {commit.branch}" if commit.branch else ""
+    where = f" on {commit.branch}" if commit.branch else ""
     tools.console.note(f"{names}: {upload.repo_id} at {commit.sha[:10]}{where}")
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
@@ -44,17 +44,26 @@ def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: To
 
 def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
     committed, contents = done.for_repo(Committed, targets[0].repo_id), laid(targets, done)
-    files = check_published(tools.hub, committed.upload, committed.commit)
-    tag_published(tools.hub, committed.upload, committed.commit)
-    tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
-    tools.console.note(f"{contents.repo_id}: {len(files)} files, every checksum right{tagged}")
-    page = f"/tree/{plan.version_tag.name}" if committed.upload.version and plan.version_tag else ""
-    url = masked(f"{tools.hub.url}/{contents.repo_id}{page}")
+    upload, commit = committed.upload, committed.commit
+    files = check_published(tools.hub, upload, commit)
+    request = page_of(tools.hub, upload.repo_id, commit.branch)
+    if not upload.proposes:
+        tag_published(tools.hub, upload, commit)
+    tagged = f", tagged {upload.tag}" if upload.tag and not upload.proposes else ""
+    tools.console.note(f"{upload.repo_id}: {len(files)} files, every checksum right{tagged}")
+    if upload.proposes:
+        tools.console.note(
+            f"{masked(request)}: when it is merged, the same command without --create-pr checks main"
+            if request
+            else f"{upload.repo_id} has it on main: the same command without --create-pr sets the tag"
+        )
+    version = f"/tree/{plan.version_tag.name}" if upload.version and plan.version_tag and not upload.proposes else ""
+    url = masked(request or f"{tools.hub.url}/{upload.repo_id}{version}")
     paths = [{entry.path for entry in part.files} for part in contents.parts]
     for target, own in zip(targets, paths, strict=True):
         others = {path for path in set().union(*paths) if path not in own}
         kept = tuple(entry for entry in files if entry.path not in others)
-        yield Published(target=target, url=url, commit=committed.commit.sha, files=kept)
+        yield Published(target=target, url=url, commit=commit.sha, files=kept, proposed=request is not None)
 
 
 def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -88,15 +97,9 @@ def _upload(plan: Plan, contents: Laid, verified: Sequence[Verified]) -> Upload:
         description=visible("\n\n".join(filter(None, described))),
         tag=plan.tag.name if plan.tag else None,
         elsewhere=contents.elsewhere,
-        version=_version(plan),
+        version=version_of(plan),
+        proposes=plan.proposes,
     )
-
-
-def _version(plan: Plan) -> Version | None:
-    """What is released, where repos have several versions."""
-    if not (plan.config.tags_versions and plan.version_tag):
-        return None
-    return Version(tag=plan.version_tag.name, number=plan.version_tag.version)
 
 
 def unless_followed(plan: Plan) -> str | None:
@@ -104,6 +107,8 @@ def unless_followed(plan: Plan) -> str | None:
         return reason
     if plan.stream is None:
         return "no version"
+    if plan.proposes:
+        return "nothing is released before it is merged"
     if plan.config.tags_versions:
         return "the repo has every version"
     return "private repos are nobody's to be led to" if plan.private else None

@@ -17,6 +17,7 @@ from tagship.artifacts.manifest import (
     with_evidence,
     write_manifest,
 )
+from tagship.hub.branches import Version
 from tagship.release.describing import sources_of
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
@@ -95,6 +96,13 @@ def laid(targets: Sequence[Target], done: Results) -> Laid:
         files=(*exported.manifest.files, file_entry(exported.folder, MANIFEST_FILE)),
         parts=(exported.manifest,),
     )
+
+
+def version_of(plan: Plan) -> Version | None:
+    """What is released, where repos have several versions."""
+    if not (plan.config.tags_versions and plan.version_tag):
+        return None
+    return Version(tag=plan.version_tag.name, number=plan.version_tag.version)
 
 
 def _folder(plan: Plan, repo_id: str) -> Path:

@@ -115,12 +115,14 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """An export that is on the Hub: the commit that holds it, and its files as they are there."""
+    """An export that is on the Hub, or is `proposed` there in a pull request: the commit that holds it, and its files
+    as they are there."""
 
     target: Target
     url: str
     commit: str
     files: tuple[FileEntry, ...]
+    proposed: bool = False
 
 
 class Results:

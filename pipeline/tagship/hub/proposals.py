@@ -1,0 +1,39 @@
+"""Pull requests on the Hub, for tokens that may propose what they may not do."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tagship.hub.connection import Hub
+from tagship.hub.failures import hub_errors
+from tagship.hub.repository import Standing, standing
+
+if TYPE_CHECKING:
+    from huggingface_hub import Discussion
+
+_REFERENCE = "refs/pr/"
+
+
+def open_request(hub: Hub, repo_id: str, title: str) -> "Discussion | None":
+    """The open pull request of a repo that has this title. Raises ToolError when the Hub does not answer."""
+    return next(iter(_requests(hub, repo_id, title)), None)
+
+
+def _requests(hub: Hub, repo_id: str, title: str) -> "list[Discussion]":
+    with hub_errors(f"list the pull requests of {repo_id}"):
+        there = hub.api.get_repo_discussions(repo_id, discussion_type="pull_request", discussion_status="open")
+        return [request for request in there if request.title == title]
+
+
+def proposed(hub: Hub, repo_id: str, title: str) -> Iterator[Standing]:
+    """What each open pull request of that title has. Anybody can make one: it is for the caller to say whether that is
+    what it would propose."""
+    for request in _requests(hub, repo_id, title):
+        if found := standing(hub, repo_id, f"{_REFERENCE}{request.num}"):
+            yield found
+
+
+def page_of(hub: Hub, repo_id: str, branch: str | None) -> str | None:
+    """The page of the pull request that a branch is; None for any other branch."""
+    if branch is None or not branch.startswith(_REFERENCE):
+        return None
+    return f"{hub.url}/{repo_id}/discussions/{branch.removeprefix(_REFERENCE)}"
