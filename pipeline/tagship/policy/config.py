@@ -43,6 +43,7 @@ class Config:
     endpoint: str
     private: bool
     layout: str
+    collects: bool
     streams: tuple[Stream, ...]
     naming: NamingPolicy
     versions: VersionPolicy
@@ -114,6 +115,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         endpoint=_overridden(hub.parsed("endpoint", EMBEDDED, parse_endpoint), environment),
         private=hub.flag("private", False),
         layout=layout,
+        collects=hub.flag("collection", False),
         streams=streams,
         naming=names,
         versions=read_versions(reader.table("versions")),

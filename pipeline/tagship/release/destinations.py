@@ -32,8 +32,8 @@ _ADAPTER = "adapter"
 
 def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
     """Raise ReleaseError when a repo of the release has another release, or what nobody released; when the token may
-    not write there; when a private release would be public. ToolError when the Hub does not answer. What is exported only may be a part
-    of what its repo has."""
+    not write there; when a private release would be public. ToolError when the Hub does not answer. What is exported
+    only may be a part of what its repo has."""
     found = _standings(plan, hub)
     check_access(hub, {repo_id: there is not None for repo_id, there in found.items()}, proposes=plan.proposes)
     if plan.proposes:

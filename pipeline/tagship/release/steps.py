@@ -15,6 +15,7 @@ from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
+from tagship.release.collecting import collect_repos, unless_collected
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
@@ -168,6 +169,8 @@ CHECK = Step(name="check", title="Check what was published", of_repo=check_repo,
 
 SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_from_before, skip=unless_followed)
 
+COLLECT = Step(name="collect", title="The model's collection", once=collect_repos, skip=unless_collected)
+
 RELEASE = (
     GATES,  # tools, tag, tree, token: refuses before anything is written
     NOTES,  # what the version brings, for the card
@@ -186,6 +189,7 @@ RELEASE = (
     PUBLISH,  # that folder as one commit on the Hub
     CHECK,  # every checksum on the Hub, then the version's tag
     SUCCEED,  # the card of the version before leads to this one
+    COLLECT,  # the model's collection on the Hub has it
 )
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
 EXPORT_ONLY = (
@@ -216,4 +220,5 @@ PUBLISH_ONLY = (
     PUBLISH,
     CHECK,
     SUCCEED,
+    COLLECT,
 )
