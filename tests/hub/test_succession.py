@@ -131,3 +131,17 @@ def test_repo_without_a_card(api: HfApi, client: Hub) -> None:
     """There is nothing to say it in."""
     api.create_repo("acme/bare")
     assert not lead_to(client, "acme/bare", "acme/new")
+
+
+def test_repos_of_all_types(api: HfApi, client: Hub, tmp_path: Path) -> None:
+    """Where quantization types are together, their repo follows the one that had them together."""
+    (tmp_path / "release.toml").write_text(POLICY + "together = true\n")
+    config = load_config(tmp_path / "release.toml", {})
+    for version in ("v1.0.0", "v2.0.0"):
+        put(api, f"acme/phi3-minimal-gguf-{version}", version)
+    gguf = next(policy for policy in config.formats if policy.shared)
+    target = Target(gguf, gguf.variants[0], "acme/phi3-minimal-gguf-v2.0.0")
+    tags = [tag(config, name) for name in ("v1.0.0", "v2.0.0")]
+    repos = released_repos(client, config, tags, target)
+    assert list(repos.values()) == ["acme/phi3-minimal-gguf-v1.0.0", "acme/phi3-minimal-gguf-v2.0.0"]
+    assert lead_on(client, repos, tags[1]) == [("acme/phi3-minimal-gguf-v1.0.0", "acme/phi3-minimal-gguf-v2.0.0")]

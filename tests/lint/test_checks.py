@@ -255,6 +255,16 @@ def test_tags_of_a_repo(policy: Config, tags: tuple[str, ...], level: str) -> No
     assert findings[-1].level == level and findings[0].level == OK
 
 
+def test_repo_of_all_versions(policy: Config) -> None:
+    """Where a repo has every version its name lacks none, and the one that it is at has a tag."""
+    every = replace(policy.naming, tags_versions=True)
+    name = replace(named("phi3mini4k-minimal-vllm", REPO, policy), naming=every)
+    assert found(name, merged(), "version") == []
+    for tags, level in ((("1.0.0", "2.0.0"), OK), (("1.0.0",), WARN)):
+        (finding,) = found(name, merged(repo_tags=Fact(tags, "the repo's tags")), "version")
+        assert finding.level == level
+
+
 def test_version_in_a_gguf(policy: Config) -> None:
     """A GGUF that says another version than its repo is an error where tagship made it, else doubtful."""
     name = named("phi3mini4k-minimal-q4_k_m-gguf-v2.0.0", REPO, policy)

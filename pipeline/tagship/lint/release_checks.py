@@ -7,7 +7,7 @@ from tagship.lint.finding import ERROR, WARN, Finding
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.names import Named
 from tagship.lint.quants import label_in, same_type
-from tagship.naming.names import ARTIFACT
+from tagship.naming.names import ARTIFACT, REPO
 from tagship.naming.parsing import RUN
 
 _VERSION_IS_WANTED = "48% of the Hub's users want a version in a name, and 13% of names have one"
@@ -74,6 +74,9 @@ def check_version(name: Named, held: Held) -> Iterator[Finding]:
     if name.what == RUN:
         return
     said = name.version
+    if said is None and name.what == REPO and name.naming.tags_versions:
+        yield from _tagged_version(name, held)
+        return
     if said is None:
         told = held.version.value if held.version else None
         remedy = f"say {told} in it" if told else "invoke bump --tag makes one, and names have it then"
@@ -89,6 +92,15 @@ def check_version(name: Named, held: Held) -> Iterator[Finding]:
         tags = held.repo_tags.value
         fact = Fact(said if said in tags else ", ".join(tags) or "no version tag", held.repo_tags.where)
         yield _version(name, said, fact, ERROR if tags else WARN, f"tag its commit with {said}")
+
+
+def _tagged_version(name: Named, held: Held) -> Iterator[Finding]:
+    """Where a repo has every version, its tags say them, and the one that it is at is among them."""
+    at = held.version.value if held.version else None
+    if at and held.repo_tags is not None:
+        tags = held.repo_tags.value
+        fact = Fact(at if at in tags else ", ".join(tags) or "no version tag", held.repo_tags.where)
+        yield _version(name, at, fact, WARN, f"tag its commit with {at}")
 
 
 def _version(name: Named, said: str, fact: Fact[str], level: str, remedy: str) -> Finding:

@@ -21,7 +21,7 @@ from tagship.naming.fields import DATES
 from tagship.policy.versions import OFF, REQUIRED
 from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
-from tagship.release.repos import version_of
+from tagship.release.repos import check_whole, version_of
 from tagship.release.targets import Target, by_repo
 from tagship.system.errors import ReleaseError, ToolError
 
@@ -31,9 +31,11 @@ _ADAPTER = "adapter"
 
 
 def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
-    """Raise ReleaseError when a repo of the release has another release, or what nobody released; when the token may
-    not write there; when a private release would be public. ToolError when the Hub does not answer. What is exported
-    only may be a part of what its repo has."""
+    """Raise ReleaseError when a repo of the release has another release, or what nobody released, or would get a part
+    of what it has of each version; when the token may not write there; when a private release would be public.
+    ToolError when the Hub does not answer. What is exported only may be a part."""
+    if not exports_only:
+        check_whole(plan)
     found = _standings(plan, hub)
     check_access(hub, {repo_id: there is not None for repo_id, there in found.items()}, proposes=plan.proposes)
     if plan.proposes:

@@ -53,9 +53,9 @@ def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tool
     tools.console.note(f"{upload.repo_id}: {len(files)} files, every checksum right{tagged}")
     if upload.proposes:
         tools.console.note(
-            f"{masked(request)}: when it is merged, the same command without --create-pr checks main"
+            f"{masked(request)}: once it is merged, the same command without --create-pr checks main and sets the tag"
             if request
-            else f"{upload.repo_id} has it on main: the same command without --create-pr sets the tag"
+            else f"{upload.repo_id} has it on main: the same command without --create-pr checks it and sets the tag"
         )
     version = f"/tree/{plan.version_tag.name}" if upload.version and plan.version_tag and not upload.proposes else ""
     url = masked(request or f"{tools.hub.url}/{upload.repo_id}{version}")

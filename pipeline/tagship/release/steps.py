@@ -32,7 +32,7 @@ from tagship.release.publishing import (
     unless_followed,
     unless_published,
 )
-from tagship.release.repos import check_whole, lay_out, unless_shared
+from tagship.release.repos import lay_out, unless_shared
 from tagship.release.results import (
     Exported,
     Fetched,
@@ -55,8 +55,6 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) ->
     gates.check_tasks(plan.targets)
     if verifies:
         check_task_file(plan)
-        if plan.publishes:
-            check_whole(plan)
     gates.check_adapters(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
