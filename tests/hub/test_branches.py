@@ -8,8 +8,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, list_files, write_manifest
 from tagship.hub.branches import Version
 from tagship.hub.connection import Hub
-from tagship.hub.publish import Commit, Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
 from tagship.hub.repository import tags_of
+from tagship.hub.upload import Commit, Upload
 from tagship.hub_server.app import EmbeddedHub
 from tagship.system.errors import ReleaseError, ToolError
 

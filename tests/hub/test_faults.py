@@ -9,8 +9,9 @@ from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable
 from tagship.hub.connection import Hub, open_hub
-from tagship.hub.publish import Commit, Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
 from tagship.hub.repository import standing
+from tagship.hub.upload import Commit, Upload
 from tagship.hub_server.app import EmbeddedHub
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import BaseFolder

@@ -11,8 +11,9 @@ from tagship.hub.access import check_access
 from tagship.hub.branches import Version
 from tagship.hub.connection import Hub
 from tagship.hub.proposals import page_of
-from tagship.hub.publish import Commit, Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
 from tagship.hub.repository import tags_of
+from tagship.hub.upload import Commit, Upload
 from tagship.hub_server.app import EmbeddedHub
 from tagship.system.errors import ReleaseError, ToolError
 

@@ -15,7 +15,8 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.hub.connection import Hub
-from tagship.hub.publish import Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
+from tagship.hub.upload import Upload
 from tagship.hub_server.app import EmbeddedHub
 from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import PASSED, Evidence

@@ -10,7 +10,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, file_entry, list_files, with_evidence, write_manifest
 from tagship.hub.branches import Version
 from tagship.hub.connection import Hub
-from tagship.hub.publish import Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
+from tagship.hub.upload import Upload
 from tagship.hub_server.app import EmbeddedHub
 from tagship.published.releases import Published, all_of
 from tagship.verify.evidence import Evidence

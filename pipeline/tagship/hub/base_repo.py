@@ -9,8 +9,9 @@ from tagship.artifacts.manifest import FileEntry
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import ASIDE, impatiently
-from tagship.hub.publish import Upload, check_published, publish, same_content
+from tagship.hub.publish import check_published, publish
 from tagship.hub.repository import Standing, remote_files, standing
+from tagship.hub.upload import Upload, same_content
 from tagship.runs.base import HUGGING_FACE, BaseModel
 from tagship.runs.base_files import base_files, makes_the_model
 from tagship.runs.base_folder import BaseFolder

@@ -5,9 +5,7 @@ then one commit adds and deletes; then every checksum is compared; then the tag 
 that is there already makes no new commit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
@@ -15,50 +13,14 @@ from tagship.hub.branches import Version, becomes_main, branch_for
 from tagship.hub.connection import Hub
 from tagship.hub.failures import GOES_ON, hub_errors, status_of
 from tagship.hub.proposals import proposed
-from tagship.hub.repository import KEPT, MAIN, Standing, published_manifest, remote_files, standing, tags_of
+from tagship.hub.repository import MAIN, Standing, published_manifest, remote_files, standing, tags_of
+from tagship.hub.upload import Commit, Upload, difference
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import check_no_secrets
 
 # What is done where a pull request has nothing to be made to.
 MAKE_IT_FIRST = "have somebody who may write there make the repo, empty, or release without --create-pr"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """What is published: the files below `folder`, which `files` lists with their checksums. `elsewhere` are the paths
-    of those that are not there, or are called otherwise on this disk. `version` is given where the repo has several,
-    each under its tag: then it may get a branch of its own. What it `proposes` goes into a pull request."""
-
-    repo_id: str
-    folder: Path
-    files: tuple[FileEntry, ...]
-    private: bool
-    message: str
-    description: str
-    tag: str | None
-    elsewhere: Mapping[str, Path] = field(default_factory=dict)
-    version: Version | None = None
-    proposes: bool = False
-
-    def source(self, path: str) -> Path:
-        """Where a file of the upload is on this disk."""
-        return self.elsewhere.get(path, self.folder / path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """The commit that holds an upload's files, but for those of the `kept` paths: there it has what was published with
-    the same release before. `branch` is what it was made on, where that is not main: a branch, or a pull request."""
-
-    sha: str
-    kept: tuple[str, ...] = ()
-    branch: str | None = None
-
-    @property
-    def revision(self) -> str:
-        """By what its files are found: those of a pull request by its name."""
-        return self.branch if self.branch and self.branch.startswith("refs/") else self.sha
 
 
 def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
@@ -73,7 +35,7 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)
     found = _onto(hub, upload, found)
-    changed, stale = _difference(upload, found.files)
+    changed, stale = difference(upload, found.files)
     for entry in upload.files:
         if entry not in changed:
             advance(entry.size)
@@ -89,10 +51,10 @@ def _onto(hub: Hub, upload: Upload, main: Standing) -> Standing:
         return branch_for(hub, main, upload.version) if upload.version else main
     if upload.version:
         check_proposable(hub, main, upload.version)
-    if not any(_difference(upload, main.files)):
+    if not any(difference(upload, main.files)):
         return main
     there = proposed(hub, upload.repo_id, upload.message)
-    return next((found for found in there if not any(_difference(upload, found.files))), main)
+    return next((found for found in there if not any(difference(upload, found.files))), main)
 
 
 def check_proposable(hub: Hub, main: Standing, version: Version) -> None:
@@ -137,14 +99,6 @@ def check_privacy(found: Standing, *, private: bool) -> None:
         )
 
 
-def _difference(upload: Upload, remote: Mapping[str, Any]) -> tuple[list[FileEntry], list[str]]:
-    """The files that a repository lacks or has otherwise, and the paths that it should not have."""
-    changed = [
-        entry for entry in upload.files if not same_content(entry, remote.get(entry.path), upload.source(entry.path))
-    ]
-    return changed, sorted(remote.keys() - {entry.path for entry in upload.files} - set(KEPT))
-
-
 def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str], onto: Standing) -> Commit:
     from huggingface_hub import CommitOperationDelete
 
@@ -165,7 +119,7 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
             raise
         # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.
         found = _onto(hub, upload, onto) if upload.proposes else standing(hub, upload.repo_id, onto.branch)
-        if found is None or found.head in (None, onto.head) or any(_difference(upload, found.files)):
+        if found is None or found.head in (None, onto.head) or any(difference(upload, found.files)):
             raise
         return Commit(sha=str(found.head), branch=_unless_main(found))
     return Commit(sha=str(commit.oid), branch=commit.pr_revision or _unless_main(onto))
@@ -208,7 +162,7 @@ def _differences(hub: Hub, upload: Upload, sha: str) -> dict[str, str]:
     """What a commit has otherwise than an upload, by path."""
     with hub_errors(f"list {upload.repo_id}"):
         remote = remote_files(hub, upload.repo_id, sha)
-    changed, stale = _difference(upload, remote)
+    changed, stale = difference(upload, remote)
     found = {e.path: f"{e.path} is {'different' if e.path in remote else 'missing'}" for e in changed}
     return found | {path: f"{path} should not be there" for path in stale}
 
@@ -258,15 +212,3 @@ def _differs_in_evidence(hub: Hub, upload: Upload) -> bool:
     """Whether what its manifest there says otherwise than the upload's is only what verifying showed."""
     there = published_manifest(hub, upload.repo_id, upload.tag or "")
     return there is not None and same_release(there, read_manifest(upload.folder))
-
-
-def same_content(entry: FileEntry, remote: Any, source: Path) -> bool:
-    """Whether a remote file has the content of an entry, which is at `source`: by SHA-256 where it is a large file,
-    else by git's own hash of it."""
-    if remote is None or remote.size != entry.size:
-        return False
-    if remote.lfs is not None:
-        return bool(remote.lfs.sha256 == entry.sha256)
-    from huggingface_hub.utils.sha import git_hash
-
-    return bool(remote.blob_id == git_hash(source.read_bytes()))

@@ -6,8 +6,9 @@ from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
 from tagship.hub.keyless import NotTrusted
 from tagship.hub.proposals import page_of
-from tagship.hub.publish import Upload, check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
+from tagship.hub.upload import Upload
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, version_of

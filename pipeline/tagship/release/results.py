@@ -9,7 +9,7 @@ from tagship.artifacts.archive import Archive
 from tagship.artifacts.manifest import FileEntry, Manifest
 from tagship.evaluation.results import Evaluation
 from tagship.formats.protocol import Footprint
-from tagship.hub.publish import Commit, Upload
+from tagship.hub.upload import Commit, Upload
 from tagship.naming.tags import VersionTag
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
