@@ -11,14 +11,13 @@ from tagship.artifacts.quality_plot import Point, plot
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
 from tagship.hub_server.cards import BadCard, check
-from tagship.naming.names import make_name
-from tagship.naming.tags import VersionTag
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
+from tagship.release.version_before import named_otherwise, page_before
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
@@ -50,7 +49,12 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     tools.console.note(f"{number} {'commit' if number == 1 else 'commits'} since {since}")
     # Nobody who uses a first version asks what is new in it.
     text = render_notes(notes, tools.templates, CARD_NOTES) if unreleased.since else ""
-    yield Noted(text=text, since=unreleased.since, same_model=notes.same_model)
+    yield Noted(
+        text=text,
+        since=unreleased.since,
+        same_model=notes.same_model,
+        named_otherwise=named_otherwise(plan, tools.repository, unreleased.since),
+    )
 
 
 def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -99,7 +103,7 @@ def sources_of(plan: Plan, target: Target, done: Results, tools: Tools) -> CardS
     return CardSources(
         notes=noted.text if noted else None,
         same_model=noted is not None and noted.same_model,
-        before=_page_before(target, noted.since) if noted else None,
+        before=page_before(target, noted),
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
         shown={target.name: measured for target, _, measured in _measured(plan, done)},
@@ -113,27 +117,6 @@ def _sizes(plan: Plan, base: BaseFolder, templates: Templates) -> Iterator[tuple
     for target in plan.family:
         with suppress(ReleaseError):
             yield target.name, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
-
-
-def repo_before(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
-    """The version before a target's, and its repo: that of the same names, so that every clone says the same."""
-    if since is None:
-        return None
-    pattern = target.policy.names.repo.tagged
-    namespace, _, name = target.repo_id.rpartition("/")
-    said = pattern.parse(name)
-    if said is None:  # named by hand
-        return None
-    return since.name, f"{namespace}/{make_name(pattern, {**said, 'version': since.version}, 'repo')}"
-
-
-def _page_before(target: Target, since: VersionTag | None) -> tuple[str, str] | None:
-    """The version before a target's, and its page on the Hub: of the repo's tag where one repo has both."""
-    before = repo_before(target, since)
-    if before is None:
-        return None
-    tag, repo_id = before
-    return tag, f"{repo_id}/tree/{tag}" if repo_id == target.repo_id else repo_id
 
 
 def unless_versioned(plan: Plan) -> str | None:

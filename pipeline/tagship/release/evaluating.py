@@ -9,13 +9,13 @@ from tagship.evaluation.regressions import check_regression
 from tagship.evaluation.results import Evaluation, from_document, score_answers, to_document
 from tagship.hub.repository import published_manifest
 from tagship.policy.evaluate import EvaluatePolicy
-from tagship.release.describing import repo_before
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Evaluated, Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.trained import base_alone, follow, is_small, reference_model
+from tagship.release.version_before import repo_before
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.evidence import BASE, EXPORT, TRAINED
 from tagship.verify.questions import Questions
@@ -96,7 +96,7 @@ def _of_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Evalu
 def _of_the_last_release(plan: Plan, target: Target, done: Results, tools: Tools) -> Evaluation | None:
     """What the version before scored, by its manifest on the Hub; None where nothing is known of one."""
     noted = next(iter(done.of(Noted)), None)
-    before = repo_before(target, noted.since) if noted else None
+    before = repo_before(target, noted)
     if before is None:
         return None
     tag, repo_id = before

@@ -21,12 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The version's release notes, in Markdown, for the card; the version before it, and whether the model is known to
-    be that one's."""
+    """The version's release notes, in Markdown, for the card; the version before it, whether the model is known to be
+    that one's, and the formats whose repos it named otherwise."""
 
     text: str
     since: VersionTag | None = None
     same_model: bool = False
+    named_otherwise: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
