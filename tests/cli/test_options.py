@@ -51,3 +51,9 @@ def test_two_packages(install_package: InstallPackage) -> None:
     for package in ("bits_options", "other_options"):
         install_package(package, TEXT, {"tagship.options": f"bits = {package}:BITS"})
     assert "bits is brought by several packages: bits_options, other_options" in format_options()["bits"][1]
+
+
+def test_proposals() -> None:
+    """--create-pr is of the whole release."""
+    assert read_options({"create_pr": True}).proposes
+    assert not read_options({"create_pr": False}).proposes

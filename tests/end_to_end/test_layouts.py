@@ -201,3 +201,20 @@ def test_after_the_release(versions: Versions, open_hub: Callable[[Project], HfA
     assert json.loads(downloaded(open_hub(project), GGUF)["release.json"].read_text())["tag"] == "v1.0.0"
     finished(project, "rollback", "--to", "v2.0.0", "--yes")
     assert finished(project, "audit")["ok"]
+
+
+def test_proposed_release(versions: Versions, open_hub: Callable[[Project], HfApi]) -> None:
+    """With --create-pr main and tags stay as they are; once the pull request is merged, the same command without it
+    makes no commit, and tags the version."""
+    project, options = versions.project, ("--format", "ollama", "--quick")
+    (proposed, _) = release(project, "v3.0.0", "--format", "ollama", "--create-pr")["formats"]
+    assert proposed["proposed"] and proposed["url"].endswith(f"/{GGUF}/discussions/1")
+    api = open_hub(project)
+    assert "v3.0.0" not in [ref.name for ref in api.list_repo_refs(GGUF).tags]
+    assert json.loads(downloaded(api, GGUF)["release.json"].read_text())["tag"] == "v2.0.0"
+    api.merge_pull_request(GGUF, 1)
+    merged = api.model_info(GGUF).sha
+    (released, _) = finished(project, "release", "--tag", "v3.0.0", *options)["formats"]
+    assert (released["commit"], released["proposed"]) == (merged, False)
+    assert {ref.name: ref.target_commit for ref in api.list_repo_refs(GGUF).tags}["v3.0.0"] == merged
+    assert finished(project, "audit", "--tag", "v3.0.0")["ok"]

@@ -53,15 +53,16 @@ def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
                 f"the repo {repo_id} has files that no release put there, and would lose them",
                 remedy="give the release another name (--repo-name, [naming] repo), or delete that repo on the Hub",
             )
-        tag = plan.version_tag.name if plan.version_tag else None
-        several = plan.config.tags_versions and tag not in (None, manifest.tag)
-        in_part = exports_only and targets[0].policy.together
-        if several:
-            other = other_model(plan, targets[0], manifest)
-        else:
-            other = other_release(plan, targets, manifest, in_part=in_part)
-        if other:
+        if other := _other(plan, targets, manifest, exports_only=exports_only):
             raise _taken(f"the repo {repo_id} has {other}")
+
+
+def _other(plan: Plan, targets: Sequence[Target], manifest: Manifest, *, exports_only: bool) -> str | None:
+    """What is in the targets' repo, by its manifest, that the plan may not add to."""
+    tag = plan.version_tag.name if plan.version_tag else None
+    if plan.config.tags_versions and tag not in (None, manifest.tag):
+        return other_model(plan, targets[0], manifest)
+    return other_release(plan, targets, manifest, in_part=exports_only and targets[0].policy.together)
 
 
 def _check_proposals(plan: Plan, hub: Hub, found: Mapping[str, Standing | None]) -> None:

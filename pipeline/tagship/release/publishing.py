@@ -8,7 +8,7 @@ from tagship.hub.keyless import NotTrusted
 from tagship.hub.proposals import page_of
 from tagship.hub.publish import check_published, publish, tag_published
 from tagship.hub.succession import lead_on, released_repos
-from tagship.hub.upload import Upload
+from tagship.hub.upload import Commit, Upload
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, version_of
@@ -47,24 +47,29 @@ def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tool
     committed, contents = done.for_repo(Committed, targets[0].repo_id), laid(targets, done)
     upload, commit = committed.upload, committed.commit
     files = check_published(tools.hub, upload, commit)
-    request = page_of(tools.hub, upload.repo_id, commit.branch)
-    if not upload.proposes:
-        tag_published(tools.hub, upload, commit)
-    tagged = f", tagged {upload.tag}" if upload.tag and not upload.proposes else ""
-    tools.console.note(f"{upload.repo_id}: {len(files)} files, every checksum right{tagged}")
+    told = f"{upload.repo_id}: {len(files)} files, every checksum right"
     if upload.proposes:
-        tools.console.note(
-            f"{masked(request)}: once it is merged, the same command without --create-pr checks main and sets the tag"
-            if request
-            else f"{upload.repo_id} has it on main: the same command without --create-pr checks it and sets the tag"
-        )
-    version = f"/tree/{plan.version_tag.name}" if upload.version and plan.version_tag and not upload.proposes else ""
-    url = masked(request or f"{tools.hub.url}/{upload.repo_id}{version}")
+        tools.console.note(told)
+        url = _proposed(upload, commit, tools)
+    else:
+        tag_published(tools.hub, upload, commit)
+        tools.console.note(told + (f", tagged {upload.tag}" if upload.tag else ""))
+        url = f"{tools.hub.url}/{upload.repo_id}" + (f"/tree/{upload.version.tag}" if upload.version else "")
     paths = [{entry.path for entry in part.files} for part in contents.parts]
     for target, own in zip(targets, paths, strict=True):
-        others = {path for path in set().union(*paths) if path not in own}
+        others = set().union(*paths) - own
         kept = tuple(entry for entry in files if entry.path not in others)
-        yield Published(target=target, url=url, commit=commit.sha, files=kept, proposed=request is not None)
+        yield Published(target=target, url=masked(url), commit=commit.sha, files=kept, proposed=upload.proposes)
+
+
+def _proposed(upload: Upload, commit: Commit, tools: Tools) -> str:
+    """Say how a proposal becomes a release; returns its page, or that of the repo whose main has it by now."""
+    page = page_of(tools.hub, upload.repo_id, commit.branch)
+    if page is None:
+        tools.console.note(f"{upload.repo_id} has it on main: the same command without --create-pr sets the tag")
+        return f"{tools.hub.url}/{upload.repo_id}"
+    tools.console.note(f"{masked(page)}: once it is merged, the same command without --create-pr sets the tag")
+    return page
 
 
 def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
