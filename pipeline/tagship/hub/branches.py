@@ -54,7 +54,7 @@ def branch_for(hub: Hub, main: Standing, version: Version) -> Standing:
         return found
     start = version.before(tags_of(hub, main.repo_id)) or _first_commit(hub, main.repo_id)
     with hub_errors(f"make the branch {version.branch} of {main.repo_id}"):
-        hub.api.create_branch(main.repo_id, branch=version.branch, revision=start, exist_ok=True)
+        hub.of(main.repo_id).create_branch(main.repo_id, branch=version.branch, revision=start, exist_ok=True)
     found = standing(hub, main.repo_id, version.branch)
     assert found is not None, "it was just made"
     return found
@@ -63,4 +63,4 @@ def branch_for(hub: Hub, main: Standing, version: Version) -> Standing:
 def _first_commit(hub: Hub, repo_id: str) -> str:
     """Where a repo had nothing yet."""
     with hub_errors(f"list the commits of {repo_id}"):
-        return str(hub.api.list_repo_commits(repo_id)[-1].commit_id)
+        return str(hub.reading(repo_id).list_repo_commits(repo_id)[-1].commit_id)

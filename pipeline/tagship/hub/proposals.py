@@ -20,7 +20,9 @@ def open_request(hub: Hub, repo_id: str, title: str) -> "Discussion | None":
 
 def _requests(hub: Hub, repo_id: str, title: str) -> "list[Discussion]":
     with hub_errors(f"list the pull requests of {repo_id}"):
-        there = hub.api.get_repo_discussions(repo_id, discussion_type="pull_request", discussion_status="open")
+        there = hub.reading(repo_id).get_repo_discussions(
+            repo_id, discussion_type="pull_request", discussion_status="open"
+        )
         return [request for request in there if request.title == title]
 
 

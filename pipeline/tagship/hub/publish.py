@@ -138,7 +138,9 @@ def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], onto: Standing
                 remedy="export it again: files that were changed are made anew",
             )
         with hub_errors(f"take {entry.path} for {upload.repo_id}"):
-            hub.of(upload.repo_id).preupload_lfs_files(upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes)
+            hub.of(upload.repo_id).preupload_lfs_files(
+                upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes
+            )
         additions.append(addition)
         advance(entry.size)
     return additions
