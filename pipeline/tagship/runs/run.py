@@ -141,7 +141,7 @@ def _age_on_disk(path: Path, naming: NamingPolicy) -> tuple[datetime, float, int
 
 
 def _name_of(path: PurePath, naming: NamingPolicy) -> str:
-    """A run's name: its folder's, or, of a checkpoint, that of the run that it is in, where the policy knows it and that
+    """A run's name: its folder's, or, of a checkpoint, that of the run that it is in, where the policy knows it and it
     has no adapter of its own."""
     of_run = checkpoint_step(path.name) is not None and naming.run.parse(path.parent.name) is not None
     if isinstance(path, Path) and (path.parent / CONFIG_FILE).is_file():
