@@ -12,17 +12,16 @@ from tagship.formats.protocol import Footprint
 from tagship.policy.config import load_config
 from tagship.release.gates import (
     check_adapters,
-    check_disk,
-    check_download,
     check_formats,
-    check_memory,
     check_modules,
     check_tag,
     check_tasks,
-    predicted,
 )
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
+from tagship.release.room import check_disk, check_download, check_memory, predicted
+from tagship.release.step import Step, written_by
+from tagship.release.steps import EXPORT_ONLY, PACKAGE_ONLY, PUBLISH_ONLY, RELEASE
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
@@ -30,7 +29,7 @@ from tagship.system.machine import free_disk
 from tagship.system.templating import Templates
 
 from tests import tiny
-from tests.conftest import RUN, GitFolder, InstallPackage
+from tests.conftest import PHI3, RUN, GitFolder, InstallPackage
 
 PETABYTE = 10**15
 NOW = datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC)
@@ -60,12 +59,15 @@ def footprints(made: Plan, *, disk: int = 0, memory: int = 0) -> list[tuple[Targ
 
 
 def test_what_is_predicted(plan: MakePlan) -> None:
-    """The most memory of one export, and the disk of all, beside what there is."""
+    """The most memory of one export, and the disk of all that the task writes, by parts, beside what there is."""
     made = plan()
-    said = predicted(footprints(made, disk=10**9, memory=2 * 10**9))
-    assert re.fullmatch(r"exporting takes up to 2\.0 GB of memory, of .+B, and \d\.0 GB on the disk, of .+B", said), (
-        said
-    )
+    needed = footprints(made, disk=10**9, memory=2 * 10**9)
+    begins = r"exporting takes up to 2\.0 GB of memory, of .+B, and "
+    exporting = predicted(made, needed, EXPORT_ONLY)
+    assert re.fullmatch(rf"{begins}3\.0 GB on the disk, of .+B", exporting), exporting
+    parts = r"exports 3\.0 GB, archives 3\.0 GB, the Hub's store 3\.0 GB"
+    releasing = predicted(made, needed, RELEASE)
+    assert re.fullmatch(rf"{begins}9\.0 GB on the disk \({parts}\), of .+B", releasing), releasing
 
 
 # What was trained
@@ -275,7 +277,7 @@ def test_installed_formats_bring_everything(project: GitFolder, plan: MakePlan) 
 def test_enough(plan: MakePlan) -> None:
     """A release that needs little passes."""
     made = plan()
-    check_disk(made, footprints(made, disk=1))
+    check_disk(made, footprints(made, disk=1), written_by(RELEASE, made))
     check_memory(footprints(made, memory=1), None)
     check_download(0)
 
@@ -292,30 +294,53 @@ def test_memory(plan: MakePlan) -> None:
 
 
 def test_disk(project: GitFolder, plan: MakePlan) -> None:
-    """A release that needs more disk than there is is told with the folder and both sizes: the export,
-    its archive, and what the embedded Hub keeps of it."""
+    """A release that needs more disk than there is is told with the folder and every part: the export, its archive,
+    and what the embedded Hub keeps of it."""
     made = plan(formats=("lora",))
+    parts = r"\(exports 1000\.0 TB, archives 1000\.0 TB, the Hub's store 1000\.0 TB\)"
     with pytest.raises(
-        ReleaseError, match=rf"the release needs 3000\.0 TB on the disk of {project.folder}/exports, which has .*B free"
+        ReleaseError,
+        match=rf"the release {parts} needs 3000\.0 TB on the disk of {project.folder}/exports, which has .*B free",
     ) as caught:
-        check_disk(made, footprints(made, disk=PETABYTE))
+        check_disk(made, footprints(made, disk=PETABYTE), written_by(RELEASE, made))
     assert "[project] exports" in str(caught.value.remedy)
 
 
-def test_disk_of_another_hub(plan: MakePlan) -> None:
-    """Another Hub keeps nothing on this disk."""
-    made = plan(formats=("lora",), hub="https://huggingface.co")
-    with pytest.raises(ReleaseError, match=r"the release needs 2000\.0 TB on"):
-        check_disk(made, footprints(made, disk=PETABYTE))
+@pytest.mark.parametrize(
+    ("steps", "hub", "tag", "written"),
+    [
+        (RELEASE, "embedded", "v1.0.0", ["exports", "archives", "the Hub's store"]),
+        (RELEASE, "https://huggingface.co", "v1.0.0", ["exports", "archives"]),
+        (RELEASE, "embedded", "export-v1.0.0", ["exports", "archives"]),
+        (EXPORT_ONLY, "embedded", "v1.0.0", ["exports"]),
+        (PACKAGE_ONLY, "embedded", "v1.0.0", ["archives"]),
+        (PUBLISH_ONLY, "embedded", "v1.0.0", ["the Hub's store"]),
+        (PUBLISH_ONLY, "https://huggingface.co", "v1.0.0", []),
+    ],
+)
+def test_disk_by_steps(
+    project: GitFolder, plan: MakePlan, steps: tuple[Step, ...], hub: str, tag: str, written: list[str]
+) -> None:
+    """Each task asks for what its own steps write: exporting alone makes no archive, another Hub keeps nothing here,
+    and a tag that only exports puts nothing into the embedded one."""
+    project.tag(tag)
+    assert written_by(steps, plan(hub=hub, tag=tag)) == written
+
+
+def test_disk_of_a_published_base(project: GitFolder, plan: MakePlan) -> None:
+    """The embedded Hub keeps a base that the policy publishes, too."""
+    project.write("release.toml", (project.folder / "release.toml").read_text() + f'[bases."{PHI3}"]\npublish = true\n')
+    assert written_by(RELEASE, plan())[-2:] == ["the base in the Hub's store", "the Hub's store"]
 
 
 def test_disk_of_all_exports(project: GitFolder, plan: MakePlan) -> None:
     """All exports are counted together: each alone would fit."""
     made = plan(hub="https://huggingface.co")
-    part = free_disk(project.folder) // 5
-    check_disk(made, footprints(made, disk=part)[:1])
-    with pytest.raises(ReleaseError, match="the release needs"):
-        check_disk(made, footprints(made, disk=part))
+    part, written = free_disk(project.folder) // 5, written_by(RELEASE, made)
+    check_disk(made, footprints(made, disk=part)[:1], written)
+    with pytest.raises(ReleaseError, match=r"the release \(exports .+B, archives .+B\) needs"):
+        check_disk(made, footprints(made, disk=part), written)
+    check_disk(made, footprints(made, disk=part), written_by(EXPORT_ONLY, made))
 
 
 def test_download() -> None:

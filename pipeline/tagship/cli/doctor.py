@@ -22,6 +22,7 @@ from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
+from tagship.release.steps import RELEASE
 from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
@@ -185,4 +186,4 @@ def _cards(session: Session, plan: Plan, hub: Hub) -> None:
 
 def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:
     base = fetch_base(locate_base(plan.base, hub))
-    footprints += gates.check_fit(plan, base, session.templates, verifies=True)
+    footprints += gates.check_fit(plan, base, session.templates, RELEASE)

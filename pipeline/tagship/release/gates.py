@@ -1,9 +1,7 @@
 """Gates: read-only checks that come before the first byte is written, and refuse."""
 
 import importlib.util
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tagship.artifacts.card import check_card
 from tagship.formats.protocol import Footprint, Format
@@ -13,23 +11,21 @@ from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.step import hub_root
+from tagship.release.room import check_disk, check_download, check_memory
+from tagship.release.step import Step, written_by
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
-from tagship.runs.base_files import base_files
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.runs.numbers import check_numbers
 from tagship.runs.run import Run
 from tagship.system.disk import check_writable
 from tagship.system.errors import ReleaseError
-from tagship.system.files import size_of_leftovers
 from tagship.system.git import Repository
-from tagship.system.machine import available_memory, device_of, free_disk
 from tagship.system.secrets import check_no_secrets
-from tagship.system.templating import Templates, human_size
+from tagship.system.templating import Templates
 from tagship.verify.runtimes.protocol import Runtime
-from tagship.verify.runtimes.registry import find_runtime, memory_to_compare, reference_runtime
+from tagship.verify.runtimes.registry import find_runtime, reference_runtime
 from tagship.weights.adapter_facts import adapter_facts
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import modules_of, read_weights
@@ -158,86 +154,28 @@ def check_code(base: BaseModel, needed: Sequence[str]) -> None:
         )
 
 
-def check_download(size: int) -> None:
-    """Raise ReleaseError when the Hub's cache has no room for the base model."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    check_room(Path(HF_HUB_CACHE), size, "fetching the base model")
-
-
-def check_fit(plan: Plan, base: BaseFolder, templates: Templates, *, verifies: bool) -> list[tuple[Target, Footprint]]:
+def check_fit(
+    plan: Plan, base: BaseFolder, templates: Templates, steps: Sequence[Step]
+) -> list[tuple[Target, Footprint]]:
     """Raise ReleaseError when an adapter does not fit the base, when either says what no model is, or when the machine
-    has no room for the exports. Returns what each takes."""
+    has no room for what the steps of a task do. Returns what each export takes."""
     for run in {target.run.path for target in plan.targets}:
         files = model_files(base, run)
         check_no_secrets(files.sources)
         check_numbers(files, open_checkpoint(base.path).entries())
     jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
     footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
-    check_disk(plan, footprints, base)
-    check_memory(footprints, base.path if verifies else None)
+    check_disk(plan, footprints, written_by(steps, plan), base)
+    check_memory(footprints, base.path if verifies(steps) else None)
     return footprints
+
+
+def verifies(steps: Iterable[Step]) -> bool:
+    """Whether a task runs models."""
+    return any(step.name == "verify" for step in steps)
 
 
 def check_folders(plan: Plan) -> None:
     """Raise ReleaseError for a folder of the release, or what it will be made in, that cannot be written to."""
     parents = (folder.parent for target in plan.targets for folder in (target.export_dir, target.artifact))
     check_writable(dict.fromkeys((*parents, plan.config.state)))
-
-
-def check_disk(plan: Plan, footprints: Sequence[tuple[Target, Footprint]], base: BaseFolder | None = None) -> None:
-    """Raise ReleaseError when a disk has less room than the exports and archives will take; where the Hub's store is
-    here, with what is put there, the base that is published too."""
-    needed: dict[int, int] = defaultdict(int)
-    folders: dict[int, Path] = {}
-    for folder in {target.export_dir.parent for target, _ in footprints}:
-        needed[device_of(folder)] -= size_of_leftovers(folder)
-    store = hub_root(plan.config)
-    if plan.embedded and plan.publishes and plan.base.publish and base is not None:
-        needed[device_of(store)] += sum(path.stat().st_size for path in base_files(base).values())
-    for target, footprint in footprints:
-        for folder in (target.export_dir, target.artifact, *((store,) if plan.embedded else ())):
-            device = device_of(folder)
-            needed[device] += footprint.disk
-            folders.setdefault(device, store if folder == store else folder.parent)
-    for device, size in needed.items():
-        check_room(folders[device], size, "the release")
-
-
-def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path | None) -> None:
-    """Raise ReleaseError when an export needs more memory than there is, or comparing it with base + adapter, where
-    `weights` is the folder of the base."""
-    free = available_memory()
-    needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
-    if weights:
-        needs += [
-            (f"comparing the {target.name} export", memory_to_compare(target.policy.format.runtime, weights))
-            for target, _ in footprints
-        ]
-    for what, size in needs:
-        if size > free:
-            raise ReleaseError(
-                f"{what} needs {human_size(size)} of memory, and {human_size(free)} is available",
-                remedy="close other programs, raise the limit, or use a larger machine",
-            )
-
-
-def predicted(footprints: Sequence[tuple[Target, Footprint]]) -> str:
-    """What the exports will need and what there is, in a line."""
-    memory = max(footprint.memory for _, footprint in footprints)
-    disk = sum(footprint.disk for _, footprint in footprints)
-    free = free_disk(footprints[0][0].export_dir)
-    return (
-        f"exporting takes up to {human_size(memory)} of memory, of {human_size(available_memory())}, "
-        f"and {human_size(disk)} on the disk, of {human_size(free)}"
-    )
-
-
-def check_room(folder: Path, size: int, what: str) -> None:
-    """Raise ReleaseError when the disk of a folder has less room than `size` bytes."""
-    free = free_disk(folder)
-    if size > free:
-        raise ReleaseError(
-            f"{what} needs {human_size(size)} on the disk of {folder}, which has {human_size(free)} free",
-            remedy="free some, or point [project] exports and artifacts, or HF_HOME, at another disk",
-        )

@@ -50,6 +50,10 @@ def templates_of(config: Config) -> Templates:
     return Templates(config.root, {name: folder for name, folder in brought.items() if folder})
 
 
+# What steps leave on this machine's disks, as large as the models are.
+EXPORTS, ARCHIVES, STORE, BASE_IN_STORE = "exports", "archives", "the Hub's store", "the base in the Hub's store"
+
+
 def never_skipped(plan: Plan) -> str | None:
     """No reason to leave a step out."""
     return None
@@ -63,6 +67,7 @@ class Step:
     All take what earlier steps returned and give what later ones select from. `skip` gives the
     reason why a plan does not need the step, or None. `portable` is whether an executor may do its work on
     targets elsewhere: each piece then depends on earlier steps alone, and all functions are those of a module.
+    `writes` is what it leaves on the disk, of EXPORTS and those beside it.
     """
 
     name: str
@@ -73,6 +78,14 @@ class Step:
     of_repo: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
     skip: Callable[[Plan], str | None] = never_skipped
     portable: bool = False
+    writes: tuple[str, ...] = ()
+
+
+def written_by(steps: Iterable[Step], plan: Plan) -> list[str]:
+    """What the steps of a task leave on this machine's disks for a plan, in order: another machine's Hub has a store of
+    its own."""
+    written = dict.fromkeys(what for step in steps if not step.skip(plan) for what in step.writes)
+    return [what for what in written if plan.embedded or what not in (STORE, BASE_IN_STORE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

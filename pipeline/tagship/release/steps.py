@@ -9,7 +9,7 @@ from tagship.artifacts.manifest import (
     check_files,
     read_manifest,
 )
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Footprint
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
@@ -40,7 +40,9 @@ from tagship.release.results import (
     Packaged,
     Results,
 )
-from tagship.release.step import Step, Tools
+from tagship.release.room import check_disk
+from tagship.release.room import predicted as predicted_room
+from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, Tools, written_by
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.secrets import check_no_secrets
@@ -48,21 +50,23 @@ from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
 
 
-def _gates(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
-    if verifies:  # and describes
+def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
+    names = {step.name for step in steps}
+    if names & {"verify", "card"}:
         gates.check_formats(plan.targets, tools.templates)
-    gates.check_modules(plan.targets, verifies=verifies)
-    gates.check_tasks(plan.targets)
-    if verifies:
+    if names & {"verify", "export"}:
+        gates.check_modules(plan.targets, verifies="verify" in names)
+        gates.check_tasks(plan.targets)
+        gates.check_adapters(plan.targets)
+    if "verify" in names:
         check_task_file(plan)
-    gates.check_adapters(plan.targets)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
     check_names(plan)  # as far as it is known before the base model is fetched
     check_local(plan)
     gates.check_folders(plan)
-    if plan.publishes:
-        check_repos(plan, tools.hub, exports_only=not verifies)
+    if plan.publishes and "keep" not in names:  # who does a unit alone has no token: those who gather ask
+        check_repos(plan, tools.hub, exports_only="publish" not in names)
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
     return iter(())
@@ -86,20 +90,20 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     return iter(())
 
 
-def _fit(plan: Plan, done: Results, tools: Tools, *, verifies: bool = True) -> Iterator[object]:
-    base = done.one(Fetched).base
+def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
+    base, verifies = done.one(Fetched).base, gates.verifies(steps)
     check_quantized(plan, base, tools)
-    footprints = gates.check_fit(plan, base, tools.templates, verifies=verifies)
+    footprints = gates.check_fit(plan, base, tools.templates, steps)
     if verifies:  # and describes
         check_cards(plan, base, tools.templates)
-    tools.console.note(gates.predicted(footprints))
+    tools.console.note(predicted_room(plan, footprints, steps))
     if verifies:
         tools.console.note(predicted(plan, base))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)
 
 
-def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+def export_targets(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
     parts = [(target, _job(plan, target, done, tools)) for target in targets]
     work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
     with tools.console.bytes(", ".join(target.name for target in targets), work) as advance:
@@ -137,6 +141,16 @@ def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     yield Packaged(target=target, archive=archive)
 
 
+def _room(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
+    """Of exports that are there the sizes are known."""
+    sizes = [
+        (each.target, Footprint(disk=each.manifest.size, memory=0, work=each.manifest.size))
+        for each in done.of(Exported)
+    ]
+    check_disk(plan, sizes, written_by(steps, plan))
+    return iter(())
+
+
 def _unless_names_are_checked(plan: Plan) -> str | None:
     return "[checks] names is off" if plan.config.checks.names == OFF else None
 
@@ -151,25 +165,39 @@ BASE = Step(name="base", title="Base model", once=_base)
 NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
 EXAMINE = Step(name="examine", title="The trained model", once=examine_model)
-EXPORT = Step(name="export", title="Export", together=_export, portable=True)
+EXPORT = Step(name="export", title="Export", together=export_targets, portable=True, writes=(EXPORTS,))
 LOAD = Step(name="load", title="Exports", each=_load)
+ROOM = Step(name="room", title="Disk", once=_room)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=answer_as_trained)
 TASK = Step(name="task", title="The task", once=evaluate_trained, skip=unless_evaluated)
 VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
 CARD = Step(name="card", title="Model cards", each=describe)
 REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
-PACKAGE = Step(name="package", title="Package", each=_package, portable=True)
+PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))
 PUBLISH_BASE = Step(
-    name="publish_base", title="Publish the base model", once=publish_base_model, skip=unless_base_is_published
+    name="publish_base",
+    title="Publish the base model",
+    once=publish_base_model,
+    skip=unless_base_is_published,
+    writes=(BASE_IN_STORE,),
 )
-PUBLISH = Step(name="publish", title="Publish", of_repo=publish_repo, skip=unless_published)
+PUBLISH = Step(name="publish", title="Publish", of_repo=publish_repo, skip=unless_published, writes=(STORE,))
 CHECK = Step(name="check", title="Check what was published", of_repo=check_repo, skip=unless_published)
 
 SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_from_before, skip=unless_followed)
 
 COLLECT = Step(name="collect", title="The model's collection", once=collect_repos, skip=unless_collected)
 
-RELEASE = (
+
+def as_task(*steps: Step) -> tuple[Step, ...]:
+    """The steps of a task, of which the gates know the others: they ask for what those need and write, and no more."""
+    knowing = {GATES.name: _gates, FIT.name: _fit, ROOM.name: _room}
+    return tuple(
+        replace(step, once=partial(knowing[step.name], steps=steps)) if step.name in knowing else step for step in steps
+    )
+
+
+RELEASE = as_task(
     GATES,  # tools, tag, tree, token: refuses before anything is written
     NOTES,  # what the version brings, for the card
     BASE,  # the base model on this disk, whole
@@ -190,24 +218,19 @@ RELEASE = (
     COLLECT,  # the model's collection on the Hub has it
 )
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
-EXPORT_ONLY = (
-    replace(GATES, once=partial(_gates, verifies=False)),
-    BASE,
-    NAMES,
-    replace(FIT, once=partial(_fit, verifies=False)),
-    EXPORT,
-)
+EXPORT_ONLY = as_task(GATES, BASE, NAMES, FIT, EXPORT)
 _LOAD_TO_VERIFY = replace(LOAD, each=partial(_load, verifies=True))
 VERIFY_ONLY = (BASE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD, REPOS)
 # Packing compares every digest itself, in the same pass.
-PACKAGE_ONLY = (replace(LOAD, each=partial(_load, hashes=False)), PACKAGE)
+PACKAGE_ONLY = as_task(replace(LOAD, each=partial(_load, hashes=False)), ROOM, PACKAGE)
 # Nothing is published that was not verified.
-PUBLISH_ONLY = (
+PUBLISH_ONLY = as_task(
     GATES,
     NOTES,
     BASE,
     _LOAD_TO_VERIFY,
+    ROOM,
     NAMES,
     REFERENCE,
     TASK,

@@ -15,7 +15,7 @@ from tagship.policy.config import EMBEDDED, Config
 from tagship.policy.formats import FormatPolicy
 from tagship.release.examination.facts import Cost, Fit
 from tagship.release.finding import Problem
-from tagship.release.gates import check_download, check_room
+from tagship.release.room import check_download, check_room
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.runs.run import Run
