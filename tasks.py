@@ -27,12 +27,40 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.release(session)
 
 
-@verb(*RELEASING, "output", "repo-name", "private", of_formats=True, writes=False)
-def plan(session: Any, **given: Any) -> Any:
-    """Print what `release` with the same options would do."""
+@verb(
+    *RELEASING,
+    "output",
+    "repo-name",
+    "private",
+    *EXTENT,
+    of_formats=True,
+    writes=False,
+    flags={"matrix": "print the units as GitHub's strategy.matrix takes them through fromJSON"},
+)
+def plan(session: Any, json: bool, matrix: bool, **given: Any) -> Any:
+    """Print what `release` with the same options would do; as JSON, what `work` and `gather` take."""
     from tagship.cli import releases
+    from tagship.system.errors import UsageError
 
-    return releases.plan(session)
+    if json and matrix:
+        raise UsageError("--json and --matrix both print on standard output", remedy="--matrix --json-file plan.json")
+    return releases.plan(session, units=json or bool(given.get("json_file")), matrix=matrix)
+
+
+@verb("plan", "index", "results", *COMMON)
+def work(session: Any, plan: str | None, index: str | None, results: str, **given: Any) -> Any:
+    """Do one unit of a plan, anywhere: export and verify it, and leave the result for `gather`."""
+    from tagship.cli import units
+
+    return units.work(session, plan, index, results)
+
+
+@verb("plan", "results", *COMMON)
+def gather(session: Any, plan: str | None, results: str, **given: Any) -> Any:
+    """Check the results of all units of a plan, and publish them as one release."""
+    from tagship.cli import units
+
+    return units.gather(session, plan, results)
 
 
 @verb(*RELEASING, "output", of_formats=True, repeated=("run",))
@@ -255,6 +283,8 @@ def bench(context: Context, name: str = "") -> None:
 namespace = Collection(
     release,
     plan,
+    work,
+    gather,
     export,
     verify,
     package,

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
 import hashlib
 import os
 import struct
@@ -14,6 +15,7 @@ from tagship.system.files import (
     copy_file,
     copy_range,
     files_below,
+    link_file,
     new_file,
     new_folder,
     remove_leftovers,
@@ -468,3 +470,39 @@ def test_set_aside_more_than_there_is(tmp_path: Path) -> None:
     """More than the disk can hold is refused at once."""
     with (tmp_path / "file").open("wb") as file, pytest.raises(OSError):
         set_aside(file.fileno(), 1 << 50)
+
+
+# Links
+
+
+def test_link_is_the_same_file(tmp_path: Path) -> None:
+    """A link takes no room: it is the very file; replacing one of the two leaves the other."""
+    source = tmp_path / "source"
+    source.write_bytes(b"weights")
+    link_file(source, tmp_path / "link")
+    assert source.samefile(tmp_path / "link")
+    write_text(source, "others")
+    assert (tmp_path / "link").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("refused", [errno.EXDEV, errno.EPERM])
+def test_link_elsewhere_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int) -> None:
+    """Where there can be no link, as between file systems, the bytes are copied."""
+
+    def link(source: Path, target: Path) -> None:
+        raise OSError(refused, os.strerror(refused))
+
+    monkeypatch.setattr(os, "link", link)
+    (tmp_path / "source").write_bytes(b"weights")
+    link_file(tmp_path / "source", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"weights"
+    assert not (tmp_path / "source").samefile(tmp_path / "copy")
+
+
+def test_link_onto_a_file(tmp_path: Path) -> None:
+    """A name that is taken is left as it is."""
+    for name in ("source", "taken"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(FileExistsError):
+        link_file(tmp_path / "source", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "taken"

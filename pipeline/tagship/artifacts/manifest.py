@@ -55,9 +55,10 @@ class Manifest:
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
     by which the next version is decided; `evidence` is what verifying these files showed. `stream` is that of the tag,
     `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
-    the files, with versions; `siblings` are the other repos of the release. `quantized` is what the base was held in
-    while the adapter was trained, where that is not 16 bits, and what it was merged into. Where several exports share a
-    repo they are its `parts`: `files` are then those of all of them, and `quant` and `evidence` are None."""
+    the files, with versions; `siblings` are the other repos of the release, `missing` what a partial one lacks.
+    `quantized` is what the base was held in while the adapter was trained, where that is not 16 bits, and what it was
+    merged into. Where several exports share a repo they are its `parts`: `files` are then those of all of them, and
+    `quant` and `evidence` are None."""
 
     tagship: str
     format: str
@@ -80,6 +81,7 @@ class Manifest:
     policy: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     siblings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     quantized: Mapping[str, Any] | None = None
     parts: tuple[Part, ...] = ()
 
@@ -106,7 +108,7 @@ class Manifest:
 
 def same_release(one: Manifest, other: Manifest) -> bool:
     """Whether two manifests are of one release: they differ in nothing but what was shown of it, by which tools it was
-    made, and in how this clone calls the repository."""
+    made, what else was released by then, and in how this clone calls the repository."""
     first, second = (
         replace(
             each,
@@ -115,6 +117,8 @@ def same_release(one: Manifest, other: Manifest) -> bool:
             source=None,
             evidence=None,
             parts=tuple(replace(part, evidence=None) for part in each.parts),
+            siblings=(),  # of a partial release, which was completed since
+            missing=(),
             files=tuple(entry for entry in each.files if entry.path not in _DESCRIBING),
         )
         for each in (one, other)
@@ -212,7 +216,8 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
                 said["evidence"] = Evidence.of(said["evidence"])
         document["parts"] = tuple(Part(**part) for part in document.get("parts", ()))
         _check_types(document)
-        document["siblings"] = tuple(document.get("siblings", ()))
+        for name in ("siblings", "missing"):
+            document[name] = tuple(document.get(name, ()))
         return Manifest(**document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReleaseError(f"{where} is malformed: {error!r}", remedy="export again") from None
@@ -234,8 +239,9 @@ def _check_types(document: Mapping[str, Any]) -> None:
     for entry in (*document["files"], *(entry for part in document["parts"] for entry in part.files)):
         if not (isinstance(entry.path, str) and isinstance(entry.size, int) and isinstance(entry.sha256, str)):
             raise TypeError(f"an entry of files is {entry!r}")
-    if not all(isinstance(name, str) for name in document.get("siblings", ())):
-        raise TypeError("siblings are no names")
+    for key in ("siblings", "missing"):
+        if not all(isinstance(name, str) for name in document.get(key, ())):
+            raise TypeError(f"{key} are no names")
     if not isinstance(document["fields"], dict):
         raise TypeError("fields is no object")
 

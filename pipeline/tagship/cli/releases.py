@@ -14,16 +14,29 @@ from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Published
 from tagship.release.runner import Finished, run_steps
 from tagship.release.step import Step, open_tools
+from tagship.release.units import matrix as matrix_of
+from tagship.release.units import plan_document
 from tagship.system.console import Console
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import NothingToDo, ReleaseError
 from tagship.system.templating import Templates
 
 
-def plan(session: Session) -> Document:
-    """What a release would do."""
-    made = session.plan()
-    _show_plan(session.console, made)
-    return made.document()
+def plan(session: Session, *, units: bool = False, matrix: bool = False) -> Document:
+    """What a release would do; with all that its `units` need to be done elsewhere, and these as a `matrix` of jobs on
+    standard output."""
+    try:
+        made = session.plan()
+    except NothingToDo:
+        if matrix:
+            print(matrix_of({"units": []}))
+        raise
+    show_plan(session.console, made)
+    if not (units or matrix):
+        return made.document()
+    document = plan_document(made, session.options, session.templates)
+    if matrix:
+        print(matrix_of(document))
+    return document
 
 
 def release(session: Session) -> Document:
@@ -43,15 +56,15 @@ def on_exports(session: Session, path: str | None, chosen: Sequence[Step]) -> Do
 
 def _run(session: Session, made: Plan, chosen: Sequence[Step]) -> Document:
     console = session.console
-    _show_plan(console, made)
+    show_plan(console, made)
     with open_tools(made, session.repository, console) as tools:
         finished = run_steps(chosen, made, tools)
     if finished.results.of(Fetched):
-        _show_result(console, made, finished, tools.templates)
+        show_result(console, made, finished, tools.templates)
     return release_document(made, finished)
 
 
-def _show_plan(console: Console, made: Plan) -> None:
+def show_plan(console: Console, made: Plan) -> None:
     version_tag = made.version_tag
     if made.stream and version_tag:
         console.step(f"Tagged release detected: {version_tag.name}")
@@ -67,7 +80,7 @@ def _show_plan(console: Console, made: Plan) -> None:
     console.show(plan_table(made))
 
 
-def _show_result(console: Console, made: Plan, finished: Finished, templates: Templates) -> None:
+def show_result(console: Console, made: Plan, finished: Finished, templates: Templates) -> None:
     base = finished.results.one(Fetched).base
     use_lines = {
         target.export_dir: target.policy.format.use_line(

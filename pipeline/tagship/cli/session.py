@@ -45,8 +45,13 @@ class Session:
         if self.triggered is None or options.tag is not None or options.untagged:
             return make_plan(self.config, options, self.repository, self.now)
         self._check_trigger(self.triggered)
-        made = make_plan(self.config, replace(options, tag=self.triggered), self.repository, self.now)
-        return replace(made, tag=self._annotated(made.tag)) if made.tag else made
+        return self.planned(replace(options, tag=self.triggered))
+
+    def planned(self, options: Options) -> Plan:
+        """What a release by these options would do, of a tag that triggered this run of CI with the message that it has
+        on the remote."""
+        made = make_plan(self.config, options, self.repository, self.now)
+        return replace(made, tag=self._annotated(made.tag)) if made.tag and made.tag.name == self.triggered else made
 
     def _check_trigger(self, tag: str) -> None:
         streams = self.config.streams

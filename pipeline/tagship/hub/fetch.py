@@ -4,7 +4,7 @@ compared with what the Hub says of it."""
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
@@ -57,6 +57,11 @@ class Located:
     api: "HfApi | None" = None
     revision: str | None = None
     files: tuple[RemoteFile, ...] = ()
+
+    @property
+    def described(self) -> "Located":
+        """The same without its weights: what describes the model."""
+        return replace(self, files=tuple(file for file in self.files if not file.name.endswith(".safetensors")))
 
     @property
     def size(self) -> int:

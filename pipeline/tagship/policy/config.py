@@ -18,6 +18,7 @@ from tagship.policy.file import read_policy
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
+from tagship.policy.release import ReleasePolicy, read_release
 from tagship.policy.tags import read_streams
 from tagship.policy.verify import VerifyPolicy, read_verify
 from tagship.policy.versions import CheckPolicy, VersionPolicy, read_checks, read_versions
@@ -32,7 +33,8 @@ EMBEDDED = "embedded"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The whole policy. Paths are absolute; `root` is the folder that release.toml is in."""
+    """The whole policy. Paths are absolute; `root` is the folder that release.toml is in. `set_apart` are files and
+    folders that the command line names for what a release itself writes."""
 
     root: Path
     file: Path
@@ -55,6 +57,8 @@ class Config:
     verify: VerifyPolicy
     evaluate: EvaluatePolicy | None
     card: CardPolicy
+    release: ReleasePolicy
+    set_apart: tuple[Path, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -69,7 +73,7 @@ class Config:
     @property
     def own_folders(self) -> tuple[Path, ...]:
         """What a release itself writes: it makes no tree dirty."""
-        return (self.exports, self.artifacts, self.state)
+        return (self.exports, self.artifacts, self.state, *self.set_apart)
 
     def released_by(self, stream: Stream | None) -> tuple[FormatPolicy, ...]:
         """The formats that a tag of a stream releases: the stream's own, else all that have no stream
@@ -127,6 +131,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         verify=read_verify(reader.table("verify"), [quant for policy in formats for quant in policy.format.quants]),
         evaluate=_evaluate(reader, path.parent),
         card=read_card(reader.table("card")),
+        release=read_release(reader.table("release")),
     )
     for table in (project, hub, export):
         table.close()

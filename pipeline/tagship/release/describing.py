@@ -14,7 +14,7 @@ from tagship.hub_server.cards import BadCard, check
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
-from tagship.release.results import Exported, Fetched, Noted, Results
+from tagship.release.results import Exported, Fetched, Noted, Results, Sized
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.version_before import named_otherwise, page_before
@@ -107,16 +107,21 @@ def sources_of(plan: Plan, target: Target, done: Results, tools: Tools) -> CardS
         web=web,
         commit_url=commit_link(web, plan.commit.sha) if web else None,
         shown={target.name: measured for target, _, measured in _measured(plan, done)},
-        sizes=dict(_sizes(plan, done.one(Fetched).base, tools.templates)),
+        sizes=sizes_of(plan, done, tools.templates),
     )
 
 
-def _sizes(plan: Plan, base: BaseFolder, templates: Templates) -> Iterator[tuple[str, int]]:
+def sizes_of(plan: Plan, done: Results, templates: Templates) -> dict[str, int]:
     """About how large the weights of the release's exports are, by their names: by their headers, so that each of them
-    says the same, whichever are made by this command."""
+    says the same, whichever are made by this command, and where."""
+    if told := done.of(Sized):
+        names = {target.name for target in plan.family}
+        return {name: size for name, size in told[-1].sizes.items() if name in names}
+    base, sizes = done.one(Fetched).base, {}
     for target in plan.family:
         with suppress(ReleaseError):
-            yield target.name, target.policy.format.footprint(job_of(plan, target, base, templates)).disk
+            sizes[target.name] = target.policy.format.footprint(job_of(plan, target, base, templates)).disk
+    return sizes
 
 
 def unless_versioned(plan: Plan) -> str | None:

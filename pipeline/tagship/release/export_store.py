@@ -93,7 +93,7 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
 
 def _as_of_now(plan: Plan, target: Target, manifest: Manifest) -> Manifest:
     """A kept export's manifest, with what it says of the release around it."""
-    now = replace(manifest, **_claims(plan, target))
+    now = replace(manifest, **claims_of(plan, target))
     if now != manifest:
         write_manifest(target.export_dir, now)
     return now
@@ -163,11 +163,11 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         model=disk_state(plan.config, target.run.path).document(),
         quantized=_quantized(job),
         tools=_tools(target.policy.format.modules),
-        **_claims(plan, target),
+        **claims_of(plan, target),
     )
 
 
-def _claims(plan: Plan, target: Target) -> dict[str, Any]:
+def claims_of(plan: Plan, target: Target) -> dict[str, Any]:
     """What a manifest says of the release around its export, none of which changes a file of it."""
     return {
         "stream": plan.stream.name if plan.stream else None,
@@ -180,6 +180,7 @@ def _claims(plan: Plan, target: Target) -> dict[str, Any]:
                 if relative.repo_id != target.repo_id
             )
         ),
+        "missing": plan.missing,
     }
 
 

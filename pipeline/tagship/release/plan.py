@@ -31,8 +31,8 @@ class Plan:
     `passed_over` are the version tags on the same commit that did not decide. The targets of a plan may be of several
     runs of one base, of which `run` is the first. `family` are all targets that its tag releases, of which `targets`
     may be a part; without a tag they are those. `source` is the page of the repository, where its remote has one.
-    `extent` is how much is compared when it is verified; `proposes` whether pull requests are made in place of commits.
-    """
+    `extent` is how much is compared when it is verified; `proposes` whether pull requests are made in place of commits;
+    `missing` are the names of what a partial release lacks."""
 
     config: Config
     commit: Commit
@@ -50,6 +50,7 @@ class Plan:
     source: str | None = None
     extent: str = USUAL
     proposes: bool = False
+    missing: tuple[str, ...] = ()
 
     @property
     def version(self) -> str | None:

@@ -93,6 +93,7 @@ def _upload(plan: Plan, contents: Laid, verified: Sequence[Verified]) -> Upload:
         plan.tag.message.strip() if plan.tag and plan.tag.message else "",
         f"Made from commit {plan.commit.sha} and the run {plan.run.name}.",
         "\n".join(f"Verified: {told}." for told in shown),
+        f"The release lacks {', '.join(plan.missing)}." if plan.missing else "",
     )
     return Upload(
         repo_id=contents.repo_id,

@@ -87,6 +87,14 @@ class Packaged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sized:
+    """About how large the weights of the release's exports are, by their names, in bytes: by headers that are not here,
+    as those say who had them."""
+
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Laid:
     """What a repo gets of the release: the exports of `targets`. `files` are what it will have, with `manifest` as its
     release.json; each is below `folder` but for those that are `elsewhere`. `parts` are the manifests of the exports,

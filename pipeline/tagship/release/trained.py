@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from tagship.formats.protocol import NF4
+from tagship.formats.protocol import NF4, Footprint
 from tagship.formats.registry import all_formats
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Results
 from tagship.release.step import Tools
+from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
@@ -125,6 +126,17 @@ def best_draft(sizes: Sequence[int], base_size: int, room: int) -> int | None:
         return None
     fitting = [size for size in within if size <= _DRAFTS * base_size]
     return sizes.index(max(fitting) if fitting else min(within))
+
+
+def draft_target(base: BaseFolder, footprints: Sequence[tuple[Target, Footprint]]) -> Target | None:
+    """Which of a release's exports is to write drafts, by what they will take: those who make only another one make it,
+    too, so that they ask for the same answers. None where none is needed, or none would be used."""
+    if parameters_of(base) <= _TINY:
+        return None
+    writing = [(each, needs) for each, needs in footprints if find_runtime(each.policy.format.runtime).generates]
+    room = max(0, available_memory() - _BESIDE)
+    place = best_draft([needs.disk for _, needs in writing], open_checkpoint(base.path).nbytes, room)
+    return None if place is None else writing[place][0]
 
 
 def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:

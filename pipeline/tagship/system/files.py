@@ -242,11 +242,27 @@ def _whole_blocks(target: int, start: int, length: int, at: int) -> tuple[int, i
     return before, (length - before) // block * block
 
 
+# Other file systems, some without links, files of other users, and more names than a file may have.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
 def copy_file(source: Path, target: Path, advance: Advance = silent) -> None:
     """Copy a file's bytes, and nothing else of it: not its mode, not its times."""
     with source.open("rb") as reading, target.open("wb") as writing:
         size = os.fstat(reading.fileno()).st_size
         copy_range(reading.fileno(), writing.fileno(), 0, size, 0, advance)
+
+
+def link_file(source: Path, target: Path, advance: Advance = silent) -> None:
+    """Give a file another name, which takes no room: of what nobody writes into. Its bytes are copied where the two are
+    on different file systems, or on one without links."""
+    try:
+        os.link(source, target)
+        advance(source.stat().st_size)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        copy_file(source, target, advance)
 
 
 def sha256_of(path: Path, advance: Advance = silent) -> str:

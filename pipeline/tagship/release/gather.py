@@ -1,0 +1,157 @@
+"""The units of a release, gathered: every result checked, and published as if one machine had made them all."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, write_manifest
+from tagship.hub.fetch import fetch_base, locate_base
+from tagship.release import gates, steps
+from tagship.release.agreement import answers_differ, check_agreement, check_claims
+from tagship.release.export_store import claims_of, forget
+from tagship.release.plan import Plan
+from tagship.release.planned import Planned, Unit
+from tagship.release.publishing import unless_base_is_published
+from tagship.release.result_store import ResultStore
+from tagship.release.results import Exported, Fetched, Results, Sized, Verified
+from tagship.release.step import EXPORTS, Step, Tools
+from tagship.release.targets import Target
+from tagship.release.unit_results import Found, failure_of, find_result, has_result, results_scratch
+from tagship.system.console import Console
+from tagship.system.errors import ReleaseError
+from tagship.system.files import files_below, link_file, new_folder
+from tagship.system.templating import human_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathering:
+    """A plan's document, and where the results of its units are."""
+
+    planned: Planned
+    store: ResultStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Missing:
+    unit: Unit
+    target: Target
+    why: str
+    remedy: str | None
+
+
+def gathering_steps(gathering: Gathering) -> tuple[Step, ...]:
+    """What is done with results that are there, of a plan whose targets have them."""
+    return steps.as_task(
+        steps.GATES,
+        Step(name="collect", title="Results", once=partial(_collect, gathering=gathering), writes=(EXPORTS,)),
+        steps.NOTES,
+        Step(name="base", title="Base model", once=_base),
+        steps.ROOM,
+        steps.CARD,
+        steps.PACKAGE,
+        steps.PUBLISH_BASE,
+        steps.PUBLISH,
+        steps.CHECK,
+        steps.SUCCEED,
+    )
+
+
+def as_far_as_done(gathering: Gathering, plan: Plan, console: Console) -> Plan:
+    """The plan with the targets that have results, where the policy lets a release be partial. Raises ReleaseError that
+    names every unit that has none, and why, where it does not; and where none has any."""
+    with results_scratch(plan.config.exports) as scratch:
+        missing = list(_missing(gathering, plan, scratch))
+    if not missing:
+        return plan
+    listed = "".join(f"\n  {each.unit.index} {each.unit.name}: {each.why}" for each in missing)
+    what = f"{len(missing)} of {len(plan.targets)} units are not done:{listed}"
+    if not plan.config.release.partial or len(missing) == len(plan.targets):
+        raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(missing))
+    lacking = [each.target for each in missing]
+    console.warn(what, "[release] partial is true, so the others are published, and say so")
+    return replace(
+        plan,
+        targets=tuple(target for target in plan.targets if target not in lacking),
+        family=tuple(target for target in plan.family if target not in lacking),
+        missing=tuple(target.name for target in lacking),
+    )
+
+
+def _missing(gathering: Gathering, plan: Plan, scratch: Path) -> Iterator[_Missing]:
+    for unit, target in zip(gathering.planned.units, plan.targets, strict=True):
+        if has_result(gathering.store, unit):
+            continue
+        failed = failure_of(gathering.store, unit, scratch)
+        yield _Missing(
+            unit=unit,
+            target=target,
+            why=failed.error if failed else "it has no result",
+            remedy=failed.remedy if failed else None,
+        )
+
+
+def _remedy(missing: list[_Missing]) -> str:
+    own = next((each.remedy for each in missing if each.remedy), None)
+    again = "; ".join(f"invoke work --plan plan.json --index {each.unit.index}" for each in missing[:3])
+    return f"{own}; then {again}" if own else again
+
+
+def _collect(plan: Plan, done: Results, tools: Tools, *, gathering: Gathering) -> Iterator[object]:
+    """Every result, checked by itself and against the others, and only then put under its export's name."""
+    with ExitStack() as stack:
+        found: list[tuple[Target, Found]] = []
+        for unit, target in _wanted(gathering.planned, plan):
+            scratch = stack.enter_context(results_scratch(target.export_dir.parent))
+            with tools.console.working(f"checking the result of {unit.name}"):
+                result = find_result(gathering.store, gathering.planned, unit, scratch)
+            if result is None:
+                raise ReleaseError(f"the result of {unit.name} is gone", remedy="run the same command again")
+            check_claims(plan, target, result.manifest)
+            found.append((target, result))
+        check_agreement(found)
+        if answers_differ(found):
+            tools.console.warn(
+                "the units were held against answers of base + adapter that differ in some tokens",
+                "machines of one kind find the same ones; each export is measured against its own",
+            )
+        for target, result in found:
+            manifest = _put_in_place(plan, target, result)
+            tools.console.note(f"{target.name}: {target.export_dir} ({human_size(manifest.size)})")
+            yield Exported(target=target, folder=target.export_dir, manifest=manifest)
+            if manifest.evidence is not None:
+                yield Verified(target=target, evidence=manifest.evidence)
+        yield Sized(sizes=found[0][1].result.sizes)
+
+
+def _wanted(planned: Planned, plan: Plan) -> Iterator[tuple[Unit, Target]]:
+    by_name = {unit.name: unit for unit in planned.units}
+    return ((by_name[target.name], target) for target in plan.targets)
+
+
+def _put_in_place(plan: Plan, target: Target, found: Found) -> Manifest:
+    """The export under its name, with a manifest that says what is released with it."""
+    manifest = replace(found.manifest, **claims_of(plan, target))
+    with new_folder(target.export_dir) as folder:
+        for path in files_below(found.export):
+            name = path.relative_to(found.export).as_posix()
+            if name != MANIFEST_FILE:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                link_file(path, folder / name)
+        write_manifest(folder, manifest)
+    forget(plan, target)  # what made an export of that name here says nothing of this one
+    return manifest
+
+
+def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    """The base as units had it: what describes it, as cards need no more; all of it where it is published."""
+    base = plan.base
+    if base.path is None:
+        base = replace(base, revision=done.of(Exported)[0].manifest.base_revision)
+    located = locate_base(base, tools.hub)
+    if unless_base_is_published(plan):
+        located = located.described
+    gates.check_base(located)
+    with tools.console.working(f"fetching what describes {base.id}, {human_size(located.size)}"):
+        yield Fetched(base=fetch_base(located))

@@ -1,0 +1,176 @@
+"""A plan's document, read, and held against the repository that units of it are done in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tagship.artifacts.manifest import tool_version
+from tagship.history.model import ModelState, changes
+from tagship.naming.clock import parse_moment
+from tagship.release.options import Options
+from tagship.release.units import SCHEMA, decided
+from tagship.system.errors import ReleaseError, UsageError
+from tagship.system.git import Repository
+from tagship.system.json_files import read_object
+
+_MAKE = "invoke plan --json-file plan.json"
+_ANEW = f"make it anew on this commit: {_MAKE}; or give this machine what it was made from"
+# How people call what a document says under these keys.
+_CALLED = {"policy": "release.toml", "inputs": "the files beside the run"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One export of one run: its place in the plan, what it is called (`ollama q4_k_m`), and the digest of all that it
+    is made from, which is the name of its result."""
+
+    index: int
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan's document, read: the options that come to it again, and its units in order."""
+
+    document: Mapping[str, Any]
+    options: Options
+    units: tuple[Unit, ...]
+
+    @property
+    def digest(self) -> str:
+        return str(self.document["digest"])
+
+    @property
+    def commit(self) -> str:
+        return str(self.document["commit"])
+
+    def unit(self, index: int) -> Unit:
+        """The unit in a place. Raises UsageError where there is none."""
+        if not 0 <= index < len(self.units):
+            raise UsageError(f"the plan has no unit {index}: it has 0 to {len(self.units) - 1}")
+        return self.units[index]
+
+
+def read_planned(path: Path, root: Path) -> Planned:
+    """Read a plan's document; `root` is the folder of release.toml. Raises UsageError for what is none."""
+    if not path.is_file():
+        raise UsageError(f"there is no plan {path}", remedy=_MAKE)
+    try:
+        document = read_object(path)
+    except (ReleaseError, OSError) as error:
+        raise UsageError(f"the plan {error}", remedy=_ANEW) from None
+    try:
+        if document["schema"] != SCHEMA or document["tagship"] != tool_version():
+            made_by = f"tagship {document['tagship']}" if document["schema"] == SCHEMA else "another tagship"
+            raise UsageError(
+                f"{path} was made by {made_by}, and this is {tool_version()}",
+                remedy="install the same one on all machines of a release",
+            )
+        return Planned(document=document, options=_options(document["options"], root), units=_units(document))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is no plan of tagship: {error!r:.200}", remedy=_ANEW) from None
+
+
+def _units(document: Mapping[str, Any]) -> tuple[Unit, ...]:
+    units = tuple(
+        Unit(index=index, name=_text(unit["name"]), digest=_hexadecimal(unit["digest"]))
+        for index, unit in enumerate(document["units"])
+    )
+    _hexadecimal(document["digest"])
+    _text(document["commit"])
+    if not units:
+        raise ValueError("it has no units")
+    return units
+
+
+def _options(given: Mapping[str, Any], root: Path) -> Options:
+    values: dict[str, Any] = {
+        key: None if given[key] is None else _text(given[key]) for key in ("tag", "base", "hub", "repo_name")
+    }
+    values |= {key: tuple(map(_text, given[key])) for key in ("formats", "quants")}
+    return Options(
+        **values,
+        untagged=given["tag"] is None,
+        run=str(root / _text(given["run"])),
+        of_formats={_text(name): _text(value) for name, value in given["of_formats"].items()},
+        at=_moment(given["at"]),
+        private=given["private"] is True,
+        extent=_text(given["extent"]),
+    )
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return parse_moment(_text(value))
+    except UsageError:
+        raise ValueError(f"{value!r:.100} is no moment") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{value!r:.100} is no text")
+    return value
+
+
+def _hexadecimal(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise ValueError(f"{value!r:.100} is no digest")  # it becomes the name of a folder
+    return value
+
+
+# Held against the repository
+
+
+def check_commit(planned: Planned, repository: Repository, own: Sequence[Path]) -> None:
+    """Raise ReleaseError where another commit is checked out than was planned, or the working tree is not what it has,
+    but for the folders and files that are our `own`."""
+    head = repository.head().sha
+    if head != planned.commit:
+        raise ReleaseError(
+            f"the plan is of the commit {planned.commit[:10]}, and {head[:10]} is checked out",
+            remedy=f"git checkout {planned.commit}",
+        )
+    if changed := repository.changed_paths(own):
+        listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise ReleaseError(
+            f"the working tree is not what {head[:10]} has: {listed}",
+            remedy="git stash --include-untracked, or commit it and plan that",
+        )
+
+
+def check_same(planned: Planned, here: Mapping[str, Any]) -> None:
+    """Raise ReleaseError, which names what differs, where the document of the plan that is made `here` is not the one
+    that was planned."""
+    before, now = decided(planned.document), decided(here)
+    differing = [key for key in now if _canonical(before.get(key)) != _canonical(now[key])]
+    if not differing:
+        return
+    if "model" in differing and (told := _changes(before["model"], now["model"])):
+        raise ReleaseError(f"this is not the model that was planned: {told}", remedy=_ANEW)
+    key = differing[0]
+    if key in _CALLED:
+        raise ReleaseError(f"{_CALLED[key]} is not what was planned{_which(before.get(key), now[key])}", remedy=_ANEW)
+    raise ReleaseError(
+        f"the plan says {key} {_canonical(before.get(key)):.200}, and here it is {_canonical(now[key]):.200}",
+        remedy=_ANEW,
+    )
+
+
+def _changes(before: Any, now: Any) -> str:
+    was, is_now = ModelState.from_manifest(before), ModelState.from_manifest(now)
+    return "; ".join(f"{each.what} ({each.file})" for each in changes(was, is_now)) if was and is_now else ""
+
+
+def _which(before: Any, now: Any) -> str:
+    """Which files differ, where both are digests by path."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return ""
+    return ": " + ", ".join(path for path in sorted({*before, *now}) if before.get(path) != now.get(path))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

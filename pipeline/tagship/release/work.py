@@ -1,0 +1,136 @@
+"""One unit of a release, done on any machine: exported, verified, and left with its evidence where results go.
+
+What has to see the whole release is left to those who gather: cards, archives, the Hub.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, tool_version
+from tagship.release import steps
+from tagship.release.describing import sizes_of, unless_versioned
+from tagship.release.evaluating import unless_evaluated
+from tagship.release.export_store import job_of
+from tagship.release.plan import Plan
+from tagship.release.planned import Planned, Unit
+from tagship.release.result_store import ResultStore
+from tagship.release.results import Answered, Exported, Fetched, Fitting, Results, Verified
+from tagship.release.room import check_room
+from tagship.release.runner import Finished, run_steps
+from tagship.release.step import Step, Tools
+from tagship.release.targets import Target
+from tagship.release.trained import draft_target
+from tagship.release.unit_results import (
+    Found,
+    UnitResult,
+    answers_digest,
+    find_result,
+    put_failure,
+    put_result,
+    results_scratch,
+)
+from tagship.release.units import is_installed
+from tagship.system.console import Console
+from tagship.system.disk import told
+from tagship.system.errors import ReleaseError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitWork:
+    """A unit of a plan, and where its result goes."""
+
+    planned: Planned
+    unit: Unit
+    store: ResultStore
+
+
+def result_of(work: UnitWork, plan: Plan, console: Console) -> UnitResult | None:
+    """What a unit came to before, where that is whole. What is damaged is warned of: it is done again."""
+    try:
+        with results_scratch(plan.config.exports) as scratch:
+            found: Found | None = find_result(work.store, work.planned, work.unit, scratch)
+    except ReleaseError as error:
+        console.warn(str(error), "it is done again")
+        return None
+    return found.result if found else None
+
+
+def do_unit(work: UnitWork, plan: Plan, tools: Tools) -> Finished:
+    """Do a unit, and leave its result: all of it or nothing. Raises ReleaseError where it fails, of which a record is
+    left for those who gather."""
+    alone = replace(plan, targets=(plan.targets[work.unit.index],))
+    try:
+        return run_steps(_steps(work, plan.targets), alone, tools)
+    except ReleaseError as error:
+        _leave(work, plan, error)
+        raise
+    except OSError as error:
+        if (refused := told(error)) is not None:
+            with suppress(OSError):  # the disk that is full may be the one of the results
+                _leave(work, plan, refused)
+        raise
+
+
+def _leave(work: UnitWork, plan: Plan, error: ReleaseError) -> None:
+    with results_scratch(plan.config.exports) as scratch:
+        put_failure(work.store, work.unit, error, scratch)
+
+
+def _steps(work: UnitWork, targets: Sequence[Target]) -> tuple[Step, ...]:
+    """What is done of a unit, of a plan with these targets."""
+    return steps.as_task(
+        steps.GATES,  # what can be known here; those who gather ask the Hub
+        replace(steps.NOTES, skip=_unless_compared),  # which version its scores are compared with
+        steps.BASE,
+        steps.NAMES,
+        steps.FIT,  # the unit fits memory and disk
+        steps.EXAMINE,
+        steps.EXPORT,
+        Step(name="draft", title="What drafts answers", once=partial(_draft, targets=targets)),
+        steps.REFERENCE,  # what the trained model answers, as in every other unit
+        steps.TASK,
+        steps.VERIFY,
+        Step(name="keep", title="Result", each=partial(_keep, work=work)),
+    )
+
+
+def _unless_compared(plan: Plan) -> str | None:
+    return unless_evaluated(plan) or unless_versioned(plan)
+
+
+def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]) -> Iterator[object]:
+    """The export of the release that writes drafts of answers, where that is another unit's: on one machine it would be
+    there. Without room for it answers are followed less far."""
+    base = done.one(Fetched).base
+    jobs = [(target, job_of(plan, target, base, tools.templates)) for target in targets]
+    footprints = [
+        (target, target.policy.format.footprint(job)) for target, job in jobs if is_installed(target.policy.format)
+    ]
+    chosen = draft_target(base, footprints)
+    if chosen is None or chosen in plan.targets:
+        return
+    footprint = next(needed for target, needed in footprints if target == chosen)
+    try:
+        check_room(chosen.export_dir.parent, footprint.disk, f"the {chosen.name} export, which drafts answers,")
+    except ReleaseError as error:
+        tools.console.note(f"answers are not drafted as on one machine: {error}")
+        return
+    yield from steps.export_targets(plan, (chosen,), done.plus([Fitting(target=chosen, footprint=footprint)]), tools)
+
+
+def _keep(plan: Plan, target: Target, done: Results, tools: Tools, *, work: UnitWork) -> Iterator[object]:
+    exported = done.for_target(Exported, target)
+    result = UnitResult(
+        plan=work.planned.digest,
+        digest=work.unit.digest,
+        tagship=tool_version(),
+        manifest=file_entry(exported.folder, MANIFEST_FILE),
+        sizes=sizes_of(plan, done, tools.templates),
+        answers=answers_digest(done.one(Answered).trial.answers),
+    )
+    with results_scratch(target.export_dir.parent) as scratch:
+        put_result(work.store, result, exported.folder, scratch)
+    tools.console.note(f"{target.name}: {work.unit.digest[:10]}, {done.for_target(Verified, target).evidence.outcome}")
+    return iter(())

@@ -1,0 +1,317 @@
+"""A release in units: planned once, each done in a clone of its own as by jobs of CI, gathered to the same bytes."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tagship.hub_server.app import EmbeddedHub
+
+from tests.end_to_end.conftest import Finished, Project
+
+NAMES = ["vllm", "ollama q4_k_m", "lora"]
+MakeProject = Callable[[], Project]
+
+
+@pytest.fixture(scope="module")
+def tagged(make_project: MakeProject) -> Project:
+    """A project that was tagged, and its plan beside it."""
+    project = make_project()
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0: learns a field")
+    return project
+
+
+@pytest.fixture(scope="module")
+def clone(tagged: Project, make_project: MakeProject) -> Callable[[], Project]:
+    """Make a clone of the project, as each job of CI has one."""
+
+    def made() -> Project:
+        fresh = make_project()
+        shutil.rmtree(fresh.folder)
+        subprocess.run(["git", "clone", "--quiet", str(tagged.folder), str(fresh.folder)], check=True)
+        return fresh
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def plan_text(clone: Callable[[], Project]) -> str:
+    """What `invoke plan --json` prints in a clone."""
+    done = clone().invoke("plan", "--json", "--tag", "v1.0.0")
+    assert done.code == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def results(clone: Callable[[], Project], plan_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of all units, each done in a clone of its own, and brought together."""
+    together = tmp_path_factory.mktemp("together") / "results"
+    for index in range(len(NAMES)):
+        project = _with_plan(clone(), plan_text)
+        done = project.invoke("work", "--plan", "plan.json", JOB_COMPLETION_INDEX=str(index))
+        assert done.code == 0, done.stderr
+        shutil.copytree(project.folder / "results", together, dirs_exist_ok=True)
+    return together
+
+
+@pytest.fixture(scope="module")
+def gathered(clone: Callable[[], Project], plan_text: str, results: Path) -> tuple[Project, Finished]:
+    """A clone where they were gathered."""
+    project = _with_plan(clone(), plan_text, results)
+    done = project.invoke("gather", "--plan", "plan.json", "--json")
+    assert done.code == 0, done.stderr
+    return project, done
+
+
+@pytest.fixture
+def worked(clone: Callable[[], Project], plan_text: str, results: Path) -> Project:
+    """A clone with the plan and all results."""
+    return _with_plan(clone(), plan_text, results)
+
+
+def _with_plan(project: Project, text: str, results: Path | None = None) -> Project:
+    (project.folder / "plan.json").write_text(text)
+    if results is not None:
+        shutil.copytree(results, project.folder / "results")
+    return project
+
+
+def _exports(project: Project) -> dict[str, Path]:
+    """The exports among the results, by the names of their units."""
+    units = json.loads((project.folder / "plan.json").read_text())["units"]
+    return {unit["name"]: project.folder / "results/units" / unit["digest"] / "export" for unit in units}
+
+
+def _published(project: Project) -> dict[str, dict[str, Any]]:
+    """Every file of every repo on the project's Hub, by its hash there."""
+    store = project.folder / ".tagship/hub"
+    if not store.is_dir():
+        return {}
+    with EmbeddedHub(root=store) as hub:
+        from huggingface_hub import HfApi
+
+        api = HfApi(endpoint=hub.url, token=False)
+        return {
+            model.id: {item.path: item.blob_id for item in api.list_repo_tree(model.id, recursive=True)}
+            for model in api.list_models()
+        }
+
+
+def test_the_same_bytes_as_on_one_machine(gathered: tuple[Project, Finished], clone: Callable[[], Project]) -> None:
+    """What was done in three clones and gathered is, file by file and archive by archive, what `release` makes."""
+    one = clone()
+    released = one.invoke("release", "--json", "--tag", "v1.0.0")
+    assert released.code == 0, released.stderr
+    project, done = gathered
+    for here, there in zip(released.document["formats"], done.document["formats"], strict=True):
+        assert here["files"] == there["files"]
+        assert here["archive"] == there["archive"]
+    assert _published(project) == _published(one)
+    assert len(_published(one)) == len(NAMES) + 1  # and the base
+
+
+def test_plan_says_what_work_needs(plan_text: str) -> None:
+    """A plan's document has the units with digests and what they will take, and what they are made from; nothing of the
+    machine that made it is in it."""
+    document = json.loads(plan_text)
+    assert [unit["name"] for unit in document["units"]] == NAMES
+    assert [unit["index"] for unit in document["units"]] == [0, 1, 2]
+    assert len({unit["digest"] for unit in document["units"]}) == len(NAMES)
+    assert all(unit["memory"] > 0 and unit["disk"] > 0 for unit in document["units"])
+    assert document["model"]["weights"].startswith("sha256:")
+    assert document["options"]["run"].startswith("examples/avro/adapters/")
+    assert document["inputs"].keys() == {"measured.txt"}
+
+
+def test_matrix_is_a_line_for_github(worked: Project) -> None:
+    """`plan --matrix` prints one line, in which each job has the index that `work` takes."""
+    done = worked.invoke("plan", "--matrix", "--tag", "v1.0.0")
+    assert done.code == 0 and done.stdout.count("\n") == 1
+    (included,) = json.loads(done.stdout).values()
+    assert [(job["index"], job["name"], job["quant"]) for job in included] == [
+        (0, "vllm", ""),
+        (1, "ollama q4_k_m", "q4_k_m"),
+        (2, "lora", ""),
+    ]
+    both = worked.invoke("plan", "--matrix", "--json", "--tag", "v1.0.0")
+    assert both.code == 2 and "both print on standard output" in both.stderr
+
+
+def test_matrix_of_nothing(worked: Project) -> None:
+    """For a tag that triggers nothing the matrix has no jobs."""
+    done = worked.invoke("plan", "--matrix", GITHUB_REF_TYPE="tag", GITHUB_REF="refs/tags/v1.2")
+    assert (done.code, json.loads(done.stdout)) == (0, {"include": []})
+
+
+def test_gathering_again_changes_nothing(gathered: tuple[Project, Finished]) -> None:
+    """The same command again makes no new commit."""
+    project, done = gathered
+    again = project.invoke("gather", "--plan", "plan.json", "--json")
+    assert again.code == 0, again.stderr
+    commits = [[entry["commit"] for entry in each.document["formats"]] for each in (done, again)]
+    assert commits[0] == commits[1]
+
+
+def test_a_unit_is_done_once(worked: Project) -> None:
+    """A result that is there, and whole, is kept; one that is damaged is done again."""
+    before = worked.files()
+    done = worked.invoke("work", "--plan", "plan.json", "--index", "2", "--json")
+    assert done.code == 0 and done.document["done_before"] and worked.files() - before <= {".tagship/digests.json"}
+    tampered = _exports(worked)["lora"] / "adapter_model.safetensors"
+    whole = tampered.read_bytes()
+    tampered.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = worked.invoke("work", "--plan", "plan.json", "--index", "2", "--json")
+    assert again.code == 0 and not again.document["done_before"], again.stderr
+    assert "adapter_model.safetensors was changed" in again.stderr
+    assert tampered.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["ollama q4_k_m", "vllm"])
+def test_tampered_result(worked: Project, name: str) -> None:
+    """A flipped bit in a result's file, or another manifest, publishes nothing, and the unit is named."""
+    export = _exports(worked)[name]
+    tampered = next(export.glob("*.gguf"), export / "release.json")
+    content = bytearray(tampered.read_bytes())
+    content[-9] ^= 1
+    tampered.unlink()
+    tampered.write_bytes(content)
+    done = worked.invoke("gather", "--plan", "plan.json")
+    assert done.code == 1
+    assert f"the result of {name} is not what was made" in done.stderr and f"{tampered.name} was changed" in done.stderr
+    assert not _published(worked)
+
+
+def test_failed_unit(worked: Project) -> None:
+    """A unit that failed publishes nothing: who gathers is told which it was, why, and what to do. Once it is done, the
+    same command goes through."""
+    export = _exports(worked)["lora"]
+    shutil.rmtree(export.parent)
+    (unit,) = (
+        unit for unit in json.loads((worked.folder / "plan.json").read_text())["units"] if unit["name"] == "lora"
+    )
+    other = worked.folder / "exports" / unit["export"]
+    other.mkdir(parents=True)
+    (other / "release.json").write_text("{}")
+    failed = worked.invoke("work", "--plan", "plan.json", "--index", "2")
+    assert failed.code == 1 and "release.json is malformed" in failed.stderr
+    assert not export.exists()
+    done = worked.invoke("gather", "--plan", "plan.json")
+    assert done.code == 1
+    assert "1 of 3 units are not done:" in done.stderr and "nothing was published" in done.stderr
+    assert "2 lora: " in done.stderr and "release.json is malformed" in done.stderr
+    assert "export again; then invoke work --plan plan.json --index 2" in done.stderr
+    assert not _published(worked)
+    shutil.rmtree(other)
+    again = worked.invoke("work", "--plan", "plan.json", SLURM_ARRAY_TASK_ID="2")
+    assert again.code == 0, again.stderr
+    assert not list((worked.folder / "results/failures").iterdir())
+    finished = worked.invoke("gather", "--plan", "plan.json")
+    assert finished.code == 0, finished.stderr
+
+
+def test_partial(make_project: MakeProject) -> None:
+    """With `[release] partial` what was done is published, and says what is missing: in the card, the manifest, and the
+    commit; repos that are not there are not linked to."""
+    project = make_project()
+    policy = project.folder / "release.toml"
+    limited = "[release]\npartial = true\n\n[verify.limits.q4_k_m]\nkl = 1e-12\n"
+    policy.write_text(policy.read_text() + limited)
+    project.git("commit", "--quiet", "--all", "--message=chore: no quantization is good enough")
+    planned = project.invoke("plan", "--json", "--format", "ollama", "--format", "lora", "--at", "20250915-124051")
+    _with_plan(project, planned.stdout)
+    codes = [project.invoke("work", "--plan", "plan.json", "--index", str(index)).code for index in (0, 1)]
+    assert codes == [1, 0]
+    done = project.invoke("gather", "--plan", "plan.json", "--json")
+    assert done.code == 0, done.stderr
+    assert "0 ollama q4_k_m: the ollama q4_k_m export does not answer like base + adapter" in done.stderr
+    assert done.document["missing"] == ["ollama q4_k_m"]
+    (entry,) = done.document["formats"]
+    assert entry["format"] == "lora"
+    manifest = json.loads((project.folder / entry["export_dir"] / "release.json").read_text())
+    assert (manifest["missing"], manifest["siblings"]) == (["ollama q4_k_m"], [])
+    card = (project.folder / entry["export_dir"] / "README.md").read_text()
+    assert "ollama q4_k_m could not be made" in card and "gguf" not in card
+    with EmbeddedHub(root=project.folder / ".tagship/hub") as hub:
+        from huggingface_hub import HfApi
+
+        (commit, *_) = HfApi(endpoint=hub.url, token=False).list_repo_commits(entry["repo_id"])
+        assert "The release lacks ollama q4_k_m." in commit.message
+
+
+def test_another_commit(worked: Project) -> None:
+    """A clone at another commit, and one with changes, is refused, and told apart."""
+    worked.replace("release.toml", "max_tokens = 128", "max_tokens = 64")
+    for verb in (["work", "--index", "0"], ["gather"]):
+        changed = worked.invoke(*verb, "--plan", "plan.json")
+        assert changed.code == 1 and re.search("the working tree is not what .* has: release.toml", changed.stderr)
+    worked.git("commit", "--quiet", "--all", "--message=feat: shorter")
+    for verb in (["work", "--index", "0"], ["gather"]):
+        other = worked.invoke(*verb, "--plan", "plan.json")
+        assert other.code == 1 and "the plan is of the commit" in other.stderr and "git checkout" in other.stderr
+    assert not _published(worked)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("policy", "0" * 64, "release.toml is not what was planned"),
+        ("inputs", {"measured.txt": "0" * 64}, "the files beside the run is not what was planned: measured.txt"),
+        ("extent", "quick", "the plan says extent"),
+        ("base_model", "acme/other", 'the plan says base_model "acme/other", and here it is "acme/phi3avro"'),
+    ],
+)
+def test_another_plan(worked: Project, key: str, value: Any, told: str) -> None:
+    """A plan that this clone does not come to is refused, by what differs."""
+    document = json.loads((worked.folder / "plan.json").read_text())
+    (worked.folder / "plan.json").write_text(json.dumps(document | {key: value}))
+    done = worked.invoke("work", "--plan", "plan.json", "--index", "0")
+    assert done.code == 1 and told in done.stderr, done.stderr
+
+
+def test_another_model(worked: Project) -> None:
+    """Where a run is not in git, its weights tell: another one is refused by name."""
+    document = json.loads((worked.folder / "plan.json").read_text())
+    document["model"]["weights"] = "sha256:" + "0" * 64
+    (worked.folder / "plan.json").write_text(json.dumps(document))
+    done = worked.invoke("work", "--plan", "plan.json", "--index", "0")
+    assert done.code == 1
+    assert "the adapter's weights changed (adapter_model.safetensors)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"schema": 1}',
+        '{"schema": ' + "9" * 5000 + "}",
+        '{"schema": 1, "tagship": "0.1.0", "units": {}, "options": 7, "digest": "../..", "commit": ""}',
+    ],
+)
+def test_no_plan(worked: Project, text: str) -> None:
+    """What is no plan is told in one message, as a mistake in the options."""
+    (worked.folder / "plan.json").write_text(text)
+    done = worked.invoke("gather", "--plan", "plan.json")
+    assert done.code == 2 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") and "plan.json" in done.stderr and "remedy: " in done.stderr
+
+
+@pytest.mark.parametrize("index", ["3", "-1", "1.0", "x", "9" * 100, "\u0663"])
+def test_no_unit(worked: Project, index: str) -> None:
+    """An index that no unit has is told."""
+    done = worked.invoke("work", "--plan", "plan.json", f"--index={index}")
+    assert done.code == 2 and ("no unit 3" in done.stderr or "must be the number of a unit" in done.stderr)
+
+
+def test_which_unit(worked: Project) -> None:
+    """Without an index, and nobody else who says it, it is asked for; so is the plan."""
+    assert "which unit?" in worked.invoke("work", "--plan", "plan.json").stderr
+    assert "which plan?" in worked.invoke("work", "--index", "0").stderr
+    missing = worked.invoke("gather", "--plan", "other.json")
+    assert missing.code == 2 and "there is no plan" in missing.stderr
