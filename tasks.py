@@ -47,12 +47,18 @@ def plan(session: Any, json: bool, matrix: bool, **given: Any) -> Any:
     return releases.plan(session, units=json or bool(given.get("json_file")), matrix=matrix)
 
 
-@verb("plan", "index", "results", *COMMON)
-def work(session: Any, plan: str | None, index: str | None, results: str, **given: Any) -> Any:
+@verb(
+    "plan",
+    "index",
+    "results",
+    *COMMON,
+    flags={"to-hub": "send large files to the Hub, where they show when `gather` commits, and remove them here"},
+)
+def work(session: Any, plan: str | None, index: str | None, results: str, to_hub: bool, **given: Any) -> Any:
     """Do one unit of a plan, anywhere: export and verify it, and leave the result for `gather`."""
     from tagship.cli import units
 
-    return units.work(session, plan, index, results)
+    return units.work(session, plan, index, results, to_hub=to_hub)
 
 
 @verb("plan", "results", *COMMON)

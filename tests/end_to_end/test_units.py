@@ -1,5 +1,6 @@
 """A release in units: planned once, each done in a clone of its own as by jobs of CI, gathered to the same bytes."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.hub_server.app import EmbeddedHub
+from huggingface_hub import HfApi
+from tagship.cli import units
+from tagship.cli.session import open_session
+from tagship.hub_server.app import EmbeddedHub, Role
+from tagship.release import trained
+from tagship.release.options import Options
+from tagship.system.console import Console
 
 from tests.end_to_end.conftest import Finished, Project
 
@@ -92,8 +99,6 @@ def _published(project: Project) -> dict[str, dict[str, Any]]:
     if not store.is_dir():
         return {}
     with EmbeddedHub(root=store) as hub:
-        from huggingface_hub import HfApi
-
         api = HfApi(endpoint=hub.url, token=False)
         return {
             model.id: {item.path: item.blob_id for item in api.list_repo_tree(model.id, recursive=True)}
@@ -236,10 +241,40 @@ def test_partial(make_project: MakeProject) -> None:
     card = (project.folder / entry["export_dir"] / "README.md").read_text()
     assert "ollama q4_k_m could not be made" in card and "gguf" not in card
     with EmbeddedHub(root=project.folder / ".tagship/hub") as hub:
-        from huggingface_hub import HfApi
-
         (commit, *_) = HfApi(endpoint=hub.url, token=False).list_repo_commits(entry["repo_id"])
         assert "The release lacks ollama q4_k_m." in commit.message
+
+
+def test_large_files_straight_to_the_hub(
+    clone: Callable[[], Project], gathered: tuple[Project, Finished], tmp_path: Path
+) -> None:
+    """With `--to-hub` a unit sends its weights ahead: nobody sees them, its result and its folder are small, and the
+    commit is made of digests, to the same repo; there is no archive."""
+    with EmbeddedHub(root=tmp_path, namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        api = HfApi(endpoint=hub.url, token="hf_writer")
+        chosen = ("--tag", "v1.0.0", "--hub", hub.url, "--format", "vllm")
+        worker, gatherer = clone(), clone()
+        text = worker.invoke("plan", "--json", *chosen).stdout
+        _with_plan(worker, text)
+        refused = worker.invoke("work", "--plan", "plan.json", "--index", "0", "--to-hub")
+        assert refused.code == 1 and f"there is no token for {hub.url}" in refused.stderr
+        done = worker.invoke("work", "--plan", "plan.json", "--index", "0", "--to-hub", HF_TOKEN="hf_writer")
+        assert done.code == 0, done.stderr
+        repo = "acme/phi3avro-minimal-vllm-v1.0.0"
+        assert [item.path for item in api.list_repo_tree(repo, recursive=True)] == [".gitattributes"]
+        (export,) = _exports(worker).values()
+        assert not list(export.glob("*.safetensors")) and not list(worker.folder.glob("exports/*/*.safetensors"))
+        _with_plan(gatherer, text, worker.folder / "results")
+        published = gatherer.invoke("gather", "--plan", "plan.json", "--json", HF_TOKEN="hf_writer")
+        assert published.code == 0, published.stderr
+        (entry,) = published.document["formats"]
+        assert "archive" not in entry and not list(gatherer.folder.glob("dist/*.tar.gz"))
+        whole = gathered[1].document["formats"][0]["files"]  # whose card and manifest tell of other formats, too
+        telling = ("README.md", "release.json")
+        mine, theirs = ([each for each in files if each["path"] not in telling] for files in (entry["files"], whole))
+        assert mine == theirs and len(mine) > 5
+        again = gatherer.invoke("gather", "--plan", "plan.json", "--json", HF_TOKEN="hf_writer")
+        assert again.code == 0 and again.document["formats"][0]["commit"] == entry["commit"], again.stderr
 
 
 def test_another_commit(worked: Project) -> None:
@@ -315,3 +350,66 @@ def test_which_unit(worked: Project) -> None:
     assert "which plan?" in worked.invoke("work", "--index", "0").stderr
     missing = worked.invoke("gather", "--plan", "other.json")
     assert missing.code == 2 and "there is no plan" in missing.stderr
+
+
+def test_a_draft_that_is_another_unit_s(
+    clone: Callable[[], Project], plan_text: str, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit whose own export writes no answers makes the release's GGUF, too, where the model is too large to write
+    them itself; and it comes to the same evidence."""
+    project = _with_plan(clone(), plan_text)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr(trained, "_TINY", 0)
+    with open_session(None, Options(), Console()) as session:
+        units.work(session, "plan.json", "0", "results", to_hub=False)
+    assert list(project.folder.glob("exports/*-ollama-v1.0.0/*.gguf"))
+    kept = json.loads((project.folder / "plan.json").read_text())["units"][0]["digest"]
+    with_draft, without = (folder / "units" / kept for folder in (project.folder / "results", results))
+    assert (with_draft / "export/release.json").read_bytes() == (without / "export/release.json").read_bytes()
+    assert (
+        json.loads((with_draft / "result.json").read_text())["answers"]
+        == json.loads((without / "result.json").read_text())["answers"]
+    )
+
+
+def test_agreement(worked: Project) -> None:
+    """Units that were made with other tools, or of another base, are not published as one release."""
+    for name, export in _exports(worked).items():
+        if name == "lora":
+            manifest = json.loads((export / "release.json").read_text())
+            manifest["tools"] = {"numpy": "0.1"}
+            _replace_manifest(export, manifest)
+    done = worked.invoke("gather", "--plan", "plan.json")
+    assert done.code == 1 and "the units were not made alike: the version of numpy: vllm has" in done.stderr
+    assert "lora has 0.1" in done.stderr
+    assert not _published(worked)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"commit": "0" * 40}, "the result of lora is of v1.0.0 of the commit 0000000000"),
+        ({"repo_id": "acme/other"}, "the result of lora is of the repo acme/other"),
+        ({"evidence": None}, "the result of lora is not verified: nothing was shown of these files"),
+    ],
+)
+def test_claims(worked: Project, changed: dict[str, Any], told: str) -> None:
+    """A result that says that it is something else, or was not verified, is refused."""
+    export = _exports(worked)["lora"]
+    _replace_manifest(export, json.loads((export / "release.json").read_text()) | changed)
+    done = worked.invoke("gather", "--plan", "plan.json")
+    assert done.code == 1 and told in done.stderr, done.stderr
+    assert not _published(worked)
+
+
+def _replace_manifest(export: Path, manifest: dict[str, Any]) -> None:
+    """Have a result say something else of itself, consistently."""
+    content = (json.dumps(manifest, indent=2) + "\n").encode()
+    (export / "release.json").unlink()
+    (export / "release.json").write_bytes(content)
+    result = json.loads((export.parent / "result.json").read_text())
+    result["manifest"] |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (export.parent / "result.json").unlink()
+    (export.parent / "result.json").write_text(json.dumps(result))

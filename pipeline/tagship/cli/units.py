@@ -32,12 +32,14 @@ class _Here:
     store: FolderStore
 
 
-def work(session: Session, plan_file: str | None, index: str | None, results: str) -> Document:
-    """One unit of a plan, done unless it was; its result is left where the others' are."""
+def work(session: Session, plan_file: str | None, index: str | None, results: str, *, to_hub: bool) -> Document:
+    """One unit of a plan, done unless it was; its result is left where the others' are, or its large files `to_hub`."""
     here = _open(session, plan_file, results)
+    if to_hub and not here.plan.publishes:
+        raise UsageError("--to-hub is given, and tags of this stream do not publish", remedy="leave --to-hub out")
     unit = here.planned.unit(_index(index))
     check_writable([here.store.root])
-    job = UnitWork(planned=here.planned, unit=unit, store=here.store)
+    job = UnitWork(planned=here.planned, unit=unit, store=here.store, to_hub=to_hub)
     session.console.step("Unit", f"{unit.index} of {len(here.planned.units)}: {unit.name}")
     document = {"index": unit.index, "name": unit.name, "digest": unit.digest, "results": str(here.store.root)}
     if result_of(job, here.plan, session.console) is not None:

@@ -5,7 +5,7 @@ then one commit adds and deletes; then every checksum is compared; then the tag 
 that is there already makes no new commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tagship.artifacts.manifest import TELLING, FileEntry, read_manifest, same_release
@@ -21,6 +21,10 @@ from tagship.system.secrets import check_no_secrets
 
 # What is done where a pull request has nothing to be made to.
 MAKE_IT_FIRST = "have somebody who may write there make the repo, empty, or release without --create-pr"
+_SEND_AGAIN = (
+    "what was sent ahead is kept for a while only: if it is gone, remove the unit's result, and do it again by "
+    "invoke work --to-hub"
+)
 
 
 def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
@@ -30,7 +34,7 @@ def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
     figures now. Raises ReleaseError when the tag is already there with other files, when what is private would be
     public, or a text has a secret in it; ToolError when the Hub refuses, also when someone else committed in between.
     """
-    check_no_secrets({entry.path: upload.source(entry.path) for entry in upload.files})
+    check_no_secrets(upload.here)
     found = _repo(hub, upload)
     if released := tags_of(hub, upload.repo_id).get(upload.tag or ""):
         return _released(hub, upload, released)
@@ -68,6 +72,20 @@ def check_proposable(hub: Hub, main: Standing, version: Version) -> None:
 
 def _unless_main(found: Standing) -> str | None:
     return None if found.branch == MAIN else found.branch
+
+
+def send_ahead(hub: Hub, upload: Upload, advance: Advance = silent) -> Iterator[str]:
+    """Send the large files of an upload, which shows nothing to anyone before a commit names them: the paths of those
+    that the Hub keeps apart from git, each when it has it. The upload's repository is made where it is not there.
+
+    Raises as `publish` does. What is sent of a version that was released before is what it has.
+    """
+    check_no_secrets(upload.here)
+    found = _repo(hub, upload)
+    for entry in upload.files:
+        if _sent(hub, upload, entry, found)._upload_mode == "lfs":
+            yield entry.path
+        advance(entry.size)
 
 
 def _repo(hub: Hub, upload: Upload) -> Standing:
@@ -115,6 +133,8 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
                 create_pr=upload.proposes,
             )
     except ToolError as error:
+        if upload.sent and status_of(error) in (400, 404, 422):
+            raise ToolError(str(error), remedy=_SEND_AGAIN) from error
         if status_of(error) not in (None, 409, 412):
             raise
         # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.
@@ -126,24 +146,41 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
 
 
 def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], onto: Standing, advance: Advance) -> list[Any]:
-    from huggingface_hub import CommitOperationAdd
-
     additions = []
     for entry in entries:
-        source = upload.source(entry.path)
-        addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=source)
-        if addition.upload_info.sha256.hex() != entry.sha256:
-            raise ReleaseError(
-                f"{source} was changed since it was verified; {upload.repo_id} is as it was",
-                remedy="export it again: files that were changed are made anew",
-            )
-        with hub_errors(f"take {entry.path} for {upload.repo_id}"):
-            hub.of(upload.repo_id).preupload_lfs_files(
-                upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes
-            )
-        additions.append(addition)
+        additions.append(_known(entry) if entry.path in upload.sent else _sent(hub, upload, entry, onto))
         advance(entry.size)
     return additions
+
+
+def _sent(hub: Hub, upload: Upload, entry: FileEntry, onto: Standing) -> Any:
+    """A file as a commit adds it, sent if it is a large one."""
+    from huggingface_hub import CommitOperationAdd
+
+    source = upload.source(entry.path)
+    addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=source)
+    if addition.upload_info.sha256.hex() != entry.sha256:
+        raise ReleaseError(
+            f"{source} was changed since it was verified; {upload.repo_id} is as it was",
+            remedy="export it again: files that were changed are made anew",
+        )
+    with hub_errors(f"take {entry.path} for {upload.repo_id}"):
+        hub.of(upload.repo_id).preupload_lfs_files(
+            upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes
+        )
+    return addition
+
+
+def _known(entry: FileEntry) -> Any:
+    """A large file as a commit adds it that the Hub has already: as the client leaves one that it has sent and let go
+    of (`free_memory` of `preupload_lfs_files`)."""
+    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub.lfs import UploadInfo
+
+    addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=b"")
+    addition.upload_info = UploadInfo(size=entry.size, sample=b"", sha256=bytes.fromhex(entry.sha256))
+    addition._upload_mode, addition._should_ignore, addition._is_uploaded = "lfs", False, True
+    return addition
 
 
 def check_published(hub: Hub, upload: Upload, commit: Commit) -> tuple[FileEntry, ...]:

@@ -14,7 +14,8 @@ from tagship.hub.repository import KEPT
 class Upload:
     """What is published: the files below `folder`, which `files` lists with their checksums. `elsewhere` are the paths
     of those that are not there, or are called otherwise on this disk. `version` is given where the repo has several,
-    each under its tag: then it may get a branch of its own. What it `proposes` goes into a pull request."""
+    each under its tag: then it may get a branch of its own. What it `proposes` goes into a pull request. Files of the
+    paths `sent` are not here: the Hub has them already, by `send_ahead`."""
 
     repo_id: str
     folder: Path
@@ -26,6 +27,12 @@ class Upload:
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
     version: Version | None = None
     proposes: bool = False
+    sent: frozenset[str] = frozenset()
+
+    @property
+    def here(self) -> dict[str, Path]:
+        """Where the files that are on this disk are, by their paths."""
+        return {entry.path: self.source(entry.path) for entry in self.files if entry.path not in self.sent}
 
     def source(self, path: str) -> Path:
         """Where a file of the upload is on this disk."""
@@ -62,6 +69,8 @@ def same_content(entry: FileEntry, remote: Any, source: Path) -> bool:
         return False
     if remote.lfs is not None:
         return bool(remote.lfs.sha256 == entry.sha256)
+    if not source.is_file():  # a large one that was sent ahead
+        return False
     from huggingface_hub.utils.sha import git_hash
 
     return bool(remote.blob_id == git_hash(source.read_bytes()))

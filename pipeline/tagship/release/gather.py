@@ -15,7 +15,7 @@ from tagship.release.plan import Plan
 from tagship.release.planned import Planned, Unit
 from tagship.release.publishing import unless_base_is_published
 from tagship.release.result_store import ResultStore
-from tagship.release.results import Exported, Fetched, Results, Sized, Verified
+from tagship.release.results import Exported, Fetched, Results, Sent, Sized, Verified
 from tagship.release.step import EXPORTS, Step, Tools
 from tagship.release.targets import Target
 from tagship.release.unit_results import Found, failure_of, find_result, has_result, results_scratch
@@ -45,16 +45,18 @@ def gathering_steps(gathering: Gathering) -> tuple[Step, ...]:
     """What is done with results that are there, of a plan whose targets have them."""
     return steps.as_task(
         steps.GATES,
-        Step(name="collect", title="Results", once=partial(_collect, gathering=gathering), writes=(EXPORTS,)),
+        Step(name="results", title="Results", once=partial(_collect, gathering=gathering), writes=(EXPORTS,)),
         steps.NOTES,
         Step(name="base", title="Base model", once=_base),
         steps.ROOM,
         steps.CARD,
+        steps.REPOS,
         steps.PACKAGE,
         steps.PUBLISH_BASE,
         steps.PUBLISH,
         steps.CHECK,
         steps.SUCCEED,
+        steps.COLLECT,
     )
 
 
@@ -67,9 +69,11 @@ def as_far_as_done(gathering: Gathering, plan: Plan, console: Console) -> Plan:
         return plan
     listed = "".join(f"\n  {each.unit.index} {each.unit.name}: {each.why}" for each in missing)
     what = f"{len(missing)} of {len(plan.targets)} units are not done:{listed}"
-    if not plan.config.release.partial or len(missing) == len(plan.targets):
+    # A repo that several share is whole or left out: a published version is never completed.
+    repos = {each.target.repo_id for each in missing}
+    lacking = [target for target in plan.targets if target.repo_id in repos]
+    if not plan.config.release.partial or len(lacking) == len(plan.targets):
         raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(missing))
-    lacking = [each.target for each in missing]
     console.warn(what, "[release] partial is true, so the others are published, and say so")
     return replace(
         plan,
@@ -122,6 +126,8 @@ def _collect(plan: Plan, done: Results, tools: Tools, *, gathering: Gathering) -
             yield Exported(target=target, folder=target.export_dir, manifest=manifest)
             if manifest.evidence is not None:
                 yield Verified(target=target, evidence=manifest.evidence)
+            if result.result.sent:
+                yield Sent(target=target, paths=frozenset(result.result.sent))
         yield Sized(sizes=found[0][1].result.sizes)
 
 

@@ -6,18 +6,20 @@ from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
 from tagship.hub.keyless import NotTrusted
 from tagship.hub.proposals import page_of
-from tagship.hub.publish import check_published, publish, tag_published
+from tagship.hub.publish import check_published, publish, send_ahead, tag_published
 from tagship.hub.succession import lead_on, released_repos
 from tagship.hub.upload import Commit, Upload
 from tagship.naming.tags import version_tags
+from tagship.release.export_store import forget
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, version_of
-from tagship.release.results import Committed, Fetched, Laid, Published, Results, Verified
+from tagship.release.results import Committed, Exported, Fetched, Laid, Published, Results, Sent, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target, by_repo
 from tagship.runs.base_files import base_files
 from tagship.system.errors import ToolError
 from tagship.system.shown import masked, visible
+from tagship.system.templating import human_size
 
 
 def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -32,7 +34,7 @@ def publish_base_model(plan: Plan, done: Results, tools: Tools) -> Iterator[obje
 
 def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
     contents = laid(targets, done)
-    upload = _upload(plan, contents, [done.for_target(Verified, target) for target in targets])
+    upload = _upload(plan, contents, done)
     names = ", ".join(target.name for target in targets)
     with tools.console.bytes(names, contents.size) as advance:
         commit = publish(tools.hub, upload, advance)
@@ -41,6 +43,20 @@ def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: To
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
     yield Committed(repo_id=upload.repo_id, upload=upload, commit=commit)
+
+
+def send_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    """Send the large files of an export ahead of its commit, and remove each from this disk when the Hub has it."""
+    upload = _upload(plan, laid([target], done), done)
+    forget(plan, target)  # who exports again here makes it anew
+    paths = []
+    with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
+        for path in send_ahead(tools.hub, upload, advance):
+            (upload.folder / path).unlink()
+            paths.append(path)
+    size = human_size(sum(entry.size for entry in upload.files if entry.path in paths))
+    tools.console.note(f"{target.name}: {len(paths)} files ({size}) wait on {tools.hub.url} for a commit")
+    yield Sent(target=target, paths=frozenset(paths))
 
 
 def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
@@ -87,7 +103,8 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
     return iter(())
 
 
-def _upload(plan: Plan, contents: Laid, verified: Sequence[Verified]) -> Upload:
+def _upload(plan: Plan, contents: Laid, done: Results) -> Upload:
+    verified = [done.for_target(Verified, target) for target in contents.targets]
     shown = [f"{each.target.name}: " * (len(verified) > 1) + each.evidence.summary for each in verified]
     described = (
         plan.tag.message.strip() if plan.tag and plan.tag.message else "",
@@ -106,6 +123,18 @@ def _upload(plan: Plan, contents: Laid, verified: Sequence[Verified]) -> Upload:
         elsewhere=contents.elsewhere,
         version=version_of(plan),
         proposes=plan.proposes,
+        sent=frozenset(entry.path for entry in contents.files if entry.sha256 in _sent(contents.targets, done)),
+    )
+
+
+def _sent(targets: Sequence[Target], done: Results) -> frozenset[str]:
+    """The SHA-256 of the files that the Hub has ahead of the commit: repos may call them otherwise than exports."""
+    return frozenset(
+        entry.sha256
+        for target in targets
+        if (sent := done.find(Sent, target))
+        for entry in done.for_target(Exported, target).manifest.files
+        if entry.path in sent.paths
     )
 
 

@@ -79,6 +79,14 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The files of an export that the Hub has ahead of the commit, by their paths; they are here no longer."""
+
+    target: Target
+    paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Packaged:
     """An export's archive."""
 

@@ -28,6 +28,7 @@ from tagship.release.publishing import (
     lead_from_before,
     publish_base_model,
     publish_repo,
+    send_export,
     unless_base_is_published,
     unless_followed,
     unless_published,
@@ -39,6 +40,7 @@ from tagship.release.results import (
     Fitting,
     Packaged,
     Results,
+    Sent,
 )
 from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
@@ -65,7 +67,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     check_names(plan)  # as far as it is known before the base model is fetched
     check_local(plan)
     gates.check_folders(plan)
-    if plan.publishes and "keep" not in names:  # who does a unit alone has no token: those who gather ask
+    # Who does a unit alone needs no token, unless it sends something: those who gather ask.
+    if plan.publishes and ("keep" not in names or SEND.name in names):
         check_repos(plan, tools.hub, exports_only="publish" not in names)
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
@@ -129,6 +132,9 @@ def _load(
 
 
 def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
+    if done.find(Sent, target):
+        tools.console.note(f"{target.name}: no archive, as its large files are on the Hub already")
+        return
     check_archive(plan, target)
     exported = done.for_target(Exported, target)
     files = exported.manifest.files
@@ -143,10 +149,8 @@ def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
 
 def _room(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
     """Of exports that are there the sizes are known."""
-    sizes = [
-        (each.target, Footprint(disk=each.manifest.size, memory=0, work=each.manifest.size))
-        for each in done.of(Exported)
-    ]
+    whole = [each for each in done.of(Exported) if done.find(Sent, each.target) is None]
+    sizes = [(each.target, Footprint(disk=each.manifest.size, memory=0, work=0)) for each in whole]
     check_disk(plan, sizes, written_by(steps, plan))
     return iter(())
 
@@ -174,6 +178,7 @@ VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
 CARD = Step(name="card", title="Model cards", each=describe)
 REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))
+SEND = Step(name="send", title="Large files, ahead of the commit", each=send_export, skip=unless_published)
 PUBLISH_BASE = Step(
     name="publish_base",
     title="Publish the base model",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ _RESULT, _EXPORT, _FAILURE = "result.json", "export", "failure.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitResult:
     """A unit that was done: of which plan and inputs, by which tagship; the digest of its manifest, which lists all
-    other files; about how large the exports of the release are, by repo, in bytes; and the digest of the answers of
-    base + adapter that it was held against."""
+    other files; about how large the exports of the release are, by repo, in bytes; the digest of the answers of
+    base + adapter that it was held against; and the paths of what was `sent` to the Hub, and is not with it."""
 
     plan: str
     digest: str
@@ -39,6 +39,7 @@ class UnitResult:
     manifest: FileEntry
     sizes: Mapping[str, int]
     answers: str
+    sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def put_result(store: ResultStore, result: UnitResult, export: Path, scratch: Pa
     written on the way."""
     manifest = read_manifest(export)
     write_json(scratch / _RESULT, {"schema": _SCHEMA} | asdict(result))
-    names = [MANIFEST_FILE, *(entry.path for entry in manifest.files)]
+    names = [MANIFEST_FILE, *(entry.path for entry in manifest.files if entry.path not in result.sent)]
     files = {f"{_EXPORT}/{name}": export / name for name in names}
     store.put(_name(result.digest), {_RESULT: scratch / _RESULT} | files)
     store.remove(_failed(result.digest))
@@ -110,7 +111,8 @@ def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path)
         if not (export / MANIFEST_FILE).is_file() or file_entry(export, MANIFEST_FILE) != result.manifest:
             raise ReleaseError(f"its {MANIFEST_FILE} was changed")
         manifest = read_manifest(export)
-        check_files(export, manifest)
+        here = tuple(entry for entry in manifest.files if entry.path not in result.sent)
+        check_files(export, replace(manifest, files=here))
     except ReleaseError as error:
         why = str(error).replace(f"{folder}/", "").replace(str(folder / _EXPORT), _EXPORT)
         raise ReleaseError(
@@ -134,6 +136,7 @@ def _read(path: Path) -> UnitResult:
         if document.pop("schema") != _SCHEMA:
             raise ReleaseError(f"{path.name} is of another tagship, not of {tool_version()}")
         document["manifest"] = FileEntry(**document["manifest"])
+        document["sent"] = tuple(map(str, document["sent"]))
         document["sizes"] = {str(repo): int(size) for repo, size in document["sizes"].items()}
         result = UnitResult(**document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -16,7 +16,7 @@ from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.planned import Planned, Unit
 from tagship.release.result_store import ResultStore
-from tagship.release.results import Answered, Exported, Fetched, Fitting, Results, Verified
+from tagship.release.results import Answered, Exported, Fetched, Fitting, Results, Sent, Verified
 from tagship.release.room import check_room
 from tagship.release.runner import Finished, run_steps
 from tagship.release.step import Step, Tools
@@ -39,11 +39,12 @@ from tagship.system.errors import ReleaseError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitWork:
-    """A unit of a plan, and where its result goes."""
+    """A unit of a plan, and where its result goes: its large files `to_hub` ahead of the commit, if that is asked."""
 
     planned: Planned
     unit: Unit
     store: ResultStore
+    to_hub: bool = False
 
 
 def result_of(work: UnitWork, plan: Plan, console: Console) -> UnitResult | None:
@@ -92,6 +93,7 @@ def _steps(work: UnitWork, targets: Sequence[Target]) -> tuple[Step, ...]:
         steps.REFERENCE,  # what the trained model answers, as in every other unit
         steps.TASK,
         steps.VERIFY,
+        *((steps.SEND,) if work.to_hub else ()),
         Step(name="keep", title="Result", each=partial(_keep, work=work)),
     )
 
@@ -121,7 +123,7 @@ def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]
 
 
 def _keep(plan: Plan, target: Target, done: Results, tools: Tools, *, work: UnitWork) -> Iterator[object]:
-    exported = done.for_target(Exported, target)
+    exported, sent = done.for_target(Exported, target), done.find(Sent, target)
     result = UnitResult(
         plan=work.planned.digest,
         digest=work.unit.digest,
@@ -129,6 +131,7 @@ def _keep(plan: Plan, target: Target, done: Results, tools: Tools, *, work: Unit
         manifest=file_entry(exported.folder, MANIFEST_FILE),
         sizes=sizes_of(plan, done, tools.templates),
         answers=answers_digest(done.one(Answered).trial.answers),
+        sent=tuple(sorted(sent.paths)) if sent else (),
     )
     with results_scratch(target.export_dir.parent) as scratch:
         put_result(work.store, result, exported.folder, scratch)
