@@ -18,7 +18,7 @@ from tagship.release import trained
 from tagship.release.options import Options
 from tagship.system.console import Console
 
-from tests.end_to_end.conftest import Finished, Project
+from tests.end_to_end.conftest import NEWEST_RUN, Finished, Project
 
 NAMES = ["vllm", "ollama q4_k_m", "lora"]
 MakeProject = Callable[[], Project]
@@ -277,6 +277,37 @@ def test_large_files_straight_to_the_hub(
         assert again.code == 0 and again.document["formats"][0]["commit"] == entry["commit"], again.stderr
 
 
+def test_gathering_without_the_base(make_project: MakeProject, tmp_path: Path) -> None:
+    """Who gathers fetches of a base on the Hub what describes it, and no weights; it is that of the units' revision,
+    also where the base has changed since."""
+    project = make_project()
+    policy = (project.folder / "release.toml").read_text()
+    policy = re.sub(r'path\s+= "examples/avro/base"\npublish = true\n', "", policy)
+    (project.folder / "release.toml").write_text(policy)
+    project.git("commit", "--quiet", "--all", "--message=chore: the base is on the Hub")
+    with EmbeddedHub(root=tmp_path / "hub", namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        api = HfApi(endpoint=hub.url, token="hf_writer")
+        api.create_repo("acme/phi3avro")
+        api.upload_folder(repo_id="acme/phi3avro", folder_path=project.folder / "examples/avro/base")
+        first = api.model_info("acme/phi3avro").sha
+        environment = {"HF_TOKEN": "hf_writer", "HF_ENDPOINT": hub.url}
+        planned = project.invoke("plan", "--json", "--format", "lora", "--base", "acme/phi3avro", **environment)
+        assert planned.code == 0, planned.stderr
+        assert planned.document["units"][0]["disk"] is None  # of a base that is not here
+        _with_plan(project, planned.stdout)
+        done = project.invoke("work", "--plan", "plan.json", "--index", "0", **environment)
+        assert done.code == 0, done.stderr
+        api.upload_file(repo_id="acme/phi3avro", path_or_fileobj=b"{}", path_in_repo="special_tokens_map.json")
+        cache = tmp_path / "gatherer"
+        gathered = project.invoke("gather", "--plan", "plan.json", "--json", HF_HOME=str(cache), **environment)
+        assert gathered.code == 0, gathered.stderr
+        assert list(cache.rglob("config.json")) and not list(cache.rglob("*.safetensors"))
+        (entry,) = gathered.document["formats"]
+        manifest = json.loads((project.folder / entry["export_dir"] / "release.json").read_text())
+        assert manifest["base_revision"] == first
+        assert f"at `{first}`" in (project.folder / entry["export_dir"] / "README.md").read_text()
+
+
 def test_another_commit(worked: Project) -> None:
     """A clone at another commit, and one with changes, is refused, and told apart."""
     worked.replace("release.toml", "max_tokens = 128", "max_tokens = 64")
@@ -353,10 +384,14 @@ def test_which_unit(worked: Project) -> None:
 
 
 def test_a_draft_that_is_another_unit_s(
-    clone: Callable[[], Project], plan_text: str, results: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Callable[[], Project],
+    plan_text: str,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A unit whose own export writes no answers makes the release's GGUF, too, where the model is too large to write
-    them itself; and it comes to the same evidence."""
+    them itself; it comes to the same evidence, and leaves nothing of it."""
     project = _with_plan(clone(), plan_text)
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)
@@ -364,7 +399,8 @@ def test_a_draft_that_is_another_unit_s(
     monkeypatch.setattr(trained, "_TINY", 0)
     with open_session(None, Options(), Console()) as session:
         units.work(session, "plan.json", "0", "results", to_hub=False)
-    assert list(project.folder.glob("exports/*-ollama-v1.0.0/*.gguf"))
+    assert "-ollama-v1.0.0 (" in capfd.readouterr().err
+    assert [path.name for path in (project.folder / "exports").iterdir()] == [f"{NEWEST_RUN}-vllm-v1.0.0"]
     kept = json.loads((project.folder / "plan.json").read_text())["units"][0]["digest"]
     with_draft, without = (folder / "units" / kept for folder in (project.folder / "results", results))
     assert (with_draft / "export/release.json").read_bytes() == (without / "export/release.json").read_bytes()

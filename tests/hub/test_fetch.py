@@ -56,6 +56,15 @@ def test_sharded_weights(api: HfApi, client: Hub) -> None:
     assert fetched(client) - {".gitattributes"} == {*DESCRIBING, *SHARDS, "model.safetensors.index.json"}
 
 
+def test_what_describes_a_model(api: HfApi, client: Hub) -> None:
+    """Without its weights, what describes a model is fetched, and what their index says."""
+    put(api, *DESCRIBING, *SHARDS, "model.safetensors.index.json")
+    located = locate_base(BASE, client)
+    folder = fetch_base(located.described).path
+    assert not list(folder.glob("*.safetensors")) and (folder / "model.safetensors.index.json").is_file()
+    assert 0 < located.described.size < located.size
+
+
 def test_single_file(api: HfApi, client: Hub) -> None:
     """Where the weights are in one file, that is loaded, whatever an index says."""
     put(api, *DESCRIBING, *NOT_NEEDED, *SHARDS, "model.safetensors", "model.safetensors.index.json")

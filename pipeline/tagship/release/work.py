@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, tool_version
 from tagship.release import steps
@@ -35,6 +36,7 @@ from tagship.release.units import is_installed
 from tagship.system.console import Console
 from tagship.system.disk import told
 from tagship.system.errors import ReleaseError
+from tagship.system.files import scratch_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,8 @@ def do_unit(work: UnitWork, plan: Plan, tools: Tools) -> Finished:
     left for those who gather."""
     alone = replace(plan, targets=(plan.targets[work.unit.index],))
     try:
-        return run_steps(_steps(work, plan.targets), alone, tools)
+        with scratch_folder("draft", plan.config.exports) as drafts:
+            return run_steps(_steps(work, plan.targets, drafts), alone, tools)
     except ReleaseError as error:
         _leave(work, plan, error)
         raise
@@ -79,8 +82,8 @@ def _leave(work: UnitWork, plan: Plan, error: ReleaseError) -> None:
         put_failure(work.store, work.unit, error, scratch)
 
 
-def _steps(work: UnitWork, targets: Sequence[Target]) -> tuple[Step, ...]:
-    """What is done of a unit, of a plan with these targets."""
+def _steps(work: UnitWork, targets: Sequence[Target], drafts: Path) -> tuple[Step, ...]:
+    """What is done of a unit, of a plan with these targets; `drafts` is a folder for what is made to draft answers."""
     return steps.as_task(
         steps.GATES,  # what can be known here; those who gather ask the Hub
         replace(steps.NOTES, skip=_unless_compared),  # which version its scores are compared with
@@ -89,7 +92,7 @@ def _steps(work: UnitWork, targets: Sequence[Target]) -> tuple[Step, ...]:
         steps.FIT,  # the unit fits memory and disk
         steps.EXAMINE,
         steps.EXPORT,
-        Step(name="draft", title="What drafts answers", once=partial(_draft, targets=targets)),
+        Step(name="draft", title="What drafts answers", once=partial(_draft, targets=targets, drafts=drafts)),
         steps.REFERENCE,  # what the trained model answers, as in every other unit
         steps.TASK,
         steps.VERIFY,
@@ -102,9 +105,10 @@ def _unless_compared(plan: Plan) -> str | None:
     return unless_evaluated(plan) or unless_versioned(plan)
 
 
-def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]) -> Iterator[object]:
+def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target], drafts: Path) -> Iterator[object]:
     """The export of the release that writes drafts of answers, where that is another unit's: on one machine it would be
-    there. Without room for it answers are followed less far."""
+    there. It is made in a folder of this unit's own, as the other one may be at work beside. Without room for it
+    answers are followed less far."""
     base = done.one(Fetched).base
     jobs = [(target, job_of(plan, target, base, tools.templates)) for target in targets]
     footprints = [
@@ -115,11 +119,12 @@ def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]
         return
     footprint = next(needed for target, needed in footprints if target == chosen)
     try:
-        check_room(chosen.export_dir.parent, footprint.disk, f"the {chosen.name} export, which drafts answers,")
+        check_room(drafts, footprint.disk, f"the {chosen.name} export, which drafts answers,")
     except ReleaseError as error:
         tools.console.note(f"answers are not drafted as on one machine: {error}")
         return
-    yield from steps.export_targets(plan, (chosen,), done.plus([Fitting(target=chosen, footprint=footprint)]), tools)
+    own = replace(chosen, export_dir=drafts / chosen.export_dir.name)
+    yield from steps.export_targets(plan, (own,), done.plus([Fitting(target=own, footprint=footprint)]), tools)
 
 
 def _keep(plan: Plan, target: Target, done: Results, tools: Tools, *, work: UnitWork) -> Iterator[object]:
