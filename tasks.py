@@ -19,12 +19,17 @@ EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
+def _prints(given: dict[str, Any]) -> bool:
+    """Whether a task's document is read by anybody."""
+    return bool(given.get("json") or given.get("json_file"))
+
+
 @verb(*RELEASING, "repo-name", "private", "create-pr", *EXTENT, of_formats=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
 
-    return releases.plan(session) if dry_run else releases.release(session)
+    return releases.plan(session, units=_prints(given)) if dry_run else releases.release(session)
 
 
 @verb(
@@ -44,7 +49,7 @@ def plan(session: Any, json: bool, matrix: bool, **given: Any) -> Any:
 
     if json and matrix:
         raise UsageError("--json and --matrix both print on standard output", remedy="--matrix --json-file plan.json")
-    return releases.plan(session, units=json or bool(given.get("json_file")), matrix=matrix)
+    return releases.plan(session, units=json or _prints(given), matrix=matrix)
 
 
 @verb(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tagship.release.room import check_disk, check_download, check_memory, predi
 from tagship.release.step import Step, written_by
 from tagship.release.steps import EXPORT_ONLY, PACKAGE_ONLY, PUBLISH_ONLY, RELEASE
 from tagship.release.targets import Target
+from tagship.runs.base_folder import BaseFolder
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 from tagship.system.machine import free_disk
@@ -58,16 +60,21 @@ def footprints(made: Plan, *, disk: int = 0, memory: int = 0) -> list[tuple[Targ
     return [(target, Footprint(disk=disk, memory=memory, work=0)) for target in made.targets]
 
 
-def test_what_is_predicted(plan: MakePlan) -> None:
-    """The most memory of one export, and the disk of all that the task writes, by parts, beside what there is."""
+def test_what_is_predicted(plan: MakePlan, tmp_path: Path) -> None:
+    """The most memory of one export, and of comparing, and the disk of all that the task writes, by parts, beside what
+    there is."""
     made = plan()
+    tiny.write_tensors(tmp_path / "model.safetensors", {"weight": np.zeros((2, 2), np.float32)})
+    base = BaseFolder(id=PHI3, path=tmp_path, revision=None, license="mit")
     needed = footprints(made, disk=10**9, memory=2 * 10**9)
-    begins = r"exporting takes up to 2\.0 GB of memory, of .+B, and "
-    exporting = predicted(made, needed, EXPORT_ONLY)
-    assert re.fullmatch(rf"{begins}3\.0 GB on the disk, of .+B", exporting), exporting
+    begins = r"exporting takes up to 2\.0 GB of memory"
+    exporting = predicted(made, needed, EXPORT_ONLY, base)
+    assert re.fullmatch(rf"{begins}, of .+B, and 3\.0 GB on the disk, of .+B", exporting), exporting
     parts = r"exports 3\.0 GB, archives 3\.0 GB, the Hub's store 3\.0 GB"
-    releasing = predicted(made, needed, RELEASE)
-    assert re.fullmatch(rf"{begins}9\.0 GB on the disk \({parts}\), of .+B", releasing), releasing
+    releasing = predicted(made, needed, RELEASE, base)
+    assert re.fullmatch(
+        rf"{begins}, comparing \d\.\d GB, of .+B, and 9\.0 GB on the disk \({parts}\), of .+B", releasing
+    ), releasing
 
 
 # What was trained

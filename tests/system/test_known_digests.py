@@ -41,6 +41,16 @@ def test_what_is_remembered(tmp_path: Path, patient: None) -> None:
     assert KnownDigests(memory).of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_memory_that_is_only_read(tmp_path: Path, patient: None) -> None:
+    """Who may write nothing remembers nothing, and is told what others remember."""
+    path, memory = large(tmp_path / "a", b"a"), tmp_path / "digests.json"
+    digest = KnownDigests(memory, reads=True).of(path)
+    assert not memory.exists()
+    KnownDigests(memory).of(path)
+    memory.write_text(memory.read_text().replace(digest, "remembered"))
+    assert KnownDigests(memory, reads=True).of(path) == "remembered"
+
+
 def test_new_files_are_not_remembered(tmp_path: Path) -> None:
     """What was written a moment ago may be written again in the same tick of the clock."""
     KnownDigests(tmp_path / "digests.json").of(large(tmp_path / "a", b"a"))

@@ -33,7 +33,7 @@ def plan(session: Session, *, units: bool = False, matrix: bool = False) -> Docu
     show_plan(session.console, made)
     if not (units or matrix):
         return made.document()
-    document = plan_document(made, session.options, session.templates)
+    document = plan_document(made, session.options, session.templates, reads=True)
     if matrix:
         print(matrix_of(document))
     return document

@@ -23,17 +23,18 @@ from tagship.weights.adapter_config import CONFIG_FILE
 Recorded = Callable[[VersionTag], ModelState | None]
 
 
-def disk_state(config: Config, run: Path) -> ModelState:
-    """What a run on disk is made of, as manifests hold it."""
+def disk_state(config: Config, run: Path, *, reads: bool = False) -> ModelState:
+    """What a run on disk is made of, as manifests hold it. Digests that took long are remembered, unless it only
+    `reads`."""
     folder = DiskFolder(path=run)
     base = _base(config, folder, config.bases)
-    of_base = DiskFolder(path=base.path, known=known_digests(config)) if base.path else None
+    of_base = DiskFolder(path=base.path, known=known_digests(config, reads=reads)) if base.path else None
     return read_state(run.name, folder, base, of_base)
 
 
-def known_digests(config: Config) -> KnownDigests:
+def known_digests(config: Config, *, reads: bool = False) -> KnownDigests:
     """The digests of large files that commands of a project remember."""
-    return KnownDigests(config.state / "digests.json")
+    return KnownDigests(config.state / "digests.json", reads=reads)
 
 
 def two_states(

@@ -12,7 +12,7 @@ from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.room import check_disk, check_download, check_memory
-from tagship.release.step import Step, written_by
+from tagship.release.step import Step, verifies, written_by
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
 from tagship.runs.base_folder import BaseFolder
@@ -168,11 +168,6 @@ def check_fit(
     check_disk(plan, footprints, written_by(steps, plan), base)
     check_memory(footprints, base.path if verifies(steps) else None)
     return footprints
-
-
-def verifies(steps: Iterable[Step]) -> bool:
-    """Whether a task runs models."""
-    return any(step.name == "verify" for step in steps)
 
 
 def check_folders(plan: Plan) -> None:

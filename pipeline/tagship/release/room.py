@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tagship.formats.protocol import Footprint
 from tagship.release.plan import Plan
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, hub_root, written_by
+from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, hub_root, verifies, written_by
 from tagship.release.targets import Target
 from tagship.runs.base_files import base_files
 from tagship.runs.base_folder import BaseFolder
@@ -81,15 +81,20 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path |
             )
 
 
-def predicted(plan: Plan, footprints: Sequence[tuple[Target, Footprint]], steps: Sequence[Step]) -> str:
+def predicted(
+    plan: Plan, footprints: Sequence[tuple[Target, Footprint]], steps: Sequence[Step], base: BaseFolder
+) -> str:
     """What the steps of a task will need and what there is, in a line."""
-    memory = max(footprint.memory for _, footprint in footprints)
+    memory = f"{human_size(max(footprint.memory for _, footprint in footprints))} of memory"
+    if verifies(steps):
+        runtimes = {target.policy.format.runtime for target, _ in footprints}
+        memory += f", comparing {human_size(max(memory_to_compare(name, base.path) for name in runtimes))}"
     parts: dict[str, int] = defaultdict(int)
-    for what, _, size in _sizes(plan, footprints, written_by(steps, plan), None):
+    for what, _, size in _sizes(plan, footprints, written_by(steps, plan), base):
         parts[what] += max(0, size)
     free = free_disk(footprints[0][0].export_dir)
     return (
-        f"exporting takes up to {human_size(memory)} of memory, of {human_size(available_memory())}, and "
+        f"exporting takes up to {memory}, of {human_size(available_memory())}, and "
         f"{human_size(sum(parts.values()))} on the disk{_listed(parts)}, of {human_size(free)}"
     )
 

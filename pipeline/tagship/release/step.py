@@ -88,6 +88,11 @@ def written_by(steps: Iterable[Step], plan: Plan) -> list[str]:
     return [what for what in written if plan.embedded or what not in (STORE, BASE_IN_STORE)]
 
 
+def verifies(steps: Iterable[Step]) -> bool:
+    """Whether a task runs models."""
+    return any(step.name == "verify" for step in steps)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What a step has to do for targets that are done at a time. It can be pickled: with the repository at the plan's

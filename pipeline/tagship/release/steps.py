@@ -44,7 +44,7 @@ from tagship.release.results import (
 )
 from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, Tools, written_by
+from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, Tools, verifies, written_by
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.secrets import check_no_secrets
@@ -94,13 +94,13 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 
 
 def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
-    base, verifies = done.one(Fetched).base, gates.verifies(steps)
+    base, compares = done.one(Fetched).base, verifies(steps)
     check_quantized(plan, base, tools)
     footprints = gates.check_fit(plan, base, tools.templates, steps)
-    if verifies:  # and describes
+    if compares:  # and describes
         check_cards(plan, base, tools.templates)
-    tools.console.note(predicted_room(plan, footprints, steps))
-    if verifies:
+    tools.console.note(predicted_room(plan, footprints, steps, base))
+    if compares:
         tools.console.note(predicted(plan, base))
     for target, footprint in footprints:
         yield Fitting(target=target, footprint=footprint)

@@ -21,6 +21,7 @@ from tagship.release.units import digest_of_json
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder, write_json
 from tagship.system.json_files import read_object
+from tagship.system.shown import masked
 from tagship.verify.questions import Answers
 
 _SCHEMA = 1
@@ -77,7 +78,7 @@ def put_result(store: ResultStore, result: UnitResult, export: Path, scratch: Pa
 
 def put_failure(store: ResultStore, unit: Unit, error: ReleaseError, scratch: Path) -> None:
     """Keep why a unit failed, for those who gather."""
-    write_json(scratch / _FAILURE, {"unit": unit.name, "error": str(error), "remedy": error.remedy})
+    write_json(scratch / _FAILURE, {"unit": unit.name, "error": masked(str(error)), "remedy": error.remedy})
     store.put(_failed(unit.digest), {_FAILURE: scratch / _FAILURE})
 
 

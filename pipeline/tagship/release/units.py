@@ -34,16 +34,17 @@ _PREDICTED = ("memory", "disk")
 _OF_UNITS = ("units", "formats", "digest")
 
 
-def plan_document(plan: Plan, options: Options, templates: Templates) -> dict[str, Any]:
+def plan_document(plan: Plan, options: Options, templates: Templates, *, reads: bool = False) -> dict[str, Any]:
     """A plan with all that its units need to be done elsewhere: what `--json` prints. `options` are those that it was
-    made by. Raises ReleaseError where the run or its base cannot be read."""
+    made by; nothing is remembered on disk where it only `reads`. Raises ReleaseError where the run or its base cannot
+    be read."""
     made_from: dict[str, Any] = {
         "schema": SCHEMA,
         "tagship": tool_version(),
         **plan.document(),
         "extent": plan.extent,
         "policy": sha256_of(plan.config.file),
-        "model": disk_state(plan.config, plan.run.path).document(),
+        "model": disk_state(plan.config, plan.run.path, reads=reads).document(),
         "inputs": dict(sorted(_inputs(plan))),
         "options": _options_document(plan, options),
     }

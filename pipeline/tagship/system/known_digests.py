@@ -15,10 +15,11 @@ _RECENT = 2_000_000_000
 
 
 class KnownDigests:
-    """What is remembered in a file of JSON: for each path what its file was like, and its digest then."""
+    """What is remembered in a file of JSON: for each path what its file was like, and its digest then. What is new is
+    not written where it only `reads`."""
 
-    def __init__(self, memory: Path) -> None:
-        self._memory = memory
+    def __init__(self, memory: Path, *, reads: bool = False) -> None:
+        self._memory, self._reads = memory, reads
 
     def of(self, path: Path) -> str:
         """The SHA-256 of a file, in hexadecimal: as it was, where the file is the one that was hashed by its size, its
@@ -31,7 +32,7 @@ class KnownDigests:
             return str(known["sha256"])
         began = time.time_ns()
         digest = sha256_of(path)
-        if _seen(path) == seen and max(seen[1:3]) < began - _RECENT:
+        if not self._reads and _seen(path) == seen and max(seen[1:3]) < began - _RECENT:
             self._remember(path, {"seen": seen, "sha256": digest})
         return digest
 
