@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
@@ -35,12 +36,12 @@ def client(hub: EmbeddedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Hub(lambda: HfApi(endpoint=hub.url, token=False), embedded=False)
 
 
-def upload(folder: Path, weights: str, card: str, date: str, *, run: str = "phi3-minimal") -> Upload:
+def upload(folder: Path, weights: str, card: str, date: str, *, run: str = "phi3-minimal", **more: Any) -> Upload:
     """A release v1.0.0 as one machine made and verified it."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(weights)
     (folder / CARD_FILE).write_text(card)
-    manifest = tiny.manifest(repo_id=REPO, version="1.0.0", tag="v1.0.0", run=run, files=list_files(folder))
+    manifest = tiny.manifest(repo_id=REPO, version="1.0.0", tag="v1.0.0", run=run, files=list_files(folder), **more)
     write_manifest(folder, with_evidence(manifest, Evidence(outcome=PASSED, copied=True, date=date)))
     return Upload(
         repo_id=REPO,
@@ -66,6 +67,17 @@ def test_same_release_verified_elsewhere(client: Hub, tmp_path: Path) -> None:
     assert [entry.path for entry in check_published(client, again, found)] == ["model.safetensors"]
     tag_published(client, again, found)
     assert client.api.model_info(REPO).sha == sent.sha
+
+
+def test_partial_release_that_was_completed(client: Hub, tmp_path: Path) -> None:
+    """What a partial release published stays as it is when the rest of it is done, though it names other repos then."""
+    partial = upload(tmp_path / "one", "weights", CARD.format(13), "2025-09-15", missing=("ollama q4_k_m",))
+    sent = publish(client, partial)
+    tag_published(client, partial, sent)
+    whole = upload(
+        tmp_path / "two", "weights", CARD.format(13), "2025-09-15", siblings=("acme/phi3-q4_k_m-gguf-v1.0.0",)
+    )
+    assert publish(client, whole) == replace(sent, kept=(MANIFEST_FILE,))
 
 
 @pytest.mark.parametrize(
