@@ -18,7 +18,7 @@ _AGAIN = "do the units that are not as they should be again, with the same tools
 def check_claims(plan: Plan, target: Target, manifest: Manifest) -> None:
     """Raise ReleaseError for a result that is another release's than the plan's, or was not shown to answer like base +
     adapter, where the policy asks for that."""
-    other = other_release(plan, target, manifest)
+    other = other_release(plan, [target], manifest)
     if other is None and manifest.commit != plan.commit.sha:
         other = f"the commit {manifest.commit[:10]}"
     if other is None and manifest.repo_id != target.repo_id:
