@@ -49,7 +49,10 @@ def read_naming(naming: Reader, *, tags_versions: bool = False) -> NamingPolicy:
 
 
 def check_general(
-    naming: Reader, policy: NamingPolicy, variants: Mapping[str, Sequence[Variant]], shared: Sequence[Variant]
+    naming: Reader,
+    policy: NamingPolicy,
+    variants: Mapping[str, Sequence[Variant]],
+    shared: Sequence[Variant] = (),
 ) -> None:
     """Note the mistakes of the patterns for all formats, which must fit any of their `variants`, and those for repos
     what is `shared` too."""
