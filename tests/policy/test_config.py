@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tagship.formats.protocol import ExportPolicy
+from tagship.naming.parsing import read_as
 from tagship.policy.config import EMBEDDED, Config, load_config
 from tagship.policy.verify import OwnLimits
 from tagship.policy.versions import CHECKS
@@ -612,3 +613,15 @@ def test_version_in_the_name_of_all_versions(tmp_path: Path) -> None:
     assert mistakes(tmp_path, PER_MODEL + own) == [f"formats.ollama.repo.tagged has {{exported}}, {told}"]
     assert load(tmp_path, PER_MODEL + 'repo = { untagged = "{run}-{exported:%Y%m%d}" }\n')
     assert load(tmp_path, MINIMAL + naming)
+
+
+def test_names_of_shared_repos_are_read(tmp_path: Path) -> None:
+    """A repo of all quantization types is read as one of its format, and names of former days still are."""
+    config = load(tmp_path, PER_MODEL)
+    for name, style, quant in (
+        ("phi3-minimal-gguf", "policy", None),
+        ("phi3-minimal-q8_0-gguf-v1.0.0", "older", "q8_0"),
+    ):
+        (reading,) = read_as("repo", f"acme/{name}", config)
+        assert reading.format is not None
+        assert (reading.format.name, reading.style, reading.quant, reading.tagged) == ("ollama", style, quant, True)

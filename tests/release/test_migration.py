@@ -446,3 +446,17 @@ def test_hub_that_does_not_answer(place: Workplace) -> None:
     with pytest.raises(ToolError, match="could not be reached to list the models of acme"):
         place.migrate(tag="v2.0.0", yes=True, hub="http://127.0.0.1:9")
     assert place.archives() == {ARTIFACT}
+
+
+def test_one_repo_for_a_model(place: Workplace) -> None:
+    """Where versions are tags of one repo, no repo gets a version: archives do, and a repo moves by its whole name."""
+    place.policy('[hub]\nlayout = "repo-per-model"\n')
+    place.archive(ARTIFACT)
+    place.repos(DATED_REPO, OTHER_REPO)
+    for mapped in ((), (f"{DATED_REPO}=v2.0.0",)):
+        planned = place.migrate(*mapped, f"{OTHER_REPO}=phi3-avro-lora-old", tag="v2.0.0")
+        assert {move["old"]: move["new"] for move in planned["moves"]} == {
+            ARTIFACT: NEW_ARTIFACT,
+            OTHER_REPO: "phi3-avro-lora-old",
+        }
+        assert "versions are tags of one repo" in str(planned)
