@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from tagship.hub.connection import Hub
-from tagship.hub.succession import lead_on, lead_to, released_repos
+from tagship.hub.succession import lead_on, lead_to, lines_to, released_repos
 from tagship.hub_server.app import EmbeddedHub
 from tagship.naming.tags import VersionTag, read_tag
 from tagship.naming.variant import Variant
@@ -145,3 +145,22 @@ def test_repos_of_all_types(api: HfApi, client: Hub, tmp_path: Path) -> None:
     repos = released_repos(client, config, tags, target)
     assert list(repos.values()) == ["acme/phi3-minimal-gguf-v1.0.0", "acme/phi3-minimal-gguf-v2.0.0"]
     assert lead_on(client, repos, tags[1]) == [("acme/phi3-minimal-gguf-v1.0.0", "acme/phi3-minimal-gguf-v2.0.0")]
+
+
+def test_from_repos_of_one_type_to_that_of_all(api: HfApi, client: Hub, tmp_path: Path) -> None:
+    """When quantization types come together, the repos that each had lead to theirs, once."""
+    (tmp_path / "release.toml").write_text(POLICY + "together = true\n")
+    config = load_config(tmp_path / "release.toml", {})
+    shared = "acme/phi3-minimal-gguf-v2.0.0"
+    for quant in ("q4_k_m", "q8_0"):
+        put(api, f"acme/phi3-minimal-{quant}-gguf-v1.0.0", "v1.0.0")
+    put(api, "acme/phi3-minimal-q2_k-gguf-v1.0.0", "v1.0.0")  # which is not released any more
+    put(api, shared, "v2.0.0")
+    gguf = next(policy for policy in config.formats if policy.shared)
+    sharing = [Target(gguf, variant, shared) for variant in gguf.format.variants(gguf.settings, ())]
+    tags = [tag(config, name) for name in ("v1.0.0", "v2.0.0")]
+    led = [lead_on(client, repos, tags[1]) for repos in lines_to(client, config, tags, sharing)]
+    assert led == [[(f"acme/phi3-minimal-{quant}-gguf-v1.0.0", shared)] for quant in ("q4_k_m", "q8_0")]
+    assert [lead_on(client, repos, tags[1]) for repos in lines_to(client, config, tags, sharing)] == [[], []]
+    (one,) = lines_to(client, config, tags, targets(config)[:1])
+    assert one == released_repos(client, config, tags, targets(config)[0])

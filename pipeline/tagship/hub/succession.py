@@ -5,6 +5,7 @@ is changed, and of that the card: what was released stays where its tag is.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to
@@ -14,6 +15,7 @@ from tagship.hub.failures import hub_errors
 from tagship.hub.released import list_repos
 from tagship.hub.repository import small_file, tags_of
 from tagship.naming.name_rules import PLUS_IN_REPO_NAMES
+from tagship.naming.names import make_name
 from tagship.naming.tags import VersionTag
 from tagship.naming.variant import Variant
 from tagship.naming.version import is_prerelease, precedence
@@ -43,6 +45,36 @@ def released_repos(hub: Hub, config: Config, tags: Sequence[VersionTag], target:
         if tag is not None and tag.name in tags_of(hub, repo_id):
             found[tag] = repo_id
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alone:
+    """An export that shares its repo, by the name that its repo would have if it were alone there."""
+
+    policy: FormatPolicy
+    variant: Variant
+    repo_id: str
+
+
+def lines_to(
+    hub: Hub, config: Config, tags: Sequence[VersionTag], targets: Sequence[Named]
+) -> list[dict[VersionTag, str]]:
+    """The released repos that lead to that of some targets, a line for each of them where they share it: before they
+    did, each had a repo of its own. Raises ToolError when the Hub does not answer."""
+    own = released_repos(hub, config, tags, targets[0])
+    if targets[0].policy.shared is None:
+        return [own]
+    return [released_repos(hub, config, tags, _alone(target)) | own for target in targets]
+
+
+def _alone(target: Named) -> Named:
+    pattern, variant = target.policy.names.repo.tagged, target.variant
+    namespace, _, name = target.repo_id.rpartition("/")
+    said = pattern.parse(name)
+    if said is None:  # named by hand
+        return target
+    own = said | {"kind": variant.kind, "prefix": variant.prefix, "label": variant.label}
+    return _Alone(policy=target.policy, variant=variant, repo_id=f"{namespace}/{make_name(pattern, own, 'repo')}")
 
 
 def lead_on(hub: Hub, repos: Mapping[VersionTag, str], released: VersionTag) -> list[tuple[str, str]]:

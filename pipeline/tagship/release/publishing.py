@@ -7,7 +7,7 @@ from tagship.hub.base_repo import publish_base
 from tagship.hub.keyless import NotTrusted
 from tagship.hub.proposals import page_of
 from tagship.hub.publish import check_published, publish, send_ahead, tag_published
-from tagship.hub.succession import lead_on, released_repos
+from tagship.hub.succession import lead_on, lines_to
 from tagship.hub.upload import Commit, Upload
 from tagship.naming.tags import version_tags
 from tagship.release.export_store import forget
@@ -93,13 +93,13 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
     released under their tags stays."""
     assert plan.stream is not None and plan.version_tag is not None
     tags = version_tags((tag.name for tag in tools.repository.list_tags()), [plan.stream])
-    for target in (sharing[0] for sharing in by_repo(plan.targets).values()):
+    for its_id, targets in by_repo(plan.targets).items():
         try:
-            repos = released_repos(tools.hub, plan.config, tags, target)
-            for repo_id, successor in lead_on(tools.hub, repos, plan.version_tag):
-                tools.console.note(f"{repo_id} leads to {successor}")
+            for repos in lines_to(tools.hub, plan.config, tags, targets):
+                for repo_id, successor in lead_on(tools.hub, repos, plan.version_tag):
+                    tools.console.note(f"{repo_id} leads to {successor}")
         except (ToolError, NotTrusted) as error:
-            tools.console.warn(f"no other version leads to {target.repo_id}: {error}", error.remedy)
+            tools.console.warn(f"no other version leads to {its_id}: {error}", error.remedy)
     return iter(())
 
 
