@@ -14,7 +14,7 @@ from typing import Any
 from invoke import Collection, Context, task
 from tagship.cli.shell import verb
 
-COMMON = ("config", "json")
+COMMON = ("config", "json", "json-file")
 EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 

@@ -33,6 +33,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "dry-run": (False, "print the plan and do nothing"),
     "yes": (False, "do not ask"),
     "json": (False, "print one JSON document on standard output"),
+    "json-file": (None, "write the same document into a file, beside what people see"),
     "name": ("", "a name, or a version tag"),
     "repo": (None, "a repository on the Hub, as namespace/name"),
     "new": (False, "make the name of a new training run"),
@@ -41,6 +42,8 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "alpha": (None, "the adapter's alpha"),
     "epochs": (None, "the epochs that it was trained for"),
     "field": ([], "a field of [naming.fields], as NAME=VALUE; may be repeated"),
+    "set": ([], "what nobody recorded, as FIELD=VALUE, such as dataset=my_data; may be repeated"),
+    "template": ([], "a template to replace, such as vllm/card.md.j2; may be repeated"),
     "stream": (None, "a stream of version tags; default: the first of [tags]"),
     "part": (None, "major, minor or patch, in place of what the changes ask for"),
     "pre": (None, "make a prerelease with this label, such as rc"),
@@ -60,6 +63,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     ),
     "host": ("127.0.0.1", "the address to listen on; other than loopback ones take --auth"),
 }
+_SEPARATED = re.compile(r"[,\s]+")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.
 _PLANNED = {
@@ -108,7 +112,8 @@ def read_options(given: Mapping[str, Any]) -> Options:
     """The options as a task got them. Raises UsageError for a time that is none, or options that contradict."""
     values = {field: given[key] for key, field in _PLANNED.items() if given.get(key)}
     for field in ("formats", "quants"):
-        values[field] = tuple(values.get(field, ()))
+        # Several in one word, or none: as the inputs of a workflow come.
+        values[field] = tuple(word for said in values.get(field, ()) for word in _SEPARATED.split(said) if word)
     if isinstance(given.get("run"), list) and given["run"]:
         values["run"], *more = dict.fromkeys(given["run"])
         values["more_runs"] = tuple(more)

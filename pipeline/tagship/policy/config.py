@@ -1,7 +1,7 @@
 """release.toml, parsed once into frozen values; all its mistakes are reported together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,28 +72,46 @@ class Config:
         return tuple(policy for policy in self.formats if policy.stream == own)
 
 
+class PolicyError(UsageError):
+    """Mistakes in release.toml; `problems` are one line each, which begins with the dotted key it is about."""
+
+    def __init__(self, message: str, *, file: Path, problems: Sequence[str]) -> None:
+        super().__init__(message)
+        self.file = file
+        self.problems = tuple(problems)
+
+
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read release.toml. Raises UsageError that lists every mistake with its dotted key."""
+    """Read release.toml. Raises PolicyError that lists every mistake with its dotted key, UsageError where there is
+    none or it cannot be read."""
     try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
             f"no {path.name} in {path.parent}",
-            remedy="run the task in the folder that has one, or name it with --config FILE",
+            remedy="run the task in the folder that has one, or name it with --config FILE; tagship init writes one",
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
+    return parse_config(text, path.resolve(), environment)
+
+
+def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """The policy that a text is, as that of a file which need not be there yet. Raises PolicyError."""
+    try:
+        document = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
     problems: list[str] = []
-    path = path.resolve()
     reader = Reader(document, "", problems, folder=path.parent)
     config = _config(reader, path, environment)
     reader.close()
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         mistakes = "mistake" if len(problems) == 1 else "mistakes"
-        raise UsageError(f"{path.name} has {len(problems)} {mistakes}:\n{listed}")
+        raise PolicyError(f"{path.name} has {len(problems)} {mistakes}:\n{listed}", file=path, problems=problems)
     return config
 
 

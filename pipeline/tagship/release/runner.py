@@ -41,7 +41,7 @@ def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools, executor: Executo
             skipped[step.name] = reason
             tools.console.step(step.title, f"skipped: {reason}")
             continue
-        tools.console.step(step.title)
+        tools.console.step(step.title, folds=True)
         began = monotonic()
         if step.once:
             done = done.plus(step.once(plan, done, tools))

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 
+from tagship.system.actions import END_OF_GROUP, command, in_actions
 from tagship.system.progress import Advance, silent
 from tagship.system.shown import shown
 
@@ -23,9 +24,15 @@ class Console:
         self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         watched = sys.stderr.isatty() and not os.environ.get("CI")
         self.interactive = watched if interactive is None else interactive
+        self._folded = False
 
-    def step(self, title: str, detail: str = "") -> None:
-        """Announce what begins now."""
+    def step(self, title: str, detail: str = "", *, folds: bool = False) -> None:
+        """Announce what begins now. In the log of GitHub Actions one that `folds` is a group, until the next one."""
+        self._unfold()
+        if folds and in_actions():
+            self._folded = True
+            self._command(command("group", shown(f"{title}  {detail}".rstrip())))
+            return
         self._rich.print(f"[bold]{escape(shown(title))}[/bold]" + (f"  {escape(shown(detail))}" if detail else ""))
 
     def note(self, text: str) -> None:
@@ -46,9 +53,18 @@ class Console:
 
     def fail(self, text: str, remedy: str | None) -> None:
         """The end of a release that failed."""
+        self._unfold()
         self._rich.print(f"[bold red]error:[/bold red] {escape(shown(text))}")
         if remedy:
             self._rich.print(f"  [bold]remedy:[/bold] {escape(shown(remedy))}")
+
+    def _unfold(self) -> None:
+        if self._folded:
+            self._folded = False
+            self._command(END_OF_GROUP)
+
+    def _command(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
     @contextmanager
     def bytes(self, label: str, total: int) -> Iterator[Advance]:
