@@ -215,6 +215,10 @@ class Repository:
             for ref in _branch_refs(branch, remote)
         )
 
+    def is_on_remote(self, commit: Commit, remote: str) -> bool:
+        """Whether a branch of the remote, as it was last fetched, has a commit."""
+        return bool(self._program.answer("for-each-ref", f"--contains={commit.sha}", f"refs/remotes/{remote}/"))
+
     def remote_url(self, remote: str) -> str | None:
         """The address of a remote, or None where there is no remote of that name."""
         return self._program.answer("remote", "get-url", remote)
