@@ -226,6 +226,14 @@ def hub(session: Any, port: int, root: str | None, auth: str | None, host: str, 
     clean_hub(session, root) if gc else serve_hub(session, Address(host=host, port=port), root=root, auth=auth)
 
 
+@verb("set", "template", "yes", "dry-run", "json", "json-file", needs_policy=False)
+def init(console: Any, set: list[str], template: list[str], yes: bool, dry_run: bool, json: bool, **given: Any) -> Any:
+    """Set up a repository: release.toml, .gitignore, workflows, tasks.py; a plan first, --yes writes it."""
+    from tagship.cli import init
+
+    return init.init(console, set, template, yes=yes and not dry_run, asks=init.asks_people(as_json=json))
+
+
 @task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})
 def test(context: Context, quick: bool = False, coverage: bool = False) -> None:
     """Run this repository's tests."""
@@ -243,6 +251,7 @@ def lint_code(context: Context) -> None:
     context.run(f"{tools}/lint-imports")
     context.run(f"{run} deptry .")
     context.run(f"{tools}/zizmor --offline --quiet .github")
+    context.run(f"{tools}/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml")
 
 
 @task(help={"name": "startup, tags, export, package or hub; default: all"})
@@ -275,6 +284,7 @@ namespace = Collection(
     doctor,
     runs,
     hub,
+    init,
     test,
     lint_code,
     bench,

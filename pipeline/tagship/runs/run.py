@@ -89,7 +89,7 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
-    recorded = read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
+    recorded = read_record(path)
     named = naming.run.parse(path.name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
@@ -101,8 +101,14 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     # A number that is not whole has no place in names: cut, it would say what is not so.
     if float(adapter.alpha).is_integer():
         fields["alpha"] = int(adapter.alpha)
-    fields |= _recorded_fields(recorded) | _own_fields(recorded, naming) | named
+    fields |= recorded_fields(recorded) | _own_fields(recorded, naming) | named
     return Run(name=path.name, path=path, adapter=adapter, fields=fields, recorded=recorded)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What was recorded of a run: its own metadata, else what transformers' Trainer wrote, under the same names. Empty
+    where nobody recorded anything. Raises ReleaseError for malformed JSON."""
+    return read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
 
 
 def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | None:
@@ -110,7 +116,7 @@ def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | No
     named = (naming.run.parse(name) or {}).get("trained")
     if isinstance(named, datetime):
         return named
-    recorded = _recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
+    recorded = recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
     return recorded if isinstance(recorded, datetime) else None
 
 
@@ -124,7 +130,8 @@ def _age_on_disk(path: Path, naming: NamingPolicy) -> tuple[datetime, float, str
     return age(path.name, trained_at(path.name, DiskFolder(path=path), naming), path.stat().st_mtime)
 
 
-def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
+def recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
+    """The fields of names that a record tells: dataset, epochs, trained."""
     fields: dict[str, FieldValue] = {}
     dataset = recorded.get("dataset")
     if isinstance(dataset, dict):
