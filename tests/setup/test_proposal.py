@@ -226,3 +226,23 @@ def test_what_appeared_in_between(repository: GitFolder) -> None:
     with pytest.raises(ReleaseError, match=r"tasks.py is there by now"):
         apply(repository.folder, proposal.changes)
     assert (repository.folder / "tasks.py").read_text() == "mine\n"
+
+
+def test_what_ci_would_not_have(repository: GitFolder, write_run: WriteRun) -> None:
+    """A run that git passes over is told: CI has what is in the repository."""
+    write_run(repository.folder / "adapters" / RUN)
+    assert not any("passes over" in note for note in proposed(repository.folder).notes)
+    repository.write(".gitignore", "adapters/\n")
+    (note,) = [note for note in proposed(repository.folder).notes if "passes over" in note]
+    assert f"adapters/{RUN}" in note
+
+
+def test_what_is_called_otherwise(repository: GitFolder) -> None:
+    """A changelog and a remote by other names than the usual ones are taken as they are."""
+    repository.git("remote", "add", "upstream", "https://github.com/ada/models")
+    repository.write("History.md", "# History\n")
+    policy = policy_of(proposed(repository.folder))
+    assert policy["versions"] == {"changelog": "History.md", "remote": "upstream"}
+    assert policy["project"]["namespace"] == "ada"
+    repository.write("CHANGELOG.md", "# Changelog\n")
+    assert policy_of(proposed(repository.folder))["versions"] == {"remote": "upstream"}

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,22 @@ def test_gitlab() -> None:
     assert job["variables"]["GIT_DEPTH"] == "0"
     assert "--json-file release.json" in job["script"][0]
     assert {"EXPORT_FORMATS", "QUANTIZATION", "RUN", "REPO_NAME"} == document["variables"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("export-complete.yml", "vendor.github-workflows"),
+        ("publish-huggingface.yml", "vendor.github-workflows"),
+        ("gitlab-ci.yml", "vendor.gitlab-ci"),
+    ],
+)
+def test_schemas(tmp_path: Path, name: str, schema: str) -> None:
+    """Every workflow is one by the schema of its service."""
+    pytest.importorskip("check_jsonschema")
+    file = tmp_path / name
+    file.write_text(render_workflow(name, own_values()), encoding="utf-8")
+    options = ["--data-transform", "gitlab-ci"] if "gitlab" in schema else []
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *options, str(file)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -1,7 +1,7 @@
 """What is in a repository before it is set up, looked at and nothing else: no network, nothing written."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,15 +14,21 @@ from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 
 GITHUB, GITLAB = "github", "gitlab"
+_ORIGIN = "origin"
+# What people call a changelog, the usual name first.
+_CHANGELOGS = ("CHANGELOG.md", "CHANGES.md", "HISTORY.md", "NEWS.md", "RELEASES.md")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitFacts:
-    """The repository that a folder is in: its top, the address of its remote, whether it has a commit."""
+    """The repository that a folder is in: its top, the address of its remote and what that is called, whether it has a
+    commit, and which of the runs and models in it git passes over."""
 
     top: Path
     remote: str | None
+    remote_name: str
     has_commit: bool
+    ignored: frozenset[Path]
 
     @property
     def page(self) -> str | None:
@@ -59,6 +65,12 @@ class Facts:
         owner = parts[0] if len(parts) > 1 else ""
         return owner if owner and not HUB.problem(owner) else None
 
+    @property
+    def changelog(self) -> str | None:
+        """The changelog that is there, by its name."""
+        names = {path.name.upper(): path.name for path in self.root.iterdir() if path.is_file()}
+        return next((names[name.upper()] for name in _CHANGELOGS if name.upper() in names), None)
+
     def has(self, name: str) -> bool:
         """Whether there is something of that name below the root."""
         return os.path.lexists(self.root / name)
@@ -77,16 +89,17 @@ class Facts:
 def look(root: Path, environment: Mapping[str, str] = os.environ) -> Facts:
     """Look at a folder. Raises ReleaseError for what cannot be read."""
     root = root.resolve()
+    runs, models = find_adapters(root), find_models(root)
     return Facts(
         root=root,
-        git=_git(root),
-        runs=tuple(find_adapters(root)),
-        models=tuple(find_models(root)),
+        git=_git(root, [*(run.path for run in runs), *models]),
+        runs=tuple(runs),
+        models=tuple(models),
         logged_in=_logged_in(environment),
     )
 
 
-def _git(root: Path) -> GitFacts | None:
+def _git(root: Path, paths: Sequence[Path]) -> GitFacts | None:
     try:
         repository = Repository(root)
     except ReleaseError:
@@ -97,7 +110,16 @@ def _git(root: Path) -> GitFacts | None:
             has_commit = True
         except ReleaseError:
             has_commit = False
-        return GitFacts(top=repository.folder.resolve(), remote=repository.remote_url("origin"), has_commit=has_commit)
+        # Where there is no `origin` and one other, that is meant.
+        names = repository.remotes()
+        name = names[0] if len(names) == 1 else _ORIGIN
+        return GitFacts(
+            top=repository.folder.resolve(),
+            remote=repository.remote_url(name),
+            remote_name=name,
+            has_commit=has_commit,
+            ignored=frozenset(repository.ignored(paths)),
+        )
 
 
 def _logged_in(environment: Mapping[str, str]) -> bool:

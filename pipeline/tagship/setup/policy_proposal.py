@@ -77,6 +77,8 @@ def _values(facts: Facts, folder: Path | None, said: Mapping[str, FieldValue]) -
         runs_comment="" if folder else "each training run is a folder in it, with its adapter (save_pretrained)",
         exports=exports,
         artifacts=artifacts,
+        changelog=facts.changelog if facts.changelog not in (None, "CHANGELOG.md") else "",
+        remote=facts.git.remote_name if facts.git and facts.git.remote_name != "origin" else "",
     )
 
 

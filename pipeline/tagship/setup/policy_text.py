@@ -40,6 +40,8 @@ class PolicyValues:
     base_license: str = ""
     base_publish: bool = False
     base_comment: str = ""
+    changelog: str = ""
+    remote: str = ""
     formats: tuple[str, ...] = FORMATS
 
 

@@ -97,6 +97,10 @@ def _notes(facts: Facts, run: FoundRun | None) -> Iterator[str]:
     if elsewhere:
         named = elsewhere[0].path.relative_to(facts.root).as_posix()
         yield f"{len(elsewhere)} more adapters are in other folders: --run {named} names one"
+    passed_over = facts.git.ignored if facts.git else frozenset()
+    for path in sorted({run.path} & passed_over if run else set()) + sorted(passed_over.intersection(facts.models)):
+        name = path.relative_to(facts.root).as_posix()
+        yield f"git passes over {name}, so that CI does not have it: release from here, or take it out of .gitignore"
     for each in facts.runs:
         if each.problem:
             yield f"{each.path.relative_to(facts.root).as_posix()} cannot be released: {each.problem}"
