@@ -30,6 +30,12 @@ def learned(*names: Named, **options: bool) -> Learned:
             "{base}-{dataset}",
         ),
         ("medbot_r16_2025-09-14", "{name}_r{rank}_{trained:%Y-%m-%d}", "{name}"),
+        (
+            "Phi-3-mini-4k-instruct-recipes-r16",
+            "Phi-3-mini-4k-instruct-{dataset}-r{rank}",
+            "Phi-3-mini-4k-instruct-{dataset}",
+        ),
+        ("Phi-3-mini-4k-instruct-r16", "Phi-3-mini-4k-instruct-r{rank}", "Phi-3-mini-4k-instruct"),
         ("my-nice-model-rank16", "my-nice-model-rank{rank}", "my-nice-model"),
         ("phi3-r16a32", "{base}-r{rank}a{alpha}", "{base}"),
         (

@@ -1,12 +1,13 @@
 """The verb `init`: another repository set up for releases; a plan first, and with --yes its changes."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tagship.setup.changes import ADD, KEEP, WRITE, Change, apply
+from tagship.setup.changes import ADD, WRITE, Change, apply
 from tagship.setup.facts import Facts, look
 from tagship.setup.policy_text import POLICY_FILE
 from tagship.setup.proposal import Proposal, Wishes, propose
@@ -31,13 +32,11 @@ def init(console: Console, given: Sequence[str], templates: Sequence[str], *, ye
     if proposal.questions:
         listed = "; ".join(f"{question.field} ({question.meaning})" for question in proposal.questions)
         if yes:
-            raise UsageError(
-                f"nobody recorded {listed}", remedy=f"tagship init --yes {options_for(proposal.questions)}"
-            )
+            raise UsageError(f"nobody recorded {listed}", remedy=_words(given, templates, proposal))
         console.warn(f"nobody recorded {listed}", f"give it by {options_for(proposal.questions)}")
     written = apply(facts.root, proposal.changes) if yes else []
-    following = list(_next(facts, proposal, yes=yes))
-    console.step("Next" if yes else "Nothing is written yet")
+    following = list(_next(facts, proposal, _words(given, templates, proposal), yes=yes))
+    console.step("Next" if yes or not proposal.written else "Nothing is written yet")
     for line in following:
         console.note(line)
     return {
@@ -97,15 +96,23 @@ def _found(facts: Facts, proposal: Proposal) -> Iterator[str]:
         yield "a token for the Hub is on this machine"
 
 
-def _next(facts: Facts, proposal: Proposal, *, yes: bool) -> Iterator[str]:
-    """The next three commands."""
-    if not yes:
-        yield f"tagship init --yes {options_for(proposal.questions)}".rstrip()
+def _words(given: Sequence[str], templates: Sequence[str], proposal: Proposal) -> str:
+    """The options of the same command, with what is open."""
+    options = [f"--set {shlex.quote(pair)}" for pair in given] + [f"--template {name}" for name in templates]
+    return " ".join(filter(None, ["tagship init --yes", *options, options_for(proposal.questions)]))
+
+
+def _next(facts: Facts, proposal: Proposal, again: str, *, yes: bool) -> Iterator[str]:
+    """The next three commands; `again` is the one that writes what is shown."""
+    if not proposal.written:
+        yield "tagship doctor"
+    elif not yes:
+        yield again
     elif facts.git is None:
         yield 'git init && git add . && git commit -m "feat: the first model"'
     elif not facts.git.has_commit:
         yield 'git add . && git commit -m "feat: the first model"'
-    elif any(change.what != KEEP for change in proposal.changes):
+    else:
         yield f'git add {" ".join(proposal.written)} && git commit -m "ci: release models by tagship"'
     yield "tagship plan"
     yield "tagship release --hub embedded"

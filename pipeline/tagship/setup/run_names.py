@@ -141,6 +141,8 @@ def _heads(head: str, named: Named) -> Iterator[tuple[str, str | None]]:
         yield "-".join(generic), words[bases[0]]
     elif len(words) == 1:
         yield "{name}", None
+    elif _is_base("-".join(words[:-1]), named.base) and not _is_base(head, named.base):
+        yield f"{'-'.join(words[:-1])}-{{dataset}}", None  # no word has hyphens: the base stays as it is written
     if head:
         yield head.replace("{", "").replace("}", ""), None
 
