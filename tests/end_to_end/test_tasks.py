@@ -115,7 +115,8 @@ def test_the_doctor_ends_with_1_where_a_release_would_be_refused(project: Projec
         assert (people.code, program.code, people.stderr) == (1, 1, ""), program.stderr
         assert "stop: " in people.stdout and program.document["ok"] is False
     missing = project.invoke("doctor", "--run", "none", "--json")
-    assert (missing.code, missing.stdout) == (1, "") and "there is no training run 'none'" in missing.stderr
+    assert (missing.code, missing.document["error"]) == (1, "there is no training run 'none'")
+    assert missing.document["remedy"].startswith("newest in ") and missing.document["error"] in missing.stderr
 
 
 def test_version_follows_the_guide_s_priority(project: Project) -> None:
