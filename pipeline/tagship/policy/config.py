@@ -83,7 +83,7 @@ def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Conf
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of tomli, of text that is none, of numbers without an end
         raise UsageError(f"{path.name} is not valid TOML: {error}") from None
     problems: list[str] = []
     path = path.resolve()

@@ -155,7 +155,9 @@ def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' Trainer recorded, under the names of an experiment's metadata."""
     if not state:
         return {}
-    losses = [entry["loss"] for entry in state.get("log_history", []) if "loss" in entry]
+    history = state.get("log_history")
+    entries = [entry for entry in history if isinstance(entry, Mapping)] if isinstance(history, list) else []
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
     recorded = {
         "epochs": state.get("num_train_epochs"),
         "batch_size": state.get("train_batch_size"),
