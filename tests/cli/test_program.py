@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import GitFolder
+from tests.conftest import GitFolder, InstallPackage
 
 REPOSITORY = Path(__file__).parents[2]
 TAGSHIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'tagship'; from tagship.cli.program import main; main()"]
@@ -167,6 +167,20 @@ def test_messages_name_the_program(run: Run) -> None:
     """What a message says to call is the program that was called."""
     assert "remedy: tagship version --tag v1.0.0" in run(TAGSHIP, "version").stderr
     assert "remedy: invoke version --tag v1.0.0" in run(INVOKE, "version").stderr
+
+
+def test_libraries_keep_to_themselves(run: Run, install_package: InstallPackage) -> None:
+    """What other packages warn of, or log, is not printed; who asks for it by Python's own means gets it."""
+    text = (
+        "import logging, warnings\nfrom tagship.formats.options import FormatOption\n"
+        "warnings.warn('a library warns')\nlogging.getLogger('library').warning('Unknown RoPE type: x')\n"
+        "BITS = FormatOption(help='how many bits', format='vllm')\n"
+    )
+    install_package("bits_options", text, {"tagship.options": "bits = bits_options:BITS"})
+    for program in (TAGSHIP, INVOKE):
+        done = run(program, "plan", "--bits", "4")
+        assert "Plan" in done.stderr and "Unknown RoPE" not in done.stderr and "warns" not in done.stderr
+    assert "a library warns" in run(TAGSHIP, "runs", PYTHONWARNINGS="default").stderr
 
 
 def test_list_that_nobody_reads_to_its_end(run: Run, project: GitFolder) -> None:

@@ -16,6 +16,7 @@ from tagship.cli.mistakes import understood
 from tagship.cli.options import OPTIONS
 from tagship.system.called import called
 from tagship.system.errors import UsageError
+from tagship.system.quiet import quieten_libraries
 
 _REPOSITORY = Path(__file__).parents[3] / "tasks.py"
 _INSTALLED = Path(__file__).parents[1] / "_shipped" / "tasks.py"
@@ -142,11 +143,13 @@ def main() -> None:
     """Run a task; mistakes in the options end with exit code 2."""
     from importlib.metadata import version
 
+    quieten_libraries()
     _Tagship(name="tagship", binary="tagship", namespace=collection(), version=version("tagship")).run()
 
 
 def collection() -> Collection:
     """All verbs, as tagship's tasks.py has them: another repository's `namespace`, to which it may add its own."""
+    _adopt_invoke()
     path = _INSTALLED if _INSTALLED.is_file() else _REPOSITORY
     spec = importlib.util.spec_from_file_location("tagship_tasks", path)
     assert spec is not None and spec.loader is not None
@@ -156,12 +159,18 @@ def collection() -> Collection:
 
 
 def namespace_of(groups: Mapping[str, Iterable[Task]]) -> Collection:
-    """The tasks as a `namespace`. Where `invoke` is the program that loads it, that is told to show them as `tagship`
-    does: once Invoke has read a tasks.py nothing of it asks the tasks how they are to be listed."""
+    """The tasks as a `namespace` that shows them in these groups."""
+    _adopt_invoke()
+    return grouped(groups)
+
+
+def _adopt_invoke() -> None:
+    """Have `invoke`, where it is the program that loads our tasks, show them as `tagship` does: once Invoke has read a
+    tasks.py nothing of it asks the tasks how they are to be listed, or what is to be said of a mistake."""
     running = sys.modules.get("invoke.main")
     if running is not None and type(running.program) is Program:
         running.program.__class__ = VerbProgram
-    return grouped(groups)
+        quieten_libraries()
 
 
 def _print(text: str) -> None:

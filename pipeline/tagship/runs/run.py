@@ -1,5 +1,6 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,7 +90,7 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
-    recorded = read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
+    recorded = _written(read_object(path / METADATA_FILE)) or _from_trainer(read_object(path / TRAINER_FILE))
     named = naming.run.parse(path.name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
         if named.get(field, value) != value:
@@ -132,7 +133,7 @@ def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
     if isinstance(dataset, str):
         fields["dataset"] = dataset
     epochs = recorded.get("epochs")
-    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and float(epochs).is_integer():
+    if type(epochs) is int or (isinstance(epochs, float) and epochs.is_integer()):
         fields["epochs"] = int(epochs)
     try:
         trained = datetime.fromisoformat(str(recorded.get("trained")))
@@ -151,6 +152,22 @@ def _own_fields(recorded: Mapping[str, Any], naming: NamingPolicy) -> dict[str, 
     }
 
 
+def _written(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what JSON has no word for, a loss that is no number above all: trainers write it all the same,
+    and other programs read neither a card nor a manifest with it."""
+    return {
+        key: _written(value) if isinstance(value, dict) else value
+        for key, value in recorded.items()
+        if _is_written(value)
+    }
+
+
+def _is_written(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_written, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' Trainer recorded, under the names of an experiment's metadata."""
     if not state:
@@ -164,4 +181,4 @@ def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
         "steps": state.get("global_step"),
         "train_loss": losses[-1] if losses else None,
     }
-    return {key: value for key, value in recorded.items() if value is not None}
+    return _written({key: value for key, value in recorded.items() if value is not None})
