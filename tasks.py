@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Context, task
+from tagship.cli.program import namespace_of
 from tagship.cli.shell import verb
 
 COMMON = ("config", "json", "json-file")
@@ -19,7 +20,7 @@ EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
 
-@verb(*RELEASING, "repo-name", "private", *EXTENT, of_formats=True)
+@verb(*RELEASING, "repo-name", "private", *EXTENT, of_formats=True, tag_is_positional=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
@@ -27,7 +28,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.release(session)
 
 
-@verb(*RELEASING, "output", "repo-name", "private", of_formats=True, writes=False)
+@verb(*RELEASING, "output", "repo-name", "private", of_formats=True, tag_is_positional=True, writes=False)
 def plan(session: Any, **given: Any) -> Any:
     """Print what `release` with the same options would do."""
     from tagship.cli import releases
@@ -79,7 +80,7 @@ def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     return releases.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
 
 
-@verb("tag", *COMMON, writes=False)
+@verb("tag", *COMMON, tag_is_positional=True, writes=False)
 def version(session: Any, json: bool, **given: Any) -> Any:
     """Print the version that a tag carries."""
     from tagship.cli import names
@@ -219,7 +220,7 @@ def status(session: Any, json: bool, **given: Any) -> Any:
 
 
 @verb("port", "root", "auth", "host", "config", flags={"gc": "remove what no commit has any longer, and do not serve"})
-def hub(session: Any, port: int, root: str | None, auth: str | None, host: str, gc: bool, **given: Any) -> None:
+def hub(session: Any, port: str, root: str | None, auth: str | None, host: str, gc: bool, **given: Any) -> None:
     """Serve the embedded Hub in the foreground; --gc frees its storage."""
     from tagship.cli.hub import Address, clean_hub, serve_hub
 
@@ -261,31 +262,14 @@ def bench(context: Context, name: str = "") -> None:
         context.run(f"{sys.executable} -m bench.{module}")
 
 
-namespace = Collection(
-    release,
-    plan,
-    export,
-    verify,
-    package,
-    card,
-    publish,
-    version,
-    tags,
-    bump,
-    tag,
-    notes,
-    name,
-    lint,
-    migrate,
-    audit,
-    rollback,
-    matrix,
-    status,
-    doctor,
-    runs,
-    hub,
-    init,
-    test,
-    lint_code,
-    bench,
-)
+GROUPS = {
+    "Release": (init, release, plan, doctor),
+    "Parts of a release": (export, verify, card, package, publish),
+    "Versions": (version, tags, bump, tag, notes),
+    "Names and runs": (name, lint, runs, migrate),
+    "What was released": (audit, rollback, matrix, status),
+    "The embedded Hub": (hub,),
+}
+namespace = namespace_of(GROUPS)
+for own in (test, lint_code, bench):  # of this repository alone: others get GROUPS
+    namespace.add_task(own)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, sha256_of, write_json
 from tagship.system.pool import in_order
@@ -156,7 +157,8 @@ def read_manifest(folder: Path) -> Manifest:
         return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise ReleaseError(
-            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
+            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}",
+            remedy=f"make one with {called()} export",
         ) from None
     except OSError as error:
         raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.formats.options import GROUP, find_option
+from tagship.hub.served import PORT
 from tagship.naming.clock import parse_moment
 from tagship.policy.verify import QUICK, THOROUGH
 from tagship.release.options import Options
@@ -51,7 +52,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "push": (False, "push the tag, which lets CI release it"),
     "write": (False, "write the notes into the changelog, below a heading for the version"),
     "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
-    "port": (8765, "the port; 0 takes any free one"),
+    "port": (str(PORT), f"the port; default: {PORT}; 0 takes any free one"),
     "root": (None, "the folder that holds the repositories"),
     "to": (None, "the version tag whose release is to be the live one"),
     "create-pr": (False, "propose it in a pull request on the Hub"),

@@ -17,6 +17,7 @@ from tagship.release.plan import make_plan, repository_page
 from tagship.release.release_notes import archives_of, recorded_states
 from tagship.release.tagging import check_release, check_remote, check_tagging, push_tag, tag_on, taken_versions
 from tagship.runs.run import choose_run, find_runs
+from tagship.system.called import called
 from tagship.system.errors import UsageError
 from tagship.system.git_objects import Commit
 
@@ -60,7 +61,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     refuse(outcomes, name)
     plan = make_plan(config, session.options, repository, session.now, coming=version)
     if silent := check_release(plan, session.hub if push else None):
-        console.warn(f"nobody could say whether the base model is there: {silent}", "invoke doctor, once it answers")
+        console.warn(
+            f"nobody could say whether the base model is there: {silent}", f"{called()} doctor, once it answers"
+        )
     if there is None:
         text = (message or _message(session, version, head)).strip()
         if not dry_run:
@@ -165,8 +168,6 @@ def _gather(session: Session, stream: Stream, commit: Commit, version: str | Non
 
 
 def _version_tag(session: Session, name: str) -> VersionTag:
-    if name.startswith("-"):  # Invoke takes whatever comes first for the name
-        raise UsageError(f"{name} stands where the tag's name belongs", remedy="invoke --help tag")
     return version_tag(name, session.config.streams)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagship.policy.config import EMBEDDED
+from tagship.system.errors import ReleaseError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -63,11 +64,9 @@ class Hub:
         return self._connect()
 
     def other(self, endpoint: str) -> "HfApi":
-        """A client of another Hub."""
-        from huggingface_hub import HfApi
-
+        """A client of another Hub. Raises ReleaseError as `open_hub`'s does."""
         be_patient(self._notice)
-        return HfApi(endpoint=endpoint, library_name="tagship")
+        return _client(endpoint)
 
     @property
     def url(self) -> str:
@@ -80,7 +79,8 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
     """The Hub of an endpoint. The embedded one keeps its files in `root`, takes a free port, and
     stops when the block ends. `notice` is told of long waits.
 
-    The token is the one that `hf auth login` stored, or HF_TOKEN; the embedded Hub gets none.
+    The token is the one that `hf auth login` stored, or HF_TOKEN; the embedded Hub gets none. Its client, when it is
+    first asked for, raises ReleaseError for a token that can be none.
     """
     with ExitStack() as stack:
 
@@ -89,7 +89,7 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
 
             be_patient(notice)
             if endpoint != EMBEDDED:
-                return HfApi(endpoint=endpoint, library_name="tagship")
+                return _client(endpoint)
             from tagship.hub_server.app import EmbeddedHub
 
             server = stack.enter_context(EmbeddedHub(root=root, namespace=namespace))
@@ -97,3 +97,25 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
 
         has_repos = endpoint != EMBEDDED or root.is_dir()
         yield Hub(connect, embedded=endpoint == EMBEDDED, has_repos=has_repos, notice=notice)
+
+
+def _client(endpoint: str) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    _check_token()
+    return HfApi(endpoint=endpoint, library_name="tagship")
+
+
+def _check_token() -> None:
+    """Raise ReleaseError for a token that cannot stand in a request: what it has is not repeated."""
+    from huggingface_hub import get_token
+
+    try:
+        token = get_token() or ""
+    except ValueError:  # a file that is no text
+        token = " "
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ReleaseError(
+            "the token of the Hub has characters that no token has: spaces, line ends, or letters beyond ASCII",
+            remedy="copy it once more into HF_TOKEN, without quotes, or run hf auth login again",
+        )

@@ -102,7 +102,7 @@ def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.envi
     """The policy that a text is, as that of a file which need not be there yet. Raises PolicyError."""
     try:
         document = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of tomli, of numbers without an end
         raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
     problems: list[str] = []
     reader = Reader(document, "", problems, folder=path.parent)

@@ -1,5 +1,6 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,7 +109,7 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
 def read_record(path: Path) -> dict[str, Any]:
     """What was recorded of a run: its own metadata, else what transformers' Trainer wrote, under the same names. Empty
     where nobody recorded anything. Raises ReleaseError for malformed JSON."""
-    return read_object(path / METADATA_FILE) or _from_trainer(read_object(path / TRAINER_FILE))
+    return _written(read_object(path / METADATA_FILE)) or _from_trainer(read_object(path / TRAINER_FILE))
 
 
 def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | None:
@@ -139,7 +140,7 @@ def recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
     if isinstance(dataset, str):
         fields["dataset"] = dataset
     epochs = recorded.get("epochs")
-    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and float(epochs).is_integer():
+    if type(epochs) is int or (isinstance(epochs, float) and epochs.is_integer()):
         fields["epochs"] = int(epochs)
     try:
         trained = datetime.fromisoformat(str(recorded.get("trained")))
@@ -158,15 +159,33 @@ def _own_fields(recorded: Mapping[str, Any], naming: NamingPolicy) -> dict[str, 
     }
 
 
+def _written(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what JSON has no word for, a loss that is no number above all: trainers write it all the same,
+    and other programs read neither a card nor a manifest with it."""
+    return {
+        key: _written(value) if isinstance(value, dict) else value
+        for key, value in recorded.items()
+        if _is_written(value)
+    }
+
+
+def _is_written(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_written, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' Trainer recorded, under the names of an experiment's metadata."""
     if not state:
         return {}
-    losses = [entry["loss"] for entry in state.get("log_history", []) if "loss" in entry]
+    history = state.get("log_history")
+    entries = [entry for entry in history if isinstance(entry, Mapping)] if isinstance(history, list) else []
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
     recorded = {
         "epochs": state.get("num_train_epochs"),
         "batch_size": state.get("train_batch_size"),
         "steps": state.get("global_step"),
         "train_loss": losses[-1] if losses else None,
     }
-    return {key: value for key, value in recorded.items() if value is not None}
+    return _written({key: value for key, value in recorded.items() if value is not None})
