@@ -214,9 +214,10 @@ class Runner:
         assert given.get("overwrite") or not target.exists()  # else it is refused when failed jobs are run again
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
+        hidden = None if given.get("include-hidden-files") else shutil.ignore_patterns(".*")
         for path in (workspace / line for line in given["path"].splitlines() if line):
             if path.is_dir():
-                shutil.copytree(path, target, dirs_exist_ok=True)
+                shutil.copytree(path, target, dirs_exist_ok=True, ignore=hidden)
             elif path.exists():
                 shutil.copy(path, target)
 
