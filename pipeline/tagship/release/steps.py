@@ -111,7 +111,8 @@ def _export(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
 
 def _load(plan: Plan, target: Target, done: Results, tools: Tools, *, hashes: bool = True) -> Iterator[object]:
     manifest = read_manifest(target.export_dir)
-    check_files(target.export_dir, manifest, hashes=hashes)
+    with tools.console.bytes(target.name, sum(entry.size for entry in manifest.files)) as advance:
+        check_files(target.export_dir, manifest, hashes=hashes, advance=advance)
     tools.console.note(f"{target.name}: {target.export_dir}")
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
