@@ -6,7 +6,6 @@ from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
 from tagship.hub.publish import Upload, check_published, publish, tag_published
-from tagship.hub.served import SERVED
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
@@ -44,7 +43,7 @@ def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Ite
     tag_published(tools.hub, committed.upload, committed.commit)
     tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
     tools.console.note(f"{target.name}: {len(files)} files, every checksum right{tagged}")
-    url = masked(f"{SERVED if plan.embedded else tools.hub.url}/{target.repo_id}")
+    url = masked(tools.hub.lasting(f"{tools.hub.url}/{target.repo_id}"))
     yield Published(target=target, url=url, commit=committed.commit.sha, files=files)
 
 
