@@ -179,7 +179,7 @@ def notes(session: Any, stream: str | None, write: bool, dry_run: bool, json: bo
     """Write release notes from the commits since the stream's last tag."""
     from tagship.cli import versions
 
-    document = versions.notes(session, stream, write=write and not dry_run)
+    document = versions.notes(session, stream, write=write, dry_run=dry_run)
     if not json:
         print(document["notes"], end="")
     return document

@@ -208,6 +208,22 @@ def test_what_a_user_can_do(run: Run, line: str, environment: dict[str, str], co
     assert "Traceback" not in done.stderr
 
 
+def test_dry_runs_say_what_they_would_do(run: Run, project: GitFolder) -> None:
+    """`bump`, `tag` and `notes` say what they leave undone, and leave it."""
+    project.write("CHANGELOG.md", "# Changelog\n\n## v0.1.0\n\n- It.\n")
+    project.commit("feat: it")
+    before = project.git("status", "--short")
+    for line in ("tag v0.1.0 --dry-run", "bump --tag --dry-run", "--dry tag v0.1.0"):
+        done = run(TAGSHIP, *line.split())
+        assert (done.returncode, " would be tagged as v0.1.0" in done.stderr) == (0, True), done.stderr
+    project.write("CHANGELOG.md", "# Changelog\n")
+    written = run(TAGSHIP, "notes", "--write", "--dry-run")
+    assert "The entry for 0.1.0 would be written into CHANGELOG.md" in written.stderr and "### Changed" in written.stdout
+    assert project.git("tag") == ""
+    project.git("checkout", "--quiet", "CHANGELOG.md")
+    assert project.git("status", "--short") == before
+
+
 def test_port_that_is_taken(run: Run) -> None:
     """A port that somebody listens on is told with what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
