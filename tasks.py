@@ -115,10 +115,11 @@ def migrate(session: Any, map: list[str], dry_run: bool, yes: bool, **given: Any
 def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: Any) -> Any:
     """Say what would stop a release here; --run: what an adapter is and takes; --tag: what a tag triggers and why."""
     from tagship.cli.doctor import diagnose, examine, explain_tag, lines_of
+    from tagship.cli.lines import print_lines
 
     document = explain_tag(session, tag) if tag else examine(session) if run else diagnose(session)
     if not json:
-        print(*lines_of(document), sep="\n")
+        print_lines(lines_of(document))
     return document
 
 
@@ -126,10 +127,11 @@ def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: 
 def name(session: Any, name: str, new: bool, field: list[str], json: bool, **given: Any) -> Any:
     """Say what a name says; --new: make a training run's name."""
     from tagship.cli import names
+    from tagship.cli.lines import print_lines
 
     document = names.new_name(session, given, field) if new else names.name(session, name)
     if not json:
-        print(document["name"] if new else names.described(document))
+        print_lines([document["name"]] if new else names.described(document))
     return document
 
 
@@ -177,7 +179,7 @@ def notes(session: Any, stream: str | None, write: bool, dry_run: bool, json: bo
     """Write release notes from the commits since the stream's last tag."""
     from tagship.cli import versions
 
-    document = versions.notes(session, stream, write=write and not dry_run)
+    document = versions.notes(session, stream, write=write, dry_run=dry_run)
     if not json:
         print(document["notes"], end="")
     return document
@@ -210,12 +212,13 @@ def matrix(session: Any, html: Any, markdown: Any, json: bool, **given: Any) -> 
 @verb("hub", *COMMON, writes=False)
 def status(session: Any, json: bool, **given: Any) -> Any:
     """Show published models, and the CI runs that version tags triggered."""
+    from tagship.cli.lines import print_lines
     from tagship.cli.status import lines_of
     from tagship.cli.status import status as read_status
 
     document = read_status(session)
     if not json:
-        print(*lines_of(document), sep="\n")
+        print_lines(lines_of(document))
     return document
 
 

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -181,6 +182,65 @@ def test_libraries_keep_to_themselves(run: Run, install_package: InstallPackage)
         done = run(program, "plan", "--bits", "4")
         assert "Plan" in done.stderr and "Unknown RoPE" not in done.stderr and "warns" not in done.stderr
     assert "a library warns" in run(TAGSHIP, "runs", PYTHONWARNINGS="default").stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "environment", "code", "words"),
+    [
+        ("hub --port 99999", {}, 2, "--port must be a number from 0 to 65535, not '99999'"),
+        ("hub --port -1", {}, 2, "--port must be a number"),
+        ("hub --port http", {}, 2, "--port must be a number"),
+        ("hub --port ²", {}, 2, "--port must be a number"),
+        ("plan", {"SOURCE_DATE_EPOCH": "9" * 30}, 2, "SOURCE_DATE_EPOCH is after the year 9999"),
+        ("plan", {"SOURCE_DATE_EPOCH": "9" * 5000}, 2, "SOURCE_DATE_EPOCH is after the year 9999"),
+        ("plan", {"SOURCE_DATE_EPOCH": "-1"}, 2, "SOURCE_DATE_EPOCH must be seconds since 1970"),
+        ("plan", {"SOURCE_DATE_EPOCH": "tomorrow"}, 2, "SOURCE_DATE_EPOCH must be seconds since 1970"),
+        ("plan", {"SOURCE_DATE_EPOCH": "²"}, 2, "SOURCE_DATE_EPOCH must be seconds since 1970"),
+        ("plan --config adapters", {}, 2, "adapters cannot be read: Is a directory"),
+        ("audit --hub http://127.0.0.1:9", {"HF_TOKEN": "hf_ключ"}, 1, "the token of the Hub has characters"),
+        ("audit --hub http://127.0.0.1:9", {"HF_TOKEN": "hf_a b"}, 1, "the token of the Hub has characters"),
+    ],
+)
+def test_what_a_user_can_do(run: Run, line: str, environment: dict[str, str], code: int, words: str) -> None:
+    """What is wrong outside of the files is one message, too."""
+    done = run(TAGSHIP, *line.split(), COLUMNS="200", **environment)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_runs_say_what_they_would_do(run: Run, project: GitFolder) -> None:
+    """`bump`, `tag` and `notes` say what they leave undone, and leave it."""
+    project.write("CHANGELOG.md", "# Changelog\n\n## v0.1.0\n\n- It.\n")
+    project.commit("feat: it")
+    before = project.git("status", "--short")
+    for line in ("tag v0.1.0 --dry-run", "bump --tag --dry-run", "--dry tag v0.1.0"):
+        done = run(TAGSHIP, *line.split())
+        assert (done.returncode, " would be tagged as v0.1.0" in done.stderr) == (0, True), done.stderr
+    project.write("CHANGELOG.md", "# Changelog\n")
+    written = run(TAGSHIP, "notes", "--write", "--dry-run")
+    assert (
+        "The entry for 0.1.0 would be written into CHANGELOG.md" in written.stderr and "### Changed" in written.stdout
+    )
+    assert project.git("tag") == ""
+    project.git("checkout", "--quiet", "CHANGELOG.md")
+    assert project.git("status", "--short") == before
+
+
+def test_port_that_is_taken(run: Run) -> None:
+    """A port that somebody listens on is told with what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(TAGSHIP, "hub", "--port", str(port), COLUMNS="200")
+    assert done.returncode == 1
+    assert (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr and "Traceback" not in done.stderr
+    )
+
+
+def test_dates(run: Run, project: GitFolder) -> None:
+    """Dates in a document are ISO 8601."""
+    (found,) = json.loads(run(TAGSHIP, "runs", "--json").stdout)
+    assert found["trained"] == "2025-09-14T13:24:16+00:00"
 
 
 def test_list_that_nobody_reads_to_its_end(run: Run, project: GitFolder) -> None:

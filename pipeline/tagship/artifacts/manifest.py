@@ -220,10 +220,10 @@ def manifests_below(folder: Path) -> list[Manifest]:
     return found
 
 
-def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:
+def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True, advance: Advance = silent) -> None:
     """Raise ReleaseError that names every file that is missing, extra or changed since the manifest.
 
-    Without `hashes` only sizes are compared, which is quick.
+    Without `hashes` only sizes are compared, which is quick. `advance` counts the bytes that are hashed.
     """
     listed = {entry.path: entry for entry in manifest.files}
     found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
@@ -233,7 +233,7 @@ def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> Non
     both = sorted(listed.keys() & found.keys())
     resized = {name for name in both if found[name].stat().st_size != listed[name].size}
     hashed = [name for name in both if hashes and name not in resized]
-    digests = zip(hashed, in_order(lambda name: sha256_of(found[name]), hashed), strict=True)
+    digests = zip(hashed, in_order(lambda name: sha256_of(found[name], advance), hashed), strict=True)
     changed = resized | {name for name, digest in digests if digest != listed[name].sha256}
     problems += [f"{name} was changed" for name in sorted(changed)]
     if problems:

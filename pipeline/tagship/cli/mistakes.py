@@ -14,6 +14,9 @@ _UNQUOTED = re.compile(r"No idea what \"(.*)\" is!", re.DOTALL)
 _NO_VALUE = re.compile(r"Flag <\w+: ([\w-]+)")
 _NO_NAME = re.compile(r"'(.*)' did not receive required positional arguments: '(.*)'")
 
+# From which likeness on a word is what another one was meant to be.
+_NEAR = 0.65
+
 
 def understood(error: ParseError, program: str, contexts: Sequence[ParserContext]) -> UsageError:
     """The error in our words; `contexts` are all verbs."""
@@ -54,8 +57,9 @@ def _unknown(word: str, context: ParserContext | None, program: str, contexts: S
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
-    return f": did you mean {near[0]}?" if near else ""
+    by_name = {name.lstrip("-"): name for name in sorted(set(known))}
+    near = difflib.get_close_matches(word.lstrip("-"), by_name, n=1, cutoff=_NEAR)
+    return f": did you mean {by_name[near[0]]}?" if near else ""
 
 
 def _help(program: str, verb: str | None) -> str:

@@ -52,7 +52,7 @@ def name(session: Session, given: str) -> Document:
     return {"name": given, "readings": [_document(reading) for reading in readings]}
 
 
-def described(document: Document) -> str:
+def described(document: Document) -> list[str]:
     """What `name` found, as people read it: a line for each reading."""
     lines = []
     for reading in document["readings"]:
@@ -62,7 +62,7 @@ def described(document: Document) -> str:
         )
         fields = ", ".join(f"{name}={value}" for name, value in reading["fields"].items())
         lines.append(f"{kind}: {fields}")
-    return "\n".join(lines)
+    return lines
 
 
 def new_name(session: Session, given: Mapping[str, Any], own: Sequence[str]) -> Document:

@@ -105,7 +105,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
         if yes and changes and not create_pr:
             check_access(hub, {change.repo_id: True for change in changes})
         for change in changes:
-            url = apply(hub, change, create_pr=create_pr) if yes else None
+            url = hub.lasting(apply(hub, change, create_pr=create_pr)) if yes else None
             session.console.note(f"{change.repo_id}: {change.told}" + (f"  {url}" if url and create_pr else ""))
             done.append({"repo": change.repo_id, "does": change.told, "url": url})
     if changes and not yes:

@@ -66,7 +66,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
         )
     if there is None:
         text = (message or _message(session, version, head)).strip()
-        if not dry_run:
+        if dry_run:
+            console.step(f"{head.sha[:10]} would be tagged as {name}" + (f", and pushed to {remote}" if push else ""))
+        else:
             repository.create_tag(name, text)
             console.step(f"Tagged {head.sha[:10]} as {name}")
     else:
@@ -88,8 +90,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     }
 
 
-def notes(session: Session, stream_name: str | None, *, write: bool) -> Document:
-    """The notes of a tag, there or to come; without one, of what is not released yet."""
+def notes(session: Session, stream_name: str | None, *, write: bool, dry_run: bool = False) -> Document:
+    """The notes of a tag, there or to come; without one, of what is not released yet. With `dry_run` they are not
+    written, but all that comes before that is done."""
     config, repository, name = session.config, session.repository, session.options.tag
     version, commit, date = None, repository.head(), session.now
     if name is not None:
@@ -119,7 +122,9 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
     if write:
         assert version is not None
         path = unreleased.line.changelog
-        if write_entry(path, version.version, date.date(), text, tag=version.name):
+        if dry_run:
+            session.console.step(f"The entry for {version.version} would be written into {path.name}")
+        elif write_entry(path, version.version, date.date(), text, tag=version.name):
             session.console.step(f"Wrote the entry for {version.version} into {path.name}")
         else:
             session.console.note(f"{path.name} has an entry for {version.version} already: it is left as it is")

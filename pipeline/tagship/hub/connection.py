@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagship.hub.served import SERVED
 from tagship.policy.config import EMBEDDED
 from tagship.system.errors import ReleaseError
 
@@ -72,6 +73,10 @@ class Hub:
     def url(self) -> str:
         """The Hub's address, without a slash at the end."""
         return str(self.api.endpoint)
+
+    def lasting(self, address: str) -> str:
+        """An address on the Hub as it is once this command has ended: the embedded one is then where `hub` opens it."""
+        return address.replace(self.url, SERVED, 1) if self.embedded else address
 
 
 @contextmanager

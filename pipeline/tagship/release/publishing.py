@@ -6,7 +6,6 @@ from tagship.artifacts.manifest import MANIFEST_FILE, file_entry
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
 from tagship.hub.publish import Upload, check_published, publish, tag_published
-from tagship.hub.served import SERVED
 from tagship.hub.succession import lead_on, released_repos
 from tagship.naming.tags import version_tags
 from tagship.release.plan import Plan
@@ -32,7 +31,7 @@ def publish_export(plan: Plan, target: Target, done: Results, tools: Tools) -> I
     upload = _upload(plan, done.for_target(Exported, target), done.for_target(Verified, target))
     with tools.console.bytes(target.name, sum(entry.size for entry in upload.files)) as advance:
         commit = publish(tools.hub, upload, advance)
-    tools.console.note(f"{target.name}: {target.repo_id} at {commit.sha[:10]}")
+    tools.console.note(f"{target.name}: commit {commit.sha[:10]}")
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
     yield Committed(target=target, upload=upload, commit=commit)
@@ -43,8 +42,8 @@ def check_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Ite
     files = check_published(tools.hub, committed.upload, committed.commit)
     tag_published(tools.hub, committed.upload, committed.commit)
     tagged = f", tagged {committed.upload.tag}" if committed.upload.tag else ""
-    tools.console.note(f"{target.repo_id}: {len(files)} files, every checksum right{tagged}")
-    url = masked(f"{SERVED if plan.embedded else tools.hub.url}/{target.repo_id}")
+    tools.console.note(f"{target.name}: {len(files)} files, every checksum right{tagged}")
+    url = masked(tools.hub.lasting(f"{tools.hub.url}/{target.repo_id}"))
     yield Published(target=target, url=url, commit=committed.commit.sha, files=files)
 
 

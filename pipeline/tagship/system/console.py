@@ -102,18 +102,8 @@ class Console:
         if self._width is None:
             return f"{indent}{mark}{escape(text)}"
         before = indent + "x" * len(Text.from_markup(mark))
-        lines: list[str] = []
-        for part in text.split("\n"):
-            lines += textwrap.wrap(
-                part,
-                max(self._width, len(before) + _LEAST),
-                initial_indent=indent if lines else before,
-                subsequent_indent=f"{indent}  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-                drop_whitespace=True,
-            ) or [""]
-        return f"{indent}{mark}{escape(chr(10).join(lines)[len(before) :])}"
+        lines = folded(text, self._width, after=f"{indent}  ", before=before)
+        return f"{indent}{mark}{escape(lines[len(before) :])}"
 
     @contextmanager
     def bytes(self, label: str, total: int) -> Iterator[Advance]:
@@ -187,6 +177,23 @@ class _Remaining(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         left = task.time_remaining
         return super().render(task) if left is not None and (task.elapsed or 0) + left > _LONG else Text()
+
+
+def folded(text: str, width: int, *, after: str, before: str = "") -> str:
+    """A text whose lines are folded between words at `width` columns; a word that is wider stays whole. `before` stands
+    before the text, `after` before what is folded."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        own = line[: len(line) - len(line.lstrip(" "))]
+        lines += textwrap.wrap(
+            line.lstrip(" "),
+            max(width, len(after) + _LEAST),
+            initial_indent=own if lines else before + own,
+            subsequent_indent=after,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [own if lines else before + own]
+    return "\n".join(lines)
 
 
 def _shown(text: str) -> str:
