@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Context, task
+from tagship.cli.program import namespace_of
 from tagship.cli.shell import verb
 
-COMMON = ("config", "json")
+COMMON = ("config", "json", "json-file")
 EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
 
@@ -24,7 +25,7 @@ def _prints(given: dict[str, Any]) -> bool:
     return bool(given.get("json") or given.get("json_file"))
 
 
-@verb(*RELEASING, "repo-name", "private", "create-pr", *EXTENT, of_formats=True)
+@verb(*RELEASING, "repo-name", "private", "create-pr", *EXTENT, of_formats=True, tag_is_positional=True)
 def release(session: Any, dry_run: bool, **given: Any) -> Any:
     """Plan, export, verify, describe, package, publish and check a model."""
     from tagship.cli import releases
@@ -39,6 +40,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     "private",
     *EXTENT,
     of_formats=True,
+    tag_is_positional=True,
     writes=False,
     flags={"matrix": "print the units as GitHub's strategy.matrix takes them through fromJSON"},
 )
@@ -118,7 +120,7 @@ def publish(session: Any, path: str | None, dry_run: bool, **given: Any) -> Any:
     return releases.on_exports(session, path, () if dry_run else steps.PUBLISH_ONLY)
 
 
-@verb("tag", *COMMON, writes=False)
+@verb("tag", *COMMON, tag_is_positional=True, writes=False)
 def version(session: Any, json: bool, **given: Any) -> Any:
     """Print the version that a tag carries."""
     from tagship.cli import names
@@ -153,10 +155,11 @@ def migrate(session: Any, map: list[str], dry_run: bool, yes: bool, **given: Any
 def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: Any) -> Any:
     """Say what would stop a release here; --run: what an adapter is and takes; --tag: what a tag triggers and why."""
     from tagship.cli.doctor import diagnose, examine, explain_tag, lines_of
+    from tagship.cli.lines import print_lines
 
     document = explain_tag(session, tag) if tag else examine(session) if run else diagnose(session)
     if not json:
-        print(*lines_of(document), sep="\n")
+        print_lines(lines_of(document))
     return document
 
 
@@ -164,10 +167,11 @@ def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: 
 def name(session: Any, name: str, new: bool, field: list[str], json: bool, **given: Any) -> Any:
     """Say what a name says; --new: make a training run's name."""
     from tagship.cli import names
+    from tagship.cli.lines import print_lines
 
     document = names.new_name(session, given, field) if new else names.name(session, name)
     if not json:
-        print(document["name"] if new else names.described(document))
+        print_lines([document["name"]] if new else names.described(document))
     return document
 
 
@@ -215,7 +219,7 @@ def notes(session: Any, stream: str | None, write: bool, dry_run: bool, json: bo
     """Write release notes from the commits since the stream's last tag."""
     from tagship.cli import versions
 
-    document = versions.notes(session, stream, write=write and not dry_run)
+    document = versions.notes(session, stream, write=write, dry_run=dry_run)
     if not json:
         print(document["notes"], end="")
     return document
@@ -248,21 +252,30 @@ def matrix(session: Any, html: Any, markdown: Any, json: bool, **given: Any) -> 
 @verb("hub", *COMMON, writes=False)
 def status(session: Any, json: bool, **given: Any) -> Any:
     """Show published models, and the CI runs that version tags triggered."""
+    from tagship.cli.lines import print_lines
     from tagship.cli.status import lines_of
     from tagship.cli.status import status as read_status
 
     document = read_status(session)
     if not json:
-        print(*lines_of(document), sep="\n")
+        print_lines(lines_of(document))
     return document
 
 
 @verb("port", "root", "auth", "host", "config", flags={"gc": "remove what no commit has any longer, and do not serve"})
-def hub(session: Any, port: int, root: str | None, auth: str | None, host: str, gc: bool, **given: Any) -> None:
+def hub(session: Any, port: str, root: str | None, auth: str | None, host: str, gc: bool, **given: Any) -> None:
     """Serve the embedded Hub in the foreground; --gc frees its storage."""
     from tagship.cli.hub import Address, clean_hub, serve_hub
 
     clean_hub(session, root) if gc else serve_hub(session, Address(host=host, port=port), root=root, auth=auth)
+
+
+@verb("set", "template", "yes", "dry-run", "json", "json-file", needs_policy=False)
+def init(console: Any, set: list[str], template: list[str], yes: bool, dry_run: bool, json: bool, **given: Any) -> Any:
+    """Set up a repository: release.toml, .gitignore, workflows, tasks.py; a plan first, --yes writes it."""
+    from tagship.cli import init
+
+    return init.init(console, set, template, yes=yes and not dry_run, asks=init.asks_people(as_json=json))
 
 
 @task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})
@@ -282,6 +295,7 @@ def lint_code(context: Context) -> None:
     context.run(f"{tools}/lint-imports")
     context.run(f"{run} deptry .")
     context.run(f"{tools}/zizmor --offline --quiet .github")
+    context.run(f"{tools}/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml")
 
 
 @task(help={"name": "startup, tags, export, package or hub; default: all"})
@@ -291,32 +305,15 @@ def bench(context: Context, name: str = "") -> None:
         context.run(f"{sys.executable} -m bench.{module}")
 
 
-namespace = Collection(
-    release,
-    plan,
-    work,
-    gather,
-    export,
-    verify,
-    package,
-    card,
-    publish,
-    version,
-    tags,
-    bump,
-    tag,
-    notes,
-    name,
-    lint,
-    migrate,
-    audit,
-    rollback,
-    matrix,
-    status,
-    doctor,
-    runs,
-    hub,
-    test,
-    lint_code,
-    bench,
-)
+GROUPS = {
+    "Release": (init, release, plan, doctor),
+    "On several machines": (work, gather),
+    "Parts of a release": (export, verify, card, package, publish),
+    "Versions": (version, tags, bump, tag, notes),
+    "Names and runs": (name, lint, runs, migrate),
+    "What was released": (audit, rollback, matrix, status),
+    "The embedded Hub": (hub,),
+}
+namespace = namespace_of(GROUPS)
+for own in (test, lint_code, bench):  # of this repository alone: others get GROUPS
+    namespace.add_task(own)

@@ -68,7 +68,9 @@ def test_rollback(released: GitFolder, capsys: pytest.CaptureFixture[str]) -> No
     with opened(released) as session:
         planned = published.rollback(session, "v1.0.0", yes=False, create_pr=False)
         assert not planned["applied"] and [change["repo"] for change in planned["changes"]] == [VLLM.format("v2.0.0")]
-        assert published.rollback(session, "v1.0.0", yes=True, create_pr=False)["applied"]
+        applied = published.rollback(session, "v1.0.0", yes=True, create_pr=False)
+        assert applied["applied"]
+        assert all(change["url"].startswith("http://127.0.0.1:8765/acme/") for change in applied["changes"])
         assert published.rollback(session, "v1.0.0", yes=True, create_pr=False)["changes"] == []
         assert "--yes does it" in capsys.readouterr().err
         for tag, words in ((None, "which release"), ("main", "is no version tag")):

@@ -86,7 +86,7 @@ def test_exports_and_what_is_published(project: Project) -> None:
         (["examples"], 1, "holds neither an adapter, nor weights as safetensors, nor a GGUF"),
         (["examples/avro/adapters"], 1, "but adapters in folders below it"),
         (["a", "--repo", "acme/b"], 2, "are two things to look at"),
-        (["--jsn"], 2, "--jsn stands where the name belongs"),
+        (["--jsn"], 2, "lint has no option --jsn: did you mean --json?"),
         (["--repo", "acme/none"], 1, "there is no model acme/none"),
         (["--tag", "v9.9.9"], 1, "v9.9.9"),
     ],

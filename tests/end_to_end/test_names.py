@@ -100,7 +100,7 @@ def test_mistakes(project: Project) -> None:
     """A name that nothing makes ends with 1, a mistake in the options with 2; standard output stays empty."""
     for options, code, words in (
         (("nightly",), 1, "no pattern of release.toml makes the name 'nightly'"),
-        (("--bogus",), 2, "--bogus stands where the name belongs"),
+        (("--bogus",), 2, "name has no option --bogus"),
         (("--new", "--rank", "8"), 2, "--dataset …"),
         (("--new", "--at", "today"), 2, "--at must be YYYYMMDD-HHMMSS"),
     ):

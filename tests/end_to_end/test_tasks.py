@@ -115,7 +115,8 @@ def test_the_doctor_ends_with_1_where_a_release_would_be_refused(project: Projec
         assert (people.code, program.code, people.stderr) == (1, 1, ""), program.stderr
         assert "stop: " in people.stdout and program.document["ok"] is False
     missing = project.invoke("doctor", "--run", "none", "--json")
-    assert (missing.code, missing.stdout) == (1, "") and "there is no training run 'none'" in missing.stderr
+    assert (missing.code, missing.document["error"]) == (1, "there is no training run 'none'")
+    assert missing.document["remedy"].startswith("newest in ") and missing.document["error"] in missing.stderr
 
 
 def test_version_follows_the_guide_s_priority(project: Project) -> None:
@@ -144,6 +145,36 @@ def test_export_then_the_other_verbs_one_by_one(project: Project) -> None:
     assert (folder / "README.md").is_file()
     assert (project.folder / entry["artifact"]).is_file()
     assert done.document["formats"][0]["url"].endswith(f"acme/{NEWEST_RUN}-lora")
+
+
+def test_exports_that_are_there(project: Project) -> None:
+    """`package` and its like take what was exported, and say what was not; what was asked for has to be there."""
+    none = project.invoke("package")
+    assert none.code == 1 and f"there is no export of {NEWEST_RUN} in exports" in none.stderr
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    assert "there is no export of vllm of" in project.invoke("package", "--format", "vllm").stderr
+    assert project.invoke("export", "--format", "lora").code == 0
+    packed = project.invoke("package", "--json")
+    assert packed.code == 0, packed.stderr
+    assert [entry["format"] for entry in packed.document["formats"]] == ["lora"]
+    assert "left out, as it was not exported: vllm, ollama q4_k_m" in packed.stderr
+    lacking = project.invoke("card", "--format", "lora", "--format", "vllm")
+    assert (lacking.code, "there is no export of vllm of" in lacking.stderr) == (1, True)
+
+
+def test_publish_by_path_from_another_commit(project: Project) -> None:
+    """An export is published by its folder wherever HEAD is now: as what its tag is on."""
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    tagged = project.git("rev-parse", "HEAD")
+    (entry,) = project.invoke("export", "--format", "lora", "--json").document["formats"]
+    (project.folder / "later.txt").write_text("later")
+    project.git("add", "later.txt")
+    project.git("commit", "--quiet", "--message", "feat: later")
+    (project.folder / "later.txt").write_text("not even committed")
+    done = project.invoke("publish", "--path", entry["export_dir"], "--json")
+    assert done.code == 0, done.stderr
+    assert (done.document["tag"], done.document["commit"]) == ("v1.0.0", tagged)
+    assert done.document["formats"][0]["url"].startswith("http://127.0.0.1:8765/acme/")
 
 
 def test_publish_by_path_under_another_name(project: Project) -> None:

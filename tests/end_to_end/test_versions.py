@@ -264,7 +264,7 @@ def test_push_that_is_refused(project: Project, tmp_path: Path) -> None:
     project.replace("release.toml", "[card]", '[checks]\nchangelog = "off"\n\n[card]')
     project.git("commit", "--quiet", "--all", "--message", "chore: no changelog")
     refused = project.invoke("tag", "v1.0.0", "--push", "--json")
-    assert (refused.code, refused.stdout) == (1, "")
+    assert (refused.code, refused.document["error"] in refused.stderr) == (1, True)
     assert "v1.0.0 is tagged here, and origin did not take it" in refused.stderr
     assert "tags are protected here" in refused.stderr and "git push origin v1.0.0" in refused.stderr
     assert project.git("cat-file", "-t", "v1.0.0") == "tag" and on_remote(remote) == []
@@ -294,7 +294,7 @@ def test_mistakes(project: Project) -> None:
     before = project.files()
     for line, code, words in (
         ("tag v1.0", 2, "did you mean v1.0.0?"),
-        ("tag --bogus", 2, "--bogus stands where the tag's name belongs"),
+        ("tag --bogus", 2, "tag has no option --bogus"),
         ("tag v1.0.0", 1, "CHANGELOG.md has no entry for 1.0.0"),
         ("tag v1.0.0 --push", 1, "there is no remote 'origin'"),
         ("bump --part huge", 2, "--part must be one of patch, minor, major"),

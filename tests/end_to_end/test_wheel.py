@@ -136,6 +136,16 @@ def test_release_from_a_repository_with_a_pipeline_of_its_own(
         text=True,
     )
     assert (plan.returncode, json.loads(plan.stdout)) == (0, planned), plan.stderr
+    started = subprocess.run(
+        [*console, "init", "--yes", "--json", "--set", "namespace=ada"],
+        cwd=tmp_path / "made",
+        env=dict(project.environment),
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
+    written = json.loads(started.stdout)["written"]
+    assert {"release.toml", "tasks.py", ".github/workflows/publish-huggingface.yml"} <= {*written}
     done = project.invoke("release", "--json", "--at", AT)
     assert done.code == 0, done.stderr
     assert [entry["format"] for entry in done.document["formats"]] == ["vllm", "ollama", "lora"]

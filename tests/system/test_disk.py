@@ -32,6 +32,8 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "may not"),
+        (errno.ENAMETOOLONG, "too long"),
+        (errno.ELOOP, "circle"),
     ],
 )
 def test_what_is_told(number: int, words: str) -> None:
@@ -39,4 +41,6 @@ def test_what_is_told(number: int, words: str) -> None:
     error = told(OSError(number, "x", "/dist/a"))
     assert error is not None and words in str(error) and "/dist/a" in str(error)
     assert "same command goes on" in str(error.remedy)
+    folder = told(IsADirectoryError(errno.EISDIR, "x", "/runs/a.json"))
+    assert folder is not None and str(folder) == "/runs/a.json is a folder, where a file is expected"
     assert told(OSError(errno.EBADF, "x")) is None

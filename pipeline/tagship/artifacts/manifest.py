@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, sha256_of, write_json
 from tagship.system.pool import in_order
@@ -186,7 +187,8 @@ def read_manifest(folder: Path) -> Manifest:
         return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise ReleaseError(
-            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}", remedy="make one with invoke export"
+            f"{folder} is no export of tagship: it has no {MANIFEST_FILE}",
+            remedy=f"make one with {called()} export",
         ) from None
     except OSError as error:
         raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
@@ -255,10 +257,10 @@ def manifests_below(folder: Path) -> list[Manifest]:
     return found
 
 
-def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> None:
+def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True, advance: Advance = silent) -> None:
     """Raise ReleaseError that names every file that is missing, extra or changed since the manifest.
 
-    Without `hashes` only sizes are compared, which is quick.
+    Without `hashes` only sizes are compared, which is quick. `advance` counts the bytes that are hashed.
     """
     listed = {entry.path: entry for entry in manifest.files}
     found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
@@ -268,7 +270,7 @@ def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True) -> Non
     both = sorted(listed.keys() & found.keys())
     resized = {name for name in both if found[name].stat().st_size != listed[name].size}
     hashed = [name for name in both if hashes and name not in resized]
-    digests = zip(hashed, in_order(lambda name: sha256_of(found[name]), hashed), strict=True)
+    digests = zip(hashed, in_order(lambda name: sha256_of(found[name], advance), hashed), strict=True)
     changed = resized | {name for name, digest in digests if digest != listed[name].sha256}
     problems += [f"{name} was changed" for name in sorted(changed)]
     if problems:

@@ -25,6 +25,7 @@ from tagship.release.release_notes import unreleased_in
 from tagship.release.steps import RELEASE
 from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
 from tagship.system.shown import masked
@@ -107,7 +108,7 @@ def _tag_findings(session: Session, tag: VersionTag) -> Iterator[Finding]:
     yield Finding(level=OK, what=f"{tag.name} is of the stream {tag.stream.name}, carries version {tag.version}")
     yield Finding(level=OK if released else STOP, what=f"it triggers: {does}, of {released}")
     if not session.repository.has_tag(tag.name):
-        yield Finding(level=STOP, what=f"there is no tag {tag.name} here", remedy=f"invoke tag {tag.name}")
+        yield Finding(level=STOP, what=f"there is no tag {tag.name} here", remedy=f"{called()} tag {tag.name}")
         return
     found = session.repository.tag(tag.name)
     yield from _place_findings(session, tag, found)
@@ -119,7 +120,7 @@ def _place_findings(session: Session, tag: VersionTag, found: Tag) -> Iterator[F
         yield Finding(
             level=OK,
             what=f"{deciding.name} is on the same commit, and outside of CI decides, by the order of [tags]",
-            remedy=f"invoke release --tag {tag.name}",
+            remedy=f"{called()} release --tag {tag.name}",
         )
     head = session.repository.head()
     if found.commit.sha == head.sha:

@@ -14,7 +14,7 @@ class Address:
     """Where the Hub listens; port 0 takes any free one."""
 
     host: str
-    port: int
+    port: str
 
 
 def serve_hub(session: Session, address: Address, *, root: str | None, auth: str | None) -> None:
@@ -26,6 +26,7 @@ def serve_hub(session: Session, address: Address, *, root: str | None, auth: str
     from tagship.hub_server.directory_file import read_directory
 
     folder = _folder(session, root)
+    port = _port(address.port)
     directory = read_directory(Path(auth)) if auth else None
 
     def announce(url: str) -> None:
@@ -38,7 +39,7 @@ def serve_hub(session: Session, address: Address, *, root: str | None, auth: str
         root=folder,
         namespace=session.config.namespace,
         host=address.host,
-        port=address.port,
+        port=port,
         directory=directory,
         announce=announce,
     )
@@ -58,6 +59,15 @@ def clean_hub(session: Session, root: str | None) -> None:
         session.console.note(f"took what no branch or tag leads to out of {freed.repositories} repositories")
     if freed.waiting:
         session.console.note(f"kept {freed.waiting} files of uploads that began within a day and may yet be committed")
+
+
+def _port(given: str) -> int:
+    """Raises UsageError for what is no port."""
+    if not (given.isascii() and given.isdecimal()) or not int(given[:6]) < 1 << 16:
+        raise UsageError(
+            f"--port must be a number from 0 to 65535, not {given!r:.40}", remedy="--port 0 takes any free one"
+        )
+    return int(given)
 
 
 def _folder(session: Session, root: str | None) -> Path:

@@ -23,6 +23,7 @@ from tagship.naming.tags import read_tag
 from tagship.release.name_checks import lint_plan
 from tagship.runs.base import BaseModel, resolve_base
 from tagship.runs.run import choose_run
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.weights.adapter_config import CONFIG_FILE, read_adapter_config
 
@@ -35,8 +36,6 @@ def lint(session: Session, given: str | None, repo: str | None) -> Document:
 
     Raises UsageError for two of them at once, ReleaseError for what is not there or is damaged.
     """
-    if given and given.startswith("-"):  # Invoke takes whatever comes first for the name
-        raise UsageError(f"{given} stands where the name belongs", remedy="invoke --help lint")
     if given and repo:
         raise UsageError("a name and --repo are two things to look at", remedy="look at one after the other")
     with session.hub() as hub:
@@ -163,7 +162,7 @@ def _unknown(session: Session, name: Named) -> Iterator[Finding]:
             field="name",
             name=name.text,
             held=f"{key} of {session.config.file.name} does not make it, so that only its words are read",
-            remedy="invoke name --new makes a run's name" if name.what == RUN else None,
+            remedy=f"{called()} name --new makes a run's name" if name.what == RUN else None,
         )
 
 

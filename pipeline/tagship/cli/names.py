@@ -12,6 +12,7 @@ from tagship.naming.parsing import OLDER, Reading, read_name
 from tagship.naming.tags import read_tag
 from tagship.runs.base import resolve_base
 from tagship.runs.run import choose_run, find_runs, no_runs, read_run
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.toml_reader import hint
 
@@ -20,7 +21,7 @@ def version(session: Session) -> Document:
     """The version that a tag carries."""
     name = session.options.tag or session.triggered
     if name is None:
-        raise UsageError("which tag?", remedy="invoke version --tag v1.0.0")
+        raise UsageError("which tag?", remedy=f"{called()} version --tag v1.0.0")
     tag = read_tag(name, session.config.streams)
     stream = tag.stream.name if tag.stream else None
     return {"tag": tag.name, "version": tag.version, "stream": stream, "does": list(tag.does)}
@@ -35,7 +36,7 @@ def runs(session: Session) -> list[Document]:
         except ReleaseError as error:
             listed.append({"run": path.name, "problem": str(error)})
             continue
-        fields = {key: str(value) if isinstance(value, datetime) else value for key, value in run.fields.items()}
+        fields = {key: _shown(value) for key, value in run.fields.items()}
         listed.append({"run": run.name, "base_model": run.adapter.base_model, **fields})
     if not listed:
         none = no_runs(session.config.runs)
@@ -45,8 +46,6 @@ def runs(session: Session) -> list[Document]:
 
 def name(session: Session, given: str) -> Document:
     """What a name says, by the policy and by the styles before it."""
-    if given.startswith("-"):  # Invoke takes whatever comes first for the name
-        raise UsageError(f"{given} stands where the name belongs", remedy="invoke --help name")
     readings = read_name(given, session.config)
     if not readings:
         raise ReleaseError(
@@ -56,7 +55,7 @@ def name(session: Session, given: str) -> Document:
     return {"name": given, "readings": [_document(reading) for reading in readings]}
 
 
-def described(document: Document) -> str:
+def described(document: Document) -> list[str]:
     """What `name` found, as people read it: a line for each reading."""
     lines = []
     for reading in document["readings"]:
@@ -66,7 +65,7 @@ def described(document: Document) -> str:
         )
         fields = ", ".join(f"{name}={value}" for name, value in reading["fields"].items())
         lines.append(f"{kind}: {fields}")
-    return "\n".join(lines)
+    return lines
 
 
 def new_name(session: Session, given: Mapping[str, Any], own: Sequence[str]) -> Document:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.formats.options import GROUP, find_option
+from tagship.hub.served import PORT
 from tagship.naming.clock import parse_moment
 from tagship.policy.verify import QUICK, THOROUGH
 from tagship.release.options import Options
@@ -33,6 +34,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "dry-run": (False, "print the plan and do nothing"),
     "yes": (False, "do not ask"),
     "json": (False, "print one JSON document on standard output"),
+    "json-file": (None, "write the same document into a file, beside what people see"),
     "name": ("", "a name, or a version tag"),
     "repo": (None, "a repository on the Hub, as namespace/name"),
     "new": (False, "make the name of a new training run"),
@@ -41,6 +43,8 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "alpha": (None, "the adapter's alpha"),
     "epochs": (None, "the epochs that it was trained for"),
     "field": ([], "a field of [naming.fields], as NAME=VALUE; may be repeated"),
+    "set": ([], "what nobody recorded, as FIELD=VALUE, such as dataset=my_data; may be repeated"),
+    "template": ([], "a template to replace, such as vllm/card.md.j2; may be repeated"),
     "stream": (None, "a stream of version tags; default: the first of [tags]"),
     "part": (None, "major, minor or patch, in place of what the changes ask for"),
     "pre": (None, "make a prerelease with this label, such as rc"),
@@ -48,7 +52,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "push": (False, "push the tag, which lets CI release it"),
     "write": (False, "write the notes into the changelog, below a heading for the version"),
     "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
-    "port": (8765, "the port; 0 takes any free one"),
+    "port": (str(PORT), f"the port; default: {PORT}; 0 takes any free one"),
     "root": (None, "the folder that holds the repositories"),
     "to": (None, "the version tag whose release is to be the live one"),
     "create-pr": (False, "propose it in a pull request on the Hub"),
@@ -63,6 +67,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     ),
     "host": ("127.0.0.1", "the address to listen on; other than loopback ones take --auth"),
 }
+_SEPARATED = re.compile(r"[,\s]+")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Those that become fields of Options, by the names they have there.
 _PLANNED = {
@@ -112,7 +117,8 @@ def read_options(given: Mapping[str, Any]) -> Options:
     """The options as a task got them. Raises UsageError for a time that is none, or options that contradict."""
     values = {field: given[key] for key, field in _PLANNED.items() if given.get(key)}
     for field in ("formats", "quants"):
-        values[field] = tuple(values.get(field, ()))
+        # Several in one word, or none: as the inputs of a workflow come.
+        values[field] = tuple(word for said in values.get(field, ()) for word in _SEPARATED.split(said) if word)
     if isinstance(given.get("run"), list) and given["run"]:
         values["run"], *more = dict.fromkeys(given["run"])
         values["more_runs"] = tuple(more)

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tagship.cli.options import OPTIONS
 from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub
+from tagship.hub.served import SERVED
 from tagship.naming.name_rules import HUB
 from tagship.naming.tags import read_tag
 from tagship.policy.config import Config
@@ -18,13 +18,11 @@ from tagship.published.audit import audit as look_at
 from tagship.published.matrix import Cell, Matrix
 from tagship.published.releases import Found, Published, Unread, all_in, all_of, exports_of
 from tagship.published.rollback import apply, plan_rollback
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
 from tagship.system.toml_reader import hint
 from tagship.verify.evidence import PASSED, UNTESTED
-
-# Where `invoke hub` serves the embedded Hub, which is open only while something runs.
-SERVED = f"http://127.0.0.1:{OPTIONS['port'][0]}"
 
 
 def audit(session: Session, repo_id: str | None) -> Document:
@@ -43,7 +41,7 @@ def audit(session: Session, repo_id: str | None) -> Document:
 
 def _check_there(hub: Hub) -> None:
     if not hub.has_repos:  # no need to start it for that
-        raise ReleaseError("nothing was published yet", remedy="invoke release makes a release")
+        raise ReleaseError("nothing was published yet", remedy=f"{called()} release makes a release")
 
 
 def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> Found:
@@ -61,7 +59,7 @@ def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> F
         return found
     if not there:
         shown = "the embedded Hub" if hub.embedded else hub.url
-        raise ReleaseError(f"{place} has no release.json on {shown}", remedy="invoke release makes a release")
+        raise ReleaseError(f"{place} has no release.json on {shown}", remedy=f"{called()} release makes a release")
     tags = ", ".join(sorted({str(release.tag) for release in there if release.tag}))
     raise ReleaseError(f"nothing of {place} was released as {tag}", remedy=f"released are {tags}" if tags else None)
 
@@ -86,9 +84,11 @@ def _document(release: Published | Unread, findings: Sequence[Finding]) -> Docum
 def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -> Document:
     """Make an earlier release the live one again: a plan first, and with --yes its commits."""
     if not tag:
-        raise UsageError("rollback needs to know which release is to be live", remedy="invoke rollback --to v1.2.0")
+        raise UsageError(
+            "rollback needs to know which release is to be live", remedy=f"{called()} rollback --to v1.2.0"
+        )
     if read_tag(tag, session.config.streams).stream is None:
-        raise UsageError(f"{tag!r} is no version tag", remedy="name one such as v1.2.0; invoke tags lists them")
+        raise UsageError(f"{tag!r} is no version tag", remedy=f"name one such as v1.2.0; {called()} tags lists them")
     done, formats = [], session.options.formats
     known = [policy.name for policy in session.config.formats]
     if unknown := next((name for name in formats if name not in known), None):
@@ -105,7 +105,7 @@ def rollback(session: Session, tag: str | None, *, yes: bool, create_pr: bool) -
         if yes and changes and not create_pr:
             check_access(hub, {change.repo_id: True for change in changes})
         for change in changes:
-            url = apply(hub, change, create_pr=create_pr) if yes else None
+            url = hub.lasting(apply(hub, change, create_pr=create_pr)) if yes else None
             session.console.note(f"{change.repo_id}: {change.told}" + (f"  {url}" if url and create_pr else ""))
             done.append({"repo": change.repo_id, "does": change.told, "url": url})
     if changes and not yes:

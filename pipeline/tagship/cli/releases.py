@@ -1,12 +1,14 @@
 """The verbs that make a release, whole or in parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tagship.artifacts.manifest import Manifest, manifests_below, read_manifest
-from tagship.cli.reports import plan_table, release_document, release_table
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, manifests_below, read_manifest
+from tagship.cli.reports import plan_lines, release_document, release_rows
 from tagship.cli.session import Document, Session
+from tagship.hub.served import SERVED
+from tagship.policy.versions import OFF
 from tagship.release import steps
 from tagship.release.export_store import job_of
 from tagship.release.options import Options
@@ -14,10 +16,13 @@ from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Published
 from tagship.release.runner import Finished, run_steps
 from tagship.release.step import Step, open_tools
+from tagship.release.targets import by_repo
 from tagship.release.units import matrix as matrix_of
 from tagship.release.units import plan_document
+from tagship.system.called import called
 from tagship.system.console import Console
 from tagship.system.errors import NothingToDo, ReleaseError
+from tagship.system.git_objects import Commit
 from tagship.system.templating import Templates
 
 
@@ -77,36 +82,81 @@ def show_plan(console: Console, made: Plan) -> None:
     )
     console.step("Plan", what)
     console.note(f"base model {made.base.id}; commit {made.commit.sha[:10]}; Hub {made.endpoint}")
-    console.show(plan_table(made))
+    for name, paths in plan_lines(made):
+        console.note(name)
+        for path in paths:
+            console.note(path, depth=2)
 
 
 def show_result(console: Console, made: Plan, finished: Finished, templates: Templates) -> None:
-    base = finished.results.one(Fetched).base
-    use_lines = {
-        target.export_dir: target.policy.format.use_line(
-            job_of(made, target, base, templates),
-            [entry.path for entry in finished.results.for_target(Exported, target).manifest.files],
-        )
-        for target in made.targets
-    }
     console.step("Done")
-    console.show(release_table(made, finished, use_lines))
-    if made.embedded and finished.results.of(Published):
-        console.note("It is on the embedded Hub: `invoke hub` opens it, and HF_ENDPOINT leads any client to it.")
+    console.rows(release_rows(made, finished))
+    if finished.results.of(Published):
+        console.step("Use", f"{called()} hub opens the embedded Hub; then, in another shell" if made.embedded else "")
+        for line in _use_lines(made, finished, templates):
+            console.line(line)
+
+
+def _use_lines(made: Plan, finished: Finished, templates: Templates) -> Iterator[str]:
+    """The lines that use what was published. Programs that fetch from the real Hub alone find nothing of the embedded
+    one: from there it is fetched."""
+    if made.embedded:
+        yield f"export HF_ENDPOINT={SERVED}"
+        yield from (f"hf download {repo_id}" for repo_id in by_repo(made.targets))
+        return
+    base = finished.results.one(Fetched).base
+    for target in made.targets:
+        files = [entry.path for entry in finished.results.for_target(Exported, target).manifest.files]
+        yield target.policy.format.use_line(job_of(made, target, base, templates), files)
 
 
 def _plan_of_exports(session: Session, path: str | None) -> Plan:
     """The plan whose exports are on disk already: their manifests say which it was."""
-    config, options = session.config, session.options
     if path is not None:
-        folder = Path(path).absolute()
-        made = make_plan(config, _options_of(options, read_manifest(folder), folder), session.repository, session.now)
-        return replace(made, targets=(replace(made.targets[0], export_dir=folder),))
+        return _plan_at(session, Path(path).absolute())
     made = session.plan()
-    if made.tag is not None or options.at is not None:
-        return made
-    newest = _newest_export(made)
-    return make_plan(config, replace(options, at=newest.exported), session.repository, session.now)
+    if made.tag is None and session.options.at is None:
+        options = replace(session.options, at=_newest_export(made).exported)
+        made = make_plan(session.config, options, session.repository, session.now)
+    return _as_exported(session, made)
+
+
+def _plan_at(session: Session, folder: Path) -> Plan:
+    """The plan that the export in a folder was made by, wherever HEAD is now."""
+    manifest = read_manifest(folder)
+    options = _options_of(session.options, manifest, folder)
+    made = make_plan(session.config, options, session.repository, session.now)
+    commit = made.tag.commit if made.tag else Commit(sha=manifest.commit, time=made.moment)
+    if made.tag and commit != made.commit:
+        # What is checked out is another commit's: its tree and its changelog tell nothing of the tag.
+        checks = replace(made.config.checks, said={**made.config.checks.said, "clean": OFF, "changelog": OFF})
+        made = replace(made, config=replace(made.config, checks=checks))
+    return replace(made, commit=commit, targets=(replace(made.targets[0], export_dir=folder),))
+
+
+def _as_exported(session: Session, made: Plan) -> Plan:
+    """A plan with those of its exports that are there. Raises ReleaseError where none is, or none of a format or a
+    quantization type that was asked for."""
+    there = tuple(target for target in made.targets if (target.export_dir / MANIFEST_FILE).is_file())
+    options = session.options
+    asked = [*options.formats, *(quant.lower() for quant in options.quants)]
+    found = {name for target in there for name in (target.policy.name, target.variant.quant)}
+    lacking = next((name for name in asked if name not in found), None)
+    if lacking or not there:
+        raise _no_export(made, lacking)
+    missing = [target.name for target in made.targets if target not in there]
+    if missing:
+        session.console.note(f"left out, as it was not exported: {', '.join(missing)}")
+    return replace(made, targets=there, family=made.family if made.version_tag else there)
+
+
+def _no_export(made: Plan, lacking: str | None) -> ReleaseError:
+    of = " of ".join(filter(None, (lacking, made.run.name)))
+    version = f" at {made.version_tag.name}" if made.version_tag else ""
+    return ReleaseError(
+        f"there is no export of {of}{version} in {made.targets[0].export_dir.parent}",
+        remedy=f"make one with {called()} export, or name it with --path",
+    )
 
 
 def _options_of(options: Options, manifest: Manifest, folder: Path) -> Options:
@@ -131,8 +181,5 @@ def _newest_export(made: Plan) -> Manifest:
         if manifest.run == made.run.name and manifest.tag is None and (manifest.format, manifest.quant) in wanted
     ]
     if not fitting:
-        raise ReleaseError(
-            f"there is no export of {made.run.name} in {folder}",
-            remedy="make one with invoke export, or name it with --path",
-        )
+        raise _no_export(made, None)
     return max(fitting, key=lambda manifest: manifest.exported)

@@ -1,10 +1,7 @@
 """What a release did, for programs (`--json`) and for people (the table at the end)."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-
-from rich.table import Table
 
 from tagship.artifacts.manifest import FileEntry
 from tagship.release.plan import Plan
@@ -46,36 +43,24 @@ def _verified(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def release_table(plan: Plan, finished: Finished, use_lines: Mapping[Path, str]) -> Table:
-    """A row for each export; under its repo the line that uses it, by the export's folder."""
-    where = "repo, and the line that uses it" if finished.results.of(Published) else "folder"
-    table = _table("format", "size", "seconds", where)
-    for target in plan.targets:
-        exported = finished.results.for_target(Exported, target)
-        published = finished.results.find(Published, target)
-        table.add_row(
+def release_rows(plan: Plan, finished: Finished) -> list[tuple[str, ...]]:
+    """A row for each export: its format, size and seconds, and its repo, or else its folder."""
+    return [
+        (
             target.name,
-            human_size(sum(entry.size for entry in exported.manifest.files)),
-            f"{sum(finished.target_seconds[target.export_dir].values()):.1f}",
-            f"{target.repo_id}\n  {use_lines[target.export_dir]}" if published else str(target.export_dir),
+            human_size(sum(entry.size for entry in finished.results.for_target(Exported, target).manifest.files)),
+            f"{sum(finished.target_seconds[target.export_dir].values()):.1f} s",
+            target.repo_id if finished.results.find(Published, target) else str(target.export_dir),
         )
-    return table
+        for target in plan.targets
+    ]
 
 
-def plan_table(plan: Plan) -> Table:
-    """A plan as people read it."""
-    table = _table("format", "names")
-    for target, entry in zip(plan.targets, plan.document()["formats"], strict=True):
+def plan_lines(plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The exports of a plan by their formats, each with the names that it will get."""
+    for target in plan.targets:
         repo = target.repo_id if plan.publishes else "not published"
-        table.add_row(target.name, f"{entry['export_dir']}\n{entry['artifact']}\n{repo}")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("size", "seconds") else "left")
-    return table
+        yield target.name, (str(target.export_dir), str(target.artifact), repo)
 
 
 def _files(files: tuple[FileEntry, ...]) -> list[dict[str, Any]]:

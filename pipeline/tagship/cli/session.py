@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,10 +79,15 @@ class Session:
             self.console.warn(f"{remote} did not say what the message of {tag.name} is: {error}", None)
             return tag
 
-    def hub(self) -> AbstractContextManager[Hub]:
+    @contextmanager
+    def hub(self) -> Iterator[Hub]:
         """The Hub that the options or the policy name."""
         endpoint = endpoint_of(self.config, self.options)
-        return open_hub(endpoint, self.config.namespace, hub_root(self.config), self.console.note)
+        with (
+            self.console.working("waiting for the Hub"),
+            open_hub(endpoint, self.config.namespace, hub_root(self.config), self.console.note) as hub,
+        ):
+            yield hub
 
     @property
     def templates(self) -> Templates:
@@ -109,6 +114,13 @@ def _now(environment: Callable[[str], str | None] = os.environ.get) -> datetime:
     epoch = environment("SOURCE_DATE_EPOCH")
     if epoch is None:
         return datetime.now(UTC)
-    if not epoch.isdecimal():
-        raise UsageError(f"SOURCE_DATE_EPOCH must be seconds since 1970, not {epoch!r}")
-    return datetime.fromtimestamp(int(epoch), UTC)
+    if not (epoch.isascii() and epoch.isdecimal()):
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH must be seconds since 1970, not {epoch!r}", remedy="unset SOURCE_DATE_EPOCH"
+        )
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is after the year 9999: {epoch:.40}", remedy="unset SOURCE_DATE_EPOCH"
+        ) from None

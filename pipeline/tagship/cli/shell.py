@@ -6,17 +6,21 @@ Only Invoke and the table of options are imported here, so that `invoke --list` 
 
 import functools
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, Task, task
 
 from tagship.cli.options import OPTIONS, format_options, read_options
-from tagship.cli.positional_name import OptionalName, PositionalName
+from tagship.cli.positional_name import OptionalName, OptionalTag, PositionalName
+
+if TYPE_CHECKING:
+    from tagship.cli.outcome import Outcome
+    from tagship.system.console import Console
 
 
 class Refusal(dict[str, Any]):
@@ -30,14 +34,17 @@ def verb(
     valueless: tuple[str, ...] = (),
     flags: dict[str, str] | None = None,
     name_is_optional: bool = False,
+    tag_is_positional: bool = False,
     writes: bool = True,
+    needs_policy: bool = True,
 ) -> Callable[[Callable[..., Any]], Task[Any]]:
     """A task with some of OPTIONS; its body gets a session and the options, and returns a document.
 
     `of_formats` is whether it takes the options that belong to formats as well. `repeated` are options that
     this task takes more than once, `valueless` those that may stand without a value, `flags` those of this task
     alone, which are on or off, with their help; `name_is_optional` is whether a positional name may be left out,
-    `writes` whether it changes anything.
+    `tag_is_positional` whether `--tag` may stand as a word, `writes` whether it changes anything. A task that does
+    without a policy gets the console in place of a session.
     """
     options = {name: OPTIONS[name] for name in names} | (format_options() if of_formats else {})
     options |= {name: ([], OPTIONS[name][1] + "; may be repeated") for name in repeated}
@@ -49,7 +56,7 @@ def verb(
         def run(context: Context, **given: Any) -> None:
             if context.config.run.dry and writes:
                 given |= _dry(body.__name__, given)
-            _guarded(body, given, planned)
+            _guarded(body, given, planned if needs_policy else None)
 
         parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
         for name, (default, _) in options.items():
@@ -59,7 +66,7 @@ def verb(
         return task(
             run,
             name=body.__name__.replace("_", "-"),
-            klass=OptionalName if name_is_optional else PositionalName,
+            klass=OptionalTag if tag_is_positional else OptionalName if name_is_optional else PositionalName,
             positional=[],
             optional=[name.replace("-", "_") for name in valueless],
             iterable=[name.replace("-", "_") for name, (default, _) in options.items() if default == []],
@@ -81,40 +88,79 @@ def _dry(task: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"dry_run": True}
 
 
-def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str]) -> None:
-    from tagship.system.console import Console
-    from tagship.system.errors import NothingToDo, ReleaseError
-    from tagship.system.shown import ShownOutput
+def _guarded(body: Callable[..., Any], given: dict[str, Any], planned: set[str] | None) -> None:
+    from tagship.cli.ci_output import mask_tokens
+    from tagship.cli.outcome import rendered
 
-    console = Console()
+    mask_tokens()
     try:
-        from tagship.cli.session import open_session
-
-        options = read_options({key: value for key, value in given.items() if key in planned})
-        with redirect_stdout(ShownOutput(sys.stdout, as_json=bool(given.get("json")))):
-            with open_session(given.get("config"), options, console) as session:
-                document = body(session, **given)
-            if given.get("json") and document is not None:
-                print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
-        if isinstance(document, Refusal):
-            raise Exit(code=ReleaseError.exit_code)
-    except NothingToDo as nothing:
-        console.step("Nothing to do", str(nothing))
+        outcome = _outcome(body, given, planned)
+        if file := given.get("json_file"):
+            outcome = _kept(outcome, file)
         if given.get("json"):
-            print(json.dumps(nothing.document, indent=2, ensure_ascii=False), flush=True)
-    except ReleaseError as error:
-        console.fail(str(error), error.remedy)
-        raise Exit(code=error.exit_code) from None
-    except KeyboardInterrupt:
-        console.fail("interrupted", "the same command goes on where this one stopped")
-        raise Exit(code=130) from None
+            print(rendered(outcome), end="", flush=True)
     except BrokenPipeError:  # nobody reads the output any more, as in `invoke plan --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Exit(code=1) from None
-    except OSError as error:
-        from tagship.system.disk import told
+    if outcome.code:
+        raise Exit(code=outcome.code)
 
-        if (refused := told(error)) is None:
+
+def _kept(outcome: "Outcome", file: str) -> "Outcome":
+    """An outcome whose document is in a file, too; a file that cannot be written is a mistake in the options."""
+    from tagship.cli.outcome import failed, rendered
+    from tagship.system.console import Console
+    from tagship.system.errors import UsageError
+    from tagship.system.files import write_text
+
+    try:
+        write_text(Path(file), rendered(outcome))
+    except OSError as error:
+        unwritten = UsageError(f"--json-file {file} cannot be written: {error.strerror}")
+        Console().fail(str(unwritten), None)
+        return outcome if outcome.code else failed(unwritten)
+    return outcome
+
+
+def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] | None) -> "Outcome":
+    """Run a task's body; what went wrong is told to people, and is the outcome. Raises what is a bug of tagship."""
+    from tagship.cli.ci_output import tell, tell_failure
+    from tagship.cli.outcome import Outcome, failed, failure
+    from tagship.system.console import Console
+    from tagship.system.disk import told
+    from tagship.system.errors import NothingToDo, ReleaseError
+
+    console, task = Console(), body.__name__.replace("_", "-")
+    try:
+        document = _document(body, given, planned, console)
+        tell(task, document)
+        return Outcome(document=document, code=ReleaseError.exit_code if isinstance(document, Refusal) else 0)
+    except NothingToDo as nothing:
+        console.step("Nothing to do", str(nothing))
+        tell(task, nothing.document)
+        return Outcome(document=nothing.document)
+    except KeyboardInterrupt:
+        error, remedy = "interrupted", "the same command goes on where this one stopped"
+        console.fail(error, remedy)
+        return failure(error, remedy, 130)
+    except BrokenPipeError:
+        raise
+    except (ReleaseError, OSError) as error:
+        refused = told(error) if isinstance(error, OSError) else error
+        if refused is None:
             raise
         console.fail(str(refused), refused.remedy)
-        raise Exit(code=refused.exit_code) from None
+        tell_failure(task, refused)
+        return failed(refused)
+
+
+def _document(body: Callable[..., Any], given: dict[str, Any], planned: set[str] | None, console: "Console") -> Any:
+    from tagship.cli.session import open_session
+    from tagship.system.shown import ShownOutput
+
+    with redirect_stdout(ShownOutput(sys.stdout, as_json=bool(given.get("json")))):
+        if planned is None:
+            return body(console, **given)
+        options = read_options({key: value for key, value in given.items() if key in planned})
+        with open_session(given.get("config"), options, console) as session:
+            return body(session, **given)

@@ -17,6 +17,7 @@ from tagship.release.plan import make_plan, repository_page
 from tagship.release.release_notes import archives_of, recorded_states
 from tagship.release.tagging import check_release, check_remote, check_tagging, push_tag, tag_on, taken_versions
 from tagship.runs.run import choose_run, find_runs
+from tagship.system.called import called
 from tagship.system.errors import UsageError
 from tagship.system.git_objects import Commit
 
@@ -60,10 +61,14 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     refuse(outcomes, name)
     plan = make_plan(config, session.options, repository, session.now, coming=version)
     if silent := check_release(plan, session.hub if push else None):
-        console.warn(f"nobody could say whether the base model is there: {silent}", "invoke doctor, once it answers")
+        console.warn(
+            f"nobody could say whether the base model is there: {silent}", f"{called()} doctor, once it answers"
+        )
     if there is None:
         text = (message or _message(session, version, head)).strip()
-        if not dry_run:
+        if dry_run:
+            console.step(f"{head.sha[:10]} would be tagged as {name}" + (f", and pushed to {remote}" if push else ""))
+        else:
             repository.create_tag(name, text)
             console.step(f"Tagged {head.sha[:10]} as {name}")
     else:
@@ -85,8 +90,9 @@ def tag(session: Session, name: str, *, message: str | None, push: bool, dry_run
     }
 
 
-def notes(session: Session, stream_name: str | None, *, write: bool) -> Document:
-    """The notes of a tag, there or to come; without one, of what is not released yet."""
+def notes(session: Session, stream_name: str | None, *, write: bool, dry_run: bool = False) -> Document:
+    """The notes of a tag, there or to come; without one, of what is not released yet. With `dry_run` they are not
+    written, but all that comes before that is done."""
     config, repository, name = session.config, session.repository, session.options.tag
     version, commit, date = None, repository.head(), session.now
     if name is not None:
@@ -116,7 +122,9 @@ def notes(session: Session, stream_name: str | None, *, write: bool) -> Document
     if write:
         assert version is not None
         path = unreleased.line.changelog
-        if write_entry(path, version.version, date.date(), text, tag=version.name):
+        if dry_run:
+            session.console.step(f"The entry for {version.version} would be written into {path.name}")
+        elif write_entry(path, version.version, date.date(), text, tag=version.name):
             session.console.step(f"Wrote the entry for {version.version} into {path.name}")
         else:
             session.console.note(f"{path.name} has an entry for {version.version} already: it is left as it is")
@@ -165,8 +173,6 @@ def _gather(session: Session, stream: Stream, commit: Commit, version: str | Non
 
 
 def _version_tag(session: Session, name: str) -> VersionTag:
-    if name.startswith("-"):  # Invoke takes whatever comes first for the name
-        raise UsageError(f"{name} stands where the tag's name belongs", remedy="invoke --help tag")
     return version_tag(name, session.config.streams)
 
 

@@ -17,6 +17,7 @@ from tagship.history.model import ModelChange
 from tagship.history.unreleased import Unreleased
 from tagship.naming.tags import Stream, VersionTag
 from tagship.naming.version import is_prerelease, is_semver, precedence
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 
 
@@ -94,7 +95,7 @@ def decide(
         patch, _ = _free(_next(last.version, Part.PATCH), Part.PATCH, taken)
         raise ReleaseError(
             f"nothing since {last.name} asks for a new version",
-            remedy="give one with --part patch, or by name: invoke tag " + stream.tag_of(patch),
+            remedy=f"give one with --part patch, or by name: {called()} tag " + stream.tag_of(patch),
         )
     version = _next(last.version, raised, forced=part is not None) if last else first
     version = _after_prereleases(version, releases)

@@ -20,6 +20,7 @@ from tagship.history.changelog_page import (
 )
 from tagship.history.changelog_titles import bare, names_version, title_like
 from tagship.naming.version import is_semver, precedence
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
 
@@ -93,8 +94,8 @@ def write_entry(path: Path, version: str, date: Date, notes: str, *, tag: str | 
     if markup := _OTHER_MARKUP.get(target.suffix.lower()):
         raise ReleaseError(
             f"{path} is {markup}, and notes are Markdown: they are not written into it",
-            remedy=f"write the entry for {version} by hand, from invoke notes; or name a Markdown file in [versions] "
-            "changelog",
+            remedy=f"write the entry for {version} by hand, from {called()} notes; or name a Markdown file in "
+            "[versions] changelog",
         )
     try:
         after = insert(before, version, date, notes, tag=tag)
@@ -154,7 +155,7 @@ def _check_legible(page: Page) -> None:
         if line[:1].strip() and len(line.split()) <= _LONGEST_TITLE and not line.endswith(".") and names_version(line):
             raise ReleaseError(
                 f"line {number + 1} names a version in an unknown form, so that a new one cannot be put above it",
-                remedy="write the entry by hand, from invoke notes, with a heading such as ## 1.0.0",
+                remedy=f"write the entry by hand, from {called()} notes, with a heading such as ## 1.0.0",
             )
 
 
@@ -176,7 +177,7 @@ def _check_order(page: Page) -> None:
             raise ReleaseError(
                 f"the changelog's oldest version stands first ({first.name}, then {named[1].name}), and versions are "
                 "added at the top",
-                remedy="write the entry by hand, from invoke notes; or turn the order around",
+                remedy=f"write the entry by hand, from {called()} notes; or turn the order around",
             )
 
 

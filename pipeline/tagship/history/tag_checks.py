@@ -13,6 +13,7 @@ from tagship.naming.tags import VersionTag
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.policy.versions import OFF, REQUIRED
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
@@ -110,7 +111,10 @@ def _changelog(tagging: Tagging) -> _Found:
     prerelease = is_prerelease(tag.version)
     if entry(text, tag.name) or entry(text, tag.version) or (prerelease and entry(text, "Unreleased")):
         return None
-    return f"{path.name} has no entry for {tag.version}", f"invoke notes --tag {tag.name} --write, and commit it"
+    return (
+        f"{path.name} has no entry for {tag.version}",
+        f"{called()} notes --tag {tag.name} --write, and commit it",
+    )
 
 
 def _order(tagging: Tagging) -> _Found:
@@ -123,7 +127,7 @@ def _order(tagging: Tagging) -> _Found:
     assert tag.stream is not None
     return (
         f"{tag.version} is not greater than {releases[0].version}, the last version of the stream {tag.stream.name}",
-        f"invoke bump --stream {tag.stream.name} says which one is next",
+        f"{called()} bump --stream {tag.stream.name} says which one is next",
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagship.hub.keyless import Identity
+from tagship.hub.served import SERVED
 from tagship.policy.config import EMBEDDED
+from tagship.system.errors import ReleaseError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -82,16 +84,18 @@ class Hub:
         return self.identity.reading(repo_id) if self.identity else connected
 
     def other(self, endpoint: str) -> "HfApi":
-        """A client of another Hub."""
-        from huggingface_hub import HfApi
-
+        """A client of another Hub. Raises ReleaseError as `open_hub`'s does."""
         be_patient(self._notice)
-        return HfApi(endpoint=endpoint, library_name="tagship")
+        return _client(endpoint)
 
     @property
     def url(self) -> str:
         """The Hub's address, without a slash at the end."""
         return str(self._connected.endpoint)
+
+    def lasting(self, address: str) -> str:
+        """An address on the Hub as it is once this command has ended: the embedded one is then where `hub` opens it."""
+        return address.replace(self.url, SERVED, 1) if self.embedded else address
 
 
 @contextmanager
@@ -100,21 +104,49 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
     stops when the block ends. `notice` is told of long waits.
 
     The token is the one that `hf auth login` stored, or HF_TOKEN, or, where HF_OIDC_RESOURCE is set, what each repo
-    gives this job (hub/keyless.py); the embedded Hub gets none.
+    gives this job (hub/keyless.py); the embedded Hub gets none. Its client, when it is first asked for, raises
+    ReleaseError for a token that can be none.
     """
     with ExitStack() as stack:
+        identity = None if endpoint == EMBEDDED else Identity.of_environment(endpoint)
 
         def connect() -> "HfApi":
             from huggingface_hub import HfApi
 
             be_patient(notice)
+            if identity:
+                return HfApi(endpoint=endpoint, token=False, library_name="tagship")
             if endpoint != EMBEDDED:
-                return HfApi(endpoint=endpoint, library_name="tagship")
+                return _client(endpoint)
             from tagship.hub_server.app import EmbeddedHub
 
             server = stack.enter_context(EmbeddedHub(root=root, namespace=namespace))
             return HfApi(endpoint=server.url, token=False, library_name="tagship")
 
-        identity = None if endpoint == EMBEDDED else Identity.of_environment(endpoint)
         has_repos = endpoint != EMBEDDED or root.is_dir()
         yield Hub(connect, embedded=endpoint == EMBEDDED, has_repos=has_repos, notice=notice, identity=identity)
+
+
+def _client(endpoint: str) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    _check_token()
+    return HfApi(endpoint=endpoint, library_name="tagship")
+
+
+def _check_token() -> None:
+    """Raise ReleaseError for a token that cannot stand in a request: what it has is not repeated."""
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import OIDCError
+
+    try:
+        token = get_token() or ""
+    except OIDCError:  # told by the request that wants it
+        return
+    except ValueError:  # a file that is no text
+        token = " "
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ReleaseError(
+            "the token of the Hub has characters that no token has: spaces, line ends, or letters beyond ASCII",
+            remedy="copy it once more into HF_TOKEN, without quotes, or run hf auth login again",
+        )

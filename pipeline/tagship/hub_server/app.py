@@ -132,10 +132,10 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(_BACKLOG)  # so that who was told the address can connect before the server is under way
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two of what is no name and no port at all
         bound.close()
         raise ReleaseError(
-            f"the embedded Hub cannot listen on {host}:{port}: {error}",
+            f"the embedded Hub cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
             remedy="choose another port, or 0 for any free one",
         ) from error
     return bound

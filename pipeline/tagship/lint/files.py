@@ -1,7 +1,6 @@
 """The files of a folder or of a repository on a Hub, of which no more than the beginnings is read."""
 
 import io
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
+from tagship.system.json_files import parse_object
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -123,10 +123,4 @@ def document_in(files: Files, name: str) -> dict[str, Any]:
             raise ReleaseError(f"{where} has {size} bytes, more than any such file")
         content = file.read()
     refuse_pointer(Path(where), content)
-    try:
-        document = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ReleaseError(f"{where} is not valid JSON: {error}", remedy="save it again") from None
-    if not isinstance(document, dict):
-        raise ReleaseError(f"{where} is not a JSON object", remedy="save it again")
-    return document
+    return parse_object(content, where)

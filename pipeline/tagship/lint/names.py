@@ -14,6 +14,7 @@ from tagship.naming.name_rules import NameRules
 from tagship.naming.names import NamingPolicy, make_name
 from tagship.naming.parsing import RUN, NamingScheme, read_as
 from tagship.naming.version import is_semver
+from tagship.system.called import called
 
 _VERSION_AT_THE_END = re.compile(r"-v(?P<version>\d+\.\d+\.\d+\S*)$")
 
@@ -71,7 +72,7 @@ class Named:
                 return f"rename the folder to {make_name(self.naming.run, fields, RUN)}"
         if "run" in self.fields or self.what != RUN:
             return f"say {name} {value} in the name of the run, and export it again"
-        return f"invoke name --new makes a name with {name} {value}"
+        return f"{called()} name --new makes a name with {name} {value}"
 
     def compared(self, about: str, said: object, fact: Fact[Any], *, level: str = OK) -> Finding:
         """A finding that the name agrees with a fact, or at another level does not."""

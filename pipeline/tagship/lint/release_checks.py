@@ -9,6 +9,7 @@ from tagship.lint.names import Named
 from tagship.lint.quants import label_in, same_type
 from tagship.naming.names import ARTIFACT, REPO
 from tagship.naming.parsing import RUN
+from tagship.system.called import called
 
 _VERSION_IS_WANTED = "48% of the Hub's users want a version in a name, and 13% of names have one"
 # What words in a name say that is there.
@@ -79,7 +80,7 @@ def check_version(name: Named, held: Held) -> Iterator[Finding]:
         return
     if said is None:
         told = held.version.value if held.version else None
-        remedy = f"say {told} in it" if told else "invoke bump --tag makes one, and names have it then"
+        remedy = f"say {told} in it" if told else f"{called()} bump --tag makes one, and names have it then"
         yield name.lacks("version", f"it is {told}" if told else _VERSION_IS_WANTED, remedy)
         return
     if held.version is not None:

@@ -14,7 +14,7 @@ from tagship.policy.bases import read_bases
 from tagship.policy.card import CardPolicy, read_card
 from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
-from tagship.policy.file import read_policy
+from tagship.policy.file import PolicyError, policy_table, policy_text
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
@@ -85,17 +85,22 @@ class Config:
 
 
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read the policy in a file. Raises UsageError that lists every mistake with its dotted key."""
-    document, where = read_policy(path)
+    """Read the policy in a file. Raises PolicyError that lists every mistake with its dotted key, UsageError where
+    there is none or it cannot be read."""
+    return parse_config(policy_text(path), path.resolve(), environment)
+
+
+def parse_config(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """The policy that a text is, as that of a file which need not be there yet. Raises PolicyError."""
+    document, where = policy_table(text, path)
     problems: list[str] = []
-    path = path.resolve()
     reader = Reader(document, where, problems, folder=path.parent)
     config = config_of(reader, path, environment)
     reader.close()
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         mistakes = "mistake" if len(problems) == 1 else "mistakes"
-        raise UsageError(f"{path.name} has {len(problems)} {mistakes}:\n{listed}")
+        raise PolicyError(f"{path.name} has {len(problems)} {mistakes}:\n{listed}", file=path, problems=problems)
     return config
 
 

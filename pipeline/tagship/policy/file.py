@@ -1,6 +1,6 @@
 """Where the policy stands: in release.toml, or in `[tool.tagship]` of a pyproject.toml."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,15 @@ from tagship.system.errors import UsageError
 RELEASE_FILE = "release.toml"
 PROJECT_FILE = "pyproject.toml"
 _TABLE = ("tool", "tagship")
+
+
+class PolicyError(UsageError):
+    """Mistakes in a policy; `problems` are one line each, which begins with the dotted key it is about."""
+
+    def __init__(self, message: str, *, file: Path, problems: Sequence[str]) -> None:
+        super().__init__(message)
+        self.file = file
+        self.problems = tuple(problems)
 
 
 def policy_file(folder: Path) -> Path:
@@ -26,19 +35,27 @@ def policy_file(folder: Path) -> Path:
     return project
 
 
-def read_policy(path: Path) -> tuple[Mapping[str, Any], str]:
-    """The table that has the policy, and what its keys are called in the file. Raises UsageError."""
+def policy_text(path: Path) -> str:
+    """The text of a file that has a policy. Raises UsageError, PolicyError."""
     try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
             f"no {path.name} in {path.parent}",
-            remedy="run the task in the folder that has one, or name it with --config FILE",
+            remedy="run the task in the folder that has one, or name it with --config FILE; tagship init writes one",
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path.name} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
+
+
+def policy_table(text: str, path: Path) -> tuple[Mapping[str, Any], str]:
+    """The table that is the policy in a file's text, and what it is called there. Raises PolicyError, UsageError."""
+    try:
+        document = tomli.loads(text)
+    except (ValueError, RecursionError) as error:  # of tomli, of numbers without an end
+        raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
     if path.name != PROJECT_FILE:
         return document, ""
     table = policy_in(document, path)

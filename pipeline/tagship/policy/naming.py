@@ -11,7 +11,7 @@ from tagship.naming.variant import Variant
 from tagship.policy.hub import PER_MODEL
 from tagship.system.toml_reader import Reader
 
-_RUN = "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
+RUN_PATTERN = "{base}-{dataset}-r{rank}-a{alpha}-e{epochs}-{trained:%Y%m%d-%H%M%S}"
 _NAMES = {
     EXPORT: ("{run}-{kind}-v{version}", "{run}-{kind}-{exported:%Y%m%d-%H%M%S}"),
     ARTIFACT: ("{prefix}-{run}-v{version}", "{prefix}-{run}"),
@@ -37,7 +37,7 @@ def read_naming(naming: Reader, *, tags_versions: bool = False) -> NamingPolicy:
     # A run is named before there is a version or an export.
     run = Vocabulary(own=own, dates=("trained",), version=False)
     policy = NamingPolicy(
-        run=naming.parsed("run", _RUN, lambda text: Pattern(text, run)),
+        run=naming.parsed("run", RUN_PATTERN, lambda text: Pattern(text, run)),
         short_names=_short_names(naming.table("bases")),
         own_fields=own,
         texts={kind: _texts(naming.table(kind), texts) for kind, texts in defaults.items()},

@@ -19,6 +19,7 @@ from tagship.policy.config import Config
 from tagship.published.lines import by_repo, lines_of, version_of
 from tagship.published.releases import Published, card_at, differing
 from tagship.runs.base import HUGGING_FACE
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 
 
@@ -69,7 +70,7 @@ def _nothing(config: Config, releases: Sequence[Published], tag: str, formats: S
     known = sorted({str(release.tag) for release in releases})
     return ReleaseError(
         f"nothing of {config.namespace} was released as {tag}",
-        remedy=f"released are {', '.join(known)}" if known else "invoke release makes a release",
+        remedy=f"released are {', '.join(known)}" if known else f"{called()} release makes a release",
     )
 
 

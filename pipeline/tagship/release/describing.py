@@ -66,7 +66,7 @@ def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     write_text(folder / CARD_FILE, card)
     manifest = with_file(manifest, folder, CARD_FILE)
     write_manifest(folder, manifest)
-    tools.console.note(f"{target.name}: {folder / CARD_FILE}")
+    tools.console.note(f"{target.name}: {CARD_FILE}")
     yield replace(exported, manifest=manifest)
 
 

@@ -23,6 +23,7 @@ from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
 from tagship.release.repos import check_whole, version_of
 from tagship.release.targets import Target, by_repo
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, ToolError
 
 _AT_ONCE = 8
@@ -194,5 +195,5 @@ def _check(plan: Plan, target: Target, manifest: Manifest, where: str) -> None:
 def _taken(sentence: str, first: str = "") -> ReleaseError:
     return ReleaseError(
         f"{sentence}, which this one would replace",
-        remedy=f"{first}release the next version (invoke bump): what has a name keeps it",
+        remedy=f"{first}release the next version ({called()} bump): what has a name keeps it",
     )

@@ -20,6 +20,7 @@ from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
 from tagship.runs.run import Run
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 
 # What an export will hold, by the library that loads it (the model card's `library_name`).
@@ -42,7 +43,7 @@ def check_names(plan: Plan, base: Path | None = None, exported: Collection[Path]
         listed = "".join(f"\n  {finding.sentence} ({finding.remedy})" for finding in errors)
         raise ReleaseError(
             f"{'a name says' if len(errors) == 1 else 'names say'} what is not so:{listed}",
-            remedy='invoke lint shows all that names say; [checks] names = "warn" in release.toml lets it pass',
+            remedy=f'{called()} lint shows all that names say; [checks] names = "warn" in release.toml lets it pass',
         )
     return findings
 

@@ -19,6 +19,7 @@ from tagship.release.targets import Target, make_targets
 from tagship.runs.base import BaseModel, resolve_base
 from tagship.runs.quantized import quantized_by
 from tagship.runs.run import Run, UnknownRun, choose_run, find_runs, read_run
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
@@ -225,7 +226,7 @@ def named_run(config: Config, options: Options, path: Path) -> tuple[Run, BaseMo
         except PatternError as error:
             raise ReleaseError(
                 f"{path}: its folder is not named as [naming] run says, and what it recorded gives {error}",
-                remedy="invoke name --new makes a name for the folder; or record what is missing in "
+                remedy=f"{called()} name --new makes a name for the folder; or record what is missing in "
                 "experiment_metadata.json, or change [naming] run",
             ) from None
     quantized = quantized_by(run.path, run.recorded, run.adapter.base_model, base)

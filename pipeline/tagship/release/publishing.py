@@ -39,7 +39,7 @@ def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: To
     with tools.console.bytes(names, contents.size) as advance:
         commit = publish(tools.hub, upload, advance)
     where = f" on {commit.branch}" if commit.branch else ""
-    tools.console.note(f"{names}: {upload.repo_id} at {commit.sha[:10]}{where}")
+    tools.console.note(f"{names}: commit {commit.sha[:10]}{where}")
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
     yield Committed(repo_id=upload.repo_id, upload=upload, commit=commit)
@@ -63,7 +63,7 @@ def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tool
     committed, contents = done.for_repo(Committed, targets[0].repo_id), laid(targets, done)
     upload, commit = committed.upload, committed.commit
     files = check_published(tools.hub, upload, commit)
-    told = f"{upload.repo_id}: {len(files)} files, every checksum right"
+    told = f"{', '.join(target.name for target in targets)}: {len(files)} files, every checksum right"
     if upload.proposes:
         tools.console.note(told)
         url = _proposed(upload, commit, tools)
@@ -75,7 +75,9 @@ def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tool
     for target, own in zip(targets, paths, strict=True):
         others = set().union(*paths) - own
         kept = tuple(entry for entry in files if entry.path not in others)
-        yield Published(target=target, url=masked(url), commit=commit.sha, files=kept, proposed=upload.proposes)
+        yield Published(
+            target=target, url=masked(tools.hub.lasting(url)), commit=commit.sha, files=kept, proposed=upload.proposes
+        )
 
 
 def _proposed(upload: Upload, commit: Commit, tools: Tools) -> str:
@@ -84,7 +86,9 @@ def _proposed(upload: Upload, commit: Commit, tools: Tools) -> str:
     if page is None:
         tools.console.note(f"{upload.repo_id} has it on main: the same command without --create-pr sets the tag")
         return f"{tools.hub.url}/{upload.repo_id}"
-    tools.console.note(f"{masked(page)}: once it is merged, the same command without --create-pr sets the tag")
+    tools.console.note(
+        f"{masked(tools.hub.lasting(page))}: once it is merged, the same command without --create-pr sets the tag"
+    )
     return page
 
 

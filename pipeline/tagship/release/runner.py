@@ -41,17 +41,18 @@ def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools, executor: Executo
             skipped[step.name] = reason
             tools.console.step(step.title, f"skipped: {reason}")
             continue
-        tools.console.step(step.title)
+        tools.console.step(step.title, folds=True)
         began = monotonic()
-        if step.once:
-            done = done.plus(step.once(plan, done, tools))
-        groups = groups_of(step, plan)
-        # Where they are taken one by one, as here, each has what came of those before it.
-        works = (Work(step=step, plan=plan, targets=targets, done=done) for targets in groups)
-        made_by = executor if step.portable else here
-        for targets, made in zip(groups, made_by.run(works, tools), strict=True):
-            done = done.plus(made.results)
-            for target in targets:
-                target_seconds[target.export_dir][step.name] = round(made.seconds, 3)
+        with tools.console.working(step.title):
+            if step.once:
+                done = done.plus(step.once(plan, done, tools))
+            groups = groups_of(step, plan)
+            # Where they are taken one by one, as here, each has what came of those before it.
+            works = (Work(step=step, plan=plan, targets=targets, done=done) for targets in groups)
+            made_by = executor if step.portable else here
+            for targets, made in zip(groups, made_by.run(works, tools), strict=True):
+                done = done.plus(made.results)
+                for target in targets:
+                    target_seconds[target.export_dir][step.name] = round(made.seconds, 3)
         seconds[step.name] = round(monotonic() - began, 3)
     return Finished(results=done, seconds=seconds, target_seconds=dict(target_seconds), skipped=skipped)

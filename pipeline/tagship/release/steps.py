@@ -6,6 +6,7 @@ from functools import partial
 
 from tagship.artifacts.archive import record_checksum, write_archive
 from tagship.artifacts.manifest import (
+    MANIFEST_FILE,
     check_files,
     read_manifest,
 )
@@ -115,7 +116,7 @@ def export_targets(plan: Plan, targets: Sequence[Target], done: Results, tools: 
         if made.damage:
             tools.console.warn(made.damage, "it was made anew; if nobody changed it, look after the disk")
         size = human_size(sum(entry.size for entry in made.manifest.files))
-        tools.console.note(f"{target.name}: {target.export_dir} ({size}{'' if made.new else ', exported before'})")
+        tools.console.note(f"{target.name}: {size}{'' if made.new else ', exported before'}")
         yield Exported(target=target, folder=target.export_dir, manifest=made.manifest)
 
 
@@ -126,8 +127,9 @@ def _load(
         for runtime in (reference_runtime().name, target.policy.format.runtime):
             tools.runtimes.start(runtime)
     manifest = read_manifest(target.export_dir)
-    check_files(target.export_dir, manifest, hashes=hashes)
-    tools.console.note(f"{target.name}: {target.export_dir}")
+    with tools.console.bytes(target.name, sum(entry.size for entry in manifest.files)) as advance:
+        check_files(target.export_dir, manifest, hashes=hashes, advance=advance)
+    tools.console.note(f"{target.name}: as {MANIFEST_FILE} says")
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 
@@ -143,7 +145,7 @@ def _package(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterato
     with tools.console.bytes(target.name, sum(entry.size for entry in files)) as advance:
         archive = write_archive(exported.folder, target.artifact, plan.moment, advance, digests=digests)
     record_checksum(archive)
-    tools.console.note(f"{target.name}: {archive.path} ({human_size(archive.size)})")
+    tools.console.note(f"{target.name}: {human_size(archive.size)}")
     yield Packaged(target=target, archive=archive)
 
 

@@ -14,6 +14,7 @@ from tagship.release.gates import check_code, check_tasks
 from tagship.release.name_checks import check_names
 from tagship.release.plan import Plan
 from tagship.runs.base_folder import check_base_folder
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
@@ -42,7 +43,7 @@ def check_remote(config: Config, repository: Repository, name: str, *, here: boo
     if taken and not here:
         raise ReleaseError(
             f"{remote} has a tag {name} already, which is not in this clone",
-            remedy=f"git fetch {remote} tag {name} shows it; invoke bump says which version is free",
+            remedy=f"git fetch {remote} tag {name} shows it; {called()} bump says which version is free",
         )
     return None
 
@@ -72,7 +73,7 @@ def tag_on(repository: Repository, name: str, head: Commit) -> Tag | None:
     if existing.commit.sha != head.sha:
         raise ReleaseError(
             f"the tag {name} is on {existing.commit.sha[:10]} already, and {head.sha[:10]} is checked out",
-            remedy="a version names one commit for ever: tag the next one (invoke bump)",
+            remedy=f"a version names one commit for ever: tag the next one ({called()} bump)",
         )
     return existing
 

@@ -60,7 +60,7 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     """What base + adapter answers, and the text that it is measured by."""
     policy, base = plan.config.verify, done.one(Fetched).base
     questions = Questions(prompts=policy.prompts, max_tokens=policy.tokens_of(plan.extent), moment=plan.moment)
-    with tools.console.working("base + adapter answers"):
+    with tools.console.working("base + adapter answers", _START + _seconds(plan, base)):
         reference = reference_model(plan, base, tools)
         answers = follow(plan, done, tools, reference, questions)
         longest = min(context_length(model_files(base, plan.run.path)) or _LONGEST, _LONGEST)
@@ -76,13 +76,24 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
 
 def predicted(plan: Plan, base: BaseFolder) -> str:
     """What comparing will take, in a line: the tokens that are read, and about how long."""
+    asked, text = _most_tokens(plan, base)
+    models = 1 + len({(target.policy.format.runtime, target.variant.quant) for target in plan.targets})
+    seconds = models * _seconds(plan, base)
+    time = human_time(_START + seconds / 2, _START + seconds * 2)
+    return f"comparing reads up to {asked} tokens of questions and answers and {text} of text in each model: {time}"
+
+
+def _most_tokens(plan: Plan, base: BaseFolder) -> tuple[int, int]:
+    """The tokens of questions and answers, and of text, that each model reads at most."""
     policy = plan.config.verify
     asked = len(policy.prompts) * (_PROMPT + policy.tokens_of(plan.extent))
-    text = min(_tokens_of_text(plan, base), _MOST_TEXT)
-    models = 1 + len({(target.policy.format.runtime, target.variant.quant) for target in plan.targets})
-    work = 2 * parameters_of(base) * (2 * asked + text) * models * 2 / cores()
-    time = human_time(_START + work / (2 * _SPEED), _START + work / (_SPEED / 2))
-    return f"comparing reads up to {asked} tokens of questions and answers and {text} of text in each model: {time}"
+    return asked, min(_tokens_of_text(plan, base), _MOST_TEXT)
+
+
+def _seconds(plan: Plan, base: BaseFolder) -> float:
+    """About how long one model takes for them."""
+    asked, text = _most_tokens(plan, base)
+    return 2 * parameters_of(base) * (2 * asked + text) * 2 / cores() / _SPEED
 
 
 def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -127,7 +138,7 @@ def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Eviden
     if form.check_copy(job, exported.folder):
         return replace(known, copied=True, prompts=len(trial.answers), example=trial.example())
     runtime = find_runtime(form.runtime)
-    with tools.console.working(f"{target.name} answers"):
+    with tools.console.working(f"{target.name} answers", _seconds(plan, base)):
         subject = form.subject(job, exported.folder, trial.questions)
         with tools.runtimes.model(runtime.name, subject) as model:
             what = f"the {target.name} export"

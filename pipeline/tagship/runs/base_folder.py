@@ -119,5 +119,5 @@ def card_data_of(folder: Path) -> dict[str, Any]:
 
     try:
         return dict(ModelCard.load(readme).data.to_dict())
-    except (ValueError, yaml.YAMLError):  # front matter that is none tells no license
+    except (ValueError, RecursionError, yaml.YAMLError):  # front matter that is none tells no license
         return {}

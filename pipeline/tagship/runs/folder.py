@@ -1,12 +1,13 @@
 """The files of a run or a base, wherever they are: on disk, or in a revision of the repository."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tagship.system.errors import ReleaseError
 from tagship.system.files import sha256_of
+from tagship.system.json_files import parse_object
 from tagship.system.known_digests import KnownDigests
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def object_in(folder: Folder, name: str) -> dict[str, Any]:
     if name not in folder.names():
         return {}
     try:
-        document = json.loads(folder.read(name))
-    except (ValueError, RecursionError):
+        return parse_object(folder.read(name), name)
+    except ReleaseError:
         return {}
-    return document if isinstance(document, dict) else {}

@@ -43,6 +43,13 @@ class RunPlaces:
             return [self.root]
         return [path for path in self.root.glob("/".join(self.parts)) if path.is_dir()]
 
+    def has(self, folder: Path) -> bool:
+        """Whether a folder on this disk is one of them, or would be."""
+        if not folder.is_relative_to(self.root):
+            return False
+        below = folder.relative_to(self.root)
+        return folder == self.root if (self.root / CONFIG_FILE).is_file() else self.fits(below.as_posix())
+
     def fits(self, below: str) -> bool:
         """Whether a folder is one of them, by its path below `root`, as git writes it; empty for `root` itself."""
         parts = PurePosixPath(below).parts

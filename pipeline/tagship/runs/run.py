@@ -1,5 +1,6 @@
 """A training run on disk: a folder with a LoRA adapter, named by the policy."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,7 +100,7 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     Raises ReleaseError when it has no adapter, or when its name and its adapter disagree.
     """
     adapter = read_adapter_config(path)
-    recorded = _recorded(path)
+    recorded = read_record(path)
     name = _name_of(path, naming)
     named = naming.run.parse(name) or {}
     for field, value in (("rank", adapter.rank), ("alpha", adapter.alpha)):
@@ -112,8 +113,18 @@ def read_run(path: Path, naming: NamingPolicy) -> Run:
     # A number that is not whole has no place in names: cut, it would say what is not so.
     if float(adapter.alpha).is_integer():
         fields["alpha"] = int(adapter.alpha)
-    fields |= _recorded_fields(recorded) | _own_fields(recorded, naming) | named
+    fields |= recorded_fields(recorded) | _own_fields(recorded, naming) | named
     return Run(name=name, path=path, adapter=adapter, fields=fields, recorded=recorded)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What was recorded of a run: its own metadata, or that of the run whose checkpoint it is, else what transformers'
+    Trainer wrote, under the same names. Empty where nobody recorded anything. Raises ReleaseError for malformed
+    JSON."""
+    said = read_object(path / METADATA_FILE)
+    if not said and checkpoint_step(path.name) is not None:
+        said = read_object(path.parent / METADATA_FILE)
+    return _written(said) or _from_trainer(read_object(path / TRAINER_FILE))
 
 
 def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | None:
@@ -122,7 +133,7 @@ def trained_at(name: str, folder: Folder, naming: NamingPolicy) -> datetime | No
     named = (naming.run.parse(_name_of(PurePosixPath(name), naming)) or {}).get("trained")
     if isinstance(named, datetime):
         return named
-    recorded = _recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
+    recorded = recorded_fields(object_in(folder, METADATA_FILE)).get("trained")
     return recorded if isinstance(recorded, datetime) else None
 
 
@@ -149,15 +160,8 @@ def _name_of(path: PurePath, naming: NamingPolicy) -> str:
     return path.parent.name if of_run else path.name
 
 
-def _recorded(path: Path) -> dict[str, Any]:
-    """What was recorded of a run: in its folder, or in that of the run whose checkpoint it is."""
-    said = read_object(path / METADATA_FILE)
-    if not said and checkpoint_step(path.name) is not None:
-        said = read_object(path.parent / METADATA_FILE)
-    return said or _from_trainer(read_object(path / TRAINER_FILE))
-
-
-def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
+def recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
+    """The fields of names that a record tells: dataset, epochs, trained."""
     fields: dict[str, FieldValue] = {}
     dataset = recorded.get("dataset")
     if isinstance(dataset, dict):
@@ -165,7 +169,7 @@ def _recorded_fields(recorded: Mapping[str, Any]) -> dict[str, FieldValue]:
     if isinstance(dataset, str):
         fields["dataset"] = dataset
     epochs = recorded.get("epochs")
-    if isinstance(epochs, int | float) and not isinstance(epochs, bool) and float(epochs).is_integer():
+    if type(epochs) is int or (isinstance(epochs, float) and epochs.is_integer()):
         fields["epochs"] = int(epochs)
     try:
         trained = datetime.fromisoformat(str(recorded.get("trained")))
@@ -184,18 +188,36 @@ def _own_fields(recorded: Mapping[str, Any], naming: NamingPolicy) -> dict[str, 
     }
 
 
+def _written(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what JSON has no word for, a loss that is no number above all: trainers write it all the same,
+    and other programs read neither a card nor a manifest with it."""
+    return {
+        key: _written(value) if isinstance(value, dict) else value
+        for key, value in recorded.items()
+        if _is_written(value)
+    }
+
+
+def _is_written(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_written, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _from_trainer(state: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' Trainer recorded, under the names of an experiment's metadata."""
     if not state:
         return {}
-    losses = [entry["loss"] for entry in state.get("log_history") or [] if "loss" in entry]
+    history = state.get("log_history")
+    entries = [entry for entry in history if isinstance(entry, Mapping)] if isinstance(history, list) else []
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
     recorded = {
         "epochs": _epochs(state),
         "batch_size": state.get("train_batch_size"),
         "steps": state.get("global_step"),
         "train_loss": losses[-1] if losses else None,
     }
-    return {key: value for key, value in recorded.items() if value is not None}
+    return _written({key: value for key, value in recorded.items() if value is not None})
 
 
 def _epochs(state: Mapping[str, Any]) -> float | None:

@@ -2,18 +2,38 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from threading import Timer
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.padding import Padding
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
 
+from tagship.system.actions import END_OF_GROUP, command, in_actions
 from tagship.system.progress import Advance, silent
-from tagship.system.shown import shown
+from tagship.system.shown import relative, shown
+
+# Seconds until people see that something goes on, and from which on they see how long it will.
+_SOON, _LONG = 1.0, 10.0
+# Columns that a text gets in the narrowest terminal.
+_LEAST = 20
 
 
 class Console:
@@ -23,32 +43,67 @@ class Console:
         self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
         watched = sys.stderr.isatty() and not os.environ.get("CI")
         self.interactive = watched if interactive is None else interactive
+        folds = sys.stderr.isatty() or "COLUMNS" in os.environ  # a log keeps its lines
+        self._width = self._rich.width if folds else None
+        self._lines: list[_Line] = []
+        self._grouped = False
 
-    def step(self, title: str, detail: str = "") -> None:
-        """Announce what begins now."""
-        self._rich.print(f"[bold]{escape(shown(title))}[/bold]" + (f"  {escape(shown(detail))}" if detail else ""))
+    def step(self, title: str, detail: str = "", *, folds: bool = False) -> None:
+        """Announce what begins now. In the log of GitHub Actions one that `folds` is a group, until the next one."""
+        self._end_group()
+        title = _shown(title)
+        if folds and in_actions():
+            self._grouped = True
+            self._command(command("group", f"{title}  {_shown(detail)}".rstrip()))
+            return
+        self._rich.print(self._folded("", _shown(f"  {detail}") if detail else "", f"[bold]{escape(title)}[/bold]"))
 
-    def note(self, text: str) -> None:
-        """A line under the step."""
-        self._rich.print(f"  {escape(shown(text))}")
+    def note(self, text: str, *, depth: int = 1) -> None:
+        """A line under the step, or `depth` 2, under a note; folded between words where a terminal is too narrow."""
+        self._rich.print(self._folded("  " * depth, _shown(text)))
 
-    def show(self, table: Table) -> None:
-        """A table under the step; its lines are never folded, so that they can be copied. What others wrote in it is
-        for the caller to have `shown`."""
-        padded = Padding(table, (0, 0, 0, 2), expand=False)
-        width = Measurement.get(self._rich, self._rich.options.update(max_width=10_000), padded).maximum
-        RichConsole(stderr=True, highlight=False, width=width).print(padded, soft_wrap=True)
+    def line(self, text: str) -> None:
+        """A line under the step that people copy: it is never folded."""
+        self._rich.print(f"  {escape(_shown(text))}")
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """Lines under the step, in columns; where the terminal is too narrow for one of them, the last column of all
+        stands below the others. Nothing is folded or padded, so that it can be copied."""
+        widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+        heads = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=False)) for row in rows]
+        narrow = any(len(f"  {head}  {row[-1]}") > self._rich.width for head, row in zip(heads, rows, strict=True))
+        for head, row in zip(heads, rows, strict=True):
+            self.note(head.rstrip() if narrow else f"{head}  {row[-1]}")
+            if narrow:
+                self.note(row[-1], depth=2)
 
     def warn(self, text: str, remedy: str | None) -> None:
         """Something that does not stop the release, and what mends it."""
-        mended = f" ({escape(shown(remedy))})" if remedy else ""
-        self._rich.print(f"  [bold yellow]warning:[/bold yellow] {escape(shown(text))}{mended}")
+        mended = f" ({_shown(remedy)})" if remedy else ""
+        self._rich.print(self._folded("  ", f"{_shown(text)}{mended}", "[bold yellow]warning:[/bold yellow] "))
 
     def fail(self, text: str, remedy: str | None) -> None:
         """The end of a release that failed."""
-        self._rich.print(f"[bold red]error:[/bold red] {escape(shown(text))}")
+        self._end_group()
+        self._rich.print(self._folded("", _shown(text), "[bold red]error:[/bold red] "))
         if remedy:
-            self._rich.print(f"  [bold]remedy:[/bold] {escape(shown(remedy))}")
+            self._rich.print(f"  [bold]remedy:[/bold] {escape(_shown(remedy))}")
+
+    def _end_group(self) -> None:
+        if self._grouped:
+            self._grouped = False
+            self._command(END_OF_GROUP)
+
+    def _command(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def _folded(self, indent: str, text: str, mark: str = "") -> str:
+        """A text in markup, each of its lines folded between words; `mark` is what stands before it, in markup."""
+        if self._width is None:
+            return f"{indent}{mark}{escape(text)}"
+        before = indent + "x" * len(Text.from_markup(mark))
+        lines = folded(text, self._width, after=f"{indent}  ", before=before)
+        return f"{indent}{mark}{escape(lines[len(before) :])}"
 
     @contextmanager
     def bytes(self, label: str, total: int) -> Iterator[Advance]:
@@ -62,16 +117,85 @@ class Console:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeElapsedColumn(),
+            _Remaining(),
         )
-        with Progress(*columns, console=self._rich, transient=True) as progress:
-            task = progress.add_task(escape(shown(label)), total=total)
-            yield lambda done: progress.advance(task, done)
+        with self._progress(columns, label, total) as advance:
+            yield advance
 
     @contextmanager
-    def working(self, label: str) -> Iterator[None]:
-        """Shows that something goes on whose length is not known."""
+    def working(self, label: str, seconds: float | None = None) -> Iterator[None]:
+        """Shows that something goes on, for how long already, and about how many seconds it will take, where that is
+        known."""
         if not self.interactive:
             yield
             return
-        with self._rich.status(escape(shown(label))):
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+        if seconds is not None and seconds > _LONG:
+            columns.append(TextColumn(f"of about {timedelta(seconds=round(seconds))}"))
+        with self._progress(columns, label, None):
             yield
+
+    @contextmanager
+    def _progress(self, columns: Iterable[ProgressColumn], label: str, total: int | None) -> Iterator[Advance]:
+        """A line that is seen after a second, and gone at the end; of several, one in another, it is the innermost."""
+        with Progress(*columns, console=self._rich, transient=True) as progress:
+            task = progress.add_task(escape(_shown(label)), total=total, visible=False)
+            line = _Line(progress=progress, task=task)
+            timer = Timer(_SOON, self._is_due, (line,))
+            timer.daemon = True
+            self._lines.append(line)
+            self._show_innermost()
+            timer.start()
+            try:
+                yield lambda done: progress.advance(task, done)
+            finally:
+                timer.cancel()
+                self._lines.remove(line)
+                self._show_innermost()
+
+    def _is_due(self, line: "_Line") -> None:
+        line.due = True
+        self._show_innermost()
+
+    def _show_innermost(self) -> None:
+        for line in self._lines:
+            line.progress.update(line.task, visible=line.due and line is self._lines[-1])
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Line:
+    """A line of progress; `due` is whether its second is over."""
+
+    progress: Progress
+    task: TaskID
+    due: bool = False
+
+
+class _Remaining(TimeRemainingColumn):
+    """The time that is left of what takes long enough for anybody to ask."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return super().render(task) if left is not None and (task.elapsed or 0) + left > _LONG else Text()
+
+
+def folded(text: str, width: int, *, after: str, before: str = "") -> str:
+    """A text whose lines are folded between words at `width` columns; a word that is wider stays whole. `before` stands
+    before the text, `after` before what is folded."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        own = line[: len(line) - len(line.lstrip(" "))]
+        lines += textwrap.wrap(
+            line.lstrip(" "),
+            max(width, len(after) + _LEAST),
+            initial_indent=own if lines else before + own,
+            subsequent_indent=after,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [own if lines else before + own]
+    return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """A text as a terminal gets it, with paths relative to where people stand."""
+    return shown(relative(text))

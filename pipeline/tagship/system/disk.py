@@ -1,6 +1,7 @@
 """Disks that take nothing more: full, over a quota, read-only, somebody else's."""
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,11 @@ _WHY = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota of the disk is used up",
     errno.EROFS: "the disk is read-only",
-    errno.EACCES: "it may not be written to",
-    errno.EPERM: "it may not be written to",
+    errno.EACCES: "it may not be read or written",
+    errno.EPERM: "it may not be read or written",
     errno.ENOTDIR: "a part of it is no folder",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.ELOOP: "its links lead in a circle",
 }
 
 
@@ -24,13 +27,21 @@ def why(error: OSError) -> str | None:
 
 def told(error: OSError) -> ReleaseError | None:
     """The error as a message that says what mends it; None where it is none of a disk's."""
+    if error.errno == errno.EISDIR:
+        return ReleaseError(f"{_name(error)} is a folder, where a file is expected", remedy="remove or rename it")
     reason = why(error)
     if reason is None:
         return None
+    what = "written" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else "used"
     return ReleaseError(
-        f"{error.filename or 'a file'} could not be written: {reason}",
+        f"{_name(error)} could not be {what}: {reason}",
         remedy="free some room, or mend the folder's rights; the same command goes on where this one stopped",
     )
+
+
+def _name(error: OSError) -> str:
+    name = error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes) else "a file"
 
 
 def check_writable(folders: Iterable[Path]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git_objects import Commit, ListedTag, LoggedCommit, RemoteTag, Tag
 from tagship.system.git_program import ANSWER_SECONDS, Git
 
@@ -218,6 +218,25 @@ class Repository:
             self._program.answer("merge-base", "--is-ancestor", commit.sha, ref) is not None
             for ref in _branch_refs(branch, remote)
         )
+
+    def is_on_remote(self, commit: Commit, remote: str) -> bool:
+        """Whether a branch of the remote, as it was last fetched, has a commit."""
+        return bool(self._program.answer("for-each-ref", f"--contains={commit.sha}", f"refs/remotes/{remote}/"))
+
+    def remotes(self) -> list[str]:
+        """The names of all remotes."""
+        return _lines_of(self._program.run("remote"))
+
+    def ignored(self, paths: Sequence[Path]) -> set[Path]:
+        """Those of some paths that git passes over, by its .gitignore."""
+        with tempfile.TemporaryFile() as text:
+            text.write("\0".join(map(str, paths)).encode(errors="surrogateescape"))
+            text.seek(0)
+            try:
+                listed = self._program.run("check-ignore", "-z", "--stdin", stdin=text)
+            except ToolError:  # as it says that there are none
+                return set()
+        return {Path(path) for path in listed.split("\0") if path}
 
     def remote_url(self, remote: str) -> str | None:
         """The address of a remote, or None where there is no remote of that name."""

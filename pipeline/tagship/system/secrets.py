@@ -32,12 +32,23 @@ _ENDS = (
     "CREDENTIALS",
     "APIKEY",
 )
+# Shorter values are settings: a log in which each `true` is hidden is of no use.
+_SHORTEST = 8
 _CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment without the variables that, by their names or values, are secrets or lead to them."""
     return {name: value for name, value in environment.items() if not _is_secret(name.upper(), value)}
+
+
+def tokens_in(environment: Mapping[str, str]) -> set[str]:
+    """The values of variables that are called tokens, passwords or the like, but for what is too short to be one."""
+    return {
+        value
+        for name, value in environment.items()
+        if name.upper().rpartition("_")[2].endswith(_ENDS) and len(value) >= _SHORTEST
+    }
 
 
 def _is_secret(name: str, value: str) -> bool:

@@ -6,6 +6,7 @@ by its number in place of doing it; what lets somebody in, a password in an addr
 
 import io
 import re
+from pathlib import Path
 from typing import TextIO
 
 from tagship.system.secrets import TOKEN
@@ -35,6 +36,12 @@ def visible_json(text: str) -> str:
 def masked(text: str) -> str:
     """A text without passwords in addresses, without what lets somebody in by a query, and without tokens."""
     return TOKEN.sub("***", _QUERY.sub(r"\1***", _USER.sub("***@", text)))
+
+
+def relative(text: str, folder: Path | None = None) -> str:
+    """A text in which paths below a folder, the one where people stand, begin there."""
+    here = str(folder or Path.cwd()).rstrip("/")
+    return re.sub(rf"(?<![\w./~-]){re.escape(here)}/(?=[^\s/])", "", text) if here else text
 
 
 def shown(text: str) -> str:

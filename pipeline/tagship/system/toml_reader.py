@@ -1,8 +1,8 @@
 """Typed reading of a TOML table that collects every mistake with its dotted key."""
 
 import difflib
-import math
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,8 +53,8 @@ class Reader:
         value = self._get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            self.note(key, f"must be a number above zero, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+            self.note(key, f"must be a number above zero, not {value!r:.80}")
             return None
         return float(value)
 
@@ -71,7 +71,7 @@ class Reader:
         value = self._get(key)
         if value is None:
             return tuple(default)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
             self.note(key, f"must be a list of strings, not {value!r}")
             return tuple(default)
         return tuple(value)
@@ -158,6 +158,9 @@ class Reader:
             return default
         if not isinstance(value, kind):
             self.note(key, f"must be {meaning}, not {value!r}")
+            return default
+        if isinstance(value, str) and "\0" in value:  # no name, path or text has one, and systems end at it
+            self.note(key, "must not have the character U+0000")
             return default
         return value
 

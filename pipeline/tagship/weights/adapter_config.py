@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
+from tagship.system.json_files import parse_object
 
 T = TypeVar("T")
 
@@ -140,13 +141,11 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """Read adapter_config.json. Raises ReleaseError when it is missing or malformed."""
     path = folder / CONFIG_FILE
     try:
-        text = path.read_text(encoding="utf-8")
-        refuse_pointer(path, text.encode())
-        document = json.loads(text)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise _without_adapter(folder) from None
-    except (ValueError, RecursionError) as error:
-        raise _malformed(path, error) from None
+    refuse_pointer(path, content)
+    document = parse_object(content, str(path))
     return parse_adapter_config(document, path)
 
 

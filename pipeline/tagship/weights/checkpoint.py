@@ -1,12 +1,12 @@
 """A model's weights on disk: one safetensors file, or shards with an index."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
+from tagship.system.json_files import parse_object
 from tagship.weights.safetensors import FLOATS, Header, TensorEntry, pickled, read_header
 
 SINGLE_FILE = "model.safetensors"
@@ -91,7 +91,7 @@ def shard_names(weight_map: Mapping[str, Any]) -> list[str]:
 def read_index(path: Path) -> dict[str, Any]:
     """An index of shards; its `weight_map` has the file of each tensor. Raises ReleaseError when it is none."""
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = parse_object(path.read_bytes(), str(path))
         weight_map = index["weight_map"]
         if not all(isinstance(text, str) for pair in weight_map.items() for text in pair):
             raise TypeError("weight_map must map tensors to files")

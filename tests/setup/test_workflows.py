@@ -1,0 +1,140 @@
+"""The workflows that templates/workflows/ give: this repository's own, and what must be true of any of them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tagship.naming.pattern import Pattern
+from tagship.naming.tags import Stream
+from tagship.policy.config import load_config
+from tagship.setup.workflow_changes import workflow_values
+from tagship.setup.workflows import EXPORT_WORKFLOW, PUBLISH_WORKFLOW, WorkflowValues, render_workflow, tags_by_workflow
+
+ROOT = Path(__file__).parents[2]
+OWN = {"install": 'pip install -e ".[gguf]" --constraint constraints.txt', "program": "invoke", "python": "3.11"}
+TEMPLATES = ("export-complete.yml", "publish-huggingface.yml", "gitlab-ci.yml")
+
+
+def own_values() -> WorkflowValues:
+    """What this repository's workflows are made with."""
+    return workflow_values(load_config(ROOT / "release.toml"), **OWN)
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    """A workflow as GitHub reads it; `on` is true to YAML."""
+    document: dict[Any, Any] = yaml.safe_load(render_workflow(name, own_values()))
+    return document
+
+
+def steps_of(document: dict[Any, Any]) -> list[dict[str, Any]]:
+    """Every step of every job."""
+    return [step for job in document["jobs"].values() for step in job.get("steps", ())]
+
+
+@pytest.mark.parametrize("path", [EXPORT_WORKFLOW, PUBLISH_WORKFLOW])
+def test_this_repository_s_own(path: str) -> None:
+    """This repository releases by the workflows that it gives others. REWRITE_GOLDEN=1 writes them anew."""
+    text = render_workflow(Path(path).name, own_values())
+    if os.environ.get("REWRITE_GOLDEN"):
+        (ROOT / path).write_text(text, encoding="utf-8")
+    assert (ROOT / path).read_text(encoding="utf-8") == text
+
+
+def test_triggers() -> None:
+    """A tag runs one workflow, so that it exports once; both run by hand, with the inputs that they have always had."""
+    export, publish = workflow("export-complete.yml")[True], workflow("publish-huggingface.yml")[True]
+    assert export["push"]["tags"] == ["export-v*"]
+    assert publish["push"]["tags"] == ["v*", "model-v*"]
+    assert export["workflow_dispatch"]["inputs"].keys() == {"export_formats", "quantization", "run"}
+    assert publish["workflow_dispatch"]["inputs"].keys() == {
+        "model_type",
+        "quantization",
+        "run",
+        "repo_name",
+        "private",
+    }
+    called = workflow("publish-huggingface.yml")["jobs"]["export"]
+    assert called["uses"] == f"./{EXPORT_WORKFLOW}"
+    assert called["with"].keys() == export["workflow_call"]["inputs"].keys()
+
+
+def test_tags_of_a_policy() -> None:
+    """What a policy's tags trigger decides which workflow they run, those of one format's own versions too."""
+
+    def stream(pattern: str, *does: str) -> Stream:
+        return Stream(name=pattern, pattern=Pattern(pattern), does=does)
+
+    streams = [stream("release/{version}", "export", "publish"), stream("try-{version}-x", "export")]
+    assert tags_by_workflow(streams) == (("try-*-x",), ("release/*",))
+    assert tags_by_workflow(streams[:1]) == ((), ("release/*",))
+
+
+@pytest.mark.parametrize("name", TEMPLATES[:2])
+def test_safe(name: str) -> None:
+    """No expression reaches a shell, every action is pinned by a commit with its version beside it, nothing has rights
+    that it was not given, and only who talks to the Hub has the token."""
+    text, document = render_workflow(name, own_values()), workflow(name)
+    assert all("${{" not in step.get("run", "") for step in steps_of(document))
+    uses = re.findall(r"uses: (.*)", text)
+    assert all(
+        re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\.github/workflows/.*", used) for used in uses
+    )
+    assert document["permissions"] == {}
+    assert all(job["permissions"] == {"contents": "read"} for job in document["jobs"].values())
+    assert document["concurrency"]["cancel-in-progress"] is False
+    with_token = [step["run"] for step in steps_of(document) if "HF_TOKEN" in step.get("env", {})]
+    assert all(line.startswith(("invoke work", "invoke gather")) for line in with_token)
+
+
+def test_groups_differ() -> None:
+    """A workflow that waits for one that it calls must not be in its way."""
+    groups = {workflow(name)["concurrency"]["group"] for name in TEMPLATES[:2]}
+    assert len(groups) == 2 and all("github.ref" in group for group in groups)
+
+
+def test_without_tags_that_only_export() -> None:
+    """A policy without such tags has a workflow that is called and started by hand alone."""
+    values = own_values()
+    alone = WorkflowValues(**{field: getattr(values, field) for field in values.__slots__} | {"export_tags": ()})
+    triggers = yaml.safe_load(render_workflow("export-complete.yml", alone))[True]
+    assert triggers.keys() == {"workflow_dispatch", "workflow_call"}
+
+
+def test_gitlab() -> None:
+    """On GitLab a job runs on version tags alone, and by hand, with the whole history."""
+    document = workflow("gitlab-ci.yml")
+    job = document["release"]
+    found = re.search(r"=~ /(.*)/$", job["rules"][0]["if"])
+    assert found and [bool(re.search(found[1], tag)) for tag in ("v1.0.0", "export-v1.0.0", "nightly", "xv1")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert job["variables"]["GIT_DEPTH"] == "0"
+    assert "--json-file release.json" in job["script"][0]
+    assert {"EXPORT_FORMATS", "QUANTIZATION", "RUN", "REPO_NAME"} == document["variables"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("export-complete.yml", "vendor.github-workflows"),
+        ("publish-huggingface.yml", "vendor.github-workflows"),
+        ("gitlab-ci.yml", "vendor.gitlab-ci"),
+    ],
+)
+def test_schemas(tmp_path: Path, name: str, schema: str) -> None:
+    """Every workflow is one by the schema of its service."""
+    pytest.importorskip("check_jsonschema")
+    file = tmp_path / name
+    file.write_text(render_workflow(name, own_values()), encoding="utf-8")
+    options = ["--data-transform", "gitlab-ci"] if "gitlab" in schema else []
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *options, str(file)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
