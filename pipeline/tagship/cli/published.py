@@ -65,7 +65,7 @@ def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> F
 
 
 def _show(session: Session, release: Published | Unread, findings: Sequence[Finding]) -> None:
-    session.console.step(f"{release.repo_id} {release.tag or 'main'}")
+    session.console.step(release.repo_id, release.tag or "main")
     for finding in findings:
         level = finding.level.upper() if finding.level == DIFFERENT else finding.level
         session.console.note(f"{level}: {finding.about}: {finding.told}")
