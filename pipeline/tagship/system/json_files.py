@@ -10,6 +10,7 @@ from tagship.system.git_lfs import refuse_pointer
 
 # No library nests its configuration like this, and what walks through one would run out of stack.
 _DEEPEST = 100
+_TOO_DEEP = f"it is nested more than {_DEEPEST} levels deep"
 
 
 def read_object(path: Path, what: str | None = None) -> dict[str, Any]:
@@ -32,7 +33,9 @@ def parse_object(content: bytes, what: str) -> dict[str, Any]:
         if not isinstance(document, dict):
             raise ReleaseError(f"{what} is not a JSON object", remedy="save it again")
         _check(document)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ReleaseError(f"{what} is not valid JSON: {_TOO_DEEP}", remedy="save it again") from None
+    except ValueError as error:
         raise ReleaseError(f"{what} is not valid JSON: {error}", remedy="save it again") from None
     return document
 
@@ -53,4 +56,4 @@ def _check(document: Mapping[str, Any]) -> None:
         if not below:
             return
         level = below
-    raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    raise ValueError(_TOO_DEEP)
