@@ -94,11 +94,11 @@ def test_what_nobody_recorded(repository: GitFolder, write_run: WriteRun) -> Non
 
 
 def test_a_record_that_is_there(repository: GitFolder, write_run: WriteRun) -> None:
-    """What was recorded stays, character for character; the name of the folder around a checkpoint tells the rest."""
-    run = write_run(repository.folder / f"outputs/{RUN}/checkpoint-40")
+    """What was recorded stays, character for character, and gets what was said."""
+    run = write_run(repository.folder / "outputs/run1/checkpoint-40")
     recorded = '{\n    "learning_rate": 1e-4,\n    "epochs": 20\n}'
     (run / "experiment_metadata.json").write_text(recorded)
-    proposal = proposed(repository.folder, "namespace=ada")
+    proposal = proposed(repository.folder, "namespace=ada", "dataset=minimal", "trained=2025-09-14T13:24:16Z")
     assert proposal.questions == ()
     (change,) = [each for each in proposal.changes if each.path.endswith(".json")]
     assert change.whole.startswith(recorded[:-2])
@@ -108,6 +108,15 @@ def test_a_record_that_is_there(repository: GitFolder, write_run: WriteRun) -> N
         "dataset": "minimal",
         "trained": "2025-09-14T13:24:16Z",
     }
+
+
+def test_a_checkpoint_of_a_run_with_a_name(repository: GitFolder, write_run: WriteRun) -> None:
+    """The folder around a checkpoint tells all that names need: nothing is asked or recorded."""
+    write_run(repository.folder / f"outputs/{RUN}/checkpoint-40")
+    proposal = proposed(repository.folder, "namespace=ada")
+    assert proposal.questions == ()
+    assert [each.path for each in proposal.changes if each.path.endswith(".json")] == []
+    assert policy_of(proposal)["project"]["runs"] == "outputs/*/checkpoint-*"
 
 
 def test_an_alpha_that_is_no_whole_number(repository: GitFolder, write_run: WriteRun) -> None:
@@ -160,7 +169,7 @@ def test_before_anything_is_trained(tmp_path: Path) -> None:
     """A folder with nothing in it, in no repository, gets a policy that is one, and is told what is missing."""
     proposal = proposed(tmp_path, "namespace=ada")
     apply(tmp_path, proposal.changes)
-    assert load_config(tmp_path / "release.toml").runs == tmp_path / "adapters"
+    assert load_config(tmp_path / "release.toml").runs.root == tmp_path / "adapters"
     assert any("git init" in note for note in proposal.notes)
     assert any("no LoRA adapter" in note for note in proposal.notes)
 

@@ -8,7 +8,14 @@ from tagship.system.errors import ReleaseError
 from tagship.system.templating import Templates, human_size, plain, quoted, shipped_folder
 
 # What the templates of code that uses a model are given.
-USED = {"repo_id": "acme/model", "trust_remote_code": False, "question": "Hello", "chats": True, "nf4": None}
+USED = {
+    "repo_id": "acme/model",
+    "revision": None,
+    "trust_remote_code": False,
+    "question": "Hello",
+    "chats": True,
+    "nf4": None,
+}
 
 
 @pytest.fixture

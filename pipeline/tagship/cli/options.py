@@ -56,7 +56,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "root": (None, "the folder that holds the repositories"),
     "to": (None, "the version tag whose release is to be the live one"),
     "create-pr": (False, "propose it in a pull request on the Hub"),
-    "plan": (None, "the plan's document, which `invoke plan --json-file plan.json` writes"),
+    "plan": (None, "the plan's document, as plan --json-file writes it"),
     "index": (None, "which unit of the plan; default: JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID"),
     "results": ("results", "the folder of the units' results, which all of them see or bring together"),
     "html": (None, "a page of it, in a file or on standard output"),

@@ -16,6 +16,7 @@ from tagship.release.runner import run_steps
 from tagship.release.step import open_tools
 from tagship.release.units import plan_document
 from tagship.release.work import UnitWork, do_unit, result_of
+from tagship.system.called import called
 from tagship.system.disk import check_writable
 from tagship.system.errors import UsageError
 
@@ -67,7 +68,7 @@ def _open(session: Session, plan_file: str | None, results: str) -> _Here:
     """Read a plan's document, and make the plan here. Raises UsageError for what is none, ReleaseError where this clone
     is not what was planned."""
     if plan_file is None:
-        raise UsageError("which plan?", remedy="--plan plan.json, which invoke plan --json-file plan.json writes")
+        raise UsageError("which plan?", remedy=f"--plan plan.json, which {called()} plan --json-file plan.json writes")
     file, folder = Path(plan_file).absolute(), Path(results).absolute()
     session = replace(session, config=replace(session.config, set_apart=(file, folder)))
     planned = read_planned(file, session.config.root)

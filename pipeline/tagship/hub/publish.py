@@ -15,16 +15,13 @@ from tagship.hub.failures import GOES_ON, hub_errors, status_of
 from tagship.hub.proposals import proposed
 from tagship.hub.repository import MAIN, Standing, published_manifest, remote_files, standing, tags_of
 from tagship.hub.upload import Commit, Upload, difference
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.progress import Advance, silent
 from tagship.system.secrets import check_no_secrets
 
 # What is done where a pull request has nothing to be made to.
 MAKE_IT_FIRST = "have somebody who may write there make the repo, empty, or release without --create-pr"
-_SEND_AGAIN = (
-    "what was sent ahead is kept for a while only: if it is gone, remove the unit's result, and do it again by "
-    "invoke work --to-hub"
-)
 
 
 def publish(hub: Hub, upload: Upload, advance: Advance = silent) -> Commit:
@@ -134,7 +131,10 @@ def _commit(hub: Hub, upload: Upload, additions: list[Any], stale: Sequence[str]
             )
     except ToolError as error:
         if upload.sent and status_of(error) in (400, 404, 422):
-            raise ToolError(str(error), remedy=_SEND_AGAIN) from error
+            again = f"remove the unit's result, and do it again by {called()} work --to-hub"
+            raise ToolError(
+                str(error), remedy=f"what was sent ahead is kept for a while only: if it is gone, {again}"
+            ) from error
         if status_of(error) not in (None, 409, 412):
             raise
         # The Hub may have done it, and its answer be lost on the way: then it refused the second attempt.

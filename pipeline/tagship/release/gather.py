@@ -19,6 +19,7 @@ from tagship.release.results import Exported, Fetched, Results, Sent, Sized, Ver
 from tagship.release.step import EXPORTS, Step, Tools
 from tagship.release.targets import Target
 from tagship.release.unit_results import Found, failure_of, find_result, has_result, results_scratch
+from tagship.system.called import called
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, link_file, new_folder
@@ -98,7 +99,7 @@ def _missing(gathering: Gathering, plan: Plan, scratch: Path) -> Iterator[_Missi
 
 def _remedy(missing: list[_Missing]) -> str:
     own = next((each.remedy for each in missing if each.remedy), None)
-    again = "; ".join(f"invoke work --plan plan.json --index {each.unit.index}" for each in missing[:3])
+    again = "; ".join(f"{called()} work --plan plan.json --index {each.unit.index}" for each in missing[:3])
     return f"{own}; then {again}" if own else again
 
 

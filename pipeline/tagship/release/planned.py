@@ -12,12 +12,11 @@ from tagship.history.model import ModelState, changes
 from tagship.naming.clock import parse_moment
 from tagship.release.options import Options
 from tagship.release.units import SCHEMA, decided
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
 from tagship.system.json_files import read_object
 
-_MAKE = "invoke plan --json-file plan.json"
-_ANEW = f"make it anew on this commit: {_MAKE}; or give this machine what it was made from"
 # How people call what a document says under these keys.
 _CALLED = {"policy": "release.toml", "inputs": "the files beside the run"}
 
@@ -58,11 +57,11 @@ class Planned:
 def read_planned(path: Path, root: Path) -> Planned:
     """Read a plan's document; `root` is the folder of release.toml. Raises UsageError for what is none."""
     if not path.is_file():
-        raise UsageError(f"there is no plan {path}", remedy=_MAKE)
+        raise UsageError(f"there is no plan {path}", remedy=_make())
     try:
         document = read_object(path)
     except (ReleaseError, OSError) as error:
-        raise UsageError(f"the plan {error}", remedy=_ANEW) from None
+        raise UsageError(f"the plan {error}", remedy=_anew()) from None
     try:
         if document["schema"] != SCHEMA or document["tagship"] != tool_version():
             made_by = f"tagship {document['tagship']}" if document["schema"] == SCHEMA else "another tagship"
@@ -72,7 +71,7 @@ def read_planned(path: Path, root: Path) -> Planned:
             )
         return Planned(document=document, options=_options(document["options"], root), units=_units(document))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is no plan of tagship: {error!r:.200}", remedy=_ANEW) from None
+        raise UsageError(f"{path} is no plan of tagship: {error!r:.200}", remedy=_anew()) from None
 
 
 def _units(document: Mapping[str, Any]) -> tuple[Unit, ...]:
@@ -150,13 +149,13 @@ def check_same(planned: Planned, here: Mapping[str, Any]) -> None:
     if not differing:
         return
     if "model" in differing and (told := _changes(before["model"], now["model"])):
-        raise ReleaseError(f"this is not the model that was planned: {told}", remedy=_ANEW)
+        raise ReleaseError(f"this is not the model that was planned: {told}", remedy=_anew())
     key = differing[0]
     if key in _CALLED:
-        raise ReleaseError(f"{_CALLED[key]} is not what was planned{_which(before.get(key), now[key])}", remedy=_ANEW)
+        raise ReleaseError(f"{_CALLED[key]} is not what was planned{_which(before.get(key), now[key])}", remedy=_anew())
     raise ReleaseError(
         f"the plan says {key} {_canonical(before.get(key)):.200}, and here it is {_canonical(now[key]):.200}",
-        remedy=_ANEW,
+        remedy=_anew(),
     )
 
 
@@ -174,3 +173,11 @@ def _which(before: Any, now: Any) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _make() -> str:
+    return f"{called()} plan --json-file plan.json"
+
+
+def _anew() -> str:
+    return f"make it anew on this commit: {_make()}; or give this machine what it was made from"

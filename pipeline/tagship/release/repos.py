@@ -24,6 +24,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Laid, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target, by_repo
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
 
@@ -48,7 +49,7 @@ def check_whole(plan: Plan) -> None:
         why = f"without {', '.join(left_out)}" if left_out else f"with {', '.join(set(names) - set(wanted))}"
         raise ReleaseError(
             f"{repo_id} has {', '.join(wanted)} of each version, and would get {plan.version} {why}",
-            remedy=f"leave --quant and --path out, or change {table} quants; invoke export and invoke verify take one "
+            remedy=f"leave --quant and --path out, or change {table} quants; {called()} export and verify take one "
             "alone, --repo-name publishes it to another repo",
         )
 

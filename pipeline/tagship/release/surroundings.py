@@ -1,6 +1,7 @@
 """What the doctor says of the machine, the repository's remote and its CI: where a release is made, and from where."""
 
 import platform
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from tagship.history.web_links import web_address
 from tagship.hub.patience import ASIDE
 from tagship.policy.config import EMBEDDED, Config
 from tagship.release.finding import OK, STOP, WARN, Finding
+from tagship.system.called import called
 from tagship.system.errors import ToolError
 from tagship.system.git import Repository
 from tagship.system.machine import available_memory, free_disk
@@ -18,7 +20,7 @@ from tagship.system.templating import human_size
 # Where each CI keeps what it runs, below the repository.
 _WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml", ".gitlab-ci.yml", ".gitlab-ci/*.yml")
 # What a workflow says that runs this program.
-_CALLS = ("tagship ", "invoke release", "invoke gather", "invoke work")
+_CALLS = re.compile(r"\b(?:tagship|invoke|inv) +(?:release|export|work|gather|publish)\b")
 # Bytes that even a small release takes: its texts, an index of git, a log.
 _LEAST_DISK = 64 << 20
 
@@ -42,7 +44,7 @@ def _disk(config: Config) -> Iterator[Finding]:
     free = {name: free_disk(folder) for folder, name in folders.items()}
     told = ", ".join(f"{human_size(size)} for {name}" for name, size in free.items())
     full = min(free.values()) < _LEAST_DISK
-    remedy = "free some; invoke clean removes what is published" if full else None
+    remedy = f"free some; {called()} clean removes what is published" if full else None
     yield Finding(level=STOP if full else OK, what=f"room on the disk: {told}", remedy=remedy)
 
 
@@ -71,7 +73,7 @@ def _workflows(config: Config, repository: Repository) -> Iterator[Finding]:
         yield Finding(
             level=WARN,
             what="no workflow of CI runs this program: a tag that is pushed releases nothing by itself",
-            remedy="invoke init writes one",
+            remedy=f"{called()} init writes one",
         )
 
 
@@ -80,4 +82,4 @@ def _calls(workflow: Path) -> bool:
         text = workflow.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    return any(call in text for call in _CALLS)
+    return _CALLS.search(text) is not None

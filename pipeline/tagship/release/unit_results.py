@@ -18,6 +18,7 @@ from tagship.artifacts.manifest import (
 from tagship.release.planned import Planned, Unit
 from tagship.release.result_store import ResultStore
 from tagship.release.units import digest_of_json
+from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder, write_json
 from tagship.system.json_files import read_object
@@ -118,7 +119,7 @@ def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path)
         why = str(error).replace(f"{folder}/", "").replace(str(folder / _EXPORT), _EXPORT)
         raise ReleaseError(
             f"the result of {unit.name} is not what was made: {why}",
-            remedy=f"do it again: invoke work --plan plan.json --index {unit.index}",
+            remedy=f"do it again: {called()} work --plan plan.json --index {unit.index}",
         ) from None
     return Found(result=result, manifest=manifest, export=export)
 
