@@ -151,6 +151,14 @@ def migrate(session: Any, map: list[str], dry_run: bool, yes: bool, **given: Any
     return migrate_names(session, map, yes=yes and not dry_run)
 
 
+@verb("keep", "hub", "dry-run", *COMMON)
+def clean(session: Any, keep: str | None, dry_run: bool, **given: Any) -> Any:
+    """Remove exports and archives that are published, or with --keep N all but the newest."""
+    from tagship.cli import clean as cleaning
+
+    return cleaning.clean(session, keep, dry_run=dry_run)
+
+
 @verb("tag", "run", "base", "format", "quant", "hub", *COMMON, writes=False)
 def doctor(session: Any, tag: str | None, run: str | None, json: bool, **given: Any) -> Any:
     """Say what would stop a release here; --run: what an adapter is and takes; --tag: what a tag triggers and why."""
@@ -311,7 +319,7 @@ GROUPS = {
     "Parts of a release": (export, verify, card, package, publish),
     "Versions": (version, tags, bump, tag, notes),
     "Names and runs": (name, lint, runs, migrate),
-    "What was released": (audit, rollback, matrix, status),
+    "What was released": (audit, rollback, matrix, status, clean),
     "The embedded Hub": (hub,),
 }
 namespace = namespace_of(GROUPS)

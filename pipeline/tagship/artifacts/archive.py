@@ -94,6 +94,14 @@ def record_checksum(archive: Archive) -> Path:
         return write_checksums(folder, sums | {archive.path.name: archive.sha256})
 
 
+def drop_checksum(archive: Path) -> None:
+    """Take the line of an archive that is gone out of the SHA256SUMS beside it."""
+    with locked(archive.parent):
+        sums = read_checksums(archive.parent)
+        if sums.pop(archive.name, None) is not None:
+            write_checksums(archive.parent, sums)
+
+
 def read_checksums(folder: Path) -> dict[str, str]:
     """The SHA-256 of each archive by its name, as the folder's SHA256SUMS says; empty without one."""
     path = folder / SUMS_FILE

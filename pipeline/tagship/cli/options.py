@@ -52,6 +52,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "push": (False, "push the tag, which lets CI release it"),
     "write": (False, "write the notes into the changelog, below a heading for the version"),
     "map": ([], "OLD=NEW: an artifact or repo, and its name or version tag to be; may be repeated"),
+    "keep": (None, "keep the newest N of each model and format, and remove all others, published or not"),
     "port": (str(PORT), f"the port; default: {PORT}; 0 takes any free one"),
     "root": (None, "the folder that holds the repositories"),
     "to": (None, "the version tag whose release is to be the live one"),
