@@ -277,6 +277,43 @@ def test_large_files_straight_to_the_hub(
         assert again.code == 0 and again.document["formats"][0]["commit"] == entry["commit"], again.stderr
 
 
+def test_units_that_share_a_repo(make_project: MakeProject, tmp_path: Path) -> None:
+    """Quantization types of one repo are units of their own, done anywhere, also sent ahead, and published as one
+    commit; without one of them the repo is left out of a partial release, as a version is never completed."""
+    project = make_project()
+    project.replace("release.toml", 'quants = ["q4_k_m"]', 'quants = ["q4_k_m", "q8_0"]\ntogether = true')
+    project.replace("release.toml", "[formats.vllm]", "[release]\npartial = true\n\n[formats.vllm]")
+    project.git("commit", "--all", "--quiet", "--message=feat: share a repo")
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    with EmbeddedHub(root=tmp_path, namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        options = ("--tag", "v1.0.0", "--hub", hub.url, "--format", "ollama", "--format", "lora", "--quick")
+        (project.folder / "plan.json").write_text(project.invoke("plan", "--json", *options).stdout)
+        names = [unit["name"] for unit in json.loads((project.folder / "plan.json").read_text())["units"]]
+        assert names == ["ollama q4_k_m", "ollama q8_0", "lora"]
+        api, repo = HfApi(endpoint=hub.url, token="hf_writer"), "acme/phi3avro-minimal-gguf-v1.0.0"
+        for index in ("0", "2"):
+            done = project.invoke("work", "--plan", "plan.json", "--index", index, "--to-hub", HF_TOKEN="hf_writer")
+            assert done.code == 0, done.stderr
+        done = project.invoke("gather", "--plan", "plan.json", HF_TOKEN="hf_writer")
+        assert done.code == 0, done.stderr
+        assert "1 ollama q8_0: it has no result" in done.stderr
+        assert [item.path for item in api.list_repo_tree(repo)] == [".gitattributes"]
+        assert api.list_repo_refs("acme/phi3avro-minimal-lora-v1.0.0").tags
+        done = project.invoke("work", "--plan", "plan.json", "--index", "1", HF_TOKEN="hf_writer")
+        assert done.code == 0, done.stderr
+        done = project.invoke("gather", "--plan", "plan.json", HF_TOKEN="hf_writer")
+        assert done.code == 0, done.stderr
+        (tag,) = api.list_repo_refs(repo).tags
+        files = {item.path for item in api.list_repo_tree(repo, revision="v1.0.0")}
+        assert {"Modelfile-Q4_K_M", "Modelfile-Q8_0", "README.md", "release.json"} <= files
+        assert sorted(Path(name).stem.rpartition("-")[2] for name in files if name.endswith(".gguf")) == [
+            "Q4_K_M",
+            "Q8_0",
+        ]
+        assert tag.name == "v1.0.0"
+        assert project.invoke("audit", "--hub", hub.url, "--tag", "v1.0.0", HF_TOKEN="hf_writer").code == 0
+
+
 def test_gathering_without_the_base(make_project: MakeProject, tmp_path: Path) -> None:
     """Who gathers fetches of a base on the Hub what describes it, and no weights; it is that of the units' revision,
     also where the base has changed since."""
