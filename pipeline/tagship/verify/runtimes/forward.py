@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from tagship.verify.questions import Tokens
+from tagship.verify.runtimes.batches import Ids, batches, packs, padded
 
 # Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
 # where they are the widest, four times the hidden states. Sequences behind each other are fewer, as attention looks at
@@ -28,7 +29,6 @@ _BLOCK = 96 << 20
 # Kinds of layers, as configurations call them, whose keys and values can be gone on from anywhere.
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _WINDOWS = ("sliding_window", "attention_chunk_size")
-Ids = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Forward:
         if self._packs and not keep:
             self._pack(new)
             new = [ids for ids in new if ids not in self._hidden]
-        for batch in _batches(new, self._most_tokens()):
+        for batch in batches(new, self._most_tokens()):
             self._begin(batch, keep=keep and len(new) == len(batch))
 
     def _most_tokens(self) -> int:
@@ -107,7 +107,7 @@ class Forward:
 
         keep = keep and self._can_go_on()
         cache = DynamicCache() if keep else None
-        given, mask = _padded(batch, self._device())
+        given, mask = padded(batch, self._device())
         hidden = self._pass(given, {} if mask.all() else {"attention_mask": mask}, cache)
         for row, ids in enumerate(batch):
             self._hidden[ids] = hidden[row, : len(ids)].clone()
@@ -116,7 +116,7 @@ class Forward:
     def _pack(self, sequences: Sequence[Ids]) -> None:
         """Compute sequences behind each other, which spares what padding takes. A model that lets them see each other
         is asked so no more."""
-        for pack in _packs(sequences, min(_PACKED, self._most_tokens())):
+        for pack in packs(sequences, min(_PACKED, self._most_tokens())):
             if not self._packs or len(pack) == 1:
                 continue
             again = pack[0][:_SEEN_TWICE]
@@ -144,7 +144,7 @@ class Forward:
         rows = [row for ids in batch if (row := self._row_before(ids)) is not None]
         known = [_shared(ids, kept.ids[row]) for ids, row in zip(batch, rows, strict=True)]
         rest = [ids[number:] for ids, number in zip(batch, known, strict=True)]
-        given, fresh = _padded(rest, self._device())
+        given, fresh = padded(rest, self._device())
         before = kept.cache.get_seq_length()
         kept.cache.batch_select_indices(torch.tensor(rows, device=given.device))
         seen = torch.zeros((len(batch), before), dtype=torch.long, device=given.device)
@@ -241,40 +241,3 @@ def _in_place_of(backbone: Any, output: Any, hidden: Any) -> Iterator[None]:
         yield
     finally:
         del backbone.forward
-
-
-def _batches(sequences: Sequence[Ids], most: int) -> Iterator[list[Ids]]:
-    """Sequences of like lengths together, so that little is padded."""
-    batch: list[Ids] = []
-    for ids in sorted(sequences, key=len, reverse=True):
-        if batch and len(batch[0]) * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(ids)
-    if batch:
-        yield batch
-
-
-def _packs(sequences: Sequence[Ids], most: int) -> Iterator[list[Ids]]:
-    """Sequences of so many tokens together at most, or a longer one alone."""
-    pack: list[Ids] = []
-    for ids in sequences:
-        if pack and sum(map(len, pack)) + len(ids) > most:
-            yield pack
-            pack = []
-        pack.append(ids)
-    if pack:
-        yield pack
-
-
-def _padded(batch: Sequence[Ids], device: Any) -> tuple[Any, Any]:
-    """Token ids and mask of sequences, shape (sequences, longest); what is behind the end of one is not looked at."""
-    import torch
-
-    longest = max(map(len, batch))
-    ids = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
-    mask = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
-    for row, sequence in enumerate(batch):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, : len(sequence)] = 1
-    return ids, mask
