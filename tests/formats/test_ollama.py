@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 from tagship.formats.ollama.format import FORMAT, OllamaSettings
 from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
+from tagship.gguf.header import read_gguf_header
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.run import Run
 from tagship.system.errors import Killed, ReleaseError, ToolError
@@ -122,3 +124,24 @@ def test_export_counts_its_work(tmp_path: Path) -> None:
     assert len(counted) > 1
     assert 0.5 < sum(counted) / (tmp_path / "export/title-Q8_0.gguf").stat().st_size < 1
     assert json.loads((tmp_path / "export/params").read_text())["stop"]
+
+
+@pytest.mark.parametrize(
+    ("base", "name"), [("org/phi-3", "title (phi-3)"), ("org/mine", "title (mine), of the phi-3 family")]
+)
+def test_white_space_after_special_tokens(tmp_path: Path, base: str, name: str) -> None:
+    """A tokenizer whose special tokens swallow the white space after them does so in llama.cpp, too, whatever somebody
+    calls the base: llama.cpp goes by the model's name."""
+    from tagship.verify.runtimes.llama_api import LlamaModel
+    from transformers import AutoTokenizer
+
+    job = job_of(tmp_path, tiny.phi3)
+    job = replace(job, base=replace(job.base, id=base))
+    (tmp_path / "export").mkdir()
+    FORMAT.export([(job, tmp_path / "export")], lambda done: None)
+    (path,) = (tmp_path / "export").glob("*.gguf")
+    assert read_gguf_header(path).text("general.name") == name
+    text = f"{tiny.ROLES[0]}\n the quick{tiny.END_OF_TURN}\nbrown fox"
+    expected = AutoTokenizer.from_pretrained(job.base.path)(text, add_special_tokens=False)["input_ids"]
+    with LlamaModel(path, context=64) as model:
+        assert model.tokens(text) == expected

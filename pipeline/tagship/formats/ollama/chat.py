@@ -36,8 +36,9 @@ class Chat:
     where the tokenizer does so with any text, and the chat template does too, which then leaves it
     to the runtime. None where there is no chat template and the tokenizer's own habit stays.
     `space_prefix` is whether the tokenizer puts a space before a text; None where it spells spaces
-    otherwise than SentencePiece. `prompts` says what llama.cpp has to make of conversations. `jinja` is the model's own
-    chat template; None where it has none, or several.
+    otherwise than SentencePiece. `swallows` is whether special tokens take the white space after them. `prompts` says
+    what llama.cpp has to make of conversations. `jinja` is the model's own chat template; None where it has none, or
+    several.
     """
 
     go: str | None
@@ -45,6 +46,7 @@ class Chat:
     parameters: dict[str, Any]
     add_bos: bool | None
     space_prefix: bool | None
+    swallows: bool
     prompt: Callable[[str], str]
     prompts: Callable[[], tuple[Prompt, ...]]
     jinja: str | None = None
@@ -62,13 +64,14 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
     tokenizer = AutoTokenizer.from_pretrained(model)
     generation = read_object(model / "generation_config.json", "the base's generation_config.json")
     parameters = _parameters(tokenizer, generation)
-    space_prefix = _space_prefix(tokenizer)
+    space_prefix, swallows = _space_prefix(tokenizer), _swallows(tokenizer)
     if not tokenizer.chat_template:
         return Chat(
             go=by_hand or _PLAIN,
             parameters=parameters,
             add_bos=None,
             space_prefix=space_prefix,
+            swallows=swallows,
             prompt=lambda text: text,
             prompts=tuple,
         )
@@ -86,6 +89,7 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
         parameters=parameters,
         add_bos=template.add_bos,
         space_prefix=space_prefix,
+        swallows=swallows,
         prompt=lambda text: render([{"role": USER, "content": text}]),
         prompts=template.prompts,
         jinja=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
@@ -100,6 +104,10 @@ def _derived(template: OwnTemplate) -> tuple[ChatTemplate | None, str | None]:
         return derive(template.render, list(template.tokenizer.get_added_vocab())), None
     except NotDerivable as error:
         return None, f"the model's own chat template does more than put text around messages: {error}"
+
+
+def _swallows(tokenizer: Any) -> bool:
+    return any(token.rstrip for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def _space_prefix(tokenizer: Any) -> bool | None:

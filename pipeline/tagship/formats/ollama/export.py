@@ -1,5 +1,6 @@
 """A GGUF with the files that Ollama runs it by, made in a worker: the converter and what it imports are not ours."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tagship.gguf.imatrix import Imatrix
     from tagship.weights.merge import MergedWeights
 
+_PHI3 = re.compile("phi-?3")
 TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
 
 
@@ -148,8 +150,7 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
     organization, _, name = job.lineage.parent.rpartition("/")
     parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.lineage.parent}"}
     general = {
-        # With the base's name: llama.cpp knows by "phi-3" in it that special tokens swallow white space.
-        "general.name": f"{job.title} ({job.base.id.rpartition('/')[2]})",
+        "general.name": _name(job, chat),
         "general.version": job.version,
         "general.quantized_by": job.namespace,
         # Without a version it has the time in it, under which an export that was killed is not resumed.
@@ -162,6 +163,13 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
         add_bos=chat.add_bos,
         space_prefix=chat.space_prefix,
     )
+
+
+def _name(job: ExportJob, chat: Chat) -> str:
+    """What the GGUF is called: llama.cpp knows by "phi-3" in it alone that special tokens swallow white space, whatever
+    somebody calls a base that does so."""
+    name = f"{job.title} ({job.base.id.rpartition('/')[2]})"
+    return f"{name}, of the phi-3 family" if chat.swallows and not _PHI3.search(name.lower()) else name
 
 
 def write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:
