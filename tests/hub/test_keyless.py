@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationCopy, HfApi
 from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub, open_hub
@@ -149,6 +150,38 @@ def test_on_github(server: EmbeddedHub, issuer: Issuer, monkeypatch: pytest.Monk
             identity.check({REPO: True, "acme/other": True})
         github.shutdown()
     assert audiences == [server.url] * 2
+
+
+def test_remedies_say_what_is_wrong_with_an_identity(
+    server: EmbeddedHub, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has ended, is for another Hub, or is none, is not the repo's settings' fault."""
+    for identity, told in (
+        (issuer.identity(server.url, exp=1_000_000), "has ended"),
+        (
+            issuer.identity("https://huggingface.co"),
+            f"is for https://huggingface.co: have CI make it with aud: {server.url}",
+        ),
+        ("abc", "HF_OIDC_ID_TOKEN is no identity"),
+    ):
+        monkeypatch.setenv("HF_OIDC_ID_TOKEN", identity)
+        with pytest.raises(ReleaseError) as raised:
+            Identity(server.url, REPO).check({REPO: True})
+        assert told in str(raised.value.remedy)
+
+
+def test_the_client_exchanges_nothing_by_itself(client: Hub, tmp_path: Path) -> None:
+    """Copies are looked up by a client of its own making, which would ask another Hub for a token."""
+    assert "HF_OIDC_RESOURCE" not in os.environ
+    publish(client, upload(tmp_path, tag=None))
+    (commit,) = [client.of(REPO).model_info(REPO).sha]
+    copied = client.of(REPO).create_commit(
+        REPO,
+        [CommitOperationCopy("model.safetensors", "copy.safetensors"), CommitOperationCopy("README.md", "copy.md")],
+        commit_message="Copy",
+        parent_commit=commit,
+    )
+    assert {"copy.safetensors", "copy.md"} <= set(client.of(REPO).list_repo_files(REPO, revision=copied.oid))
 
 
 def test_hub_that_is_away(monkeypatch: pytest.MonkeyPatch, issuer: Issuer) -> None:

@@ -86,6 +86,16 @@ def test_may_do_nothing_else(hub: EmbeddedHub, issuer: Issuer) -> None:
         api.create_repo("acme/new")
     with pytest.raises(HfHubHTTPError, match="403"):
         api.whoami()
+    api.create_tag("acme/model", tag="kept", exist_ok=True)
+    for more in (
+        lambda: api.delete_repo("acme/model"),
+        lambda: api.move_repo("acme/model", "acme/moved"),
+        lambda: api.update_repo_settings("acme/model", private=False),
+        lambda: api.super_squash_history("acme/model"),
+        lambda: api.delete_tag("acme/model", tag="kept"),
+    ):
+        with pytest.raises(HfHubHTTPError, match="403"):
+            more()
     reader = HfApi(endpoint=hub.url, token=token(hub, issuer, "acme/reads"))
     assert reader.model_info("acme/reads").private
     with pytest.raises(HfHubHTTPError, match="403"):

@@ -1,5 +1,6 @@
 """Where the policy stands."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_mistakes_have_their_whole_key(tmp_path: Path) -> None:
 
 def test_other_pyprojects(tmp_path: Path) -> None:
     """One without the table, or that is none, is nobody's policy; release.toml is what is missing then."""
-    for text in ("", "[tool]\ntagship = 3\n", "[tool.ruff]\n", "[broken", "a = " + "[" * 5000):
+    for text in ("", "[tool.ruff]\n", "[broken", "a = " + "[" * 5000):
         (tmp_path / "pyproject.toml").write_text(text)
         assert policy_file(tmp_path) == tmp_path / "release.toml"
     with pytest.raises(UsageError, match=r"no release\.toml in"):
@@ -53,3 +54,18 @@ def test_two_policies(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"release\.toml has a policy, and so has"):
         policy_file(tmp_path)
     assert load_config(tmp_path / "release.toml", {}).namespace == "other"
+
+
+@pytest.mark.parametrize("text", ["[tool]\ntagship = 3\n", "[tool.tagship.project]\nnamespace = \n"])
+def test_table_that_is_none(tmp_path: Path, text: str) -> None:
+    """What seems to be the policy, and cannot be read, is told as what it is."""
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"pyproject\.toml (is not valid TOML|has no table)"):
+        load_config(policy_file(tmp_path), {})
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe is not waited for."""
+    os.mkfifo(tmp_path / "release.toml")
+    with pytest.raises(UsageError, match="cannot be read: it is no file"):
+        load_config(tmp_path / "release.toml", {})

@@ -4,6 +4,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,33 @@ def test_later_calls_add(tmp_path: Path) -> None:
     assert before <= datetime.fromisoformat(read(path)["trained"]) <= datetime.now(UTC)
     record_run(tmp_path / "new", eval_loss=0.25)
     assert (read(path)["dataset"], read(path)["epochs"], read(path)["eval_loss"]) == ("minimal", 1.5, 0.25)
+
+
+def test_time_as_text(tmp_path: Path) -> None:
+    """A time may be given as the file has it; one without a zone is UTC."""
+    for text, kept in (
+        ("2025-09-14T13:24:16Z", "2025-09-14T13:24:16Z"),
+        ("2025-09-14T13:24:16", "2025-09-14T13:24:16Z"),
+    ):
+        assert read(record_run(tmp_path, trained=text))["trained"] == kept
+    with pytest.raises(ValueError, match="yesterday"):
+        record_run(tmp_path, trained="yesterday")
+
+
+@pytest.mark.slow
+def test_callback_of_a_training_that_went_wrong(tmp_path: Path) -> None:
+    """A loss that is no number is left out, and the training goes on; what cannot be recorded is told before it."""
+    pytest.importorskip("transformers")
+    from tagship import RunRecorder
+
+    state = SimpleNamespace(
+        is_world_process_zero=True, epoch=1.0, global_step=2, log_history=[{"loss": math.nan, "eval_loss": 0.5}]
+    )
+    RunRecorder(dataset="minimal").on_train_end(SimpleNamespace(output_dir=tmp_path, seed=1), state, None)
+    said = read(tmp_path / "experiment_metadata.json")
+    assert said["eval_loss"] == 0.5 and "train_loss" not in said
+    with pytest.raises(TypeError):
+        RunRecorder(dataset=object())
 
 
 @pytest.mark.parametrize(("value", "error"), [(math.nan, ValueError), (object(), TypeError), ({1, 2}, TypeError)])

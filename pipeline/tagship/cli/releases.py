@@ -102,7 +102,8 @@ def _use_lines(made: Plan, finished: Finished, templates: Templates) -> Iterator
     one: from there it is fetched."""
     if made.embedded:
         yield f"export HF_ENDPOINT={SERVED}"
-        yield from (f"hf download {repo_id}" for repo_id in by_repo(made.targets))
+        revision = f" --revision {made.version_tag.name}" if made.version_tag and made.config.tags_versions else ""
+        yield from (f"hf download {repo_id}{revision}" for repo_id in by_repo(made.targets))
         return
     base = finished.results.one(Fetched).base
     for target in made.targets:

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.hub.keyless import Identity
+from tagship.hub.keyless import Identity, identity_of_job
 from tagship.hub.served import SERVED
 from tagship.policy.config import EMBEDDED
 from tagship.system.errors import ReleaseError
@@ -108,7 +108,7 @@ def open_hub(endpoint: str, namespace: str, root: Path, notice: Callable[[str], 
     ReleaseError for a token that can be none.
     """
     with ExitStack() as stack:
-        identity = None if endpoint == EMBEDDED else Identity.of_environment(endpoint)
+        identity = None if endpoint == EMBEDDED else stack.enter_context(identity_of_job(endpoint))
 
         def connect() -> "HfApi":
             from huggingface_hub import HfApi

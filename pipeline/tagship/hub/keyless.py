@@ -7,10 +7,12 @@ Such a token writes to one repo for an hour. It can neither make a repo nor say 
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from tagship.hub.failures import hub_errors, status_of
@@ -28,6 +30,8 @@ _LIFETIME = 3600
 # What of a job's identity a trusted publisher is made of, in the order of GitHub's and GitLab's own pages.
 _CLAIMS = ("repository", "workflow_ref", "project_path", "environment", "ref_type", "sub")
 _MOST_LISTED = 10
+# What the environment asked for, while the client does not see it.
+_resource: ContextVar[str] = ContextVar("resource", default="")
 
 
 class NotTrusted(ReleaseError):
@@ -42,6 +46,21 @@ class _Granted:
     until: float
 
 
+@contextmanager
+def identity_of_job(endpoint: str) -> "Iterator[Identity | None]":
+    """The identity of this job, where its environment asks for keyless publishing. Meanwhile the Hub's client, which
+    would exchange it by itself, at its own Hub and for one repo, does not see that it asks."""
+    asked = os.environ.pop(RESOURCE, None)
+    resource = (_resource.get() if asked is None else asked).strip()
+    before = _resource.set(resource)
+    try:
+        yield Identity(endpoint, resource) if resource else None
+    finally:
+        _resource.reset(before)
+        if asked is not None:
+            os.environ[RESOURCE] = asked
+
+
 class Identity:
     """Who a job of CI is to one Hub, and the tokens that it got there, by what they are for."""
 
@@ -52,12 +71,6 @@ class Identity:
         self._resource = resource
         self._granted: dict[str, _Granted | NotTrusted] = {}
         self._lock = Lock()
-
-    @classmethod
-    def of_environment(cls, endpoint: str) -> "Identity | None":
-        """The identity of this job, where its environment asks for keyless publishing."""
-        resource = os.environ.get(RESOURCE, "").strip()
-        return cls(endpoint, resource) if resource else None
 
     def client(self) -> "HfApi":
         """The client for what belongs to nobody in particular. Raises NotTrusted, ToolError."""
@@ -133,6 +146,13 @@ class Identity:
 
     def _remedy(self, resource: str, identity: str) -> str:
         said = claims_of(identity)
+        if not said:
+            return f"{ID_TOKEN} is no identity: it has to be the token that CI signed for this job"
+        if isinstance(said.get("exp"), int | float) and said["exp"] < time():
+            return f"this job's identity has ended: {ID_TOKEN} is made when a job begins, so use it sooner"
+        audience = said.get("aud")
+        if self.endpoint not in (audience if isinstance(audience, list) else [audience]):
+            return f"this job's identity is for {audience}: have CI make it with aud: {self.endpoint}"
         known = ", ".join(f"{name} = {said[name]}" for name in _CLAIMS if isinstance(said.get(name), str))
         where = "in its settings on the Hub" if "/" in resource else "in that user's settings on the Hub"
         who = f", issuer {said['iss']}" if isinstance(said.get("iss"), str) else ""

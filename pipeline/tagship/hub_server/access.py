@@ -97,6 +97,14 @@ class Access:
             raise HubProblem(403, f"Forbidden: {caller.user.name} may not write to {repo.id} with this token")
         return caller
 
+    def require_owner(self, request: Request, repo: Repo) -> Caller:
+        """Who asks, if they may do more to a repository than write to it: a job's token is for what it publishes.
+        Raises HubProblem as `require_write`."""
+        caller = self.require_write(request, repo)
+        if caller.token.exchanged:
+            raise HubProblem(403, f"Forbidden: a trusted publisher's token writes to {repo.id}, and does no more to it")
+        return caller
+
     def require_create(self, request: Request, namespace: str) -> Caller:
         """Who asks, if they may make something in the namespace. Raises HubProblem (401, 403)."""
         caller = self.require_write(request)

@@ -110,6 +110,12 @@ class Backend:
         self.access.require_write(request, repo)
         return repo
 
+    def owned(self, request: Request) -> Repo:
+        """The repository in the request's path, if this request may do more to it than write. Raises HubProblem."""
+        repo = self.writable(request)
+        self.access.require_owner(request, repo)
+        return repo
+
     def discussed(self, request: Request) -> tuple[Repo, Caller]:
         """The repository in the request's path and who asks, if they may speak there. Raises HubProblem (401, 403)."""
         caller, repo = self.access.require(request), self.readable(request)

@@ -35,7 +35,7 @@ def list_files(request: Request) -> Response:
 def delete_files(request: Request, data: dict[str, Any]) -> Response:
     """POST /api/models/{id}/lfs-files/batch: takes files out of the whole history; `--gc` then frees their bytes."""
     hub = backend(request)
-    repo, deletions = hub.writable(request), data.get("deletions")
+    repo, deletions = hub.owned(request), data.get("deletions")
     wanted = deletions.get("sha") if isinstance(deletions, dict) else None
     if not isinstance(wanted, list) or not isinstance(deletions, dict):
         raise HubProblem(400, "deletions must have a list of sha256 in sha")

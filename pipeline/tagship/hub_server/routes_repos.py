@@ -93,7 +93,7 @@ def _own(request: Request, kind: Kind, namespace: str, name: str) -> Repo:
         raise repo_not_found() from error  # moved or deleted in between
     if repo.id.lower() != f"{namespace}/{name}".lower():
         raise repo_not_found()  # an old name must not reach what has another one now
-    hub.access.require_write(request, repo)
+    hub.access.require_owner(request, repo)
     return repo
 
 
@@ -133,7 +133,7 @@ def duplicate_repo(request: Request, data: dict[str, Any]) -> Response:
 
 def update_settings(request: Request, data: dict[str, Any]) -> Response:
     """PUT /api/models/{id}/settings: `visibility` (or `private`) and `gated`."""
-    repo = backend(request).writable(request)
+    repo = backend(request).owned(request)
     wanted = {key: str(data[key]).lower() for key in _SETTINGS if key in data}
     if "visibility" in data:
         wanted["private"] = str(_private(backend(request), repo.namespace, data)).lower()

@@ -108,7 +108,7 @@ def tag(request: Request, data: dict[str, Any]) -> Response:
 
 def untag(request: Request) -> Response:
     """DELETE /api/models/{id}/tag/{tag}."""
-    delete_tag(backend(request).writable(request), param(request, "revision"))
+    delete_tag(backend(request).owned(request), param(request, "revision"))
     return PlainTextResponse("OK")
 
 
@@ -123,7 +123,7 @@ def branch(request: Request, data: dict[str, Any]) -> Response:
 def squash(request: Request, data: dict[str, Any]) -> Response:
     """POST /api/models/{id}/super-squash/{branch}: all its commits become one."""
     hub = backend(request)
-    repo, branch_name = hub.writable(request), param(request, "revision")
+    repo, branch_name = hub.owned(request), param(request, "revision")
     message = str(data.get("message") or f"Super-squash branch '{branch_name}'")
     author = hub.access.require(request).user.name
     super_squash(repo, head_ref(branch_name), message, author=author)

@@ -38,6 +38,10 @@ def policy_file(folder: Path) -> Path:
 def policy_text(path: Path) -> str:
     """The text of a file that has a policy. Raises UsageError, PolicyError."""
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f"{path} cannot be read: it is no file", remedy="name the file of the policy with --config FILE"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
@@ -73,8 +77,13 @@ def policy_in(document: Any, path: Path) -> Any:
 
 
 def _has_table(project: Path) -> bool:
-    """Whether a pyproject.toml has the table. One that cannot be read is not ours to tell of."""
+    """Whether a pyproject.toml has the table, or something in its place. One that cannot be read is ours to tell of
+    only where it seems to have it."""
     try:
-        return isinstance(policy_in(tomli.loads(project.read_text(encoding="utf-8")), project), dict)
-    except (OSError, ValueError, RecursionError):
+        text = project.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         return False
+    try:
+        return policy_in(tomli.loads(text), project) is not None
+    except (ValueError, RecursionError):
+        return f"[{'.'.join(_TABLE)}" in text

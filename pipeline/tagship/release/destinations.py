@@ -52,7 +52,8 @@ def check_repos(plan: Plan, hub: Hub, *, exports_only: bool = False) -> None:
         if manifest is None:
             raise ReleaseError(
                 f"the repo {repo_id} has files that no release put there, and would lose them",
-                remedy="give the release another name (--repo-name, [naming] repo), or delete that repo on the Hub",
+                remedy="give the release another name (--repo-name, [naming] repo)"
+                + ("" if plan.config.tags_versions else ", or delete that repo on the Hub"),
             )
         if other := _other(plan, targets, manifest, exports_only=exports_only):
             raise _taken(f"the repo {repo_id} has {other}")

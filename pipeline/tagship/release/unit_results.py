@@ -89,7 +89,10 @@ def failure_of(store: ResultStore, unit: Unit, scratch: Path) -> Failure | None:
     folder.mkdir()
     if not store.get(_failed(unit.digest), folder):
         return None
-    told = read_object(folder / _FAILURE)
+    try:
+        told = read_object(folder / _FAILURE, "what it left")
+    except ReleaseError as error:
+        return Failure(error=f"it failed, and {error}", remedy=None)
     remedy = told.get("remedy")
     return Failure(error=str(told.get("error")), remedy=str(remedy) if remedy else None)
 
@@ -141,7 +144,7 @@ def _read(path: Path) -> UnitResult:
         document["sent"] = tuple(map(str, document["sent"]))
         document["sizes"] = {str(repo): int(size) for repo, size in document["sizes"].items()}
         result = UnitResult(**document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReleaseError(f"{path.name} is malformed: {error!r:.200}") from None
     return result
 

@@ -22,27 +22,38 @@ def record_run(
     *,
     dataset: str | Mapping[str, Any] | None = None,
     epochs: float | None = None,
-    trained: datetime | None = None,
+    trained: datetime | str | None = None,
     **more: Any,
 ) -> Path:
     """Write `experiment_metadata.json` into the folder that an adapter is saved to; returns its path.
 
-    `dataset` is the data's name, `epochs` how often it was gone through, `trained` when that ended (default: now).
+    `dataset` is the data's name, `epochs` how often it was gone through, `trained` when that ended, also in ISO 8601
+    (default: now).
     `more` is whatever else is known, as JSON has it: settings, losses, metrics, fields of `[naming.fields]`; of it,
     cards have what docs/runs.md lists. What an earlier call wrote stays, where this one says nothing else.
 
-    Raises TypeError for what JSON does not have, ValueError for numbers that are none, ReleaseError for a file that is
-    there and is no JSON object.
+    Raises TypeError for what JSON does not have, ValueError for numbers and times that are none, ReleaseError for a
+    file that is there and is no JSON object.
     """
     path = Path(folder) / METADATA_FILE
-    moment = (trained or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    moment = datetime.fromisoformat(trained) if isinstance(trained, str) else trained or datetime.now(UTC)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
     said = {"dataset": dataset, "epochs": _whole(epochs), "trained": moment.isoformat().replace("+00:00", "Z"), **more}
     known = {key: value for key, value in said.items() if value is not None}
     document = {"versions": _versions()} | read_object(path) | known
-    text = json.dumps(document, allow_nan=False, default=_plain)
+    written = _as_json(document)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, json.loads(text))
+    write_json(path, written)
     return path
+
+
+def check_recordable(said: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError for what `record_run` would not take."""
+    _as_json(said)
+
+
+def _as_json(said: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(said, allow_nan=False, default=_plain))
 
 
 def _whole(number: float | None) -> float | None:

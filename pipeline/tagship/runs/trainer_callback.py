@@ -1,11 +1,12 @@
 """A callback of transformers' Trainer that records the run: in each checkpoint, and in the output folder at the end."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from tagship.runs.recording import record_run
+from tagship.runs.recording import check_recordable, record_run
 
 _SETTINGS = (
     "per_device_train_batch_size",
@@ -24,6 +25,8 @@ class RunRecorder(TrainerCallback):
     what the Trainer knows: settings, epochs and steps that were done, and the last value of each loss and metric."""
 
     def __init__(self, **said: Any) -> None:
+        """Raises as `record_run` for what cannot be recorded: before the training, and not in its midst."""
+        check_recordable(said)
         self._said = said
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -37,7 +40,12 @@ class RunRecorder(TrainerCallback):
             return
         settings = {name: _text(getattr(args, name)) for name in _SETTINGS if getattr(args, name, None) is not None}
         known = {"epochs": state.epoch, "steps": state.global_step, **settings, **_measured(state.log_history)}
-        record_run(folder, **(known | self._said))
+        # A loss that is no number is a matter for the training, which goes on.
+        record_run(folder, **({key: value for key, value in known.items() if _is_recordable(value)} | self._said))
+
+
+def _is_recordable(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _measured(history: list[dict[str, Any]]) -> dict[str, Any]:

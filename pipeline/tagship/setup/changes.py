@@ -47,8 +47,12 @@ def apply(root: Path, changes: Iterable[Change]) -> list[str]:
         if change.what == KEEP:
             continue
         path = root / change.path
+        if path.is_symlink() and not path.exists():
+            raise ReleaseError(f"{change.path} is a link to nothing", remedy="remove it, or have it lead somewhere")
         if change.what == WRITE and path.exists():
             raise ReleaseError(f"{change.path} is there by now", remedy="run tagship init again: it looks anew")
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ReleaseError(f"{change.path} is a link out of {root}", remedy="replace it by a file, or remove it")
         # A link stays one, and its target gets the lines.
         write_text(path.resolve() if change.what == ADD else path, change.whole)
         written.append(change.path)

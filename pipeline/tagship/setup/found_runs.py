@@ -78,7 +78,8 @@ def folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    return (path for path, files in folders_below(root) if CONFIG_FILE in files and path != root)
+    # Neither a pipe nor a device, which would be read for ever.
+    return (path for path, _ in folders_below(root) if (path / CONFIG_FILE).is_file() and path != root)
 
 
 def _read(path: Path) -> FoundRun:

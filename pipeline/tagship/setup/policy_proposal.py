@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tagship.naming.fields import FieldValue
 from tagship.policy.config import Config, load_config
+from tagship.policy.file import policy_file
 from tagship.runs.places import RunPlaces
 from tagship.setup.changes import Change, keep, write
 from tagship.setup.facts import Facts
@@ -40,8 +41,10 @@ class ProposedPolicy:
 
 def propose_policy(facts: Facts, said: Mapping[str, FieldValue]) -> ProposedPolicy:
     """The policy of a repository. Raises UsageError for one that is there and has mistakes."""
-    if facts.has(POLICY_FILE):
-        return ProposedPolicy(config=load_config(facts.root / POLICY_FILE), change=keep(POLICY_FILE, "it is there"))
+    present = policy_file(facts.root)
+    if facts.has(present.name):
+        why = "it is there" if present.name == POLICY_FILE else "its [tool.tagship] is the policy"
+        return ProposedPolicy(config=load_config(present), change=keep(present.name, why))
     places = places_of_runs(facts.runs, facts.root)
     run = first_run(facts, places) if places else None
     learned = _learn(facts, run, places) if run and places else None
