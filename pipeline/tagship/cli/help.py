@@ -27,7 +27,7 @@ def manual(program: str, verbs: Collection, own: Iterable[Argument]) -> str:
             "",
             *listing(verbs),
             "Before the verb",
-            *_table([(_spelled(argument), argument.help or "") for argument in own]),
+            *_table([(spelled(argument), argument.help or "") for argument in own]),
         ]
     )
 
@@ -48,18 +48,24 @@ def listing(verbs: Collection) -> list[str]:
 def help_of(program: str, task: Task, context: ParserContext) -> str:
     """The help of one verb."""
     arguments = list(context.args.values())
+    return "\n".join(
+        [
+            f"Usage: {usage_of(program, task, context)}",
+            "",
+            *(line for part in paragraphs(task) for line in (*_wrapped(part, " " * _INDENT), "")),
+            *_table([(spelled(argument), argument.help or "") for argument in arguments]),
+        ]
+    ).rstrip()
+
+
+def usage_of(program: str, task: Task, context: ParserContext) -> str:
+    """How a verb is called."""
+    arguments = list(context.args.values())
     positional = next((argument for argument in arguments if argument.positional), None)
     word = "" if positional is None else f" {_word(positional)}"
     if word and getattr(task, "may_be_left_out", False):
         word = f" [{word.strip()}]"
-    return "\n".join(
-        [
-            f"Usage: {program} {context.name}{word}" + (" [OPTIONS]" if arguments else ""),
-            "",
-            *(line for part in _paragraphs(task) for line in (*_wrapped(part, " " * _INDENT), "")),
-            *_table([(_spelled(argument), argument.help or "") for argument in arguments]),
-        ]
-    ).rstrip()
+    return f"{program} {context.name}{word}" + (" [OPTIONS]" if arguments else "")
 
 
 def grouped(groups: Mapping[str, Iterable[Task]]) -> Collection:
@@ -78,15 +84,17 @@ def group_of(task: Task) -> str:
 
 
 def _does(task: Task) -> str:
-    return next(iter(_paragraphs(task)), "").rstrip(".")
+    return next(iter(paragraphs(task)), "").rstrip(".")
 
 
-def _paragraphs(task: Task) -> list[str]:
+def paragraphs(task: Task) -> list[str]:
+    """What a verb does: its docstring, a line for each paragraph."""
     told = inspect.getdoc(task.body) or ""
     return [" ".join(part.split()) for part in told.split("\n\n") if part.strip()]
 
 
-def _spelled(argument: Argument) -> str:
+def spelled(argument: Argument) -> str:
+    """How an option is written, with a word for its value."""
     names = sorted(argument.names, key=len)
     flags = ", ".join(f"{'-' if len(name) == 1 else '--'}{name}" for name in names)
     if not argument.takes_value:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tagship.cli.outcome import Outcome
     from tagship.system.console import Console
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 
 class Refusal(dict[str, Any]):
     """A document that says no: it is printed as others are, and the task ends with exit code 1."""
@@ -142,7 +145,7 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
     except KeyboardInterrupt:
         error, remedy = "interrupted", "the same command goes on where this one stopped"
         console.fail(error, remedy)
-        return failure(error, remedy, 130)
+        return failure(error, remedy, INTERRUPTED)
     except BrokenPipeError:
         raise
     except (ReleaseError, OSError) as error:
