@@ -8,6 +8,7 @@ Another repository gets them with a tasks.py of its own:
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +296,7 @@ def test(context: Context, quick: bool = False, coverage: bool = False) -> None:
 
 @task(name="lint-code")
 def lint_code(context: Context) -> None:
-    """Check this repository's style, types, imports and workflows."""
+    """Check this repository's style, types, imports, workflows and site."""
     run, tools = f"{sys.executable} -m", Path(sys.executable).parent
     context.run(f"{run} ruff check .")
     context.run(f"{run} ruff format --check .")
@@ -304,6 +305,11 @@ def lint_code(context: Context) -> None:
     context.run(f"{run} deptry .")
     context.run(f"{tools}/zizmor --offline --quiet .github")
     context.run(f"{tools}/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml")
+    if find_spec("mkdocs"):
+        quiet = {"NO_MKDOCS_2_WARNING": "1"}
+        context.run(f"{run} mkdocs build --strict --config-file docs/site/mkdocs.yml", env=quiet)
+    else:
+        print('left out: the site of docs/, which pip install -e ".[docs]" lets it build', file=sys.stderr)
 
 
 @task(help={"name": "startup, tags, export, package or hub; default: all"})
