@@ -13,6 +13,7 @@ SETTINGS = "docs/site/mkdocs.yml"
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *REPOSITORY.glob("examples/*/*.md")])
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
+_LARGEST_IMAGE = 200_000
 # What a browser fetches by itself, from another place.
 FETCHED = re.compile(
     r"<(?:script|img|iframe|source)[^>]*https?://[^>]*>|<link[^>]*rel=\"?(?:stylesheet|preconnect)[^>]*https?://[^>]*>"
@@ -67,3 +68,17 @@ def test_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert 'href="hub.html"' in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'href="index.html#adapters-that-were' in (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert (tmp_path / "workflows" / "export-complete.yml").is_file()
+
+
+def test_images_are_small_and_used() -> None:
+    """Each picture is shown by a page, loads nothing, and is small enough for a page that is read by phone."""
+    shown = {
+        (page.parent / (found[1] or found[2])).resolve()
+        for page in PAGES
+        for found in LINK.finditer(page.read_text(encoding="utf-8"))
+    }
+    images = sorted((REPOSITORY / "docs" / "images").iterdir())
+    assert images and [path.name for path in images if path.resolve() not in shown] == []
+    assert [path.name for path in images if path.stat().st_size > _LARGEST_IMAGE] == []
+    drawn = [path.read_text(encoding="utf-8") for path in images if path.suffix == ".svg"]
+    assert [found for text in drawn for found in FETCHED.findall(text)] == []
