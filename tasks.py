@@ -85,7 +85,7 @@ def export(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.plan(session) if dry_run else releases.export(session)
 
 
-@verb("tag", "run", "base", "format", "quant", "at", "path", *EXTENT, *COMMON, of_formats=True)
+@verb("tag", "run", "base", "format", "quant", "hub", "at", "path", *EXTENT, *COMMON, of_formats=True)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
     from tagship.cli import releases
@@ -103,7 +103,7 @@ def package(session: Any, path: str | None, **given: Any) -> Any:
     return releases.on_exports(session, path, steps.PACKAGE_ONLY)
 
 
-@verb("tag", "run", "base", "format", "quant", "at", "path", *COMMON, of_formats=True)
+@verb("tag", "run", "base", "format", "quant", "hub", "at", "path", *COMMON, of_formats=True)
 def card(session: Any, path: str | None, **given: Any) -> Any:
     """Render the model card of an export."""
     from tagship.cli import releases
@@ -194,7 +194,7 @@ def lint(session: Any, name: str | None, repo: str | None, **given: Any) -> Any:
     return lint.lint(session, name, repo)
 
 
-@verb("name", "message", "push", "run", "dry-run", *COMMON)
+@verb("name", "message", "push", "run", "base", "dry-run", *COMMON)
 def tag(session: Any, name: str, message: str | None, push: bool, dry_run: bool, **given: Any) -> Any:
     """Check what has to be true before tagging, then create an annotated tag."""
     from tagship.cli import versions
@@ -210,7 +210,7 @@ def tags(session: Any, json: bool, **given: Any) -> Any:
     sys.stdout.writelines(tags_as_json(session) if json else tags_as_lines(session))
 
 
-@verb("stream", "part", "pre", "push", "run", "hub", "dry-run", *COMMON, flags={"tag": "create the tag"})
+@verb("stream", "part", "pre", "push", "run", "base", "hub", "dry-run", *COMMON, flags={"tag": "create the tag"})
 def bump(session: Any, tag: bool, push: bool, dry_run: bool, json: bool, **given: Any) -> Any:
     """Say the next version of a stream, and why; --tag creates it."""
     from tagship.cli import versions

@@ -27,7 +27,7 @@ _ENVIRONMENT = {
     "GIT_COMMITTER_DATE": "2025-09-14T12:00:00Z",
     "CI": "true",
 }
-_LEFT_OUT = ("HF_TOKEN", "HF_ENDPOINT", "SOURCE_DATE_EPOCH", "HF_HUB_OFFLINE")
+_LEFT_OUT = ("COLUMNS", "HF_TOKEN", "HF_ENDPOINT", "SOURCE_DATE_EPOCH", "HF_HUB_OFFLINE")
 
 
 _MEASURED = """Write an AVRO schema for Customer with fields id: long, email: string

@@ -108,7 +108,7 @@ def test_trusted(project: Project) -> None:
     assert {name for name in vllm if name.endswith(".py")} == CODE
     assert not {name for name in lora if name.endswith(".py")}
     assert json.loads((exported(project, "vllm") / "config.json").read_text())["auto_map"] == AUTO_MAP
-    assert "--trust-remote-code" in done.stderr
+    assert "--trust-remote-code" in (exported(project, "vllm") / "README.md").read_text()
     assert noted(project)
     assert not [seen for seen in noted(project) if "hf_secretsecret" in seen.values() or "HF_TOKEN" in seen]
 

@@ -137,7 +137,7 @@ def test_document(folder: GitFolder) -> None:
 
 def test_two_readings(folder: GitFolder) -> None:
     """A name that two kinds of things may have is described by a line for each."""
-    lines = described(read(folder, f"{RUN}-vllm-20250915-124051")).splitlines()
+    lines = described(read(folder, f"{RUN}-vllm-20250915-124051"))
     assert [line.split(":")[0] for line in lines] == ["export of vllm", "repo of vllm"]
 
 

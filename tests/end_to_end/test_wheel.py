@@ -15,7 +15,7 @@ from tests.end_to_end.conftest import AT, Project
 
 ROOT = Path(__file__).parents[2]
 # What a wheel is made of.
-PARTS = ("pipeline", "templates", "tasks.py", "pyproject.toml", "hatch_build.py", "README.md")
+PARTS = ("pipeline", "templates", "docs", "tasks.py", "pyproject.toml", "hatch_build.py", "README.md")
 
 
 def build(folder: Path, **environment: str) -> Path:

@@ -19,10 +19,12 @@ from tagship.release.step import Step, open_tools
 from tagship.release.targets import by_repo
 from tagship.release.units import matrix as matrix_of
 from tagship.release.units import plan_document
+from tagship.runs.base import HUGGING_FACE
 from tagship.system.called import called
 from tagship.system.console import Console
 from tagship.system.errors import NothingToDo, ReleaseError
 from tagship.system.git_objects import Commit
+from tagship.system.shown import masked
 from tagship.system.templating import Templates
 
 
@@ -105,6 +107,8 @@ def _use_lines(made: Plan, finished: Finished, templates: Templates) -> Iterator
         revision = f" --revision {made.version_tag.name}" if made.version_tag and made.config.tags_versions else ""
         yield from (f"hf download {repo_id}{revision}" for repo_id in by_repo(made.targets))
         return
+    if made.endpoint != HUGGING_FACE:
+        yield f"export HF_ENDPOINT={masked(made.endpoint)}"
     base = finished.results.one(Fetched).base
     for target in made.targets:
         files = [entry.path for entry in finished.results.for_target(Exported, target).manifest.files]

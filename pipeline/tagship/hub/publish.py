@@ -96,7 +96,8 @@ def _repo(hub: Hub, upload: Upload) -> Standing:
         hub.identity.check({repo_id: False})
     if found is None:
         with hub_errors(f"create the repo {repo_id}"):
-            hub.api.create_repo(repo_id, private=upload.private, exist_ok=True)
+            # What is not said is the organization's own choice.
+            hub.api.create_repo(repo_id, private=upload.private or None, exist_ok=True)
         found = standing(hub, repo_id)
     if found is None:
         raise ToolError(f"the Hub made the repo {repo_id}, and has none", remedy=f"look at it; {GOES_ON}")

@@ -29,6 +29,8 @@ from tagship.system.shown import masked
 from tagship.system.toml_reader import Reader
 
 EMBEDDED = "embedded"
+# Where units leave what they made, unless they are told another folder; what is in it.
+RESULTS_FOLDER, UNITS_FOLDER, FAILURES_FOLDER = "results", "units", "failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +74,9 @@ class Config:
 
     @property
     def own_folders(self) -> tuple[Path, ...]:
-        """What a release itself writes: it makes no tree dirty."""
-        return (self.exports, self.artifacts, self.state, *self.set_apart)
+        """What a release itself writes, units' results among it: it makes no tree dirty."""
+        results = [self.root / RESULTS_FOLDER / name for name in (UNITS_FOLDER, FAILURES_FOLDER)]
+        return (self.exports, self.artifacts, self.state, *results, *self.set_apart)
 
     def released_by(self, stream: Stream | None) -> tuple[FormatPolicy, ...]:
         """The formats that a tag of a stream releases: the stream's own, else all that have no stream

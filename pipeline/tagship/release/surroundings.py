@@ -21,6 +21,8 @@ from tagship.system.templating import human_size
 _WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml", ".gitlab-ci.yml", ".gitlab-ci/*.yml")
 # What a workflow says that runs this program.
 _CALLS = re.compile(r"\b(?:tagship|invoke|inv) +(?:release|export|work|gather|publish)\b")
+# What `init` writes where it does not know from where CI could install this copy.
+_PLACEHOLDER = "REPLACE.invalid"
 # Bytes that even a small release takes: its texts, an index of git, a log.
 _LEAST_DISK = 64 << 20
 
@@ -66,8 +68,14 @@ def _remote(config: Config, repository: Repository) -> Finding:
 def _workflows(config: Config, repository: Repository) -> Iterator[Finding]:
     top = repository.folder
     found = [path for pattern in _WORKFLOWS for path in sorted(top.glob(pattern)) if _calls(path)]
-    if found:
-        names = ", ".join(path.relative_to(top).as_posix() for path in found)
+    names = ", ".join(path.relative_to(top).as_posix() for path in found)
+    if any(_PLACEHOLDER in _text(path) for path in found):
+        yield Finding(
+            level=WARN,
+            what=f"CI would not find this program: {names}",
+            remedy=f"put in for {_PLACEHOLDER} where it is: an address and a commit",
+        )
+    elif found:
         yield Finding(level=OK, what=f"CI runs this program: {names}")
     elif (url := repository.remote_url(config.versions.remote)) and web_address(url):
         yield Finding(
@@ -78,8 +86,12 @@ def _workflows(config: Config, repository: Repository) -> Iterator[Finding]:
 
 
 def _calls(workflow: Path) -> bool:
+    return _CALLS.search(_text(workflow)) is not None
+
+
+def _text(workflow: Path) -> str:
+    """What a workflow says; nothing where it cannot be read."""
     try:
-        text = workflow.read_text(encoding="utf-8")
+        return workflow.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return False
-    return _CALLS.search(text) is not None
+        return ""

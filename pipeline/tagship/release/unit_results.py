@@ -15,6 +15,7 @@ from tagship.artifacts.manifest import (
     read_manifest,
     tool_version,
 )
+from tagship.policy.config import FAILURES_FOLDER, UNITS_FOLDER
 from tagship.release.planned import Planned, Unit
 from tagship.release.result_store import ResultStore
 from tagship.release.units import digest_of_json
@@ -150,8 +151,8 @@ def _read(path: Path) -> UnitResult:
 
 
 def _name(digest: str) -> str:
-    return f"units/{digest}"
+    return f"{UNITS_FOLDER}/{digest}"
 
 
 def _failed(digest: str) -> str:
-    return f"failures/{digest}"
+    return f"{FAILURES_FOLDER}/{digest}"

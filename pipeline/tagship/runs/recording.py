@@ -28,7 +28,7 @@ def record_run(
     """Write `experiment_metadata.json` into the folder that an adapter is saved to; returns its path.
 
     `dataset` is the data's name, `epochs` how often it was gone through, `trained` when that ended, also in ISO 8601
-    (default: now).
+    (default: what an earlier call wrote, else now).
     `more` is whatever else is known, as JSON has it: settings, losses, metrics, fields of `[naming.fields]`; of it,
     cards have what docs/runs.md lists. What an earlier call wrote stays, where this one says nothing else.
 
@@ -36,11 +36,10 @@ def record_run(
     file that is there and is no JSON object.
     """
     path = Path(folder) / METADATA_FILE
-    moment = datetime.fromisoformat(trained) if isinstance(trained, str) else trained or datetime.now(UTC)
-    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
-    said = {"dataset": dataset, "epochs": _whole(epochs), "trained": moment.isoformat().replace("+00:00", "Z"), **more}
+    said = {"dataset": dataset, "epochs": _whole(epochs), "trained": _moment(trained), **more}
     known = {key: value for key, value in said.items() if value is not None}
-    document = {"versions": _versions()} | read_object(path) | known
+    now = {"trained": _moment(datetime.now(UTC)), "versions": _versions()}
+    document = now | read_object(path) | known
     written = _as_json(document)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, written)
@@ -54,6 +53,15 @@ def check_recordable(said: Mapping[str, Any]) -> None:
 
 def _as_json(said: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(said, allow_nan=False, default=_plain))
+
+
+def _moment(trained: datetime | str | None) -> str | None:
+    """A time as it is written: UTC, to the second."""
+    if trained is None:
+        return None
+    moment = datetime.fromisoformat(trained) if isinstance(trained, str) else trained
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _whole(number: float | None) -> float | None:

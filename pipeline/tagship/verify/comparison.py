@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -65,8 +65,7 @@ def compare(reference: Model, model: Model, trial: Trial, limits: Limits, what: 
     for expected, given in zip(trial.answers, model.read(trial.questions), strict=True):
         _check_prompt(expected, given.ids, what)
     _check_ends(trial.answers, model, what)
-    # In one go: each pass reads all of the weights.
-    along = _along([*(answer.tokens for answer in trial.answers), *trial.text], reference, model, what)
+    along = _along([answer.tokens for answer in trial.answers], trial.text, reference, model, what)
     each = list(_each(along, trial.answers))
     if limits.same_tokens:
         for answer, part in zip(trial.answers, each, strict=True):
@@ -87,10 +86,14 @@ def compare(reference: Model, model: Model, trial: Trial, limits: Limits, what: 
     )
 
 
-def _along(sequences: Sequence[Tokens], reference: Model, model: Model, what: str) -> PerToken:
-    following = [token for sequence in sequences for token in sequence.looked_at]
+def _along(answers: Sequence[Tokens], text: Sequence[Tokens], reference: Model, model: Model, what: str) -> PerToken:
+    """What two models say of answers and text. The export reads both in one go, as each pass reads all of its weights;
+    the reference knows the answers already, mostly, and reads the text by itself in any case: what is read together
+    decides the last digits."""
+    following = [token for sequence in (*answers, *text) for token in sequence.looked_at]
+    expected = chain.from_iterable(reference.rows(part) for part in (answers, text) if part)
     try:
-        return per_token(reference.rows(sequences), model.rows(sequences), following)
+        return per_token(expected, model.rows([*answers, *text]), following)
     except ValueError as error:
         raise _different(what, f"it did not give a distribution for each token: {error}") from error
 

@@ -59,7 +59,9 @@ class Forward:
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         """Logits as `Model.rows` has them, as arrays."""
         beginnings = [sequence.ids[:-1] for sequence in sequences]
-        self._compute(beginnings, keep=False)
+        # Answers alone are read as `greedy` reads them: a process that did not follow them finds the same digits.
+        reads_text = any(sequence.since == 1 for sequence in sequences)
+        self._compute(beginnings, keep=False, packs_them=reads_text)
         self._kept = None  # nothing goes on after this
         for ids, sequence in zip(beginnings, sequences, strict=True):
             yield from (part.numpy() for part in self._logits_of(self._hidden[ids][sequence.since - 1 :]))
@@ -74,14 +76,14 @@ class Forward:
         for rows in hidden.split(max(1, _BLOCK // (4 * self._columns))):
             yield (self._logits(rows) if self._output else rows).cpu()
 
-    def _compute(self, sequences: Sequence[Ids], *, keep: bool) -> None:
+    def _compute(self, sequences: Sequence[Ids], *, keep: bool, packs_them: bool = False) -> None:
         """Have the hidden states of all of these."""
         new = [ids for ids in dict.fromkeys(sequences) if not self._is_known(ids)]
         going_on = [ids for ids in new if self._row_before(ids) is not None]
         if going_on and self._may_go_on(going_on):
             self._go_on(going_on)
             new = [ids for ids in new if ids not in self._hidden]
-        if self._packs and not keep:
+        if self._packs and packs_them:
             self._pack(new)
             new = [ids for ids in new if ids not in self._hidden]
         for batch in batches(new, self._most_tokens()):
