@@ -17,8 +17,8 @@ _AT_ONCE = 8
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What a repo has of a release, be it several exports: under a version's tag, or on main where the release has none
-    (`tag` is None then). `commit` is what the tag names, `head` where main is; `others` are the commits of the repo's
-    other tags."""
+    (`tag` is None then). `commit` is what the tag names, `head` where main is, and `main` the manifest there, None
+    where that has none that can be read; `others` are the commits of the repo's other tags."""
 
     repo_id: str
     tag: str | None
@@ -26,6 +26,7 @@ class Published:
     head: str
     manifest: Manifest
     others: Mapping[str, str] = field(default_factory=dict)
+    main: Manifest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,10 @@ def all_of(hub: Hub, repo_id: str) -> Found:
         head = str(hub.reading(repo_id).model_info(repo_id).sha)
     tags = tags_of(hub, repo_id)
     found: Found = list(_at(hub, repo_id, head, tags))
-    return [*found, *(release for release in _at(hub, repo_id, head, {None: head}) if _is_new(release, found))]
+    on_main: Found = list(_at(hub, repo_id, head, {None: head}))
+    main = next((release.manifest for release in on_main if isinstance(release, Published)), None)
+    found += [release for release in on_main if _is_new(release, found)]
+    return [replace(each, main=main) if isinstance(each, Published) else each for each in found]
 
 
 def _is_new(main: Published | Unread, found: Found) -> bool:

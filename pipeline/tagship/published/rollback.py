@@ -6,7 +6,7 @@ what was interrupted is finished by the same command.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to, restored_notice, withdrawn_notice
 from tagship.artifacts.manifest import CARD_FILE
@@ -14,10 +14,10 @@ from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.proposals import open_request
 from tagship.hub.repository import remote_files
-from tagship.naming.version import is_prerelease, precedence
+from tagship.naming.version import is_prerelease, is_semver, precedence
 from tagship.policy.config import Config
 from tagship.published.lines import by_repo, lines_of, version_of
-from tagship.published.releases import Published, card_at, differing
+from tagship.published.releases import Published, card_at, differing, is_main_unused
 from tagship.runs.base import HUGGING_FACE
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
@@ -110,16 +110,30 @@ class _Line:
 
     def __init__(self, hub: Hub, line: Sequence[Published], live: Published) -> None:
         self._hub, self._line, self._live = hub, line, live
-        above = precedence(version_of(live))
         self._final = [release for release in line if not is_prerelease(version_of(release))]
-        self._withdrawn = [release for release in self._final if precedence(version_of(release)) > above]
+        self._withdrawn = [release for release in self._final if _is_after(release, live)]
 
     def changes(self) -> Iterator[Change]:
         repos = dict(sorted(by_repo(self._line).items(), key=lambda of: of[0] != self._live.repo_id))
         for repo_id, releases in repos.items():
-            is_live = repo_id == self._live.repo_id
-            if change := self._make_live(releases) if is_live else self._lead(releases[-1]):
+            if repo_id == self._live.repo_id:
+                change = self._make_live(releases)
+            else:
+                shown = self._on_main(releases)
+                change = self._lead(shown) if shown else None
+            if change:
                 yield change
+
+    def _on_main(self, releases: Sequence[Published]) -> Published | None:
+        """The release that people see who open a repo: what main says that it is, be it of another line; the highest
+        final one where main says nothing. None where main has nothing yet, as before the first final version."""
+        last = releases[-1]
+        main = last.main
+        if main is None or main.tag is None or not is_semver(main.version or ""):
+            final = [release for release in releases if release in self._final]
+            return None if is_main_unused(self._hub, last) else (final or releases)[-1]
+        same = next((release for release in releases if release.tag == main.tag), None)
+        return same or replace(last, tag=main.tag, commit=last.head, manifest=main)
 
     def _make_live(self, releases: Sequence[Published]) -> Change | None:
         live = self._live
@@ -133,9 +147,10 @@ class _Line:
         return self._change(live, f"{live.tag} is the version to use", next_version=None, notice=notice)
 
     def _lead(self, release: Published) -> Change | None:
-        """Have a repo's card say where to go from the highest version in it."""
+        """Have a repo's card say where to go from the version that main has."""
         live = self._live
-        if release in self._withdrawn:
+        is_final = not is_prerelease(version_of(release))
+        if is_final and _is_after(release, live):
             link = f"[{live.repo_id}]({HUGGING_FACE if self._hub.embedded else self._hub.url}/{live.repo_id})"
             notice = withdrawn_notice(str(release.tag), f"{live.tag}, {link}")
             return self._change(release, f"withdraw {release.tag}, lead to {live.tag}", live.repo_id, notice)
@@ -143,7 +158,7 @@ class _Line:
         following = [final for final in kept if _is_after(final, release)]
         after = min(following, key=lambda final: precedence(version_of(final)), default=None)
         told = f"{release.tag} leads to {after.tag}" if after else f"{release.tag} leads to no other"
-        if release in self._final and is_withdrawn(self._card(release)):
+        if is_final and is_withdrawn(self._card(release)):
             told = f"{release.tag} is withdrawn no longer, and leads to {after.tag if after else 'no other'}"
         return self._change(release, told, after.repo_id if after else None)
 
