@@ -52,7 +52,17 @@ def test_twice(shared: Releases, config: Config) -> None:
     shared.put(VLLM, "v1.1.0", fields=FIELDS)
     shared.put(VLLM, "v2.0.0", fields=FIELDS)
     roll_back(shared, config, "v1.1.0")
-    assert roll_back(shared, config, "v1.0.0")[VLLM] == "withdraw v1.1.0, lead to v1.0.0"
+    assert roll_back(shared, config, "v1.0.0")[VLLM] == "withdraw v1.1.0 and v2.0.0, lead to v1.0.0"
     card = shared.read(VLLM)
     assert is_withdrawn(card) and "This is v1.1.0, which was taken back" in card and "v2.0.0" not in card
     assert shared.read(VLLM, "model.safetensors") == f"{VLLM} v1.1.0"
+
+
+def test_released_after_a_withdrawal(shared: Releases, config: Config) -> None:
+    """What was withdrawn for a version with a repo of its own stays so when the shared repo has a new one."""
+    shared.put(VLLM, "v1.1.0", fields=FIELDS)
+    shared.put(VLLM, "v2.0.0", fields=FIELDS)
+    roll_back(shared, config, "v1.0.0")
+    shared.put(VLLM, "v2.1.0", fields=FIELDS)
+    found = {tag: cells["vllm"] for tag, cells in states(shared, config).items()}
+    assert found == {"v2.1.0": "live!", "v2.0.0": "withdrawn", "v1.1.0": "withdrawn", "v1.0.0": "live"}

@@ -160,6 +160,24 @@ def test_back_and_forward(released: Releases, config: Config) -> None:
     assert all(each.ok for each in audits(released).values())
 
 
+def test_released_after_a_rollback(releases: Releases, config: Config) -> None:
+    """A version that was taken back stays so when the next one is released, until a rollback brings it back; a version
+    that came after is none of those."""
+    per_model = replace(releases, tags_versions=True)
+    for tag in ("v1.1.0", "v2.0.0"):
+        per_model.put(VLLM, tag)
+    roll_back(per_model, config, "v1.1.0")
+    for tag in ("v1.2.0", "v2.1.0"):
+        per_model.put(VLLM, tag)
+    told = [cells["vllm"] for cells in states(per_model, config).values()]
+    assert told == ["live!", "withdrawn", "live", "live"]
+    roll_back(per_model, config, "v2.0.0")
+    assert [cells["vllm"] for cells in states(per_model, config).values()] == ["withdrawn", "live!", "live", "live"]
+    roll_back(per_model, config, "v1.1.0")
+    roll_back(per_model, config, "v2.1.0")
+    assert [cells["vllm"] for cells in states(per_model, config).values()] == ["live!", "live", "live", "live"]
+
+
 def test_from_shared_repos_to_others(releases: Releases, config: Config) -> None:
     """Where an earlier version had a repo for each type, the shared one is withdrawn once, and leads there."""
     alone = "acme/phi3-minimal-q4_k_m-gguf-v1.0.0"

@@ -10,6 +10,7 @@ from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
 from tagship.published.lines import by_repo, is_version, lines_of, model_of, version_of
 from tagship.published.releases import Published, card_at, differing, is_main_unused, releases_in
+from tagship.published.rollback_titles import taken_back
 
 LIVE, WITHDRAWN, CHANGED, MISSING = "live", "withdrawn", "changed", "missing"
 
@@ -124,13 +125,16 @@ def _standing(
     hub: Hub, releases: tuple[Published, ...], versions: Mapping[tuple[str, str], str]
 ) -> tuple[str | None, list[Published]]:
     """Which of a repo's versions main is at, None where it is at none of them; and those that were taken back: all,
-    where its card says so, or the final ones above the one that main is at."""
+    where its card says so, or the final ones above the one that main is at, and those that main's history tells of."""
     last = releases[-1]
     at = _version_on_main(hub, last, versions)
     if is_withdrawn(card_at(hub, last.repo_id, last.head) or ""):
         return at, list(releases)
     final = [release for release in releases if not is_prerelease(version_of(release))]
-    return at, [release for release in final if at and precedence(version_of(release)) > precedence(at)]
+    above = [release for release in final if at and precedence(version_of(release)) > precedence(at)]
+    known = {tag: version for (_, tag), version in versions.items()}
+    back = taken_back(hub, last.repo_id, known) if last.others else set()
+    return at, [*above, *(release for release in final if release.tag in back and release not in above)]
 
 
 def _version_on_main(hub: Hub, release: Published, versions: Mapping[tuple[str, str], str]) -> str | None:

@@ -18,6 +18,7 @@ from tagship.naming.version import is_prerelease, is_semver, precedence
 from tagship.policy.config import Config
 from tagship.published.lines import by_repo, lines_of, version_of
 from tagship.published.releases import Published, card_at, differing, is_main_unused
+from tagship.published.rollback_titles import keeping, listed, restoring, returning, withdrawing
 from tagship.runs.base import HUGGING_FACE
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
@@ -138,13 +139,12 @@ class _Line:
     def _make_live(self, releases: Sequence[Published]) -> Change | None:
         live = self._live
         after = [str(release.tag) for release in self._withdrawn if release in releases]
-        notice = restored_notice(str(live.tag), " and ".join(after)) if after else None
+        notice = restored_notice(str(live.tag), listed(after)) if after else None
         released = card_at(self._hub, live.repo_id, live.commit) or ""
         if differing(self._hub, live, live.head):
-            told = f"restore {live.tag}" + (f", take {' and '.join(after)} back" if after else "")
-            card = changed(released, next_version=None, notice=notice)
+            told, card = restoring(str(live.tag), after), changed(released, next_version=None, notice=notice)
             return Change(repo_id=live.repo_id, parent=live.head, told=told, card=card, restores=live)
-        return self._change(live, f"{live.tag} is the version to use", next_version=None, notice=notice)
+        return self._change(live, keeping(str(live.tag)), next_version=None, notice=notice)
 
     def _lead(self, release: Published) -> Change | None:
         """Have a repo's card say where to go from the version that main has."""
@@ -153,13 +153,15 @@ class _Line:
         if is_final and _is_after(release, live):
             link = f"[{live.repo_id}]({HUGGING_FACE if self._hub.embedded else self._hub.url}/{live.repo_id})"
             notice = withdrawn_notice(str(release.tag), f"{live.tag}, {link}")
-            return self._change(release, f"withdraw {release.tag}, lead to {live.tag}", live.repo_id, notice)
+            above = [str(each.tag) for each in self._withdrawn if each.repo_id == release.repo_id]
+            told = withdrawing(above if release.tag in above else [str(release.tag), *above], str(live.tag))
+            return self._change(release, told, live.repo_id, notice)
         kept = [final for final in (*self._final, live) if final not in self._withdrawn]
         following = [final for final in kept if _is_after(final, release)]
         after = min(following, key=lambda final: precedence(version_of(final)), default=None)
         told = f"{release.tag} leads to {after.tag}" if after else f"{release.tag} leads to no other"
         if is_final and is_withdrawn(self._card(release)):
-            told = f"{release.tag} is withdrawn no longer, and leads to {after.tag if after else 'no other'}"
+            told = returning(str(release.tag), after.tag if after else None)
         return self._change(release, told, after.repo_id if after else None)
 
     def _change(
