@@ -18,6 +18,7 @@ from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
 from tagship.naming.version import is_prerelease, is_semver
 from tagship.published.releases import Published, Unread, card_at, differing, is_main_unused
+from tagship.system.called import called
 from tagship.system.templating import human_size
 
 OK, NOTE, DIFFERENT = "ok", "note", "different"
@@ -106,7 +107,8 @@ class _Look:
             told = f"released as {manifest.repo_id}, of which this is a copy or a new name"
             yield Finding(level=NOTE, about="repo", told=told)
         if release.tag is None and manifest.tag is not None:
-            yield Finding(level=DIFFERENT, about=f"tag {manifest.tag}", told="not there any more")
+            told = f"not there: the release was not finished, or the tag deleted; {called()} release sets it"
+            yield Finding(level=DIFFERENT, about=f"tag {manifest.tag}", told=told)
         elif manifest.tag == release.tag:
             told = f"on {release.commit[:10]}, of the source commit {manifest.commit[:10]}"
             yield Finding(level=OK, about=f"tag {release.tag}" if release.tag else "main", told=told)
@@ -162,6 +164,8 @@ class _Look:
             yield from self._changed_card()
         elif other := self._release_on_main():
             yield Finding(level=NOTE, about="main", told=f"is at {other}")
+        elif release.unfinished:  # what that has is looked at by itself
+            yield Finding(level=NOTE, about="main", told=f"is at {release.unfinished}, which has no tag")
         elif is_prerelease(self._manifest.version or "") and is_main_unused(self._hub, self._release):
             yield Finding(level=NOTE, about="main", told="has no version yet: this one is a prerelease")
         else:

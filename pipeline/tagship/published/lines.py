@@ -1,9 +1,9 @@
 """Lines of releases: the versions of one model in one format and quantization type, whichever repos they are in."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tagship.naming.version import is_semver, precedence
+from tagship.naming.version import is_prerelease, is_semver, precedence
 from tagship.policy.config import Config
 from tagship.published.releases import Published
 
@@ -37,6 +37,14 @@ def by_repo(line: Iterable[Published]) -> Mapping[str, tuple[Published, ...]]:
     for release in line:
         found[release.repo_id] = (*found.get(release.repo_id, ()), release)
     return found
+
+
+def shown_of(releases: Sequence[Published]) -> Published:
+    """Of a repo's versions the one that its main says it is; the highest final one, or else the highest, where it says
+    that of none."""
+    main = releases[-1].main
+    final = [release for release in releases if not is_prerelease(version_of(release))]
+    return next((release for release in releases if main and release.tag == main.tag), (final or releases)[-1])
 
 
 def model_of(config: Config, release: Published) -> str:

@@ -8,18 +8,18 @@ from tagship.artifacts.card_changes import is_withdrawn
 from tagship.hub.connection import Hub
 from tagship.naming.version import is_prerelease, precedence
 from tagship.policy.config import Config
-from tagship.published.lines import by_repo, is_version, lines_of, model_of, version_of
+from tagship.published.lines import by_repo, is_version, lines_of, model_of, shown_of, version_of
 from tagship.published.releases import Published, card_at, differing, is_main_unused, releases_in
 from tagship.published.rollback_titles import taken_back
 
-LIVE, WITHDRAWN, CHANGED, MISSING = "live", "withdrawn", "changed", "missing"
+LIVE, WITHDRAWN, CHANGED, UNFINISHED, MISSING = "live", "withdrawn", "changed", "unfinished", "missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A version in a format: `state` is live, withdrawn, missing, or changed where main has other files than any of the
-    repo's releases; `latest` is whether it is the one that people are to use. `release` is what the Hub has of it, None
-    where that is nothing."""
+    """A version in a format: `state` is live, withdrawn, missing, changed where main has other files than any of the
+    repo's releases, or unfinished where main has it and it has no tag; `latest` is whether it is the one that people
+    are to use. `release` is what the Hub has of it, None where that is nothing."""
 
     state: str
     latest: bool = False
@@ -81,7 +81,8 @@ def _matrix(model: str, releases: Iterable[Published], states: Mapping[int, Cell
     for release in releases:
         name = release.tag or release.manifest.tag or release.manifest.exported.strftime("%Y%m%d-%H%M%S")
         cells = found.setdefault((name, release.tag), {})
-        cells[format_of(release)] = states.get(id(release)) or Cell(state=LIVE, release=release)
+        state = UNFINISHED if release.tag is None and release.unfinished else LIVE
+        cells[format_of(release)] = states.get(id(release)) or Cell(state=state, release=release)
     formats = tuple(sorted({name for cells in found.values() for name in cells}))
     missing = dict.fromkeys(formats, Cell(state=MISSING))  # in the order of the formats
     order = sorted(found, key=lambda row: _order(found[row]), reverse=True)
@@ -106,8 +107,13 @@ def _states(
     for of_repo in by_repo(line).values():
         at, back = _standing(hub, of_repo, versions)
         withdrawn += back
-        if at is None and not (is_prerelease(version_of(of_repo[-1])) and is_main_unused(hub, of_repo[-1])):
-            changed.append(of_repo[-1])
+        shown = shown_of(of_repo)
+        if (
+            at is None
+            and not shown.unfinished
+            and not (is_prerelease(version_of(shown)) and is_main_unused(hub, shown))
+        ):
+            changed.append(shown)
     kept = [release for release in line if release not in withdrawn]
     final = [release for release in kept if not is_prerelease(version_of(release))]
     latest = next(reversed(final or kept), None)

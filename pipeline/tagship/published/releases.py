@@ -28,6 +28,12 @@ class Published:
     others: Mapping[str, str] = field(default_factory=dict)
     main: Manifest | None = None
 
+    @property
+    def unfinished(self) -> str | None:
+        """The tag of the version that main has without there being such a tag: its release was stopped before that."""
+        tag = self.main.tag if self.main else None
+        return None if tag in (None, self.tag, *self.others) else tag
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:

@@ -40,8 +40,8 @@ def plan_rollback(
     hub: Hub, config: Config, releases: Sequence[Published], tag: str, formats: Sequence[str] = ()
 ) -> list[Change]:
     """What makes those of the namespace's releases that are under a tag the live ones of their lines, in the order in
-    which it is to be done: nothing where they are. Raises ReleaseError where nothing was released under it, and for a
-    prerelease; ToolError when the Hub does not answer."""
+    which it is to be done: nothing where they are. Raises ReleaseError where nothing was released under it, for a
+    prerelease, and where main has a release that was not finished; ToolError when the Hub does not answer."""
     lines = lines_of(config, releases)
     chosen = [
         (line, release)
@@ -55,6 +55,8 @@ def plan_rollback(
         raise ReleaseError(
             f"{tag} is a prerelease, which nobody is led to", remedy="name a final version, or release it as one"
         )
+    for release in (release for line, _ in chosen for release in line if release.unfinished):
+        raise _unfinished(release)
     # What is to be used comes first: nobody is led to a repo that is withdrawn itself.
     changes: dict[str, Change] = {}
     for line, live in chosen:
@@ -72,6 +74,15 @@ def _nothing(config: Config, releases: Sequence[Published], tag: str, formats: S
     return ReleaseError(
         f"nothing of {config.namespace} was released as {tag}",
         remedy=f"released are {', '.join(known)}" if known else f"{called()} release makes a release",
+    )
+
+
+def _unfinished(release: Published) -> ReleaseError:
+    """Without a tag nothing would bring back what main has."""
+    tag = release.unfinished
+    return ReleaseError(
+        f"main of {release.repo_id} is {tag}, which has no tag there: its release was not finished",
+        remedy=f"run {called()} release --tag {tag} again, or set the tag on the Hub yourself; then roll back",
     )
 
 
