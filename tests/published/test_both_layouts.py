@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tagship.artifacts.card_changes import is_withdrawn, leads_to
 from tagship.policy.config import Config, load_config
+from tagship.published.releases import releases_in
+from tagship.published.rollback import apply, plan_rollback
 
 from tests.published.conftest import Releases
 from tests.published.test_several_versions import POLICY, VLLM, roll_back, states
@@ -66,3 +68,29 @@ def test_released_after_a_withdrawal(shared: Releases, config: Config) -> None:
     shared.put(VLLM, "v2.1.0", fields=FIELDS)
     found = {tag: cells["vllm"] for tag, cells in states(shared, config).items()}
     assert found == {"v2.1.0": "live!", "v2.0.0": "withdrawn", "v1.1.0": "withdrawn", "v1.0.0": "live"}
+
+
+def test_private(releases: Releases, config: Config) -> None:
+    """A public card is withdrawn without naming the private repo that has the live version."""
+    shared, public = replace(releases, tags_versions=True), f"{VLLM}-v1.2.0"
+    shared.put(VLLM, "v1.1.0", fields=FIELDS)
+    releases.put(OWN, "v1.0.0", fields=FIELDS)
+    releases.put(public, "v1.2.0", fields=FIELDS)
+    releases.api.update_repo_settings(VLLM, private=True)
+    assert roll_back(releases, config, "v1.1.0")[public] == "withdraw v1.2.0, back to v1.1.0"
+    cards = [releases.read(public), releases.read(OWN)]
+    assert is_withdrawn(cards[0]) and [leads_to(card) for card in cards] == [None, None]
+    assert not any(f"{VLLM})" in card for card in cards)
+    assert states(releases, config)["v1.1.0"] == {"vllm": "live!"}
+
+
+def test_proposed(shared: Releases, config: Config) -> None:
+    """A rollback that was merged from pull requests is remembered as one that was committed."""
+    shared.put(VLLM, "v1.1.0", fields=FIELDS)
+    shared.put(VLLM, "v2.0.0", fields=FIELDS)
+    for change in plan_rollback(shared.hub, config, releases_in(shared.hub, "acme"), "v1.1.0"):
+        page = apply(shared.hub, change, create_pr=True)
+        shared.api.merge_pull_request(change.repo_id, int(page.rpartition("/")[2]))
+    shared.put(VLLM, "v2.1.0", fields=FIELDS)
+    found = {tag: cells["vllm"] for tag, cells in states(shared, config).items()}
+    assert found == {"v2.1.0": "live!", "v2.0.0": "withdrawn", "v1.1.0": "live", "v1.0.0": "live"}

@@ -35,9 +35,10 @@ def is_withdrawn(card: str) -> bool:
     return any(_WITHDRAWN in found["said"] for found in _NOTICE.finditer(card))
 
 
-def withdrawn_notice(version: str, live: str) -> str:
-    """That a version is not to be used any more: `live` is what is, in Markdown."""
-    return f"> [!WARNING]\n> {_WITHDRAWN} This is {version}, which was taken back. Use {live}."
+def withdrawn_notice(version: str, live: str | None) -> str:
+    """That a version is not to be used any more: `live` is what is, in Markdown, None where readers cannot see it."""
+    instead = f" Use {live}." if live else ""
+    return f"> [!WARNING]\n> {_WITHDRAWN} This is {version}, which was taken back.{instead}"
 
 
 def restored_notice(version: str, withdrawn: str) -> str:

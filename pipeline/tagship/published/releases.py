@@ -18,7 +18,8 @@ _AT_ONCE = 8
 class Published:
     """What a repo has of a release, be it several exports: under a version's tag, or on main where the release has none
     (`tag` is None then). `commit` is what the tag names, `head` where main is, and `main` the manifest there, None
-    where that has none that can be read; `others` are the commits of the repo's other tags."""
+    where that has none that can be read; `others` are the commits of the repo's other tags; `private` is whether
+    not everybody sees the repo."""
 
     repo_id: str
     tag: str | None
@@ -27,6 +28,7 @@ class Published:
     manifest: Manifest
     others: Mapping[str, str] = field(default_factory=dict)
     main: Manifest | None = None
+    private: bool = False
 
     @property
     def unfinished(self) -> str | None:
@@ -61,13 +63,16 @@ def all_of(hub: Hub, repo_id: str) -> Found:
     """The releases of one repo: at each tag that has a manifest, and on main where that is of none of those tags.
     Raises ToolError when the Hub does not answer or has no such repo."""
     with hub_errors(f"look up {repo_id}"):
-        head = str(hub.reading(repo_id).model_info(repo_id).sha)
+        repo = hub.reading(repo_id).model_info(repo_id)
+    head = str(repo.sha)
     tags = tags_of(hub, repo_id)
     found: Found = list(_at(hub, repo_id, head, tags))
     on_main: Found = list(_at(hub, repo_id, head, {None: head}))
     main = next((release.manifest for release in on_main if isinstance(release, Published)), None)
     found += [release for release in on_main if _is_new(release, found)]
-    return [replace(each, main=main) if isinstance(each, Published) else each for each in found]
+    return [
+        replace(each, main=main, private=bool(repo.private)) if isinstance(each, Published) else each for each in found
+    ]
 
 
 def _is_new(main: Published | Unread, found: Found) -> bool:

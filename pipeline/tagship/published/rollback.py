@@ -163,12 +163,13 @@ class _Line:
         is_final = not is_prerelease(version_of(release))
         if is_final and _is_after(release, live):
             link = f"[{live.repo_id}]({HUGGING_FACE if self._hub.embedded else self._hub.url}/{live.repo_id})"
-            notice = withdrawn_notice(str(release.tag), f"{live.tag}, {link}")
+            seen = _leads_from(release, live)
+            notice = withdrawn_notice(str(release.tag), f"{live.tag}, {link}" if seen else None)
             above = [str(each.tag) for each in self._withdrawn if each.repo_id == release.repo_id]
-            told = withdrawing(above if release.tag in above else [str(release.tag), *above], str(live.tag))
-            return self._change(release, told, live.repo_id, notice)
+            told = withdrawing(above if release.tag in above else [str(release.tag), *above], str(live.tag), leads=seen)
+            return self._change(release, told, live.repo_id if seen else None, notice)
         kept = [final for final in (*self._final, live) if final not in self._withdrawn]
-        following = [final for final in kept if _is_after(final, release)]
+        following = [final for final in kept if _is_after(final, release) and _leads_from(release, final)]
         after = min(following, key=lambda final: precedence(version_of(final)), default=None)
         told = f"{release.tag} leads to {after.tag}" if after else f"{release.tag} leads to no other"
         if is_final and is_withdrawn(self._card(release)):
@@ -197,3 +198,8 @@ class _Line:
 
 def _is_after(release: Published, other: Published) -> bool:
     return precedence(version_of(release)) > precedence(version_of(other))
+
+
+def _leads_from(release: Published, other: Published) -> bool:
+    """Whether a card may lead to another release: what everybody reads names no private repo."""
+    return release.private or not other.private

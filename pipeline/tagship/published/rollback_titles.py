@@ -14,7 +14,7 @@ _AND = " and "
 # The Hub adds the number of a pull request that was merged.
 _TITLE = re.compile(
     r"(?:restore (?P<restored>\S+?)(?:, take (?P<taken>\S+(?: and \S+)*) back)?"
-    r"|withdraw (?P<withdrawn>\S+(?: and \S+)*), lead to (?P<led>\S+)"
+    r"|withdraw (?P<withdrawn>\S+(?: and \S+)*), (?:lead|back) to (?P<led>\S+)"
     r"|(?P<kept>\S+) is (?:the version to use|withdrawn no longer, .+?))(?: \(#\d+\))?"
 )
 
@@ -29,9 +29,9 @@ def restoring(tag: str, back: Sequence[str]) -> str:
     return f"restore {tag}" + (f", take {listed(back)} back" if back else "")
 
 
-def withdrawing(back: Sequence[str], live: str) -> str:
-    """That a repo's versions are withdrawn, for one in another repo."""
-    return f"withdraw {listed(back)}, lead to {live}"
+def withdrawing(back: Sequence[str], live: str, *, leads: bool) -> str:
+    """That a repo's versions are withdrawn, for one in another repo, which its card leads to or does not."""
+    return f"withdraw {listed(back)}, {'lead' if leads else 'back'} to {live}"
 
 
 def keeping(tag: str) -> str:
