@@ -95,6 +95,18 @@ def test_proposed_then_merged(api: Api, by: As, tmp_path: Path, who: str) -> Non
     assert "old.bin" not in api("").list_repo_files(REPO)
 
 
+def test_proposed_onto_another_main(api: Api, by: As, tmp_path: Path) -> None:
+    """A pull request that cannot be merged any more, as another one was, is not waited for: a new one is made."""
+    api("alice").create_repo(REPO)
+    first, second = upload(tmp_path, "1.0.0", "one"), upload(tmp_path, "1.0.1", "two")
+    publish(by("carol"), first)
+    assert publish(by("carol"), second).branch == "refs/pr/2"
+    api("alice").merge_pull_request(REPO, 1)
+    assert publish(by("carol"), second).branch == "refs/pr/3"
+    assert publish(by("carol"), second).branch == "refs/pr/3"
+    api("alice").merge_pull_request(REPO, 3)
+
+
 def test_proposed_again(api: Api, by: As, tmp_path: Path) -> None:
     """The same release is proposed once; another one of the same name, also by somebody else, is never written onto."""
     api("alice").create_repo(REPO)

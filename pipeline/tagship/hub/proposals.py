@@ -27,11 +27,18 @@ def _requests(hub: Hub, repo_id: str, title: str) -> "list[Discussion]":
 
 
 def proposed(hub: Hub, repo_id: str, title: str) -> Iterator[Standing]:
-    """What each open pull request of that title has. Anybody can make one: it is for the caller to say whether that is
-    what it would propose."""
+    """What each open pull request of that title has, but for those that main has moved away from, so that they cannot
+    be merged. Anybody can make one: it is for the caller to say whether that is what it would propose."""
     for request in _requests(hub, repo_id, title):
+        if _conflicts(hub, repo_id, request.num):
+            continue
         if found := standing(hub, repo_id, f"{_REFERENCE}{request.num}"):
             yield found
+
+
+def _conflicts(hub: Hub, repo_id: str, number: int) -> bool:
+    with hub_errors(f"look up pull request {number} of {repo_id}"):
+        return bool(hub.reading(repo_id).get_discussion_details(repo_id, number).conflicting_files)
 
 
 def page_of(hub: Hub, repo_id: str, branch: str | None) -> str | None:
