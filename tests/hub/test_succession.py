@@ -70,6 +70,17 @@ def targets(config: Config) -> list[Target]:
     ]
 
 
+def test_nobody_is_led_to_what_is_private(api: HfApi, client: Hub) -> None:
+    """A public card says nothing of a private repo; one that is private, too, leads there."""
+    for name in ("v1.0.0", "v2.0.0"):
+        put(api, f"acme/phi3-minimal-vllm-{name}", name)
+    first, second = (f"acme/phi3-minimal-vllm-{name}" for name in ("v1.0.0", "v2.0.0"))
+    api.update_repo_settings(second, private=True)
+    assert not lead_to(client, first, second)
+    api.update_repo_settings(first, private=True)
+    assert lead_to(client, first, second)
+
+
 def test_released_repos(api: HfApi, client: Hub, config: Config) -> None:
     """The repos of the same model, format and quantization type are found by name and tag."""
     put(api, "acme/phi3-minimal-vllm-v1.0.0", "v1.0.0")

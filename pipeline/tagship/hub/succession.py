@@ -102,14 +102,17 @@ def _version_of(name: str, target: Named) -> str | None:
 
 
 def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
-    """Have a repo's card name the repo that follows it; one that names another one is left. Returns whether it was
-    changed. Raises ToolError when the Hub does not answer or refuses."""
+    """Have a repo's card name the repo that follows it; one that names another one is left, and a public one leads to
+    no private one. Returns whether it was changed. Raises ToolError when the Hub does not answer or refuses."""
     from huggingface_hub import CommitOperationAdd
 
     with hub_errors(f"lead from {repo_id} to {successor}"):
-        parent = hub.reading(repo_id).model_info(repo_id).sha
+        info = hub.reading(repo_id).model_info(repo_id)
+    parent = info.sha
     card = _card(hub, repo_id, parent)
     if card is None or leads_to(card) is not None:
+        return False
+    if not info.private and _is_private(hub, successor):
         return False
     led = changed(card, next_version=successor)
     operation = CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=led.encode())
@@ -118,6 +121,11 @@ def lead_to(hub: Hub, repo_id: str, successor: str) -> bool:
             repo_id, [operation], commit_message=f"Lead to the next version, {successor}", parent_commit=parent
         )
     return True
+
+
+def _is_private(hub: Hub, repo_id: str) -> bool:
+    with hub_errors(f"look up {repo_id}"):
+        return bool(hub.reading(repo_id).model_info(repo_id).private)
 
 
 def _card(hub: Hub, repo_id: str, revision: str | None = None) -> str | None:
