@@ -122,6 +122,7 @@ def test_leading_on(
 def test_leading_to_the_next(api: HfApi, client: Hub) -> None:
     """The card on main names the next repo, and says all else as before; the tag stays where it was. Once is enough."""
     put(api, "acme/old", "v1.0.0")
+    put(api, "acme/new", None)
     assert lead_to(client, "acme/old", "acme/new")
     card = ModelCard(Path(api.hf_hub_download("acme/old", "README.md")).read_text())
     assert card.data.to_dict() == {"license": "mit", "new_version": "acme/new"}
