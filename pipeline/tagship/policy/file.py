@@ -38,7 +38,7 @@ def policy_file(folder: Path) -> Path:
 def policy_text(path: Path) -> str:
     """The text of a file that has a policy. Raises UsageError, PolicyError."""
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe, which would be waited for
             raise UsageError(
                 f"{path} cannot be read: it is no file", remedy="name the file of the policy with --config FILE"
             )
