@@ -287,10 +287,18 @@ def init(console: Any, set: list[str], template: list[str], yes: bool, dry_run: 
     return init.init(console, set, template, yes=yes and not dry_run, asks=init.asks_people(as_json=json))
 
 
-@task(help={"quick": "leave out what takes seconds", "coverage": "print which lines no test runs"})
-def test(context: Context, quick: bool = False, coverage: bool = False) -> None:
+@task(
+    help={
+        "quick": "leave out what takes seconds",
+        "long": "run what takes a minute, too",
+        "coverage": "print which lines no test runs",
+    }
+)
+def test(context: Context, quick: bool = False, long: bool = False, coverage: bool = False) -> None:
     """Run this repository's tests."""
-    options = ["-m 'not slow'"] * quick + ["--cov --cov-report=term-missing:skip-covered"] * coverage
+    chosen = ["not slow"] * quick + ["not long"] * (not long)
+    options = [f"-m '{' and '.join(chosen)}'"] * bool(chosen)
+    options += ["--cov --cov-report=term-missing:skip-covered"] * coverage
     context.run(" ".join([sys.executable, "-m pytest", *options]))
 
 

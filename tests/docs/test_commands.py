@@ -76,6 +76,7 @@ def clone(make_project: Callable[[], Project], tmp_path: Path) -> Project:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_readme(clone: Project) -> None:
     """Every command of the README that needs nobody else works as it stands there."""
     stranger = clone.folder.parent / "another-repository"

@@ -115,6 +115,7 @@ def test_a_tag_that_is_no_version(remote: Project, tmp_path: Path, tag: str) -> 
         assert f"the tag {tag} triggers nothing" in jobs["export / plan"].log
 
 
+@pytest.mark.long
 def test_by_hand(remote: Project, tmp_path: Path) -> None:
     """By hand on a branch names have the time, though a version is tagged there, and inputs say what is published, and
     how it is called; what is only exported goes nowhere but into archives."""
@@ -137,6 +138,7 @@ def test_by_hand(remote: Project, tmp_path: Path) -> None:
     assert manifest is not None and manifest.tag is None
 
 
+@pytest.mark.long
 def test_one_export_that_fails(remote: Project, tmp_path: Path) -> None:
     """Nothing is published, and the last job says which export is missing. Running the failed jobs again, once that is
     mended, makes that export alone, and publishes all."""
