@@ -436,7 +436,7 @@ def test_a_draft_that_is_another_unit_s(
     monkeypatch.setattr(trained, "_TINY", 0)
     with open_session(None, Options(), Console()) as session:
         units.work(session, "plan.json", "0", "results", to_hub=False)
-    assert "-ollama-v1.0.0 (" in capfd.readouterr().err
+    assert "ollama q4_k_m: " in capfd.readouterr().err
     assert [path.name for path in (project.folder / "exports").iterdir()] == [f"{NEWEST_RUN}-vllm-v1.0.0"]
     kept = json.loads((project.folder / "plan.json").read_text())["units"][0]["digest"]
     with_draft, without = (folder / "units" / kept for folder in (project.folder / "results", results))
