@@ -5,16 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import jinja2
-
 from tagship.naming.names import SHORT_NAME_LENGTH
 from tagship.policy.config import Config, parse_config
 from tagship.policy.file import PolicyError
 from tagship.policy.naming import RUN_PATTERN
+from tagship.setup.braced_templates import braced_templates
 from tagship.setup.facts import Facts
 from tagship.setup.found_bases import FoundBase
 from tagship.setup.run_names import Learned
-from tagship.system.templating import quoted, shipped_folder
+from tagship.system.templating import quoted
 
 POLICY_FILE = "release.toml"
 # The formats that are proposed: the merged model, one that runs on a laptop, and the adapter itself.
@@ -48,18 +47,7 @@ class PolicyValues:
 
 def policy_text(values: PolicyValues) -> str:
     """The text of a release.toml."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shipped_folder() / "init"),
-        # Patterns of names have braces of their own.
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-    )
+    environment = braced_templates("init")
     environment.filters["quoted"] = quoted
     rendered = environment.get_template(f"{POLICY_FILE}.j2").render(asdict(values))
     return re.sub(r"\n{3,}", "\n\n", rendered)

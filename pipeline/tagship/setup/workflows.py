@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
-import jinja2
-
 from tagship.naming.tags import PUBLISH, Stream
-from tagship.system.templating import shipped_folder
+from tagship.setup.braced_templates import braced_templates
 
 EXPORT_WORKFLOW = ".github/workflows/export-complete.yml"
 PUBLISH_WORKFLOW = ".github/workflows/publish-huggingface.yml"
@@ -55,18 +53,7 @@ def tags_by_workflow(streams: Sequence[Stream]) -> tuple[tuple[str, ...], tuple[
 
 def render_workflow(name: str, values: WorkflowValues) -> str:
     """The text of a workflow, by the name of its template."""
-    # A workflow is full of braces of its own.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(shipped_folder() / "workflows"),
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-    )
+    environment = braced_templates("workflows")
     environment.filters["yaml_list"] = lambda texts: json.dumps(list(texts))
     all_tags = (*values.publish_tags, *values.export_tags)
     regex = "/^(" + "|".join(re.escape(glob).replace(r"\*", ".*") for glob in all_tags) + ")$/"
