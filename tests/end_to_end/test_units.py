@@ -297,6 +297,7 @@ def test_units_that_share_a_repo(make_project: MakeProject, tmp_path: Path) -> N
         done = project.invoke("gather", "--plan", "plan.json", HF_TOKEN="hf_writer")
         assert done.code == 0, done.stderr
         assert "1 ollama q8_0: it has no result" in done.stderr
+        assert "ollama q4_k_m would share a repo with them, and are left out, too" in done.stderr
         assert [item.path for item in api.list_repo_tree(repo)] == [".gitattributes"]
         assert api.list_repo_refs("acme/phi3avro-minimal-lora-v1.0.0").tags
         done = project.invoke("work", "--plan", "plan.json", "--index", "1", HF_TOKEN="hf_writer")

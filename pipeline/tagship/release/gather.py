@@ -75,6 +75,9 @@ def as_far_as_done(gathering: Gathering, plan: Plan, console: Console) -> Plan:
     lacking = [target for target in plan.targets if target.repo_id in repos]
     if not plan.config.release.partial or len(lacking) == len(plan.targets):
         raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(missing))
+    with_them = [target.name for target in lacking if target not in [each.target for each in missing]]
+    if with_them:
+        what += f"\n{', '.join(with_them)} would share a repo with them, and are left out, too"
     console.warn(what, "[release] partial is true, so the others are published, and say so")
     return replace(
         plan,

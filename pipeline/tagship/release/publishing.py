@@ -108,7 +108,7 @@ def lead_from_before(plan: Plan, done: Results, tools: Tools) -> Iterator[object
 
 
 def _upload(plan: Plan, contents: Laid, done: Results) -> Upload:
-    verified = [done.for_target(Verified, target) for target in contents.targets]
+    verified, sent = [done.for_target(Verified, target) for target in contents.targets], _sent(contents.targets, done)
     shown = [f"{each.target.name}: " * (len(verified) > 1) + each.evidence.summary for each in verified]
     described = (
         plan.tag.message.strip() if plan.tag and plan.tag.message else "",
@@ -127,7 +127,7 @@ def _upload(plan: Plan, contents: Laid, done: Results) -> Upload:
         elsewhere=contents.elsewhere,
         version=version_of(plan),
         proposes=plan.proposes,
-        sent=frozenset(entry.path for entry in contents.files if entry.sha256 in _sent(contents.targets, done)),
+        sent=frozenset(entry.path for entry in contents.files if entry.sha256 in sent),
     )
 
 

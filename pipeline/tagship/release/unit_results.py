@@ -33,7 +33,7 @@ _RESULT, _EXPORT, _FAILURE = "result.json", "export", "failure.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitResult:
     """A unit that was done: of which plan and inputs, by which tagship; the digest of its manifest, which lists all
-    other files; about how large the exports of the release are, by repo, in bytes; the digest of the answers of
+    other files; about how large the exports of the release are, by name, in bytes; the digest of the answers of
     base + adapter that it was held against; and the paths of what was `sent` to the Hub, and is not with it."""
 
     plan: str
@@ -143,7 +143,7 @@ def _read(path: Path) -> UnitResult:
             raise ReleaseError(f"{path.name} is of another tagship, not of {tool_version()}")
         document["manifest"] = FileEntry(**document["manifest"])
         document["sent"] = tuple(map(str, document["sent"]))
-        document["sizes"] = {str(repo): int(size) for repo, size in document["sizes"].items()}
+        document["sizes"] = {str(name): int(size) for name, size in document["sizes"].items()}
         result = UnitResult(**document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReleaseError(f"{path.name} is malformed: {error!r:.200}") from None
