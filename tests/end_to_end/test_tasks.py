@@ -218,7 +218,8 @@ def test_release_to_a_hub_that_asks_for_a_token(project: Project, tmp_path: Path
         assert done.code == 0, done.stderr
         (entry,) = done.document["formats"]
         assert entry["url"] == f"{hub.url}/acme/phi3avro-minimal-lora-v1.0.0"
-        assert f'Use\n  peft.AutoPeftModelForCausalLM.from_pretrained("{entry["repo_id"]}")' in done.stderr
+        use = f'peft.AutoPeftModelForCausalLM.from_pretrained("{entry["repo_id"]}")'
+        assert f"Use\n  export HF_ENDPOINT={hub.url}\n  {use}" in done.stderr
         tags = HfApi(endpoint=hub.url, token="hf_writer").list_repo_refs(entry["repo_id"]).tags
         assert [(tag.name, tag.target_commit) for tag in tags] == [("v1.0.0", entry["commit"])]
 

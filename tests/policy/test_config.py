@@ -35,7 +35,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert config.namespace == "acme"
     assert (config.root, config.file) == (tmp_path, tmp_path / "release.toml")
     assert str(config.runs) == str(tmp_path / "adapters" / "*")
-    assert config.own_folders == (tmp_path / "exports", tmp_path / "dist", tmp_path / ".tagship")
+    own = ("exports", "dist", ".tagship", "results/units", "results/failures")
+    assert config.own_folders == tuple(tmp_path / name for name in own)
     assert config.endpoint == EMBEDDED
     assert config.private is False
     assert [(stream.name, stream.pattern.text, stream.does) for stream in config.streams] == [

@@ -62,13 +62,13 @@ def test_rows(narrow: Console, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_relative() -> None:
     """Paths below where one stands begin there; others, and what only begins alike, stay."""
-    here = "/work/my project"
+    here = "/home/me/my project"
     for text, wanted in (
-        ("in /work/my project/dist/a.gz", "in dist/a.gz"),
-        ("/work/my project/a and '/work/my project/b'", "a and 'b'"),
-        ("/work/my project", "/work/my project"),
-        ("/work/my projects/a", "/work/my projects/a"),
-        ("/mnt/work/my project/a", "/mnt/work/my project/a"),
+        ("in /home/me/my project/dist/a.gz", "in dist/a.gz"),
+        ("/home/me/my project/a and '/home/me/my project/b'", "a and 'b'"),
+        ("/home/me/my project", "/home/me/my project"),
+        ("/home/me/my projects/a", "/home/me/my projects/a"),
+        ("/mnt/home/me/my project/a", "/mnt/home/me/my project/a"),
     ):
         assert relative(text, Path(here)) == wanted
 
