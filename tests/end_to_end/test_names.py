@@ -158,6 +158,16 @@ def test_base_by_its_folder(folder: GitFolder, new: NewName) -> None:
     assert new(base="bases/phi", **SAID)["fields"]["base"] == "phi3mini4k"
 
 
+def test_base_by_another_name(folder: GitFolder, new: NewName) -> None:
+    """A quantized form of a base is that base; what nothing knows stands for itself, but for a folder."""
+    folder.write("release.toml", POLICY + f'[bases."{PHI3}"]\nquantized = ["other/phi-3-bnb-4bit"]\n')
+    assert new(base="other/phi-3-bnb-4bit", **SAID)["fields"]["base"] == "phi3mini4k"
+    assert new(base="/models/on/another/Machine", **SAID)["fields"]["base"] == "machine"
+    folder.write("bases/phi/config.json", "{}")
+    with pytest.raises(ReleaseError, match="nothing says which model on the Hub it is"):
+        new(base="bases/phi", **SAID)
+
+
 def test_from_a_run_s_record(new: NewName) -> None:
     """What --run recorded fills what the options leave open, and they go before it: also the time."""
     assert new(run=RUN)["name"] == RUN

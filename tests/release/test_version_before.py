@@ -85,6 +85,12 @@ def test_another_name_of_one_format(pages: Pages, first: str) -> None:
     }
 
 
+@pytest.mark.parametrize("broken", ['project = "x"\n[formats.vllm]\n', "formats = 1\n", "[formats\n"])
+def test_policy_that_was_none(pages: Pages, broken: str) -> None:
+    """What an earlier policy with mistakes meant is not known: it counts as the same."""
+    assert pages(broken, POLICY)["vllm"] == f"{SHORT}-vllm-v1.0.0"
+
+
 def test_policy_that_git_has_not(project: GitFolder, tmp_path: Path) -> None:
     """Where nobody knows what was said then, it counts as the same; so does a first version."""
     project.git("rm", "--cached", "--quiet", "release.toml")

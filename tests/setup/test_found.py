@@ -128,6 +128,6 @@ def test_without_a_repository_and_with_a_login(tmp_path: Path) -> None:
     facts = look(tmp_path, NOBODY)
     assert (facts.git, facts.logged_in) == (None, False)
     assert look(tmp_path, {"HF_TOKEN": "hf_x", **NOBODY}).logged_in
-    (tmp_path / "token").write_text("hf_x\n")
+    (tmp_path / "token").write_bytes(b"\xff\n")  # what is no text is told where it is sent
     assert look(tmp_path, {"HF_TOKEN_PATH": str(tmp_path / "token")}).logged_in
     shutil.rmtree(tmp_path)

@@ -107,9 +107,15 @@ def _own_fields(session: Session, own: Sequence[str]) -> dict[str, FieldValue]:
 
 
 def _base_id(session: Session, reference: str) -> str:
-    if Path(reference).is_dir() or (session.config.root / reference).is_dir():
-        return resolve_base(reference, None, session.config.bases, session.config.root).id
-    return reference
+    """The id of a base, by whatever a release would know it as. What is known as nothing stands for itself, but for a
+    folder: that it has some name says nothing of the model in it."""
+    root = session.config.root
+    try:
+        return resolve_base(reference, None, session.config.bases, root).id
+    except ReleaseError:
+        if Path(reference).is_dir() or (root / reference).is_dir():
+            raise
+        return reference
 
 
 def _new_name_remedy(session: Session, fields: Mapping[str, FieldValue]) -> str:

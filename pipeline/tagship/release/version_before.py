@@ -42,10 +42,10 @@ def named_otherwise(plan: Plan, repository: Repository, since: VersionTag | None
     try:
         then = tomli.loads(former.decode())
         now = tomli.loads(plan.config.file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        names = [policy.name for policy in plan.config.formats]
+        return frozenset(name for name in names if _said_of_repos(then, name) != _said_of_repos(now, name))
+    except (OSError, ValueError, AttributeError):  # AttributeError: no table where one belongs
         return frozenset()
-    names = [policy.name for policy in plan.config.formats]
-    return frozenset(name for name in names if _said_of_repos(then, name) != _said_of_repos(now, name))
 
 
 def _said_of_repos(policy: Mapping[str, Any], form: str) -> object:

@@ -127,4 +127,4 @@ def _logged_in(environment: Mapping[str, str]) -> bool:
     from huggingface_hub import constants
 
     token = Path(environment.get("HF_TOKEN_PATH") or constants.HF_TOKEN_PATH)
-    return bool(environment.get("HF_TOKEN")) or (token.is_file() and bool(token.read_text(encoding="utf-8").strip()))
+    return bool(environment.get("HF_TOKEN")) or (token.is_file() and bool(token.read_bytes().strip()))
