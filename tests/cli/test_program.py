@@ -306,6 +306,11 @@ def test_completion(run: Run, project: GitFolder) -> None:
         done = run(TAGSHIP, "--complete", "--", "tagship", *words)
         assert (done.returncode, done.stdout.split()) == (0, wanted), words
     assert "--format" in run(INVOKE, "--complete", "--", "invoke", "release").stdout.split()
+    policy = (project.folder / "release.toml").read_text()
+    (project.folder / "out1" / "night" / "checkpoint-200").mkdir(parents=True)
+    (project.folder / "out1" / "night" / "checkpoint-200" / "adapter_config.json").write_text("{}")
+    (project.folder / "release.toml").write_text(policy.replace("[project]", '[project]\nruns = "out?/*/check*"'))
+    assert run(TAGSHIP, "--complete", "--", "tagship", "plan", "--run", "").stdout.split() == ["night"]
     (project.folder / "release.toml").write_text("[formats")
     broken = run(TAGSHIP, "--complete", "--", "tagship", "release", "--format", "")
     assert (broken.returncode, broken.stdout.strip(), broken.stderr) == (0, "", "")

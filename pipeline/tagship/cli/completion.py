@@ -18,7 +18,6 @@ from invoke.parser import Argument, ParserContext
 _HARMLESS = re.compile(r"[\w.+/@=-]+")
 # Tags, newest first, that are looked through; seconds that git gets.
 _MOST, _SECONDS = 500, 2
-_ADAPTER = "adapter_config.json"
 # The verbs whose name is of what is not there yet.
 _NEW = ("tag",)
 
@@ -100,12 +99,14 @@ def _tags(file: Path) -> Iterable[str]:
 
 
 def _runs(file: Path) -> Iterator[str]:
-    runs = _policy(file).get("project", {}).get("runs", "adapters")
-    folders = file.parent.glob(runs if "*" in runs else f"{runs}/*")
-    with_adapter = [path for path in folders if (path / _ADAPTER).is_file()]
-    return (
-        path.name for path in sorted(with_adapter, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
-    )
+    from tagship.runs.places import RunPlaces
+    from tagship.weights.adapter_config import CONFIG_FILE
+
+    places = RunPlaces.of(file.parent / _policy(file).get("project", {}).get("runs", "adapters"))
+    found = [path for path in places.folders() if (path / CONFIG_FILE).is_file()]
+    newest_first = sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+    # Deeper ones are checkpoints: the run that they are of is asked for.
+    return (path.parent.name if len(places.parts) > 1 else path.name for path in newest_first)
 
 
 _VALUES: Mapping[str, Callable[[Path], Iterable[str]]] = {

@@ -14,6 +14,7 @@ from tagship.release.planned import Planned, check_commit, check_same, read_plan
 from tagship.release.result_store import FolderStore
 from tagship.release.runner import run_steps
 from tagship.release.step import open_tools
+from tagship.release.unit_results import name_of
 from tagship.release.units import plan_document
 from tagship.release.work import UnitWork, do_unit, result_of
 from tagship.system.called import called
@@ -42,13 +43,14 @@ def work(session: Session, plan_file: str | None, index: str | None, results: st
     check_writable([here.store.root])
     job = UnitWork(planned=here.planned, unit=unit, store=here.store, to_hub=to_hub)
     session.console.step("Unit", f"{unit.index} of {len(here.planned.units)}: {unit.name}")
+    result = here.store.root / name_of(unit.digest)
     document = {"index": unit.index, "name": unit.name, "digest": unit.digest, "results": str(here.store.root)}
     if result_of(job, here.plan, session.console) is not None:
-        session.console.note(f"it was done before: {here.store.root / 'units' / unit.digest}")
+        session.console.note(f"it was done before: {result}")
         return document | {"done_before": True}
     with open_tools(here.plan, session.repository, session.console) as tools:
         finished = do_unit(job, here.plan, tools)
-    session.console.note(f"its result is {here.store.root / 'units' / unit.digest}")
+    session.console.note(f"its result is {result}")
     return document | {"done_before": False, "seconds": finished.seconds}
 
 

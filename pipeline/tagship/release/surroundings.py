@@ -13,6 +13,7 @@ from tagship.release.finding import OK, STOP, WARN, Finding
 from tagship.system.called import called
 from tagship.system.errors import ToolError
 from tagship.system.git import Repository
+from tagship.system.installation import NOWHERE
 from tagship.system.machine import available_memory, free_disk
 from tagship.system.pool import cores
 from tagship.system.templating import human_size
@@ -21,8 +22,6 @@ from tagship.system.templating import human_size
 _WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml", ".gitlab-ci.yml", ".gitlab-ci/*.yml")
 # What a workflow says that runs this program.
 _CALLS = re.compile(r"\b(?:tagship|invoke|inv) +(?:release|export|work|gather|publish)\b")
-# What `init` writes where it does not know from where CI could install this copy.
-_PLACEHOLDER = "REPLACE.invalid"
 # Bytes that even a small release takes: its texts, an index of git, a log.
 _LEAST_DISK = 64 << 20
 
@@ -69,11 +68,11 @@ def _workflows(config: Config, repository: Repository) -> Iterator[Finding]:
     top = repository.folder
     found = [path for pattern in _WORKFLOWS for path in sorted(top.glob(pattern)) if _calls(path)]
     names = ", ".join(path.relative_to(top).as_posix() for path in found)
-    if any(_PLACEHOLDER in _text(path) for path in found):
+    if any(NOWHERE in _text(path) for path in found):
         yield Finding(
             level=WARN,
             what=f"CI would not find this program: {names}",
-            remedy=f"put in for {_PLACEHOLDER} where it is: an address and a commit",
+            remedy=f"put in for {NOWHERE} where it is: an address and a commit",
         )
     elif found:
         yield Finding(level=OK, what=f"CI runs this program: {names}")

@@ -62,6 +62,11 @@ class Found:
     export: Path
 
 
+def name_of(digest: str) -> str:
+    """What a store calls the result of a unit, by the unit's digest."""
+    return f"{UNITS_FOLDER}/{digest}"
+
+
 def answers_digest(answers: Answers) -> str:
     """What tells one set of answers from another."""
     return digest_of_json([[list(answer.asked.ids), list(answer.ids)] for answer in answers])
@@ -74,7 +79,7 @@ def put_result(store: ResultStore, result: UnitResult, export: Path, scratch: Pa
     write_json(scratch / _RESULT, {"schema": _SCHEMA} | asdict(result))
     names = [MANIFEST_FILE, *(entry.path for entry in manifest.files if entry.path not in result.sent)]
     files = {f"{_EXPORT}/{name}": export / name for name in names}
-    store.put(_name(result.digest), {_RESULT: scratch / _RESULT} | files)
+    store.put(name_of(result.digest), {_RESULT: scratch / _RESULT} | files)
     store.remove(_failed(result.digest))
 
 
@@ -100,14 +105,14 @@ def failure_of(store: ResultStore, unit: Unit, scratch: Path) -> Failure | None:
 
 def has_result(store: ResultStore, unit: Unit) -> bool:
     """Whether a unit left a result, whatever is in it."""
-    return store.has(_name(unit.digest))
+    return store.has(name_of(unit.digest))
 
 
 def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path) -> Found | None:
     """A unit's result, where there is one. Raises ReleaseError for one that is damaged, or not of this plan."""
     folder = scratch / f"unit-{unit.index}"
     folder.mkdir()
-    if not store.get(_name(unit.digest), folder):
+    if not store.get(name_of(unit.digest), folder):
         return None
     try:
         result = _read(folder / _RESULT)
@@ -148,10 +153,6 @@ def _read(path: Path) -> UnitResult:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReleaseError(f"{path.name} is malformed: {error!r:.200}") from None
     return result
-
-
-def _name(digest: str) -> str:
-    return f"{UNITS_FOLDER}/{digest}"
 
 
 def _failed(digest: str) -> str:

@@ -1,2 +1,2 @@
 """Another repository set up for releases: looking at what is there (facts, found_runs, found_bases), proposing what to
-write (naming, proposal, the parts of it), writing it."""
+write (run_names, proposal, the parts of it), writing it."""

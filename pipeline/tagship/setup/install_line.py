@@ -6,10 +6,10 @@ from pathlib import Path
 from tagship.history.web_links import web_address
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
-from tagship.system.installation import Source
+from tagship.system.installation import NOWHERE, Source
 
 # Nobody has this address: a run ends where it stands, and says so.
-PLACEHOLDER = "git+https://REPLACE.invalid/with-where-tagship-is@COMMIT"
+PLACEHOLDER = f"git+https://{NOWHERE}/with-where-tagship-is@COMMIT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def install_line(source: Source | None, extra: str) -> InstallLine:
         requirement = f"tagship[{extra}] @ {address or PLACEHOLDER}"
         if address is None:
             where = f"this copy of tagship came from {folder}, which" if folder else "this copy of tagship"
-            to_do = f"{where} no other machine has: in the workflows, put where CI gets tagship for REPLACE.invalid"
+            to_do = f"{where} no other machine has: in the workflows, put where CI gets tagship for {NOWHERE}"
     return InstallLine(line=f'pip install "{requirement}"', to_do=to_do)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 _PACKAGE = "tagship"
+# Stands, as a host that nobody has, where people have to put in from where others get this copy.
+NOWHERE = "REPLACE.invalid"
 # How an installer records it (https://packaging.python.org/en/latest/specifications/direct-url/).
 _RECORD = "direct_url.json"
 
