@@ -37,8 +37,18 @@ def test_no_more_tokens_than_asked_for() -> None:
 
 def test_rounds_are_bounded() -> None:
     """An answer that no draft is right about is followed for some tokens, and is what it says it is."""
-    (answer,) = follow_answers(Told(after={5: 1, 1: 1}), Told(after={5: 2, 1: 2}), QUESTIONS, 9)
-    assert answer.ids == (1,) * len(answer.ids) and 1 < len(answer.ids) < 9 and not answer.ended
+    (answer,) = follow_answers(Told(after={5: 1, 1: 1}), Told(after={5: 2, 1: 2}), QUESTIONS, 30)
+    assert answer.ids == (1,) * len(answer.ids) and 1 < len(answer.ids) < 30 and not answer.ended
+
+
+def test_drafts_are_short() -> None:
+    """Not all of a long answer is drafted at once, as a draft is for nothing from where it leaves the answer; what a
+    model writes for itself is."""
+    for drafter, drafts in ((Told(after={5: 1, 1: 1}), 3), (None, 1)):
+        reference = Told(after={5: 1, 1: 1})
+        (answer,) = follow_answers(reference, drafter or reference, QUESTIONS, 128)
+        assert answer.ids == (1,) * 128
+        assert len((drafter or reference).asked) == drafts and max((drafter or reference).asked) <= 128 / drafts + 6
 
 
 def test_several_answers() -> None:

@@ -177,6 +177,24 @@ def test_prompts_together(model: Path) -> None:
         assert llama.generate(prompts, 0) == [[], [], [], [], []]
 
 
+def test_going_on(model: Path) -> None:
+    """What goes on from a text of the call before, or leaves it somewhere, is answered as if it were new; only what was
+    not read before is computed."""
+    with LlamaModel(model, context=180, sequences=3) as llama:
+        prompts = [llama.tokens(prompt) for prompt in PROMPTS[:3]]
+        first = llama.generate(prompts, 9)
+        begun = [[*prompt, *answer] for prompt, answer in zip(prompts, first, strict=True)]
+        left = [[*begun[2][:-4], 30], [*begun[0][:-6], 40, 41], begun[1]]
+        known = [known for _, known in llama._memory.places(left)]
+        assert known == [len(left[0]) - 1, len(left[1]) - 2, len(left[2]) - 1]
+        went_on = llama.generate(left, 9)
+        assert llama.generate(left[1:], 9) == went_on[1:]
+        list(llama.rows([(left[0], 1)]))
+        assert llama.generate(left, 9) == went_on
+    with LlamaModel(model, context=60) as llama:
+        assert [llama.generate([ids], 9)[0] for ids in left] == went_on
+
+
 def test_prompts_that_end_apart(model: Path, tmp_path: Path) -> None:
     """An answer that has ended gets nothing more while others go on."""
     with LlamaModel(model, context=60) as llama:
@@ -274,6 +292,9 @@ def test_recurrent_model(mamba: Path, serve: Serve) -> None:
         prompts = [llama.tokens(prompt) for prompt in PROMPTS]
         answers = llama.generate(prompts, 8)
         assert answers == [server.answer(prompt, 8)["tokens"] for prompt in prompts]
+        begun = [[*prompt, *answer[:4], 30] for prompt, answer in zip(prompts[:3], answers, strict=False)]
+        went_on = llama.generate(begun, 8)
+        assert went_on == [llama.generate([ids], 8)[0] for ids in begun]
         ids = prompts[0] * 12
         rows = np.concatenate(list(llama.rows([(ids, 60)])))
         for row, count in list(zip(log_softmax(rows), range(60, len(ids) + 1), strict=True))[::5]:

@@ -1,6 +1,7 @@
 """Sequences of tokens put together for one pass of a model over all of them."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 Ids = tuple[int, ...]
@@ -41,3 +42,8 @@ def padded(batch: Sequence[Ids], device: Any) -> tuple[Any, Any]:
         ids[row, : len(sequence)] = torch.tensor(sequence)
         mask[row, : len(sequence)] = 1
     return ids, mask
+
+
+def shared_beginning(ids: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens at the beginning are the same, but for the last of `ids`: there is something to compute."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids[:-1], other, strict=False)))

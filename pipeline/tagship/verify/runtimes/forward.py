@@ -9,11 +9,10 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from tagship.verify.questions import Tokens
-from tagship.verify.runtimes.batches import Ids, batches, packs, padded
+from tagship.verify.runtimes.batches import Ids, batches, packs, padded, shared_beginning
 
 # Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
 # where they are the widest, four times the hidden states. Sequences behind each other are fewer, as attention looks at
@@ -144,7 +143,7 @@ class Forward:
         kept = self._kept
         assert kept is not None
         rows = [row for ids in batch if (row := self._row_before(ids)) is not None]
-        known = [_shared(ids, kept.ids[row]) for ids, row in zip(batch, rows, strict=True)]
+        known = [shared_beginning(ids, kept.ids[row]) for ids, row in zip(batch, rows, strict=True)]
         rest = [ids[number:] for ids, number in zip(batch, known, strict=True)]
         given, fresh = padded(rest, self._device())
         before = kept.cache.get_seq_length()
@@ -168,7 +167,7 @@ class Forward:
         """The sequence of the pass before that has the most in common with this one."""
         if self._kept is None:
             return None
-        shared = [_shared(ids, other) for other in self._kept.ids]
+        shared = [shared_beginning(ids, other) for other in self._kept.ids]
         best = max(range(len(shared)), key=shared.__getitem__)
         return best if shared[best] else None
 
@@ -228,11 +227,6 @@ class Forward:
 
     def _device(self) -> Any:
         return next(self._model.parameters()).device
-
-
-def _shared(ids: Ids, other: Ids) -> int:
-    """How many tokens at the beginning are the same, but for the last of `ids`: there is something to compute."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids[:-1], other, strict=False)))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy as np
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.pool import cores
 from tagship.verify.runtimes import llama_functions as llama
+from tagship.verify.runtimes.llama_memory import LlamaMemory
 
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -66,9 +67,10 @@ class LlamaModel:
             self._block = max(1, min(_BATCH, _BLOCK // (4 * self.vocabulary)))
             self._context = self._begin(model, path.name)
             owned.callback(self._api.llama_free, self._context)
-            self._memory = self._api.llama_get_memory(self._context)
-            if not self._memory:
+            memory = self._api.llama_get_memory(self._context)
+            if not memory:
                 raise ToolError(f"{path.name} does not remember what it has read, and so does not continue texts")
+            self._memory = LlamaMemory(self._api, memory, sequences)
             self._batch = llama.new_batch(_BATCH)
             owned.callback(self._api.llama_batch_free, self._batch)
             self._suppressed = self._find_suppressed()
@@ -156,7 +158,8 @@ class LlamaModel:
 
     def _rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
         for together in self._together(texts):
-            turn = self._forget()
+            turn = self._begin_anew()
+            self._memory.forget()
             inputs = [
                 _Input(token, at, sequence, at >= since - 1)
                 for sequence, (ids, since) in enumerate(together)
@@ -196,7 +199,8 @@ class LlamaModel:
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         """The greedy continuations of prompts: at most `most` tokens, with the one that ends an answer. As many as
-        there are sequences are computed together, so that weights are read once for all of them. Raises as `rows`."""
+        there are sequences are computed together, so that weights are read once for all of them; what begins as a text
+        of the call before is computed from there. Raises as `rows`."""
         for prompt in prompts:
             if not prompt:
                 raise ReleaseError("a prompt without a token cannot be continued")
@@ -205,12 +209,13 @@ class LlamaModel:
         return [answer for some in together for answer in self._continuations([prompt for prompt, _ in some], most)]
 
     def _continuations(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-        self._forget()
-        answers: list[list[int]] = [[] for _ in prompts]
+        self._begin_anew()
+        places = self._memory.places(prompts)
+        answers: dict[int, list[int]] = {sequence: [] for sequence, _ in places}
         due = [
             _Input(token, at, sequence, at == len(prompt) - 1)
-            for sequence, prompt in enumerate(prompts)
-            for at, token in enumerate(prompt)
+            for (sequence, known), prompt in zip(places, prompts, strict=True)
+            for at, token in enumerate(prompt[known:], known)
         ]
         while due and most:
             found = [pair for part in _parts(due, _BATCH) for pair in self._next(part)]
@@ -220,7 +225,7 @@ class LlamaModel:
                 answer.append(token)
                 if len(answer) < most and not self.ends(token):
                     due.append(_Input(token, last.position + 1, last.sequence, True))
-        return answers
+        return [answers[sequence] for sequence, _ in places]
 
     def _next(self, inputs: Sequence[_Input]) -> list[tuple[_Input, int]]:
         """The likeliest token after each that is asked for."""
@@ -247,11 +252,11 @@ class LlamaModel:
                 remedy="ask with shorter prompts, or for fewer tokens",
             )
 
-    def _forget(self) -> int:
+    def _begin_anew(self) -> int:
+        """The number of what is asked for now: what was asked for before and is not finished ends there."""
         if not self._owned:
             raise RuntimeError("the model is closed")
         self._turn += 1
-        self._api.llama_memory_clear(self._memory, True)
         return self._turn
 
     def _compute(self, inputs: Sequence[_Input]) -> None:
@@ -262,7 +267,10 @@ class LlamaModel:
             batch.n_seq_id[index], batch.seq_id[index][0] = 1, given.sequence
         llama.silence()
         if status := self._api.llama_decode(self._context, batch):
+            self._memory.forget()
             raise llama.failure(f"llama.cpp cannot compute {len(inputs)} tokens (status {status})")
+        for given in inputs:
+            self._memory.add(given.sequence, given.token)
 
     def _logits(self, index: int) -> Array:
         """Those after a token of what was computed last, in llama.cpp's own memory."""

@@ -26,6 +26,8 @@ _RENDERING = 60
 # Tokens, for a model that is not asked anything; and what texts share that are computed together, so many of them.
 _LEAST_CONTEXT = 64
 _SHARED_CONTEXT, _MOST_TEXTS = 512, 32
+# Answers grow: room is made for a multiple of so many tokens, as with more of it the model begins anew.
+_MORE_CONTEXT = 512
 
 
 class _LlamaCpp(Runtime):
@@ -79,7 +81,8 @@ class _LlamaCppModel(Model):
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
         together = min(len(prompts), _TOGETHER)
-        room = together * (max(map(len, prompts)) + most)
+        needed = together * (max(map(len, prompts)) + most)
+        room = -(-needed // _MORE_CONTEXT) * _MORE_CONTEXT
         return self._with_room(room, together).generate(prompts, most)
 
     def close(self) -> None:
