@@ -43,6 +43,7 @@ def release(session: Any, dry_run: bool, **given: Any) -> Any:
     of_formats=True,
     tag_is_positional=True,
     writes=False,
+    repeated=("run",),
     flags={"matrix": "print the units as GitHub's strategy.matrix takes them through fromJSON"},
 )
 def plan(session: Any, json: bool, matrix: bool, **given: Any) -> Any:
@@ -82,7 +83,7 @@ def export(session: Any, dry_run: bool, **given: Any) -> Any:
     """Export one or more formats."""
     from tagship.cli import releases
 
-    return releases.plan(session) if dry_run else releases.export(session)
+    return releases.shown(session) if dry_run else releases.export(session)
 
 
 @verb("tag", "run", "base", "format", "quant", "hub", "at", "path", *EXTENT, *COMMON, of_formats=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
+from tagship.hub_server.app import EmbeddedHub
 
 REPOSITORY = Path(__file__).parents[2]
 NEWEST_RUN = "phi3avro-minimal-r16-a32-e6-20250914-132416"
@@ -82,6 +84,18 @@ class Project:
         text = (self.folder / name).read_text()
         assert old in text
         (self.folder / name).write_text(text.replace(old, new))
+
+    def published(self) -> dict[str, dict[str, Any]]:
+        """Every file of every repo on the project's embedded Hub, by its hash there."""
+        store = self.folder / ".tagship/hub"
+        if not store.is_dir():
+            return {}
+        with EmbeddedHub(root=store) as hub:
+            api = HfApi(endpoint=hub.url, token=False)
+            return {
+                model.id: {item.path: item.blob_id for item in api.list_repo_tree(model.id, recursive=True)}
+                for model in api.list_models()
+            }
 
     def files(self) -> set[str]:
         """Every file but git's."""

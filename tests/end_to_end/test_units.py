@@ -93,19 +93,6 @@ def _exports(project: Project) -> dict[str, Path]:
     return {unit["name"]: project.folder / "results/units" / unit["digest"] / "export" for unit in units}
 
 
-def _published(project: Project) -> dict[str, dict[str, Any]]:
-    """Every file of every repo on the project's Hub, by its hash there."""
-    store = project.folder / ".tagship/hub"
-    if not store.is_dir():
-        return {}
-    with EmbeddedHub(root=store) as hub:
-        api = HfApi(endpoint=hub.url, token=False)
-        return {
-            model.id: {item.path: item.blob_id for item in api.list_repo_tree(model.id, recursive=True)}
-            for model in api.list_models()
-        }
-
-
 def test_the_same_bytes_as_on_one_machine(gathered: tuple[Project, Finished], clone: Callable[[], Project]) -> None:
     """What was done in three clones and gathered is, file by file and archive by archive, what `release` makes."""
     one = clone()
@@ -115,8 +102,8 @@ def test_the_same_bytes_as_on_one_machine(gathered: tuple[Project, Finished], cl
     for here, there in zip(released.document["formats"], done.document["formats"], strict=True):
         assert here["files"] == there["files"]
         assert here["archive"] == there["archive"]
-    assert _published(project) == _published(one)
-    assert len(_published(one)) == len(NAMES) + 1  # and the base
+    assert project.published() == one.published()
+    assert len(one.published()) == len(NAMES) + 1  # and the base
 
 
 def test_plan_says_what_work_needs(plan_text: str) -> None:
@@ -187,7 +174,7 @@ def test_tampered_result(worked: Project, name: str) -> None:
     done = worked.invoke("gather", "--plan", "plan.json")
     assert done.code == 1
     assert f"the result of {name} is not what was made" in done.stderr and f"{tampered.name} was changed" in done.stderr
-    assert not _published(worked)
+    assert not worked.published()
 
 
 def test_failed_unit(worked: Project) -> None:
@@ -209,7 +196,7 @@ def test_failed_unit(worked: Project) -> None:
     assert "1 of 3 units are not done:" in done.stderr and "nothing was published" in done.stderr
     assert "2 lora: " in done.stderr and "release.json is malformed" in done.stderr
     assert "export again; then invoke work --plan plan.json --index 2" in done.stderr
-    assert not _published(worked)
+    assert not worked.published()
     shutil.rmtree(other)
     again = worked.invoke("work", "--plan", "plan.json", SLURM_ARRAY_TASK_ID="2")
     assert again.code == 0, again.stderr
@@ -356,7 +343,7 @@ def test_another_commit(worked: Project) -> None:
     for verb in (["work", "--index", "0"], ["gather"]):
         other = worked.invoke(*verb, "--plan", "plan.json")
         assert other.code == 1 and "the plan is of the commit" in other.stderr and "git checkout" in other.stderr
-    assert not _published(worked)
+    assert not worked.published()
 
 
 @pytest.mark.parametrize(
@@ -458,7 +445,7 @@ def test_agreement(worked: Project) -> None:
     done = worked.invoke("gather", "--plan", "plan.json")
     assert done.code == 1 and "the units were not made alike: the version of numpy: vllm has" in done.stderr
     assert "lora has 0.1" in done.stderr
-    assert not _published(worked)
+    assert not worked.published()
 
 
 @pytest.mark.parametrize(
@@ -475,7 +462,7 @@ def test_claims(worked: Project, changed: dict[str, Any], told: str) -> None:
     _replace_manifest(export, json.loads((export / "release.json").read_text()) | changed)
     done = worked.invoke("gather", "--plan", "plan.json")
     assert done.code == 1 and told in done.stderr, done.stderr
-    assert not _published(worked)
+    assert not worked.published()
 
 
 def _replace_manifest(export: Path, manifest: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from tagship.release.results import Exported, Fetched, Published
 from tagship.release.runner import Finished, run_steps
 from tagship.release.step import Step, open_tools
 from tagship.release.targets import by_repo
+from tagship.release.units import RUNS, check_apart, plan_document, runs_document
 from tagship.release.units import matrix as matrix_of
-from tagship.release.units import plan_document
 from tagship.runs.base import HUGGING_FACE
 from tagship.system.called import called
 from tagship.system.console import Console
@@ -32,18 +32,28 @@ def plan(session: Session, *, units: bool = False, matrix: bool = False) -> Docu
     """What a release would do; with all that its `units` need to be done elsewhere, and these as a `matrix` of jobs on
     standard output."""
     try:
-        made = session.plan()
+        plans = session.plans()
     except NothingToDo:
         if matrix:
             print(matrix_of({"units": []}))
         raise
-    show_plan(session.console, made)
+    check_apart(plans)
+    for made in plans:
+        show_plan(session.console, made)
     if not (units or matrix):
-        return made.document()
-    document = plan_document(made, session.options, session.templates, reads=True)
+        return plans[0].document() if len(plans) == 1 else {RUNS: [made.document() for made in plans]}
+    documents = [plan_document(made, session.options, session.templates, reads=True) for made in plans]
+    document = documents[0] if len(documents) == 1 else runs_document(documents)
     if matrix:
         print(matrix_of(document))
     return document
+
+
+def shown(session: Session) -> Document:
+    """What a task would do with all runs at once, as `plan` shows it."""
+    made = session.plan()
+    show_plan(session.console, made)
+    return made.document()
 
 
 def release(session: Session) -> Document:

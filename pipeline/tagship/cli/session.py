@@ -47,6 +47,14 @@ class Session:
         self._check_trigger(self.triggered)
         return self.planned(replace(options, tag=self.triggered))
 
+    def plans(self) -> list[Plan]:
+        """As `plan`, for each of the runs that the options name, one after the other."""
+        options = self.options
+        runs = (options.run, *options.more_runs)
+        each = (replace(self, options=replace(options, run=run, more_runs=())) for run in runs)
+        plans = [session.plan() for session in each]
+        return list({plan.run.path: plan for plan in plans}.values())
+
     def planned(self, options: Options) -> Plan:
         """What a release by these options would do, of a tag that triggered this run of CI with the message that it has
         on the remote."""

@@ -10,12 +10,12 @@ from tagship.cli.reports import release_document
 from tagship.cli.session import Document, Session
 from tagship.release.gather import Gathering, as_far_as_done, gathering_steps
 from tagship.release.plan import Plan
-from tagship.release.planned import Planned, check_commit, check_same, read_planned
+from tagship.release.planned import Planned, PlannedRuns, check_commit, check_same, read_planned
 from tagship.release.result_store import FolderStore
 from tagship.release.runner import run_steps
 from tagship.release.step import open_tools
 from tagship.release.unit_results import name_of
-from tagship.release.units import plan_document
+from tagship.release.units import RUNS, check_apart, plan_document
 from tagship.release.work import UnitWork, do_unit, result_of
 from tagship.system.called import called
 from tagship.system.disk import check_writable
@@ -27,29 +27,36 @@ _INDEXES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Here:
-    """A plan's document, the same plan made in this clone, and where the results are."""
+    """What was planned, read where it is to be done, and where the results are."""
 
-    planned: Planned
-    plan: Plan
+    session: Session
+    runs: PlannedRuns
     store: FolderStore
+
+    def plan(self, planned: Planned) -> Plan:
+        """The plan of a run, made in this clone. Raises ReleaseError where it is not what was planned."""
+        made = self.session.planned(planned.options)
+        check_same(planned, plan_document(made, planned.options, self.session.templates))
+        return made
 
 
 def work(session: Session, plan_file: str | None, index: str | None, results: str, *, to_hub: bool) -> Document:
     """One unit of a plan, done unless it was; its result is left where the others' are, or its large files `to_hub`."""
     here = _open(session, plan_file, results)
-    if to_hub and not here.plan.publishes:
+    planned, unit = here.runs.unit(_index(index))
+    plan = here.plan(planned)
+    if to_hub and not plan.publishes:
         raise UsageError("--to-hub is given, and tags of this stream do not publish", remedy="leave --to-hub out")
-    unit = here.planned.unit(_index(index))
     check_writable([here.store.root])
-    job = UnitWork(planned=here.planned, unit=unit, store=here.store, to_hub=to_hub)
-    session.console.step("Unit", f"{unit.index} of {len(here.planned.units)}: {unit.name}")
+    job = UnitWork(planned=planned, unit=unit, store=here.store, to_hub=to_hub)
+    session.console.step("Unit", f"{unit.index} of {here.runs.number}: {unit.name} of {plan.run.name}")
     result = here.store.root / name_of(unit.digest)
     document = {"index": unit.index, "name": unit.name, "digest": unit.digest, "results": str(here.store.root)}
-    if result_of(job, here.plan, session.console) is not None:
+    if result_of(job, plan, session.console) is not None:
         session.console.note(f"it was done before: {result}")
         return document | {"done_before": True}
-    with open_tools(here.plan, session.repository, session.console) as tools:
-        finished = do_unit(job, here.plan, tools)
+    with open_tools(plan, session.repository, session.console) as tools:
+        finished = do_unit(job, plan, tools)
     session.console.note(f"its result is {result}")
     return document | {"done_before": False, "seconds": finished.seconds}
 
@@ -57,27 +64,34 @@ def work(session: Session, plan_file: str | None, index: str | None, results: st
 def gather(session: Session, plan_file: str | None, results: str) -> Document:
     """All units of a plan, checked and published as one release."""
     here = _open(session, plan_file, results)
-    gathering = Gathering(planned=here.planned, store=here.store)
-    show_plan(session.console, here.plan)
-    plan = as_far_as_done(gathering, here.plan, session.console)
-    with open_tools(plan, session.repository, session.console) as tools:
-        finished = run_steps(gathering_steps(gathering), plan, tools)
-    show_result(session.console, plan, finished, tools.templates)
-    return release_document(plan, finished) | {"missing": list(plan.missing)}
+    plans = [(Gathering(planned=planned, store=here.store), here.plan(planned)) for planned in here.runs.plans]
+    check_apart([plan for _, plan in plans])
+    for _, plan in plans:
+        show_plan(session.console, plan)
+    plans = as_far_as_done(plans, session.console)
+    with open_tools(plans[0][1], session.repository, session.console) as tools:
+        looked_at = [run_steps(gathering_steps(each)[0], plan, tools) for each, plan in plans]
+        finished = [
+            run_steps(gathering_steps(each)[1], plan, tools, before=before)
+            for (each, plan), before in zip(plans, looked_at, strict=True)
+        ]
+    documents = []
+    for (_, plan), done in zip(plans, finished, strict=True):
+        show_result(session.console, plan, done, tools.templates)
+        documents.append(release_document(plan, done) | {"missing": list(plan.missing)})
+    return documents[0] if len(here.runs.plans) == 1 else {RUNS: documents}
 
 
 def _open(session: Session, plan_file: str | None, results: str) -> _Here:
-    """Read a plan's document, and make the plan here. Raises UsageError for what is none, ReleaseError where this clone
-    is not what was planned."""
+    """Read a plan's document. Raises UsageError for what is none, ReleaseError where this clone is of another
+    commit."""
     if plan_file is None:
         raise UsageError("which plan?", remedy=f"--plan plan.json, which {called()} plan --json-file plan.json writes")
     file, folder = Path(plan_file).absolute(), Path(results).absolute()
     session = replace(session, config=replace(session.config, set_apart=(file, folder)))
-    planned = read_planned(file, session.config.root)
-    check_commit(planned, session.repository, session.config.own_folders)
-    plan = session.planned(planned.options)
-    check_same(planned, plan_document(plan, planned.options, session.templates))
-    return _Here(planned=planned, plan=plan, store=FolderStore(folder))
+    runs = read_planned(file, session.config.root)
+    check_commit(runs.plans[0], session.repository, session.config.own_folders)
+    return _Here(session=session, runs=runs, store=FolderStore(folder))
 
 
 def _index(given: str | None, environment: Callable[[str], str | None] = os.environ.get) -> int:

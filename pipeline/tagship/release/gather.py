@@ -1,10 +1,9 @@
 """The units of a release, gathered: every result checked, and published as if one machine had made them all."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, write_manifest
 from tagship.hub.fetch import fetch_base, locate_base
@@ -42,9 +41,10 @@ class _Missing:
     remedy: str | None
 
 
-def gathering_steps(gathering: Gathering) -> tuple[Step, ...]:
-    """What is done with results that are there, of a plan whose targets have them."""
-    return steps.as_task(
+def gathering_steps(gathering: Gathering) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """What is done with results that are there, of a plan whose targets have them: what shows that all is as it should
+    be, and what publishes it. Of several runs nothing is published before all have been looked at."""
+    together = steps.as_task(
         steps.GATES,
         Step(name="results", title="Results", once=partial(_collect, gathering=gathering), writes=(EXPORTS,)),
         steps.NOTES,
@@ -59,45 +59,59 @@ def gathering_steps(gathering: Gathering) -> tuple[Step, ...]:
         steps.SUCCEED,
         steps.COLLECT,
     )
+    first = [step.name for step in together].index(steps.CARD.name)
+    return together[:first], together[first:]
 
 
-def as_far_as_done(gathering: Gathering, plan: Plan, console: Console) -> Plan:
-    """The plan with the targets that have results, where the policy lets a release be partial. Raises ReleaseError that
-    names every unit that has none, and why, where it does not; and where none has any."""
-    with results_scratch(plan.config.exports) as scratch:
-        missing = list(_missing(gathering, plan, scratch))
+def as_far_as_done(plans: Sequence[tuple[Gathering, Plan]], console: Console) -> list[tuple[Gathering, Plan]]:
+    """The plans with the targets that have results, where the policy lets a release be partial; one of which there is
+    nothing is left out. Raises ReleaseError that names every unit that has none, and why, where it does not; and where
+    none has any."""
+    missing = [each for gathering, plan in plans for each in _missing(gathering, plan)]
     if not missing:
-        return plan
-    listed = "".join(f"\n  {each.unit.index} {each.unit.name}: {each.why}" for each in missing)
-    what = f"{len(missing)} of {len(plan.targets)} units are not done:{listed}"
+        return list(plans)
+    of_runs = len(plans) > 1
+    listed = "".join(
+        f"\n  {each.unit.index} {each.unit.name}{f' of {each.target.run.name}' * of_runs}: {each.why}"
+        for each in missing
+    )
+    what = f"{len(missing)} of {sum(len(plan.targets) for _, plan in plans)} units are not done:{listed}"
     # A repo that several share is whole or left out: a published version is never completed.
     repos = {each.target.repo_id for each in missing}
-    lacking = [target for target in plan.targets if target.repo_id in repos]
-    if not plan.config.release.partial or len(lacking) == len(plan.targets):
+    left = [(gathering, _without(plan, repos)) for gathering, plan in plans]
+    left = [(gathering, plan) for gathering, plan in left if plan.targets]
+    if not left or not left[0][1].config.release.partial:
         raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(missing))
-    with_them = [target.name for target in lacking if target not in [each.target for each in missing]]
+    gone = [target for _, plan in plans for target in plan.targets if target.repo_id in repos]
+    with_them = [target.name for target in gone if not any(target is each.target for each in missing)]
     if with_them:
         what += f"\n{', '.join(with_them)} would share a repo with them, and are left out, too"
     console.warn(what, "[release] partial is true, so the others are published, and say so")
+    return left
+
+
+def _without(plan: Plan, repos: Collection[str]) -> Plan:
+    """A plan without what would go to these repos."""
     return replace(
         plan,
-        targets=tuple(target for target in plan.targets if target not in lacking),
-        family=tuple(target for target in plan.family if target not in lacking),
-        missing=tuple(target.name for target in lacking),
+        targets=tuple(target for target in plan.targets if target.repo_id not in repos),
+        family=tuple(target for target in plan.family if target.repo_id not in repos),
+        missing=tuple(target.name for target in plan.targets if target.repo_id in repos),
     )
 
 
-def _missing(gathering: Gathering, plan: Plan, scratch: Path) -> Iterator[_Missing]:
-    for unit, target in zip(gathering.planned.units, plan.targets, strict=True):
-        if has_result(gathering.store, unit):
-            continue
-        failed = failure_of(gathering.store, unit, scratch)
-        yield _Missing(
-            unit=unit,
-            target=target,
-            why=failed.error if failed else "it has no result",
-            remedy=failed.remedy if failed else None,
-        )
+def _missing(gathering: Gathering, plan: Plan) -> Iterator[_Missing]:
+    with results_scratch(plan.config.exports) as scratch:
+        for unit, target in zip(gathering.planned.units, plan.targets, strict=True):
+            if has_result(gathering.store, unit):
+                continue
+            failed = failure_of(gathering.store, unit, scratch)
+            yield _Missing(
+                unit=unit,
+                target=target,
+                why=failed.error if failed else "it has no result",
+                remedy=failed.remedy if failed else None,
+            )
 
 
 def _remedy(missing: list[_Missing]) -> str:

@@ -1,4 +1,5 @@
-"""A plan's document, read, and held against the repository that units of it are done in."""
+"""A document of what is planned, of one run or of several, read, and held against the repository that units of it are
+done in."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from tagship.artifacts.manifest import tool_version
 from tagship.history.model import ModelState, changes
 from tagship.naming.clock import parse_moment
 from tagship.release.options import Options
-from tagship.release.units import SCHEMA, decided
+from tagship.release.units import RUNS, SCHEMA, decided
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.git import Repository
@@ -23,17 +24,18 @@ _CALLED = {"policy": "release.toml", "inputs": "the files beside the run"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One export of one run: its place in the plan, what it is called (`ollama q4_k_m`), and the digest of all that it
-    is made from, which is the name of its result."""
+    """One export of one run: its `index` in the document and its `place` in its run's plan, what it is called (`ollama
+    q4_k_m`), and the digest of all that it is made from, which is the name of its result."""
 
     index: int
+    place: int
     name: str
     digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan's document, read: the options that come to it again, and its units in order."""
+    """A run's plan, read: the options that come to it again, and its units in order."""
 
     document: Mapping[str, Any]
     options: Options
@@ -47,15 +49,33 @@ class Planned:
     def commit(self) -> str:
         return str(self.document["commit"])
 
-    def unit(self, index: int) -> Unit:
-        """The unit in a place. Raises UsageError where there is none."""
-        if not 0 <= index < len(self.units):
-            raise UsageError(f"the plan has no unit {index}: it has 0 to {len(self.units) - 1}")
-        return self.units[index]
+    @property
+    def run(self) -> str:
+        return str(self.document["run"])
 
 
-def read_planned(path: Path, root: Path) -> Planned:
-    """Read a plan's document; `root` is the folder of release.toml. Raises UsageError for what is none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRuns:
+    """What is released as one: the plans of one run or of several, whose units are numbered through."""
+
+    plans: tuple[Planned, ...]
+
+    @property
+    def number(self) -> int:
+        """Of units."""
+        return sum(len(planned.units) for planned in self.plans)
+
+    def unit(self, index: int) -> tuple[Planned, Unit]:
+        """A unit, and the plan that it is of. Raises UsageError where there is none of this number."""
+        for planned in self.plans:
+            for unit in planned.units:
+                if unit.index == index:
+                    return planned, unit
+        raise UsageError(f"the plan has no unit {index}: it has 0 to {self.number - 1}")
+
+
+def read_planned(path: Path, root: Path) -> PlannedRuns:
+    """Read a document that `plan` wrote; `root` is the folder of release.toml. Raises UsageError for what is none."""
     if not path.is_file():
         raise UsageError(f"there is no plan {path}", remedy=_make())
     try:
@@ -69,15 +89,23 @@ def read_planned(path: Path, root: Path) -> Planned:
                 f"{path} was made by {made_by}, and this is {tool_version()}",
                 remedy="install the same one on all machines of a release",
             )
-        return Planned(document=document, options=_options(document["options"], root), units=_units(document))
+        plans: list[Planned] = []
+        for each in document["runs"] if RUNS in document else [document]:
+            units = _units(each, sum(len(planned.units) for planned in plans))
+            _text(each["run"])
+            plans.append(Planned(document=each, options=_options(each["options"], root), units=units))
+        if not plans or {planned.commit for planned in plans} != {document["commit"]}:
+            raise ValueError("its runs are not of one commit")
+        return PlannedRuns(plans=tuple(plans))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is no plan of tagship: {error!r:.200}", remedy=_anew()) from None
 
 
-def _units(document: Mapping[str, Any]) -> tuple[Unit, ...]:
+def _units(document: Mapping[str, Any], before: int) -> tuple[Unit, ...]:
+    """The units of a plan, with so many before them."""
     units = tuple(
-        Unit(index=index, name=_text(unit["name"]), digest=_hexadecimal(unit["digest"]))
-        for index, unit in enumerate(document["units"])
+        Unit(index=before + place, place=place, name=_text(unit["name"]), digest=_hexadecimal(unit["digest"]))
+        for place, unit in enumerate(document["units"])
     )
     _hexadecimal(document["digest"])
     _text(document["commit"])

@@ -27,15 +27,23 @@ class Finished:
     skipped: dict[str, str]
 
 
-def run_steps(steps: Sequence[Step], plan: Plan, tools: Tools, executor: Executor | None = None) -> Finished:
-    """Run the steps over a plan. What they do to targets and can be done elsewhere is done by the executor; without one
-    it is done here. What a step raises ends the run; nothing after it is done."""
+def run_steps(
+    steps: Sequence[Step],
+    plan: Plan,
+    tools: Tools,
+    executor: Executor | None = None,
+    *,
+    before: Finished | None = None,
+) -> Finished:
+    """Run the steps over a plan, after what those `before` made. What they do to targets and can be done elsewhere is
+    done by the executor; without one it is done here. What a step raises ends the run; nothing after it is done."""
     here = Here()
     executor = executor or here
-    done = Results()
-    seconds: dict[str, float] = {}
-    target_seconds: dict[Path, dict[str, float]] = defaultdict(dict)
-    skipped: dict[str, str] = {}
+    before = before or Finished(results=Results(), seconds={}, target_seconds={}, skipped={})
+    done = before.results
+    seconds = dict(before.seconds)
+    target_seconds = defaultdict(dict, {folder: dict(took) for folder, took in before.target_seconds.items()})
+    skipped = dict(before.skipped)
     for step in steps:
         if reason := step.skip(plan):
             skipped[step.name] = reason

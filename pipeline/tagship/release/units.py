@@ -1,5 +1,7 @@
 """The units of work of a release, told by a document: each is one export of one run, which any machine can make.
 
+A release of several runs has the document of each below RUNS, and the units of all in their order.
+
 `invoke plan` writes the document; `invoke work` makes its own plan by the options in it, which has to come to the same
 document, so that what is made elsewhere is what was planned. Digests are SHA-256, in hexadecimal, of canonical JSON.
 """
@@ -7,7 +9,7 @@ document, so that what is made elsewhere is what was planned. Digests are SHA-25
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +23,7 @@ from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.runs.base_at_hand import base_at_hand
 from tagship.runs.base_folder import BaseFolder, check_base_folder
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import sha256_of
 from tagship.system.shown import masked
 from tagship.system.templating import Templates
@@ -32,6 +34,7 @@ SCHEMA = 1
 _PREDICTED = ("memory", "disk")
 # What a document says of its units, and of itself.
 _OF_UNITS = ("units", "formats", "digest")
+RUNS = "runs"
 
 
 def plan_document(plan: Plan, options: Options, templates: Templates, *, reads: bool = False) -> dict[str, Any]:
@@ -58,6 +61,32 @@ def plan_document(plan: Plan, options: Options, templates: Templates, *, reads: 
         units.append(unit | _predicted(plan, target, base, templates))
     document = made_from | {"units": units}
     return document | {"digest": digest_of_json(decided(document))}
+
+
+def runs_document(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The document of several runs that are released as one, of which each has its own."""
+    units = [unit for document in documents for unit in document["units"]]
+    return {
+        **{key: documents[0][key] for key in ("schema", "tagship", "tag", "version", "commit")},
+        RUNS: list(documents),
+        "units": [unit | {"index": index} for index, unit in enumerate(units)],
+        "digest": digest_of_json([document["digest"] for document in documents]),
+    }
+
+
+def check_apart(plans: Sequence[Plan]) -> None:
+    """Raise UsageError where what is made of several runs would have the same name."""
+    taken: dict[str, str] = {}
+    for plan in plans:
+        for target in plan.targets:
+            for name in {target.repo_id, str(target.export_dir), str(target.artifact)}:
+                other = taken.setdefault(name, plan.run.name)
+                if other != plan.run.name:
+                    raise UsageError(
+                        f"what is made of {other} and of {plan.run.name} would both be {name}",
+                        remedy="have what tells the runs apart in the patterns of [naming], such as {rank} or {run}, "
+                        "or release them by tags of their own",
+                    )
 
 
 def decided(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def result_of(work: UnitWork, plan: Plan, console: Console) -> UnitResult | None
 def do_unit(work: UnitWork, plan: Plan, tools: Tools) -> Finished:
     """Do a unit, and leave its result: all of it or nothing. Raises ReleaseError where it fails, of which a record is
     left for those who gather."""
-    alone = replace(plan, targets=(plan.targets[work.unit.index],))
+    alone = replace(plan, targets=(plan.targets[work.unit.place],))
     try:
         with scratch_folder("draft", plan.config.exports) as drafts:
             return run_steps(_steps(work, plan.targets, drafts), alone, tools)
