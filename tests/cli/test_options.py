@@ -57,3 +57,10 @@ def test_proposals() -> None:
     """--create-pr is of the whole release."""
     assert read_options({"create_pr": True}).proposes
     assert not read_options({"create_pr": False}).proposes
+
+
+def test_several_runs() -> None:
+    """Runs in the order in which they are named, each once; none where it is empty, as a workflow's inputs come."""
+    for given, first, more in (([], None, ()), ([""], None, ()), (["b", "", "a", "b"], "b", ("a",))):
+        options = read_options({"run": given})
+        assert (options.run, options.more_runs) == (first, more)

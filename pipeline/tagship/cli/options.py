@@ -120,9 +120,10 @@ def read_options(given: Mapping[str, Any]) -> Options:
     for field in ("formats", "quants"):
         # Several in one word, or none: as the inputs of a workflow come.
         values[field] = tuple(word for said in values.get(field, ()) for word in _SEPARATED.split(said) if word)
-    if isinstance(given.get("run"), list) and given["run"]:
-        values["run"], *more = dict.fromkeys(given["run"])
-        values["more_runs"] = tuple(more)
+    if isinstance(given.get("run"), list):
+        # None where it is empty: as a workflow's input comes that nobody filled in.
+        first, *more = dict.fromkeys(filter(None, given["run"])) or (None,)
+        values |= {"run": first, "more_runs": tuple(more)}
     if given.get("tag") and given.get("untagged"):
         raise UsageError("--tag and --untagged do not go together", remedy="leave one of them out")
     if given.get("quick") and given.get("thorough"):
