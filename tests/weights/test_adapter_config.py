@@ -214,4 +214,4 @@ def test_adapters_below_the_run(tmp_path: Path) -> None:
         write_config(tmp_path / name)
     with pytest.raises(ReleaseError, match=r"in folders below it: checkpoint-1000, checkpoint-500$") as caught:
         read_adapter_config(tmp_path)
-    assert f"--run {tmp_path.name}/checkpoint-500" in str(caught.value.remedy)
+    assert f"--run {tmp_path}/checkpoint-500" in str(caught.value.remedy)

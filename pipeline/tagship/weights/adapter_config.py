@@ -170,7 +170,7 @@ def _without_adapter(folder: Path) -> ReleaseError:
         )
     return ReleaseError(
         f"{folder} has no {CONFIG_FILE} itself, but adapters in folders below it: {', '.join(below)}",
-        remedy=f"choose one of them, such as --run {folder.name}/{below[-1]}, or move it up",
+        remedy=f"choose one of them, such as --run {folder / below[-1]}, or move it up",
     )
 
 
