@@ -4,7 +4,6 @@ llama.cpp's converter decides names, shapes, order and metadata. Its tensors are
 given merged ones that are computed when they are written; each is then encoded by ggml.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +13,7 @@ from typing import Any
 from tagship.gguf import ggml, k_quants
 from tagship.gguf.failures import converter_errors
 from tagship.gguf.imatrix import Imatrix
-from tagship.gguf.llama_cpp import converter_class, import_converter, remote_code
+from tagship.gguf.llama_cpp import class_for, import_converter, remote_code
 from tagship.gguf.merged_tensors import MergedTensors
 from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
 from tagship.gguf.writer import Encode, write_tensors
@@ -127,12 +126,9 @@ def _size_of(weights: MergedWeights) -> int:
 def _prepare(merged: MergedTensors, model: Path, target: Path, override: Path) -> Any:
     """The converter's model, with every tensor known and none computed."""
     import gguf
-    from conversion.base import ModelBase, ModelType, get_model_architecture
 
-    known = converter_class(get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT))
     source_type = gguf.LlamaFileType[_SOURCE_TYPES.get(merged.weights.main_dtype, "ALL_F32")]
-    if "impl" in inspect.get_annotations(known):  # it only chooses the class that does it, as Mistral 3
-        known = type(known(model, source_type, target, metadata_override=override).impl)
+    known = class_for(model, source_type, target)
     streaming = type(f"Merged{known.__name__}", (known,), _overrides(known, merged))
     writing = streaming(model, source_type, target, metadata_override=override)
     writing.prepare_tensors()

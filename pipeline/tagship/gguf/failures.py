@@ -14,9 +14,9 @@ from typing import Any
 
 from tagship.system.errors import ReleaseError, ToolError
 
-_NEWER = "point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the ollama format out"
+_NEWER = "point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the format out"
 _WHOLE = "fetch the base model again, whole"
-_TOKENIZER = f"{_WHOLE}, or leave the ollama format out"
+_TOKENIZER = f"{_WHOLE}, or leave the format out"
 _LOGGER = "hf-to-gguf"
 _HASH = re.compile(r"chkhsh:\s+([0-9a-f]{64})")
 _ROPE = re.compile(r"Unknown RoPE type: (\S+)")
@@ -27,7 +27,7 @@ _KINDS = (
     (
         r"tokenizer\.model",
         "it needs a tokenizer.model, and neither the run nor, for the run's vocabulary, the base has one",
-        f"{_WHOLE}; where it has none, or the run changed its vocabulary, leave the ollama format out",
+        f"{_WHOLE}; where it has none, or the run changed its vocabulary, leave the format out",
     ),
     (
         r"\brope|RoPE",
@@ -37,7 +37,7 @@ _KINDS = (
     (
         r"Failed to detect model architecture",
         "config.json names no architecture",
-        'add "architectures" to config.json of the base model, as the Hub has it, or leave the ollama format out',
+        'add "architectures" to config.json of the base model, as the Hub has it, or leave the format out',
     ),
     (
         r"[Pp]re-tokenizer .* not supported",
@@ -55,7 +55,7 @@ _KINDS = (
         r"vocab.*<\s*\w*vocab_size",
         "the tokenizer has more tokens than config.json's vocab_size",
         "the run resized the vocabulary: it needs its embeddings saved with it (modules_to_save); "
-        "or leave the ollama format out",
+        "or leave the format out",
     ),
 )
 
@@ -131,7 +131,7 @@ def _told_by_kind(error: Exception, model: str, warned: str) -> ToolError | None
     """What is told by more than the error's text."""
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
-        remedy = f"pip install {package}, or leave the ollama format out" if package else _NEWER
+        remedy = f"pip install {package}, or leave the format out" if package else _NEWER
         return _failure(model, f"it needs a package that is not installed ({error})", remedy)
     if "get_vocab_base_pre" in str(error):
         known_by = "".join(f" (its hash is {found})" for found in _HASH.findall(warned)[:1])
@@ -159,8 +159,8 @@ def left_out(names: Any, *, sees: bool) -> ReleaseError:
     first, *more = sorted(names)
     problem = f"the GGUF would not hold what the adapter changes: {first}" + (f" and {len(more)} more" if more else "")
     if not sees:
-        return ReleaseError(problem, remedy="leave the ollama format out: merged weights (vllm) hold it")
+        return ReleaseError(problem, remedy="leave the format out: merged weights (vllm) hold it")
     return ReleaseError(
         f"{problem}; a GGUF of a model that sees or hears is of its text alone",
-        remedy="leave the ollama format out, and release it as vllm: --format vllm",
+        remedy="leave the format out, and release it as vllm: --format vllm",
     )

@@ -1,10 +1,12 @@
 """llama.cpp's converter and its library for GGUF: those that are installed, or a checkout's."""
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
@@ -51,6 +53,17 @@ def _always(function: Any, allowed: bool) -> Any:
     return from_pretrained
 
 
+def class_for(model: Path, file_type: Any, target: Path) -> Any:
+    """The converter's class that converts the text of the model whose configuration is in a folder, to a file type of
+    its library. Raises ReleaseError as `converter_class`."""
+    from conversion.base import ModelBase, ModelType, get_model_architecture
+
+    known = converter_class(get_model_architecture(ModelBase.load_hparams(model, False), ModelType.TEXT))
+    if "impl" in inspect.get_annotations(known):  # it only chooses the class that does it, as Mistral 3
+        known = type(known(model, file_type, target).impl)
+    return known
+
+
 def converter_class(architecture: str) -> Any:
     """The converter's class for an architecture of transformers, as text.
 
@@ -90,6 +103,4 @@ def unnamed(architecture: str) -> str:
 
 def refused(problem: str) -> ReleaseError:
     """The refusal of an architecture."""
-    return ReleaseError(
-        problem, remedy=f"point {CHECKOUT} at a newer checkout of llama.cpp, or leave the ollama format out"
-    )
+    return ReleaseError(problem, remedy=f"point {CHECKOUT} at a newer checkout of llama.cpp, or leave the format out")

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tagship.formats.gguf_model import space_prefix, swallows
 from tagship.formats.ollama.go_template import ChatTemplate, NotDerivable, derive
 from tagship.formats.ollama.own_template import OwnTemplate
 from tagship.system.errors import ReleaseError
@@ -23,8 +24,6 @@ _PARAMETERS: dict[str, tuple[str, type[int] | type[float]]] = {
     "max_new_tokens": ("num_predict", int),
 }
 _PLAIN = "{{ .Prompt }}"
-# How SentencePiece spells a space.
-_SPACE = "\u2581"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +63,14 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
     tokenizer = AutoTokenizer.from_pretrained(model)
     generation = read_object(model / "generation_config.json", "the base's generation_config.json")
     parameters = _parameters(tokenizer, generation)
-    space_prefix, swallows = _space_prefix(tokenizer), _swallows(tokenizer)
+    spaced, swallowing = space_prefix(tokenizer), swallows(tokenizer)
     if not tokenizer.chat_template:
         return Chat(
             go=by_hand or _PLAIN,
             parameters=parameters,
             add_bos=None,
-            space_prefix=space_prefix,
-            swallows=swallows,
+            space_prefix=spaced,
+            swallows=swallowing,
             prompt=lambda text: text,
             prompts=tuple,
         )
@@ -88,8 +87,8 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
         note=note,
         parameters=parameters,
         add_bos=template.add_bos,
-        space_prefix=space_prefix,
-        swallows=swallows,
+        space_prefix=spaced,
+        swallows=swallowing,
         prompt=lambda text: render([{"role": USER, "content": text}]),
         prompts=template.prompts,
         jinja=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
@@ -104,18 +103,6 @@ def _derived(template: OwnTemplate) -> tuple[ChatTemplate | None, str | None]:
         return derive(template.render, list(template.tokenizer.get_added_vocab())), None
     except NotDerivable as error:
         return None, f"the model's own chat template does more than put text around messages: {error}"
-
-
-def _swallows(tokenizer: Any) -> bool:
-    return any(token.rstrip for token in tokenizer.added_tokens_decoder.values() if token.special)
-
-
-def _space_prefix(tokenizer: Any) -> bool | None:
-    vocabulary = tokenizer.get_vocab()
-    if not any(piece.startswith(_SPACE) and piece != _SPACE for piece in vocabulary):
-        return None
-    pieces = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False)["input_ids"])
-    return bool(pieces and pieces[0].startswith(_SPACE))
 
 
 def _parameters(tokenizer: Any, generation: dict[str, Any]) -> dict[str, Any]:

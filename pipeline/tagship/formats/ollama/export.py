@@ -1,30 +1,27 @@
 """A GGUF with the files that Ollama runs it by, made in a worker: the converter and what it imports are not ours."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagship.formats.gguf_model import known_name, link_weights, tell_added_tokens
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.protocol import ExportJob
 from tagship.runs.base import HUGGING_FACE
-from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
+from tagship.runs.model_files import TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
-from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
-from tagship.weights.checkpoint import INDEX_FILE
 
 if TYPE_CHECKING:
     from tagship.gguf.conversion import GgufMetadata
     from tagship.gguf.imatrix import Imatrix
     from tagship.weights.merge import MergedWeights
 
-_PHI3 = re.compile("phi-?3")
 TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
 
 
@@ -74,12 +71,10 @@ def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path
         model = Path(staging, "model")
         model.mkdir()
         copy_model_files(job, weights, model)
-        _tell_added_tokens(model)
+        tell_added_tokens(model)
         with remote_code(job.base.trust_remote_code):
             chat = chat_of(job, model)
-        for shard in weights.base.shards:
-            (model / shard.path.name).symlink_to(shard.path.resolve())
-        _link_index(weights, model)
+        link_weights(weights, model)
         yield weights, model, chat
 
 
@@ -98,18 +93,6 @@ def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
             f"{own} is not the base's: if no tokens were added, remove it, and the base's is used; or {error.remedy}"
         )
         raise ToolError(str(error), remedy=remedy) from error
-
-
-def _tell_added_tokens(model: Path) -> None:
-    """Say the added tokens where the converter looks for them beside a tokenizer.model: transformers 5 has them in
-    tokenizer.json alone."""
-    config = read_object(model / TOKENIZER_CONFIG)
-    if not (model / "tokenizer.model").is_file() or config.get("added_tokens_decoder"):
-        return
-    added = read_object(model / TOKENIZER_FILE).get("added_tokens") or ()
-    decoder = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added}
-    if decoder:
-        write_json(model / TOKENIZER_CONFIG, config | {"added_tokens_decoder": decoder})
 
 
 def imatrix_of(job: ExportJob) -> "Imatrix | None":
@@ -139,11 +122,6 @@ def chat_of(job: ExportJob, model: Path) -> Chat:
     return load_chat(model, text, job.moment)
 
 
-def _link_index(weights: "MergedWeights", model: Path) -> None:
-    if weights.base.index is not None:
-        (model / INDEX_FILE).symlink_to((weights.base.folder / INDEX_FILE).resolve())
-
-
 def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
     from tagship.gguf.conversion import GgufMetadata
 
@@ -166,10 +144,7 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
 
 
 def _name(job: ExportJob, chat: Chat) -> str:
-    """What the GGUF is called: llama.cpp knows by "phi-3" in it alone that special tokens swallow white space, whatever
-    somebody calls a base that does so."""
-    name = f"{job.title} ({job.base.id.rpartition('/')[2]})"
-    return f"{name}, of the phi-3 family" if chat.swallows and not _PHI3.search(name.lower()) else name
+    return known_name(f"{job.title} ({job.base.id.rpartition('/')[2]})", swallowing=chat.swallows)
 
 
 def write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:

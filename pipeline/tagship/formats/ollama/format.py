@@ -6,13 +6,13 @@ config.
 """
 
 import importlib.util
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagship.formats.differences import NotAsExported
+from tagship.formats.gguf_model import by_run, check_tokenizer, memory_to_convert, without_code
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.ollama.export import (
     MODELFILE,
@@ -33,8 +33,8 @@ from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
 from tagship.naming.version import is_prerelease
-from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
-from tagship.system.errors import ReleaseError, UsageError
+from tagship.runs.model_files import CONFIG_FILE
+from tagship.system.errors import UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
@@ -44,7 +44,7 @@ from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
-from tagship.weights.tied_embeddings import is_head, is_vocabulary
+from tagship.weights.tied_embeddings import is_head
 
 if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
@@ -54,9 +54,6 @@ _DEFAULT = ("q4_k_m",)
 # would be read from the disk for each token. Bytes that drafting takes beside it.
 _DRAFT, _SMALLER_DRAFT = "q8_0", "q4_k_m"
 _BESIDE_A_DRAFT = 1 << 30
-_EXPERT = re.compile(r"\.experts\.\d+\.")
-# torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
-_CONVERTER_MEMORY = 600 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +122,11 @@ class _Ollama(Format):
         weights = open_weights(job)
         elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
         size = int(sum(elements.values()) * BITS[quant_of(job)] / 8 * 1.1)
-        # What the converter permutes, splits or transposes is held in the base's 16 bits and twice in float32.
-        # Embeddings and heads, the largest of many models, it takes as they are; tensors of one expert it stacks.
-        held = max((n for name, n in elements.items() if not (is_vocabulary(name) or _EXPERT.search(name))), default=0)
-        memory = _CONVERTER_MEMORY + 10 * held + weights.prepared
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
-        _check_tokenizer(job)
+        check_tokenizer(job, self.name)
         imatrix_of(job)
         seconds = seconds_to_encode(quant_of(job), sum(elements.values()), size)
-        return Footprint(disk=size, memory=memory, work=size, seconds=seconds)
+        return Footprint(disk=size, memory=memory_to_convert(weights), work=size, seconds=seconds)
 
     def examine(self, jobs: Sequence[ExportJob]) -> None:
         with Worker("examine ollama") as worker:
@@ -143,7 +136,7 @@ class _Ollama(Format):
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         # Encoding takes many times as long as reading the base: runs are made one after another.
         with Worker("export ollama") as worker:  # the converter and what it imports are not ours
-            for of_run in _by_run(parts):
+            for of_run in by_run(parts):
                 worker.call("the ollama export ended", export_run, of_run, advance=advance)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
@@ -152,7 +145,7 @@ class _Ollama(Format):
             model, expected = scratch / "model", scratch / "expected"
             for made in (model, expected):
                 made.mkdir()
-            copy_model_files(_without_code(job), weights, model)
+            copy_model_files(without_code(job), weights, model)
             chat = chat_of(job, model)
             config = read_object(model / CONFIG_FILE)
             write_ollama_files(job, chat, expected)
@@ -174,7 +167,7 @@ class _Ollama(Format):
         settings = OllamaSettings(quants=(quant,), template=None, imatrix=None)
         drafting = replace(job, settings=settings, variant=self.variants(settings, (quant,))[0])
         check_architecture(read_object(job.base.path / CONFIG_FILE))
-        _check_tokenizer(drafting)
+        check_tokenizer(drafting, self.name)
         self.export([(drafting, folder)], silent)
         return replace(self.subject(drafting, folder, questions), what="the draft")
 
@@ -223,22 +216,6 @@ def _draft_for(weights: "MergedWeights") -> str:
 FORMAT = _Ollama()
 
 
-def _without_code(job: ExportJob) -> ExportJob:
-    """The same, in this process, where code of the base is never run."""
-    return replace(job, base=replace(job.base, trust_remote_code=False))
-
-
-def _check_tokenizer(job: ExportJob) -> None:
-    """Raise ReleaseError for a tokenizer that only code of the base reads: prompts are made without."""
-    files = model_files(job.base, job.run.path)
-    if files.tokenizer_code and TOKENIZER_FILE not in files.names():
-        raise ReleaseError(
-            f"the tokenizer of {job.base.id} is read by code of its own alone ({', '.join(files.tokenizer_code)}), "
-            "and the ollama format needs a tokenizer.json",
-            remedy="put a tokenizer.json beside the run's adapter, or leave the ollama format out",
-        )
-
-
 def _gguf_files(files: Iterable[str]) -> list[str]:
     """The names of an export's GGUF: one, or the parts of a divided one in order."""
     return sorted(name for name in files if name.endswith(".gguf"))
@@ -246,10 +223,3 @@ def _gguf_files(files: Iterable[str]) -> list[str]:
 
 def _llama_line(job: ExportJob, file: str) -> str:
     return f"llama-cli --hf-repo {job.repo_id} --hf-file {file}"
-
-
-def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
-    runs: dict[Path, list[tuple[ExportJob, Path]]] = {}
-    for job, folder in parts:
-        runs.setdefault(job.run.path, []).append((job, folder))
-    return list(runs.values())
