@@ -16,6 +16,7 @@ from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
 from tagship.release.step import Tools, templates_of
 from tagship.system.console import Console
+from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
 from tagship.verify.runtimes.processes import Runtimes
 
@@ -50,7 +51,12 @@ def run(project: GitFolder) -> Iterator[Run]:
         def ran(made: Plan, hub: Hub) -> None:
             console = Console(interactive=False)
             tools = Tools(
-                repository=repository, hub=hub, runtimes=runtimes, console=console, templates=templates_of(made.config)
+                repository=repository,
+                hub=hub,
+                runtimes=runtimes,
+                console=console,
+                templates=templates_of(made.config),
+                scratch=ScratchFolders("beside"),
             )
             list(collect_repos(made, Results(), tools))
 

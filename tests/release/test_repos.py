@@ -16,6 +16,7 @@ from tagship.release.step import Tools, templates_of
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
+from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
 from tagship.verify.evidence import PASSED, Evidence
 from tagship.verify.runtimes.processes import Runtimes
@@ -64,6 +65,7 @@ def tools(project: GitFolder, plan: Plan) -> Iterator[Tools]:
             runtimes=runtimes,
             console=Console(interactive=False),
             templates=templates_of(plan.config),
+            scratch=ScratchFolders("beside"),
         )
 
 

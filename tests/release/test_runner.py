@@ -18,6 +18,7 @@ from tagship.release.steps import RELEASE
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
+from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.processes import Runtimes
@@ -81,6 +82,7 @@ def bench(project: GitFolder, capsys: pytest.CaptureFixture[str]) -> Iterator[Be
             runtimes=runtimes,
             console=Console(interactive=False),
             templates=Templates(config.root),
+            scratch=ScratchFolders("beside"),
         )
         yield Bench(make_plan(config, Options(), repository, datetime(2025, 9, 15, tzinfo=UTC)), tools)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.formats.differences import NotAsExported
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.protocol import ADAPTED, CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.formats.vllm_adapters import serve_line, vllm_refusals
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files, published
@@ -24,7 +24,7 @@ _FASTEST, _SLOWEST = 3.4e9, 0.8e9
 class _Lora(Format):
     name = "lora"
     runtime = "transformers"
-    card = CardFacts(library_name="peft", relation="adapter", tags=("lora",))
+    card = CardFacts(library_name="peft", relation=ADAPTED, tags=("lora",))
 
     def serves(self, variant: Variant) -> str:
         return "loading beside the base model; the adapter alone"

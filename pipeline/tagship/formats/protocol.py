@@ -22,8 +22,8 @@ from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.nf4_form import Nf4
 
-# What base + adapter are, merged; and what is made of that by quantizing it.
-MERGED, QUANTIZED = "finetune", "quantized"
+# What base + adapter are, merged; what is made of that by quantizing it; and the adapter alone.
+MERGED, QUANTIZED, ADAPTED = "finetune", "quantized", "adapter"
 # A safetensors dtype for each word of `[export] dtype`.
 DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
 # What `[export] base` may be.
@@ -102,13 +102,15 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `seconds` is
+    """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `beside` is what
+    the disk holds while exports are compared, once for all of a base: what they are run beside. `seconds` is
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
     not measured."""
 
     disk: int
     memory: int
     work: int
+    beside: int = 0
     seconds: tuple[float, float] | None = None
 
 
@@ -143,6 +145,7 @@ class Format(ABC):
     that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
     which are called `NAME/…`; None where tagship ships them. `shared_label` is what stands for `{label}` in the name
     of a repo that has all variants of a release (`[formats.X] together`); None where they cannot share one.
+    `whole` is whether an export is a model by itself, and no part that runs beside another.
     """
 
     name: ClassVar[str]
@@ -154,6 +157,7 @@ class Format(ABC):
     name_rules: ClassVar[tuple[NameRules, ...]] = ()
     templates: ClassVar[Path | None] = None
     shared_label: ClassVar[str | None] = None
+    whole: ClassVar[bool] = True
 
     @property
     def shared(self) -> Variant | None:
@@ -211,6 +215,12 @@ class Format(ABC):
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         """What the runtime runs to let the export in `folder` answer. Raises ReleaseError when it is not what
         `export` makes."""
+
+    def beside(self, job: ExportJob, subject: Subject, folder: Path) -> Subject:
+        """What runs the export, with the model that it needs beside it: for an export that is no model by itself, that
+        is made in `folder`, which is there until the task ends, unless it is there already. Raises ReleaseError where
+        it cannot be made."""
+        return subject
 
     def check_copy(self, job: ExportJob, folder: Path) -> bool:
         """Whether an export is a copy of the run's own weights, which are then not run again. Raises ReleaseError for

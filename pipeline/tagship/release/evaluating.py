@@ -14,7 +14,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Evaluated, Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.release.trained import base_alone, follow, is_small, reference_model
+from tagship.release.trained import base_alone, export_model, follow, is_small, reference_model
 from tagship.release.version_before import repo_before
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.evidence import BASE, EXPORT, TRAINED
@@ -81,8 +81,10 @@ def _of_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Evalu
         tools.console.note(f"{target.name}: {runtime.name} writes no answers, so that it is not scored")
         return None
     questions = _questions(plan, cases)
-    subject = form.subject(job, exported.folder, questions)
-    with tools.console.working(f"{target.name} does the task"), tools.runtimes.model(runtime.name, subject) as model:
+    with (
+        tools.console.working(f"{target.name} does the task"),
+        export_model(plan, target, done, tools, questions) as (_, model),
+    ):
         if runtime.generates:
             asked = model.read(questions)
             texts = [model.text(ids) for ids in model.generate([each.ids for each in asked], questions.max_tokens)]

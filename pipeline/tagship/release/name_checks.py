@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tagship.artifacts.manifest import MANIFEST_FILE
+from tagship.formats.protocol import ADAPTED
 from tagship.lint.checks import lint_names
 from tagship.lint.files import DiskFiles, document_in
 from tagship.lint.finding import ERROR, OK, Finding, without_repetition
@@ -23,8 +24,8 @@ from tagship.runs.run import Run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 
-# What an export will hold, by the library that loads it (the model card's `library_name`).
-_LOADED_BY = {"peft": ADAPTER, "transformers": MERGED, "gguf": GGUF}
+# What an export that is a whole model will hold, by the library that loads it (the model card's `library_name`).
+_LOADED_BY = {"transformers": MERGED, "gguf": GGUF}
 
 
 def check_names(plan: Plan, base: Path | None = None, exported: Collection[Path] = ()) -> list[Finding]:
@@ -79,7 +80,8 @@ def _run(run: Run, base_id: str, base: Held | None) -> Held:
 
 def _planned(plan: Plan, target: Target, run: Held) -> Held:
     """What an export of a run will hold."""
-    will_hold = _LOADED_BY.get(target.policy.format.card.library_name)
+    card = target.policy.format.card
+    will_hold = ADAPTER if card.relation == ADAPTED else _LOADED_BY.get(card.library_name)
     quant = target.variant.quant
     return replace(
         run,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tagship.formats.protocol import Footprint
 from tagship.release.plan import Plan
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, hub_root, verifies, written_by
+from tagship.release.step import ARCHIVES, BASE_IN_STORE, BESIDE, EXPORTS, STORE, Step, hub_root, verifies, written_by
 from tagship.release.targets import Target
 from tagship.runs.base_files import base_files
 from tagship.runs.base_folder import BaseFolder
@@ -52,6 +52,11 @@ def _sizes(
         yield from ((what, places[what], footprint.disk) for what in written if what in places)
     if BASE_IN_STORE in written and base is not None:
         yield BASE_IN_STORE, store, sum(path.stat().st_size for path in base_files(base).values())
+    if BESIDE in written:
+        most = {target.export_dir.parent: 0 for target, _ in footprints}
+        for target, footprint in footprints:
+            most[target.export_dir.parent] = max(most[target.export_dir.parent], footprint.beside)
+        yield from ((BESIDE, folder, size) for folder, size in most.items() if size)
     if EXPORTS in written:
         for folder in {target.export_dir.parent for target, _ in footprints}:
             yield EXPORTS, folder, -size_of_leftovers(folder)

@@ -12,6 +12,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Results
 from tagship.release.targets import Target, by_repo
 from tagship.system.console import Console
+from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.processes import Runtimes
@@ -19,13 +20,14 @@ from tagship.verify.runtimes.processes import Runtimes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """The effects that steps use, given from outside."""
+    """The effects that steps use, given from outside; `scratch` are folders for what steps of a task share."""
 
     repository: Repository
     hub: Hub
     runtimes: Runtimes
     console: Console
     templates: Templates
+    scratch: ScratchFolders
 
 
 @contextmanager
@@ -34,9 +36,17 @@ def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator
     config = plan.config
     with (
         open_hub(plan.endpoint, config.namespace, hub_root(config), console.note) as hub,
+        ScratchFolders("beside") as scratch,
         Runtimes() as runtimes,
     ):
-        yield Tools(repository=repository, hub=hub, runtimes=runtimes, console=console, templates=templates_of(config))
+        yield Tools(
+            repository=repository,
+            hub=hub,
+            runtimes=runtimes,
+            console=console,
+            templates=templates_of(config),
+            scratch=scratch,
+        )
 
 
 def hub_root(config: Config) -> Path:
@@ -52,6 +62,7 @@ def templates_of(config: Config) -> Templates:
 
 # What steps leave on this machine's disks, as large as the models are.
 EXPORTS, ARCHIVES, STORE, BASE_IN_STORE = "exports", "archives", "the Hub's store", "the base in the Hub's store"
+BESIDE = "what exports are compared beside"
 
 
 def never_skipped(plan: Plan) -> str | None:

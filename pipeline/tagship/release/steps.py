@@ -45,7 +45,7 @@ from tagship.release.results import (
 )
 from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, EXPORTS, STORE, Step, Tools, verifies, written_by
+from tagship.release.step import ARCHIVES, BASE_IN_STORE, BESIDE, EXPORTS, STORE, Step, Tools, verifies, written_by
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.secrets import check_no_secrets
@@ -176,7 +176,7 @@ LOAD = Step(name="load", title="Exports", each=_load)
 ROOM = Step(name="room", title="Disk", once=_room)
 REFERENCE = Step(name="reference", title="Answers of base + adapter", once=answer_as_trained)
 TASK = Step(name="task", title="The task", once=evaluate_trained, skip=unless_evaluated)
-VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True)
+VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True, writes=(BESIDE,))
 CARD = Step(name="card", title="Model cards", each=describe)
 REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))

@@ -75,6 +75,20 @@ def base_alone(plan: Plan, base: BaseFolder, tools: Tools) -> Iterator[Model]:
             yield model
 
 
+@contextmanager
+def export_model(
+    plan: Plan, target: Target, done: Results, tools: Tools, questions: Questions
+) -> Iterator[tuple[Subject, Model]]:
+    """An export in its format's runtime, beside what it needs where it is no model by itself."""
+    form, exported = target.policy.format, done.for_target(Exported, target)
+    job = job_of(plan, target, done.one(Fetched).base, tools.templates)
+    subject = form.subject(job, exported.folder, questions)
+    if not form.whole:
+        subject = form.beside(job, subject, tools.scratch.inside(plan.config.exports))
+    with tools.runtimes.model(form.runtime, subject) as model:
+        yield subject, model
+
+
 def parameters_of(base: BaseFolder) -> int:
     """How many parameters a base has."""
     return sum(entry.elements for entry in open_checkpoint(base.path).entries().values())
@@ -102,7 +116,7 @@ def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stac
     base = done.one(Fetched).base
     if parameters_of(base) <= _TINY:
         return None
-    exports = [each for each in done.of(Exported) if find_runtime(each.target.policy.format.runtime).generates]
+    exports = [each for each in done.of(Exported) if _generates(each.target)]
     sizes = [exported.manifest.size for exported in exports]
     room = max(0, available_memory() - _BESIDE)
     place = best_draft(sizes, open_checkpoint(base.path).nbytes, room)
@@ -113,9 +127,13 @@ def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stac
     if not exports:
         return None
     chosen = exports[sizes.index(min(sizes)) if place is None else place]
-    form = chosen.target.policy.format
-    subject = form.subject(job_of(plan, chosen.target, base, tools.templates), chosen.folder, questions)
-    return stack.enter_context(tools.runtimes.model(form.runtime, subject))
+    return stack.enter_context(export_model(plan, chosen.target, done, tools, questions))[1]
+
+
+def _generates(target: Target) -> bool:
+    """Whether an export writes answers, and is a model by itself."""
+    form = target.policy.format
+    return form.whole and find_runtime(form.runtime).generates
 
 
 def best_draft(sizes: Sequence[int], base_size: int, room: int) -> int | None:
@@ -133,7 +151,7 @@ def draft_target(base: BaseFolder, footprints: Sequence[tuple[Target, Footprint]
     too, so that they ask for the same answers. None where none is needed, or none would be used."""
     if parameters_of(base) <= _TINY:
         return None
-    writing = [(each, needs) for each, needs in footprints if find_runtime(each.policy.format.runtime).generates]
+    writing = [(each, needs) for each, needs in footprints if _generates(each)]
     room = max(0, available_memory() - _BESIDE)
     place = best_draft([needs.disk for _, needs in writing], open_checkpoint(base.path).nbytes, room)
     return None if place is None else writing[place][0]

@@ -16,7 +16,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.release.trained import base_alone, follow, parameters_of, reference_model, trained_model
+from tagship.release.trained import base_alone, export_model, follow, parameters_of, reference_model, trained_model
 from tagship.runs.base_folder import BaseFolder, vocabulary_rows
 from tagship.runs.model_files import context_length, model_files
 from tagship.system.errors import ReleaseError, ToolError
@@ -139,8 +139,7 @@ def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Eviden
         return replace(known, copied=True, prompts=len(trial.answers), example=trial.example())
     runtime = find_runtime(form.runtime)
     with tools.console.working(f"{target.name} answers", _seconds(plan, base)):
-        subject = form.subject(job, exported.folder, trial.questions)
-        with tools.runtimes.model(runtime.name, subject) as model:
+        with export_model(plan, target, done, tools, trial.questions) as (subject, model):
             what = f"the {target.name} export"
             found = compare(reference_model(plan, base, tools), model, trial, limits_of(plan, target), what)
         unlike = _unlike(subject, form, tools, what)
@@ -150,7 +149,7 @@ def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Eviden
         tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
     return replace(
         found,
-        runtime=f"{runtime.name} ({runtime.version})",
+        runtime=f"{runtime.name} ({'; on '.join(filter(None, (runtime.version, subject.applied_to)))})",
         reference=known.reference,
         digests=known.digests,
         quick=known.quick,

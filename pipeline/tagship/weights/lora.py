@@ -5,7 +5,7 @@ Every tensor of the adapter is consumed exactly once, or the export fails: nothi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagship.system.errors import ReleaseError
@@ -71,6 +71,11 @@ def read_adapter(folder: Path) -> Adapter:
             remedy="save it with PEFT's own save_pretrained(…); if it was, release the lora format alone",
         )
     return Adapter(folder=folder, config=config, weights=weights, replaced=replaced, changes=changes)
+
+
+def without_changes(adapter: Adapter) -> Adapter:
+    """One that changes nothing: base + that is the base."""
+    return replace(adapter, weights=replace(adapter.weights, tensors={}), replaced={}, changes={})
 
 
 def read_weights(folder: Path) -> Header:

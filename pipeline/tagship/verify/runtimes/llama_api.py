@@ -13,7 +13,7 @@ other logits: by 3e-3 nats in that model, however it is set up, and whether its 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from ctypes import byref, c_int32, create_string_buffer
+from ctypes import byref, c_float, c_int32, c_void_p, create_string_buffer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -47,11 +47,11 @@ class LlamaModel:
     """A GGUF in llama.cpp, on the processor, with its weights mapped. To be closed, or used in a `with`.
 
     `context` is how many tokens there is room for, of `sequences` texts (256 at most) that are computed together;
-    `vocabulary` is how many logits there are for a token. Raises ToolError for what llama.cpp does not load or what
-    does not continue texts, and as `llama_functions`.
+    `adapter` is the GGUF of a LoRA that is applied to it, `vocabulary` is how many logits there are for a token. Raises
+    ToolError for what llama.cpp does not load or what does not continue texts, and as `llama_functions`.
     """
 
-    def __init__(self, path: Path, *, context: int, sequences: int = 1) -> None:
+    def __init__(self, path: Path, *, context: int, sequences: int = 1, adapter: Path | None = None) -> None:
         if context < 1 or sequences < 1:
             raise ValueError(f"{sequences} texts of {context} tokens")
         self._api = llama.llama_functions()
@@ -67,6 +67,8 @@ class LlamaModel:
             self._block = max(1, min(_BATCH, _BLOCK // (4 * self.vocabulary)))
             self._context = self._begin(model, path.name)
             owned.callback(self._api.llama_free, self._context)
+            if adapter is not None:
+                self._apply(model, adapter)
             memory = self._api.llama_get_memory(self._context)
             if not memory:
                 raise ToolError(f"{path.name} does not remember what it has read, and so does not continue texts")
@@ -102,6 +104,14 @@ class LlamaModel:
         if not context:
             raise llama.failure(f"llama.cpp has no room for {self._room} tokens of {self._sequences} texts with {what}")
         return int(context)
+
+    def _apply(self, model: int, path: Path) -> None:
+        """Have an adapter applied, as it was trained; it is freed with the model."""
+        adapter = self._api.llama_adapter_lora_init(model, os.fsencode(path))
+        if not adapter:
+            raise llama.failure(f"llama.cpp cannot load the adapter {path.name}", remedy="export it anew")
+        if self._api.llama_set_adapters_lora(self._context, (c_void_p * 1)(adapter), 1, (c_float * 1)(1.0)):
+            raise llama.failure(f"llama.cpp cannot apply the adapter {path.name}")
 
     def close(self) -> None:
         """Let go of the model and of all memory."""

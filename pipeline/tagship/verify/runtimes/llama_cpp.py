@@ -61,7 +61,7 @@ class _LlamaCppModel(Model):
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._model = LlamaModel(subject.model, context=_LEAST_CONTEXT)
+        self._model = LlamaModel(subject.model, context=_LEAST_CONTEXT, adapter=subject.adapter)
         self._room = (_LEAST_CONTEXT, 1)
 
     def read(self, questions: Questions) -> tuple[Asked, ...]:
@@ -92,7 +92,10 @@ class _LlamaCppModel(Model):
         if context > self._room[0] or sequences > self._room[1]:
             self._model.close()
             self._room = (max(context, self._room[0]), max(sequences, self._room[1]))
-            self._model = LlamaModel(self._subject.model, context=self._room[0], sequences=self._room[1])
+            context, sequences = self._room
+            self._model = LlamaModel(
+                self._subject.model, context=context, sequences=sequences, adapter=self._subject.adapter
+            )
         return self._model
 
 

@@ -143,6 +143,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_model_has_encoder": (c_bool, [c_void_p]),
     "llama_init_from_model": (c_void_p, [c_void_p, ContextParameters]),
     "llama_free": (None, [c_void_p]),
+    "llama_adapter_lora_init": (c_void_p, [c_void_p, c_char_p]),
+    "llama_set_adapters_lora": (c_int32, [c_void_p, POINTER(c_void_p), c_size_t, POINTER(c_float)]),
     "llama_get_memory": (c_void_p, [c_void_p]),
     "llama_memory_clear": (None, [c_void_p, c_bool]),
     "llama_memory_seq_rm": (c_bool, [c_void_p, c_int32, c_int32, c_int32]),
