@@ -391,3 +391,27 @@ def test_structures() -> None:
         check_defaults(moved)
     assert ContextParameters.beyond.offset == 168
     assert ModelParameters.beyond.offset == 78
+
+
+def test_adapter_beside_its_base(tmp_path: Path) -> None:
+    """A GGUF with an adapter's beside it says what the merged model's says; an adapter of another model is refused."""
+    from tagship.gguf.adapter_conversion import write_adapter
+    from tagship.weights.lora import without_changes
+
+    base = tiny.tokenizer(tiny.llama(tmp_path / "base", dtype=tiny.FLOAT32))
+    merged = MergedWeights(open_checkpoint(base), read_adapter(tiny.adapter(base, tmp_path / "adapter", size=0.3)))
+    alone = MergedWeights(merged.base, without_changes(merged.adapter))
+    files = {name: tmp_path / f"{name}.gguf" for name in ("merged", "base", "lora")}
+    write_ggufs(merged, base, {"f32": files["merged"]}, METADATA, lambda _: None)
+    write_ggufs(alone, base, {"f32": files["base"]}, METADATA, lambda _: None)
+    write_adapter(merged, base, {"f32": files["lora"]}, METADATA, lambda _: None)
+
+    def rows(path: Path, **more: Path) -> Array:
+        with LlamaModel(path, context=64, **more) as running:
+            return np.concatenate(list(running.rows([(range(4, 36), 1)])))
+
+    expected, found, untrained = rows(files["merged"]), rows(files["base"], adapter=files["lora"]), rows(files["base"])
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert np.abs(untrained - expected).max() > 0.5
+    with pytest.raises(ToolError, match=r"cannot load the adapter merged\.gguf"):
+        rows(files["base"], adapter=files["merged"])

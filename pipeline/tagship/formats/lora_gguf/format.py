@@ -47,7 +47,7 @@ _SERVES = {
     "q8_0": "half the size where the rank is a multiple of 32",
 }
 # What Ollama and llama.cpp pull a GGUF from the Hub by: a repo, and perhaps a type.
-_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?", re.ASCII)
+_ON_THE_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::\w[\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
