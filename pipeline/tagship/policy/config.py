@@ -18,7 +18,9 @@ from tagship.policy.file import PolicyError, policy_table, policy_text
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
+from tagship.policy.publish import PublishPolicy, read_publish
 from tagship.policy.release import ReleasePolicy, read_release
+from tagship.policy.sign import SignPolicy, read_sign
 from tagship.policy.tags import read_streams
 from tagship.policy.verify import VerifyPolicy, read_verify
 from tagship.policy.versions import CheckPolicy, VersionPolicy, read_checks, read_versions
@@ -60,6 +62,8 @@ class Config:
     evaluate: EvaluatePolicy | None
     card: CardPolicy
     release: ReleasePolicy
+    sign: SignPolicy
+    publish: PublishPolicy
     set_apart: tuple[Path, ...] = ()
 
     @property
@@ -115,6 +119,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
     formats = read_formats(reader, names, export, together=layout == PER_MODEL)
     shared = [policy.shared for policy in formats if policy.shared]
     check_general(naming, names, {policy.name: policy.variants for policy in formats}, shared)
+    sign = read_sign(reader.table("sign"))
     streams = (*read_streams(reader.table("tags")), *(policy.stream for policy in formats if policy.stream))
     check_streams(reader, streams, formats)
     config = Config(
@@ -140,6 +145,8 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         evaluate=_evaluate(reader, path.parent),
         card=read_card(reader.table("card")),
         release=read_release(reader.table("release")),
+        sign=sign,
+        publish=read_publish(reader.table("publish"), signs=sign.signs),
     )
     for table in (project, hub, export):
         table.close()
