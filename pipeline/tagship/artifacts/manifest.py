@@ -24,9 +24,14 @@ from tagship.verify.evidence import Evidence
 MANIFEST_FILE = "release.json"
 CARD_FILE = "README.md"
 PLOT_FILE = "quality.svg"
+BILL_FILE = "sbom.cdx.json"
+PROVENANCE_FILE = "provenance.intoto.json"
+SIGNATURE_FILE = "model.sig"
+SEALS = (PROVENANCE_FILE, SIGNATURE_FILE)
+"""The files that list all others, this one too: so it does not list them."""
 # What says what was shown of the other files, and is made after it.
-_DESCRIBING = (CARD_FILE, PLOT_FILE)
-TELLING = (MANIFEST_FILE, *_DESCRIBING)
+_DESCRIBING = (CARD_FILE, PLOT_FILE, BILL_FILE)
+TELLING = (MANIFEST_FILE, *_DESCRIBING, *SEALS)
 """The files that say what verifying showed: other machines have other figures."""
 _SCHEMA = 1
 
@@ -133,9 +138,10 @@ def tool_version() -> str:
 
 
 def list_files(folder: Path, advance: Advance = silent) -> tuple[FileEntry, ...]:
-    """Every file of a folder but its manifest, hashed. `advance` counts bytes."""
-    names = [path.relative_to(folder).as_posix() for path in files_below(folder) if path != folder / MANIFEST_FILE]
-    return tuple(in_order(lambda name: file_entry(folder, name, advance), names))
+    """Every file of a folder but its manifest and its seals, hashed. `advance` counts bytes."""
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+    listed = [name for name in names if name not in (MANIFEST_FILE, *SEALS)]
+    return tuple(in_order(lambda name: file_entry(folder, name, advance), listed))
 
 
 def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:
@@ -168,7 +174,9 @@ def without_file(manifest: Manifest, name: str) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write release.json into the folder that it describes."""
+    """Write release.json into the folder that it describes. Seals that were there are of another one, and go."""
+    for name in SEALS:
+        (folder / name).unlink(missing_ok=True)
     document = {"schema": _SCHEMA} | asdict(manifest)
     document["exported"] = manifest.exported.isoformat()
     shown = [manifest.evidence, *(part.evidence for part in manifest.parts)]
@@ -264,7 +272,8 @@ def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True, advanc
     """
     listed = {entry.path: entry for entry in manifest.files}
     found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    found.pop(MANIFEST_FILE, None)
+    for name in (MANIFEST_FILE, *SEALS):
+        found.pop(name, None)
     problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
     problems += [f"{name} is not in {MANIFEST_FILE}" for name in sorted(found.keys() - listed.keys())]
     both = sorted(listed.keys() & found.keys())

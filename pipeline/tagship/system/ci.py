@@ -1,7 +1,8 @@
-"""What a CI service says of the tag that it runs for, by the variables that it sets."""
+"""What a CI service says of the tag that it runs for, and of itself, by the variables that it sets."""
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Environment = Callable[[str], str | None]
 
@@ -28,3 +29,22 @@ def triggering_tag(environment: Environment = os.environ.get) -> str | None:
         if ref.startswith(_REF):
             return ref.removeprefix(_REF)
     return next((name for variable in _NAMES if (name := environment(variable))), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CiRun:
+    """What runs this process, as URLs: `builder` is whoever is trusted with it, the same for each run; `run` is this
+    run of it, the same when a failed job of it is run again."""
+
+    builder: str
+    run: str
+
+
+def running_in(environment: Environment = os.environ.get) -> CiRun | None:
+    """The run of CI that this process is a part of, where a service tells that."""
+    server, workflow = environment("GITHUB_SERVER_URL"), environment("GITHUB_WORKFLOW_REF")
+    repository, number = environment("GITHUB_REPOSITORY"), environment("GITHUB_RUN_ID")
+    if server and workflow and repository and number:
+        return CiRun(builder=f"{server}/{workflow}", run=f"{server}/{repository}/actions/runs/{number}")
+    server, pipeline = environment("CI_SERVER_URL"), environment("CI_PIPELINE_URL")
+    return CiRun(builder=server, run=pipeline) if server and pipeline else None
