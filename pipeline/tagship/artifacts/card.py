@@ -46,13 +46,28 @@ class CardPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardSeals:
+    """What there will be to check a repo by: the id of the key that it is signed by, and that key's file in the
+    repository, where they are known; whether it is signed by a job of CI, without a key; whether it has a `provenance`,
+    and a bill of materials (`sbom`)."""
+
+    signed: bool = False
+    keyless: bool = False
+    key_id: str | None = None
+    public_key: str | None = None
+    provenance: bool = False
+    sbom: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardSources:
     """What a card says beyond its own export and the policy.
 
     `notes` are the version's, and `same_model` is whether they are of a model that did not change; `before` is the
     version before it and its page on the Hub, `web` the page of the repository and `commit_url` that of the commit;
     `sizes` are about those of the release's exports, in bytes, and `shown` what was measured of them, by the format and
-    its quantization type (`ollama q4_k_m`). `parts` are the exports that share the repo, where several do.
+    its quantization type (`ollama q4_k_m`). `parts` are the exports that share the repo, where several do; `seals` is
+    what they are checked by, None where there is nothing.
     """
 
     notes: str | None = None
@@ -63,6 +78,7 @@ class CardSources:
     sizes: Mapping[str, int] = field(default_factory=dict)
     shown: Mapping[str, Measured] = field(default_factory=dict)
     parts: tuple[CardPart, ...] = ()
+    seals: CardSeals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +117,7 @@ class CardContext:
     sizes: Mapping[str, int]
     shown: Mapping[str, Measured]
     parts: tuple[CardPart, ...]
+    seals: CardSeals | None
     bibtex: str
     revision: str | None
 

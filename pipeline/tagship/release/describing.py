@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.card_metadata import front_matter
-from tagship.artifacts.manifest import CARD_FILE, PLOT_FILE, Manifest, with_file, without_file, write_manifest
+from tagship.artifacts.manifest import (
+    BILL_FILE,
+    CARD_FILE,
+    PLOT_FILE,
+    Manifest,
+    with_file,
+    without_file,
+    write_manifest,
+)
 from tagship.artifacts.quality_plot import Point, plot
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
@@ -15,6 +23,7 @@ from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results, Sized
+from tagship.release.seal_checks import seals_of
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.version_before import named_otherwise, page_before
@@ -60,7 +69,8 @@ def take_notes(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 def describe(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     exported = done.for_target(Exported, target)
     folder = exported.folder
-    manifest = _with_plot(plan, target, done)
+    (folder / BILL_FILE).unlink(missing_ok=True)  # of an earlier command; another one says what this finds
+    manifest = without_file(_with_plot(plan, target, done), BILL_FILE)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates)
     card = render_card(target.policy.format, job, manifest, plan.config, sources_of(plan, target, done, tools))
     write_text(folder / CARD_FILE, card)
@@ -108,6 +118,7 @@ def sources_of(plan: Plan, target: Target, done: Results, tools: Tools) -> CardS
         commit_url=commit_link(web, plan.commit.sha) if web else None,
         shown={target.name: measured for target, _, measured in _measured(plan, done)},
         sizes=sizes_of(plan, done, tools.templates),
+        seals=seals_of(plan),
     )
 
 

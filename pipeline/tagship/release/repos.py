@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tagship.artifacts.card import CardPart, render_card
 from tagship.artifacts.manifest import (
+    BILL_FILE,
     CARD_FILE,
     MANIFEST_FILE,
     PLOT_FILE,
@@ -21,7 +22,7 @@ from tagship.hub.branches import Version
 from tagship.release.describing import sources_of
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.results import Exported, Fetched, Laid, Results
+from tagship.release.results import Exported, Fetched, Laid, Results, Sealed
 from tagship.release.step import Tools
 from tagship.release.targets import Target, by_repo
 from tagship.system.called import called
@@ -86,9 +87,14 @@ def lay_out(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
 
 
 def laid(targets: Sequence[Target], done: Results) -> Laid:
-    """What the repo of these targets gets: the export as it is, where there is but one."""
-    if len(targets) > 1:
-        return done.for_repo(Laid, targets[0].repo_id)
+    """What the repo of these targets gets: the export as it is, where there is but one; and what seals it."""
+    repo_id = targets[0].repo_id
+    contents = done.for_repo(Laid, repo_id) if len(targets) > 1 else _alone(targets, done)
+    seals = [entry for sealed in done.of(Sealed) if sealed.repo_id == repo_id for entry in sealed.files]
+    return replace(contents, files=(*contents.files, *seals))
+
+
+def _alone(targets: Sequence[Target], done: Results) -> Laid:
     exported = done.for_target(Exported, targets[0])
     return Laid(
         repo_id=targets[0].repo_id,
@@ -139,7 +145,7 @@ def _parts(targets: Sequence[Target], done: Results) -> tuple[tuple[Manifest, ..
 
 def _own_files(manifest: Manifest) -> Iterator[FileEntry]:
     """What was exported, without what describes it."""
-    return (entry for entry in manifest.files if entry.path not in (CARD_FILE, PLOT_FILE))
+    return (entry for entry in manifest.files if entry.path not in (CARD_FILE, PLOT_FILE, BILL_FILE))
 
 
 def _name(target: Target, entry: FileEntry, digests: Mapping[str, set[str]]) -> str:

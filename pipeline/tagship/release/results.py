@@ -122,6 +122,14 @@ class Laid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What a repo gets beside the files that its release.json lists, and that one itself."""
+
+    repo_id: str
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """A repo that the Hub took, not yet compared with what was sent."""
 

@@ -45,6 +45,8 @@ from tagship.release.results import (
 )
 from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
+from tagship.release.seal_checks import check_sealable
+from tagship.release.sealing import seal, unless_sealed
 from tagship.release.step import ARCHIVES, BASE_IN_STORE, BESIDE, EXPORTS, STORE, Step, Tools, verifies, written_by
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
@@ -68,6 +70,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     check_names(plan)  # as far as it is known before the base model is fetched
     check_local(plan)
     gates.check_folders(plan)
+    if SEAL.name in names and not unless_sealed(plan):
+        check_sealable(plan.config)
     # Who does a unit alone needs no token, unless it sends something: those who gather ask.
     if plan.publishes and ("keep" not in names or SEND.name in names):
         check_repos(plan, tools.hub, exports_only="publish" not in names)
@@ -180,6 +184,7 @@ VERIFY = Step(name="verify", title="Verify", each=verify_export, portable=True, 
 CARD = Step(name="card", title="Model cards", each=describe)
 REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))
+SEAL = Step(name="seal", title="Provenance and signature", of_repo=seal, skip=unless_sealed)
 SEND = Step(name="send", title="Large files, ahead of the commit", each=send_export, skip=unless_published)
 PUBLISH_BASE = Step(
     name="publish_base",
@@ -216,8 +221,9 @@ RELEASE = as_task(
     TASK,  # what it scores at the project's own task
     VERIFY,  # each export answers the same, or nothing goes on
     CARD,  # README.md, and the manifest of the finished folder
-    PACKAGE,  # that folder as a reproducible archive
     REPOS,  # one card and one manifest of exports that share a repo
+    SEAL,  # bill of materials, provenance, signature, where the policy asks for them
+    PACKAGE,  # that folder as a reproducible archive
     PUBLISH_BASE,  # the base model, where the policy says so and it is not there
     PUBLISH,  # that folder as one commit on the Hub
     CHECK,  # every checksum on the Hub, then the version's tag
@@ -244,6 +250,7 @@ PUBLISH_ONLY = as_task(
     VERIFY,
     CARD,
     REPOS,
+    SEAL,
     PUBLISH_BASE,
     PUBLISH,
     CHECK,

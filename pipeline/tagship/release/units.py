@@ -9,7 +9,7 @@ document, so that what is made elsewhere is what was planned. Digests are SHA-25
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +48,7 @@ def plan_document(plan: Plan, options: Options, templates: Templates, *, reads: 
         "extent": plan.extent,
         "policy": sha256_of(plan.config.file),
         "model": disk_state(plan.config, plan.run.path, reads=reads).document(),
-        "inputs": dict(sorted(_inputs(plan))),
+        "inputs": inputs_of(plan),
         "options": _options_document(plan, options),
     }
     family = sorted(target.repo_id for target in plan.family)
@@ -133,7 +133,7 @@ def _options_document(plan: Plan, options: Options) -> dict[str, Any]:
     }
 
 
-def _inputs(plan: Plan) -> Iterator[tuple[str, str]]:
+def inputs_of(plan: Plan) -> dict[str, str]:
     """The files beside run and base that exports are made from or held against: the digest of each by its path below
     release.toml, or its name where it is elsewhere."""
     config = plan.config
@@ -143,10 +143,12 @@ def _inputs(plan: Plan) -> Iterator[tuple[str, str]]:
     if config.evaluate:
         files.add(config.evaluate.file)
         files |= {config.evaluate.scoring.schema} if config.evaluate.scoring.schema else set()
+    found = {}
     for path in files:
         within = path.is_relative_to(config.root)
         if path.is_file():  # what is not there is told by the gates
-            yield path.relative_to(config.root).as_posix() if within else path.name, sha256_of(path)
+            found[path.relative_to(config.root).as_posix() if within else path.name] = sha256_of(path)
+    return dict(sorted(found.items()))
 
 
 def _base_here(plan: Plan) -> BaseFolder | None:
