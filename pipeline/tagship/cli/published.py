@@ -13,11 +13,14 @@ from tagship.naming.name_rules import HUB
 from tagship.naming.tags import read_tag
 from tagship.policy.config import Config
 from tagship.published import matrix as matrices
-from tagship.published.audit import DIFFERENT, Finding, unread
 from tagship.published.audit import audit as look_at
+from tagship.published.audit import unread
+from tagship.published.finding import DIFFERENT, Finding
 from tagship.published.matrix import Cell, Matrix
 from tagship.published.releases import Found, Published, Unread, all_in, all_of, exports_of
 from tagship.published.rollback import apply, plan_rollback
+from tagship.published.seals import Signatures
+from tagship.release.seal_checks import checking_key
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
@@ -27,11 +30,13 @@ from tagship.verify.evidence import PASSED, UNTESTED
 
 def audit(session: Session, repo_id: str | None) -> Document:
     """Compare what is published with its manifests: a repo, what a tag released, or all of the namespace."""
+    sign = session.config.sign
+    signatures = Signatures(key=checking_key(session.config), must=sign.checks, first=sign.first)
     with session.hub() as hub:
         releases = _chosen(session.config, hub, repo_id, session.options.tag)
         audits = []
         for release in releases:
-            findings = (unread(release),) if isinstance(release, Unread) else look_at(hub, release).findings
+            findings = (unread(release),) if isinstance(release, Unread) else look_at(hub, release, signatures).findings
             audits.append(_document(release, findings))
             _show(session, release, findings)
     ok = all(each["ok"] for each in audits)

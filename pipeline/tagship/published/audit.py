@@ -1,4 +1,5 @@
-"""What a published release claims, held against what the Hub has: its files, its tag, its card, and main since then.
+"""What a published release claims, held against what the Hub has: its files, its seals, its tag, its card, and main
+since then.
 
 Nothing here is needed but the Hub: the manifest in the repo says what there should be.
 """
@@ -10,29 +11,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_changes
-from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, FileEntry, Manifest
+from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, SEALS, FileEntry, Manifest
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import current, set_current
 from tagship.hub.repository import KEPT, remote_files, small_file
 from tagship.hub_server.cards import BadCard, metadata
 from tagship.naming.version import is_prerelease, is_semver
+from tagship.published.finding import DIFFERENT, NOTE, OK, Finding
 from tagship.published.releases import Published, Unread, card_at, differing, is_main_unused
+from tagship.published.seals import NOT_ASKED, Sealed, Signatures, look_at_seals
 from tagship.system.called import called
 from tagship.system.templating import human_size
 
-OK, NOTE, DIFFERENT = "ok", "note", "different"
 _AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at. `level` is `ok`, `note` for what is only to be known, or `different` for what is
-    not as the manifest claims; `about` is a file, or what of the release this is about."""
-
-    level: str
-    about: str
-    told: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +39,11 @@ class Audit:
         return all(finding.level != DIFFERENT for finding in self.findings)
 
 
-def audit(hub: Hub, release: Published) -> Audit:
-    """Compare a release with its manifest. Every small file is read, of large ones the Hub's own SHA-256. Raises
-    ToolError when the Hub does not answer."""
+def audit(hub: Hub, release: Published, signatures: Signatures = NOT_ASKED) -> Audit:
+    """Compare a release with its manifest, and with what is asked of its signature. Every small file is read, of large
+    ones the Hub's own SHA-256. Raises ToolError when the Hub does not answer."""
     look = _Look(hub, release)
-    parts = (look.files(), look.tag(), look.card(), look.evidence(), look.main())
+    parts = (look.files(), look.seals(signatures), look.tag(), look.card(), look.evidence(), look.main())
     return Audit(release=release, findings=tuple(finding for part in parts for finding in part))
 
 
@@ -67,6 +59,9 @@ class _Look:
         self._hub, self._release = hub, release
         with hub_errors(f"list {release.repo_id}"):
             self._there = dict(remote_files(hub, release.repo_id, release.commit))
+        names = sorted(self._there.keys() - set(KEPT))
+        with ThreadPoolExecutor(_AT_ONCE, initializer=set_current, initargs=(current(),)) as pool:
+            self._digests = dict(zip(names, pool.map(self._sha256, names), strict=True))
 
     @property
     def _manifest(self) -> Manifest:
@@ -75,16 +70,13 @@ class _Look:
     def files(self) -> Iterator[Finding]:
         """Every file that the manifest lists is there with its content, and no other."""
         listed = {entry.path: entry for entry in self._manifest.files}
-        found = self._there.keys() - {MANIFEST_FILE, *KEPT}
+        found = self._digests.keys() - {MANIFEST_FILE, *SEALS}
         problems = [Finding(level=DIFFERENT, about=name, told="missing") for name in sorted(listed.keys() - found)]
         for name in sorted(found - listed.keys()):
             problems.append(Finding(level=DIFFERENT, about=name, told=f"not in {MANIFEST_FILE}"))
-        both = sorted(listed.keys() & found)
-        with ThreadPoolExecutor(_AT_ONCE, initializer=set_current, initargs=(current(),)) as pool:
-            digests = dict(zip(both, pool.map(self._sha256, both), strict=True))
-        for name in both:
-            if digests[name] != listed[name].sha256:
-                told = f"other content: SHA-256 {digests[name][:12]}…, released as {listed[name].sha256[:12]}…"
+        for name in sorted(listed.keys() & found):
+            if (digest := self._digests[name]) != listed[name].sha256:
+                told = f"other content: SHA-256 {digest[:12]}…, released as {listed[name].sha256[:12]}…"
                 problems.append(Finding(level=DIFFERENT, about=name, told=told))
         yield from problems or [self._all_files(list(listed.values()))]
 
@@ -96,9 +88,17 @@ class _Look:
         remote = self._there[name]
         if remote.lfs:
             return str(remote.lfs.sha256)
+        return hashlib.sha256(self._read(name)).hexdigest()
+
+    def _read(self, name: str) -> bytes:
         repo_id, commit = self._release.repo_id, self._release.commit
         with hub_errors(f"read {name} of {repo_id}"):
-            return hashlib.sha256(small_file(self._hub.reading(repo_id), repo_id, name, commit)).hexdigest()
+            return small_file(self._hub.reading(repo_id), repo_id, name, commit)
+
+    def seals(self, signatures: Signatures) -> Iterator[Finding]:
+        """Provenance and signature are of these files, and by the key that is asked for."""
+        manifest = self._manifest
+        return look_at_seals(Sealed(manifest=manifest, digests=self._digests, read=self._read), signatures)
 
     def tag(self) -> Iterator[Finding]:
         """The tag is the one that was released, in the repo that it was released to."""
