@@ -1,5 +1,6 @@
 """Small releases on an embedded Hub, published as a release does it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,20 @@ from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, file_entry, list_files, with_evidence, write_manifest
+from tagship.artifacts.manifest import (
+    MANIFEST_FILE,
+    PROVENANCE_FILE,
+    SIGNATURE_FILE,
+    FileEntry,
+    Manifest,
+    file_entry,
+    list_files,
+    with_evidence,
+    write_manifest,
+)
+from tagship.artifacts.trust.keys import SigningKey
+from tagship.artifacts.trust.provenance import Materials, statement
+from tagship.artifacts.trust.signature import sign
 from tagship.hub.branches import Version
 from tagship.hub.connection import Hub
 from tagship.hub.publish import check_published, publish, tag_published
@@ -32,8 +46,16 @@ class Releases:
     folder: Path
     tags_versions: bool = False
 
-    def put(self, repo_id: str, tag: str | None, files: Mapping[str, str] | None = None, **claims: Any) -> Manifest:
-        """Publish a repo with these files, a card and a manifest, under a tag; returns the manifest."""
+    def put(
+        self,
+        repo_id: str,
+        tag: str | None,
+        files: Mapping[str, str] | None = None,
+        key: SigningKey | None = None,
+        **claims: Any,
+    ) -> Manifest:
+        """Publish a repo with these files, a card and a manifest, under a tag, sealed where a key is given; returns the
+        manifest."""
         folder = self.folder / repo_id.replace("/", "-") / str(tag)
         folder.mkdir(parents=True)
         version = tag.rpartition("v")[2] if tag else None
@@ -47,6 +69,7 @@ class Releases:
         manifest = with_evidence(manifest, evidence) if evidence and not manifest.parts else manifest
         write_manifest(folder, manifest)
         entries = (*manifest.files, file_entry(folder, MANIFEST_FILE))
+        entries += _seals(folder, manifest, entries, key) if key else ()
         upload = Upload(
             repo_id=repo_id,
             folder=folder,
@@ -73,6 +96,15 @@ class Releases:
 
     def read(self, repo_id: str, name: str = "README.md", revision: str = "main") -> str:
         return Path(self.api.hf_hub_download(repo_id, name, revision=revision)).read_text()
+
+
+def _seals(folder: Path, manifest: Manifest, files: tuple[FileEntry, ...], key: SigningKey) -> tuple[FileEntry, ...]:
+    materials = Materials(run_files={}, inputs={}, policy="release.toml")
+    (folder / PROVENANCE_FILE).write_text(json.dumps(statement(manifest, files, materials)))
+    provenance = file_entry(folder, PROVENANCE_FILE)
+    digests = {entry.path: entry.sha256 for entry in (*files, provenance)}
+    (folder / SIGNATURE_FILE).write_text(sign("it", digests, key))
+    return provenance, file_entry(folder, SIGNATURE_FILE)
 
 
 @pytest.fixture
