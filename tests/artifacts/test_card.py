@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from tagship.artifacts.card import CardPart, CardSources, flatten, render_card
+from tagship.artifacts.card import CardPart, CardSeals, CardSources, flatten, render_card
 from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import FileEntry, Manifest, Part, with_evidence
 from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage, Relative
@@ -489,6 +489,7 @@ def test_card_with_everything(bench: Bench) -> None:
         web="https://github.com/acme/avro",
         commit_url="https://github.com/acme/avro/commit/0123",
         sizes={"ollama q4_k_m": 1 << 30, "ollama q8_0": 2 << 30},
+        seals=CardSeals(signed=True, key_id="2c9f" * 16, public_key="keys/it.pub", provenance=True, sbom=True),
     )
     recorded = replace(job, run=bench.run(RECORDED | {"eval_loss": 0.5, "metrics": {"exact": 0.75}}))
     manifest = with_evidence(make_manifest("ollama", job), SHOWN)
@@ -499,6 +500,26 @@ def test_card_with_everything(bench: Bench) -> None:
     assert "conversational" in data["tags"]
     assert "datasets" not in data  # they are those of the merged model
     assert html(parsed(card)) == []
+
+
+@pytest.mark.parametrize(
+    ("seals", "said", "unsaid"),
+    [
+        (CardSeals(provenance=True), ["`provenance.intoto.json`"], ["model_signing", "sbom"]),
+        (CardSeals(sbom=True), ["`sbom.cdx.json`"], ["model_signing", "provenance"]),
+        (CardSeals(signed=True), ["by the key.", "--public_key PUBLIC_KEY"], ["None", "SHA-256 of the public"]),
+        (CardSeals(signed=True, keyless=True), ["by a job of CI", "verify sigstore"], ["--public_key"]),
+    ],
+)
+def test_how_it_is_checked(bench: Bench, seals: CardSeals, said: list[str], unsaid: list[str]) -> None:
+    """A card says of each seal that there is, and of no other, how it is checked."""
+    job = bench.job("lora")
+    sources = CardSources(seals=seals)
+    card = render_card(bench.policy("lora").format, job, make_manifest("lora", job), bench.config, sources)
+    checked = card.partition("## Check it")[2].partition("## Citation")[0]
+    assert all(text in checked for text in said), checked
+    assert not [text for text in unsaid if text in checked]
+    assert "## Check it" not in bench.card("lora")
 
 
 def test_card_of_several_exports(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tagship.artifacts.manifest import (
     MANIFEST_FILE,
+    SEALS,
     FileEntry,
     Manifest,
     Part,
@@ -70,6 +71,17 @@ def problem(folder: Path, *, hashes: bool = True) -> str:
 
 
 # Writing and reading
+
+
+def test_seals_are_of_one_manifest(folder: Path) -> None:
+    """What seals a folder lists its manifest, so that it is no file of it; with another manifest it is gone."""
+    for name in SEALS:
+        (folder / name).write_text("sealed")
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    assert list_files(folder) == manifest.files
+    write_manifest(folder, manifest)
+    assert not [name for name in SEALS if (folder / name).exists()]
 
 
 def test_golden(folder: Path) -> None:

@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from tagship.artifacts.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
+    SEALS,
     file_entry,
     list_files,
     with_evidence,
@@ -67,6 +68,23 @@ def test_same_release_verified_elsewhere(client: Hub, tmp_path: Path) -> None:
     assert [entry.path for entry in check_published(client, again, found)] == ["model.safetensors"]
     tag_published(client, again, found)
     assert client.api.model_info(REPO).sha == sent.sha
+
+
+def test_same_release_sealed_elsewhere(client: Hub, tmp_path: Path) -> None:
+    """Seals of another run of CI, or of another key, are no other release: what was published with it stays."""
+
+    def sealed(made: Upload, text: str) -> Upload:
+        for name in SEALS:
+            (made.folder / name).write_text(text)
+        return replace(made, files=(*made.files, *(file_entry(made.folder, name) for name in SEALS)))
+
+    first = sealed(upload(tmp_path / "one", "weights", CARD.format(13), "2025-09-15"), "one")
+    sent = publish(client, first)
+    tag_published(client, first, sent)
+    again = sealed(upload(tmp_path / "two", "weights", CARD.format(13), "2025-09-15"), "two")
+    assert publish(client, again) == replace(sent, kept=SEALS)
+    unsealed = upload(tmp_path / "three", "weights", CARD.format(13), "2025-09-15")
+    assert publish(client, unsealed).sha == sent.sha
 
 
 def test_partial_release_that_was_completed(client: Hub, tmp_path: Path) -> None:
