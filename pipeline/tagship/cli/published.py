@@ -30,9 +30,10 @@ from tagship.verify.evidence import PASSED, UNTESTED
 
 def audit(session: Session, repo_id: str | None) -> Document:
     """Compare what is published with its manifests: a repo, what a tag released, or all of the namespace."""
-    sign = session.config.sign
-    signatures = Signatures(key=checking_key(session.config), must=sign.checks, first=sign.first)
+    sign, key = session.config.sign, checking_key(session.config)
     with session.hub() as hub:
+        must = sign.checks and not (sign.keyless and hub.embedded)
+        signatures = Signatures(key=key, must=must, first=sign.first)
         releases = _chosen(session.config, hub, repo_id, session.options.tag)
         audits = []
         for release in releases:

@@ -16,14 +16,21 @@ def asks_for_seals(config: Config) -> bool:
     return config.sign.signs or config.publish.provenance or config.publish.sbom
 
 
-def check_sealable(config: Config, environment: Mapping[str, str] = os.environ) -> None:
+def is_signed(plan: Plan) -> bool:
+    """Whether a release is signed. Without a key it is not on the embedded Hub: a rehearsal has no place in Sigstore's
+    log, which is for everybody and forgets nothing."""
+    return plan.config.sign.key is not None or (plan.config.sign.keyless and not plan.embedded)
+
+
+def check_sealable(plan: Plan, environment: Mapping[str, str] = os.environ) -> None:
     """Raise ReleaseError where a release could not be signed, or described, as the policy asks: no key, one of another
     kind or of another public key, no identity, or something that is not installed."""
+    config = plan.config
     if config.publish.sbom:
         bill.check_installed()
-    if config.sign.signs:
+    if is_signed(plan):
         signature.check_installed()
-    if config.sign.keyless:
+    if is_signed(plan) and config.sign.keyless:
         signature.identity_token()
     key = signing_key(config, environment)
     if key and config.sign.public_key and (other := read_public_key(config.sign.public_key)) != key.public:
@@ -58,7 +65,7 @@ def seals_of(plan: Plan) -> CardSeals | None:
     public = config.sign.public_key if config.sign.key else None
     inside = public is not None and public.is_relative_to(config.root)
     return CardSeals(
-        signed=config.sign.signs,
+        signed=is_signed(plan),
         keyless=config.sign.keyless,
         key_id=key.id if key else None,
         public_key=public.relative_to(config.root).as_posix() if public and inside else None,

@@ -29,7 +29,7 @@ from tagship.policy.config import Config
 from tagship.release.plan import Plan
 from tagship.release.publishing import unless_published
 from tagship.release.results import Exported, Fetched, Laid, Results, Sealed
-from tagship.release.seal_checks import asks_for_seals, signing_key
+from tagship.release.seal_checks import asks_for_seals, is_signed, signing_key
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.units import inputs_of
@@ -68,7 +68,7 @@ class _Sealer:
     def __init__(self, plan: Plan, done: Results) -> None:
         self._plan, self._config = plan, plan.config
         self._base = done.one(Fetched).base
-        self._key = signing_key(plan.config)
+        self._key, self._is_signed = signing_key(plan.config), is_signed(plan)
 
     @property
     def told(self) -> Iterator[str]:
@@ -77,7 +77,7 @@ class _Sealer:
             yield BILL_FILE
         if self._config.publish.provenance:
             yield PROVENANCE_FILE
-        if self._config.sign.signs:
+        if self._is_signed:
             yield f"signed by {f'the key {self._key.public.id[:12]}…' if self._key else 'this job, through Sigstore'}"
 
     def seal(self, folder: Path, manifest: Manifest) -> tuple[Manifest, tuple[FileEntry, ...]]:
@@ -93,7 +93,7 @@ class _Sealer:
         if self._config.publish.provenance:
             write_json(folder / PROVENANCE_FILE, statement(manifest, files, materials))
             seals += (file_entry(folder, PROVENANCE_FILE),)
-        if self._config.sign.signs:
+        if self._is_signed:
             write_text(folder / SIGNATURE_FILE, self._signature(manifest, (*files, *seals)))
             seals += (file_entry(folder, SIGNATURE_FILE),)
         return manifest, seals

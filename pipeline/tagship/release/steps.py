@@ -71,7 +71,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     check_local(plan)
     gates.check_folders(plan)
     if SEAL.name in names and not unless_sealed(plan):
-        check_sealable(plan.config)
+        check_sealable(plan)
     # Who does a unit alone needs no token, unless it sends something: those who gather ask.
     if plan.publishes and ("keep" not in names or SEND.name in names):
         check_repos(plan, tools.hub, exports_only="publish" not in names)
