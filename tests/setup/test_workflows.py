@@ -11,8 +11,8 @@ import pytest
 import yaml
 from tagship.naming.pattern import Pattern
 from tagship.naming.tags import Stream
-from tagship.policy.config import load_config
-from tagship.setup.workflow_changes import workflow_values
+from tagship.policy.config import load_config, parse_config
+from tagship.setup.workflow_changes import extras_for, workflow_values
 from tagship.setup.workflows import EXPORT_WORKFLOW, PUBLISH_WORKFLOW, WorkflowValues, render_workflow, tags_by_workflow
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,48 @@ def test_safe(name: str) -> None:
     assert document["concurrency"]["cancel-in-progress"] is False
     with_token = [step["run"] for step in steps_of(document) if "HF_TOKEN" in step.get("env", {})]
     assert all(line.startswith(("invoke work", "invoke gather")) for line in with_token)
+
+
+def signing_values(policy: str, tmp_path: Path) -> WorkflowValues:
+    """What the workflows of a policy that signs are made with."""
+    text = f'[project]\nnamespace = "acme"\n[formats.lora]\n{policy}'
+    return workflow_values(parse_config(text, tmp_path / "release.toml", {}), **OWN)
+
+
+def test_signed_by_a_key(tmp_path: Path) -> None:
+    """The jobs that gather get the key and its password, by the names that the policy has, and no other job does; where
+    the policy asks for provenance, GitHub attests the archives, for which the job gets the rights."""
+    values = signing_values('[sign]\nkey = "env:OUR_KEY"\npassword = "env:OUR_PASSWORD"\n', tmp_path)
+    for name in TEMPLATES[:2]:
+        document = yaml.safe_load(render_workflow(name, values))
+        having = [step for step in steps_of(document) if "OUR_KEY" in step.get("env", {})]
+        assert [step["run"].split()[1] for step in having] == ["gather"]
+        assert having[0]["env"]["OUR_PASSWORD"] == "${{ secrets.OUR_PASSWORD }}"
+    job = document["jobs"]["publish"]
+    assert job["permissions"] == {"contents": "read", "id-token": "write", "attestations": "write"}
+    (attest,) = [step for step in job["steps"] if step.get("uses", "").startswith("actions/attest@")]
+    assert attest["with"] == {"subject-path": "${{ steps.gather.outputs.artifacts }}"}
+
+
+def test_signed_by_a_job(tmp_path: Path) -> None:
+    """Without a key the job that publishes has an identity, on GitHub and on GitLab."""
+    values = signing_values("[sign]\nkeyless = true\n", tmp_path)
+    document = yaml.safe_load(render_workflow("publish-huggingface.yml", values))
+    assert document["jobs"]["publish"]["permissions"]["id-token"] == "write"
+    assert document["jobs"]["export"]["permissions"] == {"contents": "read"}
+    gitlab = yaml.safe_load(render_workflow("gitlab-ci.yml", values))
+    assert gitlab["release"]["id_tokens"] == {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}
+
+
+def test_extras(tmp_path: Path) -> None:
+    """CI installs what signs only where something is signed, or has a bill of materials."""
+    for policy, extras in (
+        ("", "gguf"),
+        ("[publish]\nprovenance = true\n", "gguf"),
+        ("[publish]\nsbom = true\n", "gguf,trust"),
+    ):
+        text = f'[project]\nnamespace = "acme"\n[formats.lora]\n{policy}'
+        assert extras_for(parse_config(text, tmp_path / "release.toml", {})) == extras
 
 
 def test_groups_differ() -> None:

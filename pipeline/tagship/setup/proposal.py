@@ -18,7 +18,7 @@ from tagship.setup.policy_proposal import first_run, propose_policy
 from tagship.setup.questions import Question
 from tagship.setup.run_record import lacking_of, record_change
 from tagship.setup.tasks_file import TASKS_FILE, is_ours, tasks_change
-from tagship.setup.workflow_changes import workflow_changes, workflow_values
+from tagship.setup.workflow_changes import extras_for, workflow_changes, workflow_values
 from tagship.system.installation import Source
 from tagship.system.templating import Templates
 
@@ -77,7 +77,7 @@ def propose(facts: Facts, wishes: Wishes) -> Proposal:
 
 def _workflows(facts: Facts, config: Config, source: Source | None, *, program: str) -> tuple[list[Change], list[str]]:
     """The workflows, and what people have to do about them."""
-    install = install_line(source, "gguf")
+    install = install_line(source, extras_for(config))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     values = workflow_values(config, install=install.line, program=program, python=python)
     changes = list(workflow_changes(facts, values))

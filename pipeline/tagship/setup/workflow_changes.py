@@ -29,7 +29,15 @@ def workflow_values(config: Config, *, install: str, program: str, python: str) 
         formats=tuple(policy.name for policy in config.formats),
         artifacts=f"{config.artifacts.relative_to(config.root).as_posix() if inside else config.artifacts.name}/",
         namespace=config.namespace,
+        secrets=tuple(filter(None, (config.sign.key, config.sign.password))),
+        keyless=config.sign.keyless,
+        attests=config.publish.provenance,
     )
+
+
+def extras_for(config: Config) -> str:
+    """The extras of tagship that a release by a policy needs, as pip takes them."""
+    return "gguf,trust" if config.sign.checks or config.publish.sbom else "gguf"
 
 
 def workflow_changes(facts: Facts, values: WorkflowValues) -> Iterator[Change]:

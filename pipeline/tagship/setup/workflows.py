@@ -22,6 +22,7 @@ _ACTIONS: Mapping[str, str] = MappingProxyType(
         "setup_python": "actions/setup-python@e797f83bcb11b83ae66e0230d6156d7c80228e7c # v6.0.0",
         "upload_artifact": "actions/upload-artifact@330a01c490aca151604b8cf639adc76d48f6c5d4 # v5.0.0",
         "download_artifact": "actions/download-artifact@018cc2cf5baa6db3ef3c5f8a56943fffe632ef53 # v6.0.0",
+        "attest": "actions/attest@1e69f48acb82d1966a394da916b4c1698aa569d6 # v4.2.2",
         "cache_restore": "actions/cache/restore@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
         "cache_save": "actions/cache/save@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
     }
@@ -32,7 +33,8 @@ _ACTIONS: Mapping[str, str] = MappingProxyType(
 class WorkflowValues:
     """What workflows are made with: the command that installs tagship, the program that has its tasks (`invoke` or
     `tagship`), the version of Python, the globs of tags that export and of those that publish, the formats, the folder
-    of archives, and the namespace on the Hub."""
+    of archives, and the namespace on the Hub. `secrets` are the variables that releases are signed by, `keyless` is
+    whether a job signs by its identity, `attests` whether GitHub attests where archives come from."""
 
     install: str
     program: str
@@ -42,6 +44,9 @@ class WorkflowValues:
     formats: tuple[str, ...]
     artifacts: str
     namespace: str
+    secrets: tuple[str, ...] = ()
+    keyless: bool = False
+    attests: bool = False
 
 
 def tags_by_workflow(streams: Sequence[Stream]) -> tuple[tuple[str, ...], tuple[str, ...]]:
