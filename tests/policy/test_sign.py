@@ -22,7 +22,8 @@ def test_nothing_is_asked_for_by_default() -> None:
 
 def test_key_is_a_variable() -> None:
     """A key is named by the variable that holds it; what is signed says where it comes from, too."""
-    config = parsed('[sign]\nkey = "env:SIGNING_KEY"\npublic_key = "signing.pub"\nfirst = "1.2.0"\n')
+    config = parsed('[sign]\nkey = "env:SIGNING_KEY"\npublic_key = "signing.pub"\nolder_keys = ["a.pub"]\n')
+    assert config.sign.older_keys == (Path("/policies/a.pub"),)
     assert (config.sign.key, config.sign.public_key) == ("SIGNING_KEY", Path("/policies/signing.pub"))
     assert config.sign.signs and config.publish.provenance and not config.publish.sbom
 

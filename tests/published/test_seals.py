@@ -44,11 +44,11 @@ def retag(releases: Releases, files: dict[str, str]) -> None:
 def test_as_released(releases: Releases, key: SigningKey) -> None:
     """A signature by the key, and provenance of these files, are right; the key is named."""
     releases.put(REPO, "v1.0.0", key=key)
-    found = told(releases, Signatures(key=key.public, must=True))
+    found = told(releases, Signatures(keys=(key.public,), must=True))
     assert {name: level for name, (level, _) in found.items()} == dict.fromkeys(SEALS, "ok")
     assert key.public.id in found["signature"][1] and "0123456789" in found["provenance"][1]
     (release,) = releases_of(releases.hub, REPO)
-    assert audit(releases.hub, release, Signatures(key=key.public, must=True)).ok
+    assert audit(releases.hub, release, Signatures(keys=(key.public,), must=True)).ok
 
 
 def test_without_the_key(releases: Releases, key: SigningKey) -> None:
@@ -64,7 +64,7 @@ def test_one_byte(releases: Releases, key: SigningKey, name: str) -> None:
     releases.put(REPO, "v1.0.0", key=key)
     text = releases.read(REPO, name)
     retag(releases, {name: text + " "})
-    found = told(releases, Signatures(key=key.public))
+    found = told(releases, Signatures(keys=(key.public,)))
     assert [level for level, _ in found.values()] == ["different"] * 2
     assert all(f"of other files than these: {name}" in words for _, words in found.values())
 
@@ -77,27 +77,34 @@ def test_signature_that_was_edited(releases: Releases, key: SigningKey) -> None:
     flipped = "B" if signature["sig"][20] != "B" else "C"
     signature["sig"] = signature["sig"][:20] + flipped + signature["sig"][21:]
     retag(releases, {"model.sig": json.dumps(bundle)})
-    level, words = told(releases, Signatures(key=key.public))["signature"]
+    level, words = told(releases, Signatures(keys=(key.public,)))["signature"]
     assert level == "different" and words.startswith("not valid:")
     retag(releases, {"model.sig": "signed"})
-    assert told(releases, Signatures(key=key.public))["signature"][0] == "different"
+    assert told(releases, Signatures(keys=(key.public,)))["signature"][0] == "different"
 
 
 def test_another_key(releases: Releases, key: SigningKey) -> None:
     """A release that somebody signed anew with a key of their own is told by both keys."""
     other = key_of(private_pem())
     releases.put(REPO, "v1.0.0", key=other)
-    level, words = told(releases, Signatures(key=key.public))["signature"]
+    level, words = told(releases, Signatures(keys=(key.public,)))["signature"]
     assert level == "different" and key.public.id in words and other.public.id in words
+
+
+def test_key_that_was_in_use_before(releases: Releases, key: SigningKey) -> None:
+    """What was signed by an older key stays right, where the policy still names it."""
+    releases.put(REPO, "v1.0.0", key=key)
+    keys = (key_of(private_pem()).public, key.public)
+    assert told(releases, Signatures(keys=keys, must=True))["signature"][0] == "ok"
 
 
 def test_signature_that_was_taken_away(releases: Releases, key: SigningKey) -> None:
     """Where releases are signed, one that is not is none of ours; versions from before there was a key are."""
     releases.put(REPO, "v1.0.0")
     assert told(releases, NOT_ASKED) == {}
-    assert told(releases, Signatures(key=key.public, must=True))["signature"][0] == "different"
+    assert told(releases, Signatures(keys=(key.public,), must=True))["signature"][0] == "different"
     assert told(releases, Signatures(must=True, first="1.0.0"))["signature"][0] == "different"
-    assert told(releases, Signatures(key=key.public, must=True, first="1.1.0")) == {}
+    assert told(releases, Signatures(keys=(key.public,), must=True, first="1.1.0")) == {}
 
 
 def test_provenance_of_another_commit(releases: Releases, key: SigningKey) -> None:
@@ -118,7 +125,7 @@ def test_without_a_key_of_one_s_own(releases: Releases, key: SigningKey) -> None
     bundle["verificationMaterial"] = {"certificate": {"rawBytes": "AA=="}}
     retag(releases, {"model.sig": json.dumps(bundle)})
     assert told(releases, NOT_ASKED)["signature"][0] == "note"
-    assert told(releases, Signatures(key=key.public))["signature"][0] == "different"
+    assert told(releases, Signatures(keys=(key.public,)))["signature"][0] == "different"
 
 
 def test_rolled_back(releases: Releases, key: SigningKey, tmp_path: Path) -> None:
@@ -133,5 +140,5 @@ def test_rolled_back(releases: Releases, key: SigningKey, tmp_path: Path) -> Non
     ):
         apply(several.hub, change)
     assert {name: several.read(repo, name) for name in before} == before
-    asked = Signatures(key=key.public, must=True)
+    asked = Signatures(keys=(key.public,), must=True)
     assert all(audit(several.hub, release, asked).ok for release in releases_of(several.hub, repo))

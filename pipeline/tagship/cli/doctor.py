@@ -22,6 +22,7 @@ from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
+from tagship.release.seal_checks import asks_for_seals, check_sealable
 from tagship.release.steps import RELEASE
 from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
@@ -160,6 +161,8 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         found: list[Finding | None] = []
         yield tried("the base of the adapter on the Hub", lambda: found.append(check_base_is_there(plan, hub)))
         yield from filter(None, found)
+        if asks_for_seals(session.config):
+            yield tried("what its files are signed and described by", lambda: check_sealable(plan))
     yield tried("its names here", lambda: check_local(plan))
     yield tried("what the names say", lambda: check_names(plan, plan.base.path))
     yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))

@@ -20,7 +20,7 @@ from tagship.published.matrix import Cell, Matrix
 from tagship.published.releases import Found, Published, Unread, all_in, all_of, exports_of
 from tagship.published.rollback import apply, plan_rollback
 from tagship.published.seals import Signatures
-from tagship.release.seal_checks import checking_key
+from tagship.release.seal_checks import checking_keys
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
@@ -30,10 +30,10 @@ from tagship.verify.evidence import PASSED, UNTESTED
 
 def audit(session: Session, repo_id: str | None) -> Document:
     """Compare what is published with its manifests: a repo, what a tag released, or all of the namespace."""
-    sign, key = session.config.sign, checking_key(session.config)
+    sign, keys = session.config.sign, checking_keys(session.config)
     with session.hub() as hub:
         must = sign.checks and not (sign.keyless and hub.embedded)
-        signatures = Signatures(key=key, must=must, first=sign.first)
+        signatures = Signatures(keys=keys, must=must, first=sign.first)
         releases = _chosen(session.config, hub, repo_id, session.options.tag)
         audits = []
         for release in releases:

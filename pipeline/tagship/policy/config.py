@@ -119,7 +119,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
     formats = read_formats(reader, names, export, together=layout == PER_MODEL)
     shared = [policy.shared for policy in formats if policy.shared]
     check_general(naming, names, {policy.name: policy.variants for policy in formats}, shared)
-    sign = read_sign(reader.table("sign"))
+    sign = read_sign(reader.table("sign"), path.parent)
     streams = (*read_streams(reader.table("tags")), *(policy.stream for policy in formats if policy.stream))
     check_streams(reader, streams, formats)
     config = Config(

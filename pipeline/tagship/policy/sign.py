@@ -4,6 +4,7 @@
 key        = "env:SIGNING_KEY"               # the variable holds a private key in PEM, or the path of one
 password   = "env:SIGNING_KEY_PASSWORD"      # of a key that is encrypted
 public_key = "signing.pub"                   # by which `audit` checks; relative to release.toml
+    older_keys = ["signing-2025.pub"]            # what another key signed before stays right
 first      = "1.3.0"                         # the first version that was signed: earlier ones need not be
 keyless    = true                            # in place of a key, in CI: Sigstore, by the job's identity
 """
@@ -21,12 +22,13 @@ _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignPolicy:
-    """How releases are signed: `key` and `password` are names of environment variables. `first` is the version from
-    which on a release that is not signed is none of ours."""
+    """How releases are signed: `key` and `password` are names of environment variables. `older_keys` are public ones
+    that were in use before; `first` is the version from which on a release that is not signed is none of ours."""
 
     key: str | None = None
     password: str | None = None
     public_key: Path | None = None
+    older_keys: tuple[Path, ...] = ()
     keyless: bool = False
     first: str | None = None
 
@@ -41,12 +43,13 @@ class SignPolicy:
         return self.signs or self.public_key is not None
 
 
-def read_sign(table: Reader) -> SignPolicy:
-    """The table `[sign]`. The key itself is read where it is needed."""
+def read_sign(table: Reader, folder: Path) -> SignPolicy:
+    """The table `[sign]`; `folder` is that of release.toml. The keys are read where they are needed."""
     policy = SignPolicy(
         key=_variable(table, "key"),
         password=_variable(table, "password"),
         public_key=table.optional_path("public_key"),
+        older_keys=tuple(folder / name for name in table.texts("older_keys", ())),
         keyless=table.flag("keyless", False),
         first=table.optional_text("first"),
     )

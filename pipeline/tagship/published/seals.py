@@ -18,10 +18,10 @@ from tagship.system.shown import visible
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signatures:
-    """What is asked of signatures: the key that they are by, None where it is not known; whether releases `must` have
-    one, and from which version on, None where it is from the first."""
+    """What is asked of signatures: the keys that they may be by, none where those are not known; whether releases
+    `must` have one, and from which version on, None where it is from the first."""
 
-    key: PublicKey | None = None
+    keys: tuple[PublicKey, ...] = ()
     must: bool = False
     first: str | None = None
 
@@ -82,15 +82,16 @@ def _signature(release: Sealed, signatures: Signatures) -> Finding:
             return Finding(level=DIFFERENT, about="signature", told=f"of other files than these: {other}")
         if by is None:
             told = f"of these {len(files)} files, by an identity: model_signing verify sigstore checks it"
-            return Finding(level=DIFFERENT if signatures.key else NOTE, about="signature", told=told)
+            return Finding(level=DIFFERENT if signatures.keys else NOTE, about="signature", told=told)
         named = f"by the key {visible(by)[:64]}"
-        if signatures.key is None:
+        if not signatures.keys:
             told = f"of these {len(files)} files, {named}, which is not at hand: [sign] public_key names its file"
             return Finding(level=NOTE, about="signature", told=told)
-        if by != signatures.key.id:
-            told = f"{named}, and not by {signatures.key.id}"
+        key = next((key for key in signatures.keys if key.id == by), None)
+        if key is None:
+            told = f"{named}, and not by {' or '.join(key.id for key in signatures.keys)}"
             return Finding(level=DIFFERENT, about="signature", told=told)
-        verify(content, files, signatures.key)
+        verify(content, files, key)
     except NotSigned as error:
         return Finding(level=DIFFERENT, about="signature", told=f"not valid: {error}")
     except ReleaseError as error:

@@ -56,6 +56,12 @@ def checking_key(config: Config, environment: Mapping[str, str] = os.environ) ->
     return None
 
 
+def checking_keys(config: Config) -> tuple[PublicKey, ...]:
+    """The keys by any of which a release may be signed: `checking_key`, and those that were in use before."""
+    newest = checking_key(config)
+    return (*((newest,) if newest else ()), *map(read_public_key, config.sign.older_keys))
+
+
 def seals_of(plan: Plan) -> CardSeals | None:
     """What a card says of how its repo is checked."""
     config = plan.config
