@@ -1,12 +1,14 @@
 """`[sign]`: by which key releases are signed, and are checked.
 
-[sign]
-key        = "env:SIGNING_KEY"               # the variable holds a private key in PEM, or the path of one
-password   = "env:SIGNING_KEY_PASSWORD"      # of a key that is encrypted
-public_key = "signing.pub"                   # by which `audit` checks; relative to release.toml
+    [sign]
+    key        = "env:SIGNING_KEY"               # the variable holds a private key in PEM, or the path of one
+    password   = "env:SIGNING_KEY_PASSWORD"      # of a key that is encrypted
+    public_key = "signing.pub"                   # by which `audit` checks; relative to release.toml
     older_keys = ["signing-2025.pub"]            # what another key signed before stays right
-first      = "1.3.0"                         # the first version that was signed: earlier ones need not be
-keyless    = true                            # in place of a key, in CI: Sigstore, by the job's identity
+    first      = "1.3.0"                         # the first version that was signed: earlier ones need not be
+    keyless    = true                            # in place of a key, in CI: Sigstore, by the job's identity
+
+A private key is never a part of the policy, which is committed.
 """
 
 import re
