@@ -57,9 +57,13 @@ def checking_key(config: Config, environment: Mapping[str, str] = os.environ) ->
 
 
 def checking_keys(config: Config) -> tuple[PublicKey, ...]:
-    """The keys by any of which a release may be signed: `checking_key`, and those that were in use before."""
+    """The keys by any of which a release may be signed: `checking_key`, and those that were in use before. Raises
+    ReleaseError for one that cannot be used, and where what checks signatures is not installed."""
     newest = checking_key(config)
-    return (*((newest,) if newest else ()), *map(read_public_key, config.sign.older_keys))
+    keys = (*((newest,) if newest else ()), *map(read_public_key, config.sign.older_keys))
+    if keys:
+        signature.check_installed()
+    return keys
 
 
 def seals_of(plan: Plan) -> CardSeals | None:

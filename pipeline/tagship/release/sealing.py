@@ -66,9 +66,15 @@ class _Sealer:
     """Seals folders of one run and its base."""
 
     def __init__(self, plan: Plan, done: Results) -> None:
-        self._plan, self._config = plan, plan.config
+        self._config = plan.config
         self._base = done.one(Fetched).base
         self._key, self._is_signed = signing_key(plan.config), is_signed(plan)
+        self._materials = Materials(
+            run_files=_run_files(plan.config, plan.run, self._base),
+            inputs=inputs_of(plan),
+            policy=plan.config.file.name,
+            ci=running_in(),
+        )
 
     @property
     def told(self) -> Iterator[str]:
@@ -83,15 +89,14 @@ class _Sealer:
     def seal(self, folder: Path, manifest: Manifest) -> tuple[Manifest, tuple[FileEntry, ...]]:
         """Put into a folder what the policy asks for. Returns its manifest, with the bill of materials, and the seals
         that it cannot list."""
-        materials = self._materials(manifest)
         if self._config.publish.sbom:
-            write_text(folder / BILL_FILE, bill_of_materials(self._sources(manifest, materials)))
+            write_text(folder / BILL_FILE, bill_of_materials(self._sources(manifest)))
             manifest = with_file(manifest, folder, BILL_FILE)
             write_manifest(folder, manifest)
         files = (*manifest.files, file_entry(folder, MANIFEST_FILE))
         seals: tuple[FileEntry, ...] = ()
         if self._config.publish.provenance:
-            write_json(folder / PROVENANCE_FILE, statement(manifest, files, materials))
+            write_json(folder / PROVENANCE_FILE, statement(manifest, files, self._materials))
             seals += (file_entry(folder, PROVENANCE_FILE),)
         if self._is_signed:
             write_text(folder / SIGNATURE_FILE, self._signature(manifest, (*files, *seals)))
@@ -105,22 +110,13 @@ class _Sealer:
             return signature.sign(name, digests, self._key)
         return signature.sign_keyless(name, digests, signature.identity_token())
 
-    def _materials(self, manifest: Manifest) -> Materials:
-        run = next(target.run for target in self._plan.targets if target.run.name == manifest.run)
-        return Materials(
-            run_files=_run_files(self._config, run, self._base),
-            inputs=inputs_of(self._plan),
-            policy=self._config.file.name,
-            ci=running_in(),
-        )
-
-    def _sources(self, manifest: Manifest, materials: Materials) -> BillSources:
+    def _sources(self, manifest: Manifest) -> BillSources:
         dataset = manifest.fields.get("dataset")
         return BillSources(
             manifest=manifest,
             base=self._base,
             card=self._config.card,
-            materials=materials,
+            materials=self._materials,
             recorded_datasets=(str(dataset),) if dataset else (),
         )
 

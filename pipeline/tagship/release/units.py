@@ -15,7 +15,7 @@ from typing import Any
 
 from tagship.artifacts.manifest import tool_version
 from tagship.formats.protocol import Footprint, Format
-from tagship.history.model_lookup import disk_state
+from tagship.history.model_lookup import disk_state, known_digests
 from tagship.naming.clock import MOMENT_FORMAT
 from tagship.release.export_store import job_of
 from tagship.release.options import Options
@@ -48,7 +48,7 @@ def plan_document(plan: Plan, options: Options, templates: Templates, *, reads: 
         "extent": plan.extent,
         "policy": sha256_of(plan.config.file),
         "model": disk_state(plan.config, plan.run.path, reads=reads).document(),
-        "inputs": inputs_of(plan),
+        "inputs": inputs_of(plan, reads=reads),
         "options": _options_document(plan, options),
     }
     family = sorted(target.repo_id for target in plan.family)
@@ -133,7 +133,7 @@ def _options_document(plan: Plan, options: Options) -> dict[str, Any]:
     }
 
 
-def inputs_of(plan: Plan) -> dict[str, str]:
+def inputs_of(plan: Plan, *, reads: bool = False) -> dict[str, str]:
     """The files beside run and base that exports are made from or held against: the digest of each by its path below
     release.toml, or its name where it is elsewhere."""
     config = plan.config
@@ -143,11 +143,11 @@ def inputs_of(plan: Plan) -> dict[str, str]:
     if config.evaluate:
         files.add(config.evaluate.file)
         files |= {config.evaluate.scoring.schema} if config.evaluate.scoring.schema else set()
-    found = {}
+    found, digest = {}, known_digests(config, reads=reads).of
     for path in files:
         within = path.is_relative_to(config.root)
         if path.is_file():  # what is not there is told by the gates
-            found[path.relative_to(config.root).as_posix() if within else path.name] = sha256_of(path)
+            found[path.relative_to(config.root).as_posix() if within else path.name] = digest(path)
     return dict(sorted(found.items()))
 
 

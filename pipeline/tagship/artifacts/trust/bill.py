@@ -83,7 +83,7 @@ def _model(sources: BillSources) -> "Component":
         type=ComponentType.MACHINE_LEARNING_MODEL,
         group=group,
         name=name,
-        version=manifest.version or manifest.commit,
+        version=manifest.version,
         description=sources.card.description,
         licenses=_licenses(manifest.license, sources.base),
         purl=_on_the_hub(manifest.repo_id, None),
