@@ -1,10 +1,13 @@
 """Keys that releases are signed by: read from the environment, refused by what is wrong, never repeated."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tagship.artifacts.trust import bill, signature
 from tagship.artifacts.trust.keys import read_public_key, read_signing_key
 from tagship.policy.sign import SignPolicy
 from tagship.system.errors import ReleaseError
@@ -81,3 +84,23 @@ def test_workers_do_not_get_it() -> None:
     """Processes that run models get neither the key nor its password."""
     environment = {"SIGNING_KEY": "/somewhere/signing.pem", "SIGNING_KEY_PASSWORD": "open", "PEM": private_pem()}
     assert without_secrets(environment) == {}
+
+
+@pytest.mark.parametrize(
+    ("check", "named"), [(signature.check_installed, "model_signing, OpenSSL"), (bill.check_installed, "cyclonedx")]
+)
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, check: Callable[[], None], named: str) -> None:
+    """Without the extra a release is refused, with the line that installs it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ReleaseError, match=f"not installed: {named}") as caught:
+        check()
+    assert "trust]" in str(caught.value.remedy)
+
+
+def test_without_cryptography(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is reading a key, of either kind, where nothing reads keys."""
+    _, public = write_pair(tmp_path)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for read in (lambda: read_public_key(public), lambda: read_signing_key(POLICY, tmp_path, {"SIGNING_KEY": "x"})):
+        with pytest.raises(ReleaseError, match="not installed: cryptography"):
+            read()

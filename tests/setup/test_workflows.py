@@ -99,8 +99,11 @@ def signing_values(policy: str, tmp_path: Path) -> WorkflowValues:
 
 def test_signed_by_a_key(tmp_path: Path) -> None:
     """The jobs that gather get the key and its password, by the names that the policy has, and no other job does; where
-    the policy asks for provenance, GitHub attests the archives, for which the job gets the rights."""
-    values = signing_values('[sign]\nkey = "env:OUR_KEY"\npassword = "env:OUR_PASSWORD"\n', tmp_path)
+    the policy asks for provenance by name, GitHub attests the archives, for which the job gets the rights."""
+    sign = '[sign]\nkey = "env:OUR_KEY"\npassword = "env:OUR_PASSWORD"\n'
+    alone = yaml.safe_load(render_workflow("publish-huggingface.yml", signing_values(sign, tmp_path)))
+    assert alone["jobs"]["publish"]["permissions"] == {"contents": "read"}
+    values = signing_values(f"{sign}[publish]\nprovenance = true\n", tmp_path)
     for name in TEMPLATES[:2]:
         document = yaml.safe_load(render_workflow(name, values))
         having = [step for step in steps_of(document) if "OUR_KEY" in step.get("env", {})]

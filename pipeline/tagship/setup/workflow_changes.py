@@ -31,7 +31,7 @@ def workflow_values(config: Config, *, install: str, program: str, python: str) 
         namespace=config.namespace,
         secrets=tuple(filter(None, (config.sign.key, config.sign.password))),
         keyless=config.sign.keyless,
-        attests=config.publish.provenance,
+        attests=config.publish.attests,
     )
 
 

@@ -47,6 +47,7 @@ class SigningKey:
 def read_signing_key(policy: SignPolicy, root: Path, environment: Mapping[str, str]) -> SigningKey:
     """The key that `[sign] key` names; a path in its variable is relative to `root`. Raises ReleaseError where there is
     none, it cannot be read, or nothing is signed by its kind."""
+    check_cryptography()
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     assert policy.key is not None
@@ -118,7 +119,6 @@ def _pem(variable: str, root: Path, environment: Mapping[str, str]) -> bytes:
 
 
 def _private_key(policy: SignPolicy, pem: bytes, environment: Mapping[str, str]) -> "EllipticCurvePrivateKey":
-    check_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
