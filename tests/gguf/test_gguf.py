@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +422,17 @@ def test_bytes_of_llama_quantize(tmp_path: Path, encode: Any) -> None:
     write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, encode=encode)
     found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == GOLDEN, json.dumps(found, indent=4)
+
+
+def test_pages(tmp_path: Path) -> None:
+    """Of quantization types that are written together, each says where it will be itself."""
+    weights = formula_phi3(tmp_path)
+    pages = {quant: f"https://huggingface.co/acme/it-{quant}" for quant in ("q8_0", "f16")}
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in pages}
+    metadata = replace(METADATA, pages=pages)
+    write_ggufs(weights, weights.base.folder, targets, metadata, lambda _: None)
+    found = {quant: value(gguf.GGUFReader(target), "general.repo_url") for quant, target in targets.items()}
+    assert found == pages
 
 
 # Importance matrices, and experts

@@ -5,7 +5,7 @@ given merged ones that are computed when they are written; each is then encoded 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,19 @@ _COMPILED_FROM = 1 << 27
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufMetadata:
     """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
-    is to put the token that begins a text, or a space, before a prompt (None: as the converter says)."""
+    is to put the token that begins a text, or a space, before a prompt (None: as the converter says). `pages` are where
+    each quantization type will be, as far as that is known."""
 
     general: Mapping[str, Any]
     license: str
     add_bos: bool | None
     space_prefix: bool | None = None
+    pages: Mapping[str, str] = field(default_factory=dict)
+
+    def general_of(self, quant: str) -> dict[str, Any]:
+        """The keys of one quantization type."""
+        page = self.pages.get(quant)
+        return {**self.general, **({"general.repo_url": page} if page else {})}
 
 
 def write_ggufs(
@@ -114,9 +121,12 @@ def _title(metadata: GgufMetadata, model: Path) -> str:
 
 
 def _prepare_all(merged: MergedTensors, model: Path, targets: Mapping[str, Path], metadata: GgufMetadata) -> list[Any]:
-    override = model / "gguf_metadata.json"
-    write_json(override, metadata.general)
-    return [_prepare(merged, model, target, override) for target in targets.values()]
+    writings = []
+    for quant, target in targets.items():
+        override = model / f"gguf_metadata_{quant}.json"
+        write_json(override, metadata.general_of(quant))
+        writings.append(_prepare(merged, model, target, override))
+    return writings
 
 
 def _size_of(weights: MergedWeights) -> int:

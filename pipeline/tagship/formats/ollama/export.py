@@ -36,7 +36,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
-                _metadata(job, chat),
+                _metadata([each for each, _ in parts], chat),
                 advance,
                 max_shard=job.policy.max_shard,
                 imatrix=imatrix_of(job),
@@ -57,7 +57,7 @@ def try_run(job: ExportJob) -> None:
         _staged(job, Path(folder)) as (weights, model, chat),
         _about_its_tokenizer(job),
     ):
-        try_conversion(weights, model, _metadata(job, chat), trust_remote_code=job.base.trust_remote_code)
+        try_conversion(weights, model, _metadata([job], chat), trust_remote_code=job.base.trust_remote_code)
 
 
 @contextmanager
@@ -122,17 +122,17 @@ def chat_of(job: ExportJob, model: Path) -> Chat:
     return load_chat(model, text, job.moment)
 
 
-def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
+def _metadata(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":
+    """What the quantization types of one run say of themselves: each where it will be itself."""
     from tagship.gguf.conversion import GgufMetadata
 
+    job = jobs[0]
     organization, _, name = job.lineage.parent.rpartition("/")
     parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.lineage.parent}"}
     general = {
         "general.name": _name(job, chat),
         "general.version": job.version,
         "general.quantized_by": job.namespace,
-        # Without a version it has the time in it, under which an export that was killed is not resumed.
-        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}" if job.version else None,
         "general.base_models": [parent],
     }
     return GgufMetadata(
@@ -140,6 +140,8 @@ def _metadata(job: ExportJob, chat: Chat) -> "GgufMetadata":
         license=job.base.license_name or job.base.license,
         add_bos=chat.add_bos,
         space_prefix=chat.space_prefix,
+        # Without a version it has the time in it, under which an export that was killed is not resumed.
+        pages={quant_of(each): f"{HUGGING_FACE}/{each.repo_id}" for each in jobs if each.version},
     )
 
 
