@@ -1,8 +1,8 @@
 """Exports: ours against PEFT's merge, `cp -r`, and the three steps from an adapter to a quantized GGUF.
 
 Run as `python -m bench.export [LAYERS] [PART]`: 8 layers (a quarter of Phi-3-mini) by default, 32 for all of
-it; PART is `merge`, `nf4`, `gguf` or `many`, all by default. The three steps need llama.cpp's `llama-quantize`, on the
-PATH or named by LLAMA_QUANTIZE; `gguf` without it measures ours alone and says so.
+it; PART is `merge`, `portable`, `nf4`, `gguf` or `many`, all by default. The three steps need llama.cpp's
+`llama-quantize`, on the PATH or named by LLAMA_QUANTIZE; `gguf` without it measures ours alone and says so.
 """
 
 import os
@@ -43,6 +43,15 @@ def _merge(folder: Path, of: str) -> None:
         "PEFT merge_and_unload + save_pretrained": [python("bench.sides", "peft", name)],
     }
     table(f"Merge into {of}", _measured(folder, sides, {"PEFT merge_and_unload + save_pretrained": 1}))
+
+
+def _portable(folder: Path, of: str) -> None:
+    name = str(folder)
+    sides = {
+        "tagship": [python("bench.sides", "ours", name)],
+        "tagship, portable": [python("bench.sides", "portable", name)],
+    }
+    table(f"Merge into {of}, with the same bytes on every processor", _measured(folder, sides, {}))
 
 
 def _nf4(folder: Path, of: str) -> None:
@@ -118,7 +127,13 @@ def _measured(
     return [(side, min(runs, key=lambda run: run.seconds)) for side, runs in found.items()]
 
 
-_PARTS: Mapping[str, Callable[[Path, str], None]] = {"merge": _merge, "nf4": _nf4, "gguf": _gguf, "many": _many}
+_PARTS: Mapping[str, Callable[[Path, str], None]] = {
+    "merge": _merge,
+    "portable": _portable,
+    "nf4": _nf4,
+    "gguf": _gguf,
+    "many": _many,
+}
 
 if __name__ == "__main__":
     layers, *parts = sys.argv[1:] or ["8"]

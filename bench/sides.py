@@ -23,6 +23,19 @@ def ours(folder: Path, *adapters: str) -> None:
     write_merged(models)
 
 
+def portable(folder: Path) -> None:
+    """Merge with tagship, with the same bytes on every processor."""
+    from tagship.weights.checkpoint import open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
+    from tagship.weights.merge_writer import write_merged
+
+    merged = folder / "made" / "portable"
+    merged.mkdir()
+    base, adapter = open_checkpoint(folder / "base"), read_adapter(folder / "adapter")
+    write_merged([(MergedWeights(base, adapter, portable=True), merged)])
+
+
 def nf4(folder: Path, quantized: str) -> None:
     """Merge with tagship into what the base dequantizes to from NF4, `single` or `double`."""
     from tagship.weights.checkpoint import open_checkpoint
@@ -75,4 +88,6 @@ def peft(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"ours": ours, "nf4": nf4, "gguf": gguf, "peft": peft}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
+    {"ours": ours, "portable": portable, "nf4": nf4, "gguf": gguf, "peft": peft}[sys.argv[1]](
+        Path(sys.argv[2]), *sys.argv[3:]
+    )

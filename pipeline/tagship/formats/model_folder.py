@@ -25,7 +25,8 @@ def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
     from tagship.weights.lora import read_adapter
     from tagship.weights.merge import MergedWeights
 
-    weights = MergedWeights(open_checkpoint(job.base.path), read_adapter(job.run.path), dtype, job.nf4)
+    base, adapter = open_checkpoint(job.base.path), read_adapter(job.run.path)
+    weights = MergedWeights(base, adapter, dtype, job.nf4, portable=job.policy.portable)
     _check_vocabulary(job, weights)
     return weights
 

@@ -34,11 +34,13 @@ NF4 = "nf4"
 class ExportPolicy:
     """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file of
     theirs in bytes (None: as the base's files are). `base` is NF4 where adapters are merged into what the base's 4
-    bits that they were trained on dequantize to; None for its weights as they are."""
+    bits that they were trained on dequantize to; None for its weights as they are. `portable` is whether merged weights
+    are computed so that their bytes are the same on every processor."""
 
     dtype: str | None = None
     base: str | None = None
     max_shard: int | None = None
+    portable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""`[export]`: what adapters are merged into, what merged weights are converted to, and how large their files are."""
+"""`[export]`: what adapters are merged into, what merged weights are converted to and how they are
+computed, and how large their files are."""
 
 import re
 
@@ -12,6 +13,7 @@ def read_export(table: Reader) -> ExportPolicy:
         dtype=DTYPES.get(table.choice("dtype", "", ("", *DTYPES))),
         base=table.choice("base", "", ("", NF4)) or None,
         max_shard=table.parsed("max_shard", "", _size),
+        portable=table.flag("portable", False),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tagship.weights.portable import ExactProduct, squares_of_rows
 from tagship.weights.safetensors import TensorEntry
 from tagship.weights.scratch import Array, scratch
 
@@ -44,11 +45,17 @@ class Change(Protocol):
         leave them."""
 
 
-def add_product(rows: Array, left: Array, right: Array) -> None:
-    """`rows += left @ right`."""
-    product = scratch("product", rows.shape, rows.dtype)
-    np.matmul(left, right, out=product)
-    rows += product
+def adding_product(left: Array, right: Array, *, portable: bool) -> Apply:
+    """What does `rows += left[start:stop] @ right`; if it is `portable`, with the same bytes on every processor."""
+    if portable:
+        return ExactProduct(left, right).add_to
+
+    def add(rows: Array, start: int, stop: int) -> None:
+        product = scratch("product", rows.shape, rows.dtype)
+        np.matmul(left[start:stop], right, out=product)
+        rows += product
+
+    return add
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,7 @@ class LowRank:
     scale: float
     transposed: bool
     embedding: bool = False
+    portable: bool = False
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -78,11 +86,7 @@ class LowRank:
         a, b = read(self.a), read(self.b)
         b = b * b.dtype.type(self.scale)
         left, right = (a.T, b.T) if self.transposed else (b, a)
-
-        def apply(rows: Array, start: int, stop: int) -> None:
-            add_product(rows, left[start:stop], right)
-
-        return apply
+        return adding_product(left, right, portable=self.portable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ class Magnitude:
 
     magnitude: TensorEntry
     transposed: bool
+    portable: bool = False
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -110,18 +115,23 @@ class Magnitude:
         if not self.transposed:
 
             def scale_rows(rows: Array, start: int, stop: int) -> None:
-                rows *= (magnitude[start:stop] / np.linalg.norm(rows, axis=1))[:, None]
+                rows *= (magnitude[start:stop] / self._norms(rows))[:, None]
 
             return scale_rows
         squares = np.zeros(len(magnitude), np.float64)
         for rows, _, _ in before():
-            squares += np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+            squares += squares_of_rows(rows.T) if self.portable else np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
         factors = (magnitude / np.sqrt(squares)).astype(magnitude.dtype)
 
         def scale_columns(rows: Array, start: int, stop: int) -> None:
             rows *= factors
 
         return scale_columns
+
+    def _norms(self, rows: Array) -> Array:
+        if self.portable:
+            return np.sqrt(squares_of_rows(rows)).astype(rows.dtype)
+        return np.asarray(np.linalg.norm(rows, axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tagship.system.errors import ReleaseError
-from tagship.weights.changes import Apply, Blocks, Read, add_product
+from tagship.weights.changes import Apply, Blocks, Read, adding_product
 from tagship.weights.safetensors import SIZES, TensorEntry
 from tagship.weights.scratch import Array
 
@@ -33,6 +33,7 @@ class ExpertsLowRank:
     scale: float
     experts: int
     transposed: bool = False
+    portable: bool = False
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -53,13 +54,13 @@ class ExpertsLowRank:
         factors = [self.factors(expert, read) for expert in range(self.experts)]
         sides = [(a.T, b.T) if self.transposed else (b, a) for b, a in factors]
         height = len(sides[0][0])
+        adding = [adding_product(left, right, portable=self.portable) for left, right in sides]
 
         def apply(rows: Array, start: int, stop: int) -> None:
             for expert in range(start // height, -(-stop // height)):
-                left, right = sides[expert]
                 first, last = max(start, expert * height), min(stop, (expert + 1) * height)
-                of_expert = left[first - expert * height : last - expert * height]
-                add_product(rows[first - start : last - start], of_expert, right)
+                of_expert = rows[first - start : last - start]
+                adding[expert](of_expert, first - expert * height, last - expert * height)
 
         return apply
 
@@ -72,6 +73,7 @@ class ExpertLowRank:
     expert: int
     first: int
     outputs: int
+    portable: bool = False
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -83,12 +85,7 @@ class ExpertLowRank:
 
     def ready(self, read: Read, before: Blocks) -> Apply:
         b, a = self.whole.factors(self.expert, read)
-        b = b[self.first : self.first + self.outputs]
-
-        def apply(rows: Array, start: int, stop: int) -> None:
-            add_product(rows, b[start:stop], a)
-
-        return apply
+        return adding_product(b[self.first : self.first + self.outputs], a, portable=self.portable)
 
 
 def tensors_of_experts(parameter: str, entries: Mapping[str, TensorEntry]) -> list[list[str]]:

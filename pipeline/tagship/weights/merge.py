@@ -15,7 +15,7 @@ from tagship.weights.base_names import by_base_names
 from tagship.weights.changes import Change, LowRank, Magnitude
 from tagship.weights.checkpoint import Checkpoint
 from tagship.weights.compatibility import check_fit
-from tagship.weights.experts import ExpertsLowRank
+from tagship.weights.experts import ExpertLowRank, ExpertsLowRank
 from tagship.weights.lora import Adapter
 from tagship.weights.nf4 import ToNf4
 from tagship.weights.nf4_form import Nf4
@@ -71,14 +71,24 @@ class MergedWeights:
     """The tensors of base + adapter, by name and in the order of the base's files.
 
     `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's. With `nf4` the adapter
-    is merged into what the base is after it was held so. Raises ReleaseError, tensor by tensor, when the adapter was
+    is merged into what the base is after it was held so. `portable` is whether the bytes are the same on every
+    processor. Raises ReleaseError, tensor by tensor, when the adapter was
     not made for the base.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter, dtype: str | None = None, nf4: Nf4 | None = None) -> None:
+    def __init__(
+        self,
+        base: Checkpoint,
+        adapter: Adapter,
+        dtype: str | None = None,
+        nf4: Nf4 | None = None,
+        *,
+        portable: bool = False,
+    ) -> None:
         self.base = base
         self.adapter = adapter
         self._dtype = dtype
+        self._portable = portable
         config = _config(base.folder)
         if config.get("is_encoder_decoder"):
             raise ReleaseError(
@@ -93,6 +103,8 @@ class MergedWeights:
             entries.setdefault(head, entries[embedding])
         changes = _oriented(trained.changes, entries, str(config.get("model_type")))
         check_fit(adapter, base, replace(trained, changes=changes), entries)
+        if portable:
+            changes = {name: tuple(map(_as_portable, made)) for name, made in changes.items()}
         if nf4:
             changes = _after(to_nf4(base.entries(), nf4, whole=trained.replaced), changes)
         outputs = self._outputs(trained.replaced, changes)
@@ -122,7 +134,8 @@ class MergedWeights:
         """The most memory that the adapter takes in float32 while tensors of two files are merged and the next ones are
         prepared, in bytes."""
         sizes = (sum(entry.elements for change in o.changes for entry in change.tensors) for o in self.outputs.values())
-        return 4 * 4 * max(sizes, default=0)
+        # An exact product has its factors in float64, too.
+        return 4 * 4 * max(sizes, default=0) * (3 if self._portable else 1)
 
     def _outputs(self, replaced: Mapping[str, TensorEntry], changes: Mapping[str, tuple[Change, ...]]) -> list[Output]:
         outputs = []
@@ -215,6 +228,12 @@ def _oriented(
             for change in made
         )
     return oriented
+
+
+def _as_portable(change: Change) -> Change:
+    if isinstance(change, LowRank | Magnitude | ExpertsLowRank | ExpertLowRank):
+        return replace(change, portable=True)
+    return change
 
 
 def _low_rank(made: Sequence[Change]) -> LowRank | ExpertsLowRank | None:
