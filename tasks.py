@@ -243,6 +243,14 @@ def audit(session: Any, repo: str | None, **given: Any) -> Any:
     return published.audit(session, repo)
 
 
+@verb("repo", "revision", "run", "hub", *COMMON, writes=False)
+def reproduce(session: Any, repo: str | None, revision: str | None, **given: Any) -> Any:
+    """Export again what a release.json tells, and compare it byte by byte with what was published."""
+    from tagship.cli import reproduce
+
+    return reproduce.reproduce(session, repo, revision)
+
+
 @verb("to", "format", "hub", "create-pr", "dry-run", "yes", *COMMON)
 def rollback(session: Any, to: str | None, dry_run: bool, yes: bool, create_pr: bool, **given: Any) -> Any:
     """Make an earlier release the live one again, or a later one; a plan first, --yes applies it."""
@@ -334,7 +342,7 @@ GROUPS = {
     "Parts of a release": (export, verify, card, package, publish),
     "Versions": (version, tags, bump, tag, notes),
     "Names and runs": (name, lint, runs, migrate),
-    "What was released": (audit, rollback, matrix, status, clean),
+    "What was released": (audit, reproduce, rollback, matrix, status, clean),
     "The embedded Hub": (hub,),
 }
 namespace = namespace_of(GROUPS)

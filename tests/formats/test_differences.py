@@ -6,7 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from tagship.formats.differences import differences, listed
+from tagship.formats.differences import differences, file_differences, listed
 
 from tests import tiny
 
@@ -101,6 +101,24 @@ def test_files(tmp_path: Path) -> None:
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).write_text(text)
     found = differences(tmp_path / "there", tmp_path / "expected")
-    of_keys = ["x is 1 and not 2 in a.json", "y is missing in a.json", "z is another in a.json"]
+    of_keys = ["x is 1 and not 2 in a.json", "y is missing in a.json", "z.deep is 1 and not 2 in a.json"]
     assert found == ["c/d is missing", *of_keys, "b.txt is another", "bad.json is another"]
     assert listed(found) == "; ".join(found[:4]) + "; and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "wanted", "told"),
+    [
+        ("a.json", b'{"x": {"y": 1}}', b'{"x": {"y": 2}}', "x.y is 1 and not 2"),
+        ("a.json", b'{"x": 1}', b'{"x":1}', "line 1 is another"),
+        ("card.md", b"one\ntwo\n", b"one\nthree\n", "line 2 is another"),
+        ("card.md", b"one\n", b"one\ntwo\n", "line 2 is another"),
+        ("tokenizer.model", b"\0\1\2", b"\0\1\3", "byte 2 is another"),
+    ],
+)
+def test_where_a_file_differs(tmp_path: Path, name: str, there: bytes, wanted: bytes, told: str) -> None:
+    """The keys of a document, else the first line of text or the first byte."""
+    for folder, content in (("there", there), ("wanted", wanted)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(content)
+    assert file_differences(tmp_path / "there" / name, tmp_path / "wanted" / name) == [told]

@@ -37,6 +37,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "json-file": (None, "write the same document into a file, beside what people see"),
     "name": ("", "a name, or a version tag"),
     "repo": (None, "a repository on the Hub, as namespace/name"),
+    "revision": (None, "the version tag of the release in that repo; default: the one that main has"),
     "new": (False, "make the name of a new training run"),
     "dataset": (None, "the data that the run was trained on, in a word"),
     "rank": (None, "the adapter's rank"),

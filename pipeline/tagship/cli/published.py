@@ -34,7 +34,7 @@ def audit(session: Session, repo_id: str | None) -> Document:
     with session.hub() as hub:
         must = sign.checks and not (sign.keyless and hub.embedded)
         signatures = Signatures(keys=keys, must=must, first=sign.first)
-        releases = _chosen(session.config, hub, repo_id, session.options.tag)
+        releases = chosen(session.config, hub, repo_id, session.options.tag)
         audits = []
         for release in releases:
             findings = (unread(release),) if isinstance(release, Unread) else look_at(hub, release, signatures).findings
@@ -50,7 +50,9 @@ def _check_there(hub: Hub) -> None:
         raise ReleaseError("nothing was published yet", remedy=f"{called()} release makes a release")
 
 
-def _chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> Found:
+def chosen(config: Config, hub: Hub, repo_id: str | None, tag: str | None) -> Found:
+    """The releases of a repo, of a tag, or of all of the namespace. Raises UsageError, ReleaseError where there is
+    none."""
     _check_there(hub)
     place = config.namespace
     if repo_id is None:

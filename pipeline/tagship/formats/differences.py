@@ -8,7 +8,7 @@ from typing import Any
 from tagship.formats.tensor_differences import differing_tensors, has_tensors
 from tagship.gguf.header import LongList, read_gguf_header
 from tagship.system.errors import ReleaseError
-from tagship.system.files import files_below, sha256_of
+from tagship.system.files import BLOCK, files_below, sha256_of
 from tagship.system.json_files import read_object
 
 # Letters of a value in a message, and how many differences it tells.
@@ -32,6 +32,30 @@ def differences(folder: Path, expected: Path, base: Path | None = None) -> list[
         of_keys = [f"{each} in {name}" for each in _differing_documents(*pair)]
         told += of_keys if of_keys or has_tensors(name) else [f"{name} is another"]
     return told or [f"{name} is another" for name in others]
+
+
+def file_differences(there: Path, wanted: Path) -> list[str]:
+    """Where the bytes of a file are not those of `wanted`: in which tensors, keys or lines, or from which byte on; at
+    least one place, for files that are not the same. Raises ReleaseError where one with tensors is damaged."""
+    told = differing_tensors([(there, wanted)], None) if has_tensors(wanted.name) else []
+    told += _differing_documents(there, wanted)
+    return told or [_first_difference(there, wanted)]
+
+
+def _first_difference(there: Path, wanted: Path) -> str:
+    """The line, of text, or byte that is the first to differ; a file that ends earlier differs where it ends."""
+    at = line = 0
+    is_text = True
+    with there.open("rb") as one, wanted.open("rb") as other:
+        while True:
+            has, should = one.read(BLOCK), other.read(BLOCK)
+            same = next((i for i, (a, b) in enumerate(zip(has, should, strict=False)) if a != b), None)
+            until = min(len(has), len(should)) if same is None else same
+            is_text = is_text and b"\0" not in has[:until]
+            line += has.count(b"\n", 0, until)
+            if same is not None or len(has) != len(should) or not has:
+                return f"line {line + 1} is another" if is_text else f"byte {at + until} is another"
+            at += until
 
 
 def listed(found: list[str]) -> str:
@@ -60,6 +84,8 @@ def _differing_keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iter
             yield f"{key} is missing"
         elif key not in wanted:
             yield f"{key} should not be there"
+        elif isinstance(there[key], dict) and isinstance(wanted[key], dict):
+            yield from (f"{key}.{each}" for each in _differing_keys(there[key], wanted[key]))
         elif there[key] != wanted[key]:
             has, should = (_value(held[key]) for held in (there, wanted))
             yield f"{key} is {has} and not {should}" if has and should else f"{key} is another"

@@ -47,6 +47,11 @@ def audit(hub: Hub, release: Published, signatures: Signatures = NOT_ASKED) -> A
     return Audit(release=release, findings=tuple(finding for part in parts for finding in part))
 
 
+def compare_files(hub: Hub, release: Published) -> Iterator[Finding]:
+    """As `audit`, of the files alone."""
+    return _Look(hub, release).files()
+
+
 def unread(release: Unread) -> Finding:
     """What is to be said of a release whose manifest cannot be read."""
     return Finding(level=DIFFERENT, about=MANIFEST_FILE, told=release.problem)

@@ -162,7 +162,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         files=list_files(folder),
         model=disk_state(plan.config, target.run.path).document(),
         quantized=_quantized(job),
-        tools=_tools(target.policy.format.modules),
+        tools=tools_of(target.policy.format.modules),
         **claims_of(plan, target),
     )
 
@@ -188,7 +188,7 @@ def claims_of(plan: Plan, target: Target) -> dict[str, Any]:
 _packages = cache(packages_distributions)
 
 
-def _tools(modules: tuple[str, ...]) -> dict[str, str]:
+def tools_of(modules: tuple[str, ...]) -> dict[str, str]:
     """What makes an export's files, by the names of the packages: numpy, and those that bring a format's modules."""
     packages = _packages() if modules else {}
     names = {"numpy", *(name for module in modules for name in packages.get(module, ()))}

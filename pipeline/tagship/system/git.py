@@ -86,11 +86,17 @@ class Repository:
         """The names of all tags on a commit."""
         return self._tags_pointing_at(commit.sha)
 
+    def has_commit(self, sha: str) -> bool:
+        """Whether this clone has a commit, by its hash."""
+        return self._program.answer("cat-file", "-e", f"{sha}^{{commit}}") is not None
+
+    def objects(self) -> Path:
+        """The folder of git's objects."""
+        return (self.folder / self._program.run("rev-parse", "--git-path", "objects")).resolve()
+
     def tags_on(self, sha: str) -> tuple[str, ...]:
         """The names of all tags on a commit, by its hash; none where this clone does not have it."""
-        if self._program.answer("cat-file", "-e", f"{sha}^{{commit}}") is None:
-            return ()
-        return self._tags_pointing_at(sha)
+        return self._tags_pointing_at(sha) if self.has_commit(sha) else ()
 
     def _tags_pointing_at(self, sha: str) -> tuple[str, ...]:
         found: list[str] = []

@@ -100,3 +100,9 @@ class Git:
             raise ToolError(f"git {command}: {said}") from None
         # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
         return printed.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def new_repository(folder: Path) -> Git:
+    """An empty git repository in a folder that is not one yet."""
+    git.Repo.init(folder, mkdir=True).close()
+    return Git(folder)

@@ -1,0 +1,208 @@
+"""`invoke reproduce`: a published release, made again from its release.json, and compared byte by byte."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+from tagship.artifacts.manifest import with_evidence, write_manifest
+from tagship.cli.session import open_session
+from tagship.hub_server.app import EmbeddedHub
+from tagship.release import steps
+from tagship.release.options import Options
+from tagship.release.results import Exported, Verified
+from tagship.release.runner import run_steps
+from tagship.release.step import Step, open_tools
+from tagship.system.console import Console
+from tagship.verify.evidence import Evidence
+from threadpoolctl import threadpool_info
+
+from tests.end_to_end.conftest import NEWEST_RUN, Project
+
+VLLM = "acme/phi3avro-minimal-vllm-v1.0.0"
+LORA = "acme/phi3avro-minimal-lora-v1.0.0"
+MakeProject = Callable[[], Project]
+
+
+def _unverified(plan: Any, target: Any, done: Any, tools: Any) -> Any:
+    """What verifying leaves, without running any model."""
+    exported = done.for_target(Exported, target)
+    evidence = Evidence(outcome="untested", why="no model was run", date=plan.moment.isoformat())
+    manifest = with_evidence(exported.manifest, evidence)
+    write_manifest(exported.folder, manifest)
+    yield replace(exported, manifest=manifest)
+    yield Verified(target=target, evidence=evidence)
+
+
+def publish(project: Project, **options: Any) -> None:
+    """Release vllm and lora to the project's embedded Hub, without verifying them."""
+    console = Console(interactive=False)
+    with open_session(str(project.folder / "release.toml"), Options(**options), console) as session:
+        plan = session.plan()
+        chosen = steps.as_task(
+            steps.NOTES,
+            steps.BASE,
+            steps.FIT,
+            steps.EXPORT,
+            Step(name="unverified", title="Nothing is verified", each=_unverified),
+            steps.CARD,
+            steps.REPOS,
+            steps.PUBLISH,
+            steps.CHECK,
+        )
+        with open_tools(plan, session.repository, console) as tools:
+            run_steps(chosen, plan, tools)
+
+
+@pytest.fixture(scope="module")
+def released(make_project: MakeProject) -> Project:
+    """A project whose v1.0.0 is on its embedded Hub; it goes on since then."""
+    project = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", project.environment["HF_HOME"])
+        project.replace("release.toml", '[formats.ollama]\nquants = ["q4_k_m"]\n', "")
+        project.git("commit", "--quiet", "--all", "--message=feat: two formats")
+        project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+        publish(project)
+    project.replace("release.toml", 'language = ["en"]', 'language = ["de"]')
+    project.git("commit", "--quiet", "--all", "--message=docs: another language")
+    return project
+
+
+@pytest.fixture
+def project(released: Project, tmp_path: Path) -> Project:
+    """A copy of it."""
+    folder = shutil.copytree(released.folder, tmp_path / "project", symlinks=True)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return Project(folder, {**released.environment, "TMPDIR": str(scratch)})
+
+
+def results(document: Any) -> dict[str, str]:
+    return {each["path"]: each["result"] for each in document["files"]}
+
+
+def ours(project: Project) -> set[str]:
+    """Every file of a project but the embedded Hub's, which reads headers for whoever asks."""
+    return {name for name in project.files() if not name.startswith(".tagship/hub/")}
+
+
+@pytest.mark.parametrize("repo", [VLLM, LORA])
+def test_every_byte_is_made_again(project: Project, repo: str) -> None:
+    """A release of an earlier commit comes out byte by byte, card and release.json among it, whatever the working tree
+    is by now; nothing is left behind, and nothing here is touched."""
+    project.replace("release.toml", "[formats.vllm]", "[formats.vllm] # not committed")
+    shutil.rmtree(project.folder / "exports")
+    before = ours(project)
+    done = project.invoke("reproduce", "--repo", repo, "--json")
+    assert done.code == 0, done.stderr
+    document = done.document
+    assert document["ok"] and document["tools"] == [] and document["tag"] == "v1.0.0"
+    found = results(document)
+    assert set(found.values()) == {"equal"} and {"README.md", "release.json"} <= found.keys()
+    assert ours(project) == before
+    assert list(Path(project.environment["TMPDIR"]).iterdir()) == []
+
+
+@pytest.mark.skipif(
+    not any(each["internal_api"] == "openblas" for each in threadpool_info()), reason="numpy has no OpenBLAS"
+)
+def test_another_processor(project: Project) -> None:
+    """Where BLAS sums in another order, the tensors that differ are named, and the exit code is 1."""
+    done = project.invoke("reproduce", "--repo", VLLM, "--json", OPENBLAS_CORETYPE="Prescott")
+    assert done.code == 1
+    document = done.document
+    (first, *_) = [each for each in document["files"] if each["path"].endswith("00001-of-00002.safetensors")]
+    assert first["result"] == "differs" and "proj.weight" in first["where"][0]
+    assert results(document)["config.json"] == "equal" and not document["ok"]
+
+
+def test_what_was_changed_on_the_hub(project: Project) -> None:
+    """Files that somebody changed under the tag are told as the Hub's, whatever was made here; without the policy's
+    commit in reach, or for a repo that says nothing, it is refused."""
+    with EmbeddedHub(root=project.folder / ".tagship/hub") as hub:
+        api = HfApi(endpoint=hub.url, token=False)
+        api.create_commit(VLLM, [CommitOperationAdd("config.json", b"{}")], commit_message="By hand")
+        api.delete_tag(VLLM, tag="v1.0.0")
+        api.create_tag(VLLM, tag="v1.0.0")
+    done = project.invoke("reproduce", "--repo", VLLM, "--json")
+    assert done.code == 1
+    assert [each["path"] for each in done.document["changed_on_the_hub"]] == ["config.json"]
+    assert set(results(done.document).values()) == {"equal"}
+
+
+def test_other_tools_are_named(project: Project) -> None:
+    """A tool of another version is told, and release.json differs in it alone."""
+    with EmbeddedHub(root=project.folder / ".tagship/hub") as hub:
+        api = HfApi(endpoint=hub.url, token=False)
+        text = Path(api.hf_hub_download(LORA, "release.json", local_dir=project.folder / "there")).read_text()
+        document = json.loads(text)
+        document["tools"]["numpy"] = "1.26.0"
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        api.create_commit(LORA, [CommitOperationAdd("release.json", text.encode())], commit_message="As if by another")
+        api.delete_tag(LORA, tag="v1.0.0")
+        api.create_tag(LORA, tag="v1.0.0")
+    done = project.invoke("reproduce", "--repo", LORA, "--json")
+    assert done.code == 1 and len(done.document["tools"]) == 1
+    assert done.document["tools"][0].startswith("numpy was 1.26.0, and here is ")
+    differing = [each for each in done.document["files"] if each["result"] != "equal"]
+    assert [each["path"] for each in differing] == ["release.json"]
+    assert differing[0]["where"][0].startswith("tools.numpy is ")
+
+
+def test_the_run_has_to_be_the_one(project: Project, tmp_path: Path) -> None:
+    """A run that is not in the commit is found here by its name, or where --run says; another one is refused, by its
+    weights."""
+    adapters = project.folder / "examples/avro/adapters"
+    away = shutil.move(adapters / NEWEST_RUN, tmp_path / "elsewhere")
+    assert project.invoke("reproduce", "--repo", LORA, "--run", str(away)).code == 0
+    other = next(adapters.iterdir())
+    refused = project.invoke("reproduce", "--repo", LORA, "--run", str(other))
+    assert refused.code == 1 and "is another, or a pointer of git LFS" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_run_that_is_not_committed(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs and bases that git does not have are those in the same place here, if they are what was released; without a
+    tag it is what main has."""
+    project = make_project()
+    monkeypatch.setenv("HF_HOME", project.environment["HF_HOME"])
+    project.replace("release.toml", '[formats.ollama]\nquants = ["q4_k_m"]\n', "")
+    project.git("rm", "-r", "--quiet", "--cached", "examples")
+    (project.folder / ".gitignore").write_text("examples\n.tagship\nexports\ndist\n")
+    project.git("commit", "--quiet", "--all", "--message=feat: without weights")
+    publish(project, formats=("lora",))
+    repo = f"acme/{NEWEST_RUN}-lora"
+    done = project.invoke("reproduce", "--repo", repo, "--json")
+    assert done.code == 0, done.stderr
+    assert done.document["tag"] is None and set(results(done.document).values()) == {"equal"}
+
+
+def test_a_commit_that_is_nowhere(project: Project) -> None:
+    """A commit that this clone does not have, and a manifest that would be an option of git, are refused in a line."""
+    fresh = project.folder / "fresh"
+    shutil.copytree(project.folder, fresh, ignore=lambda folder, names: {"fresh", ".git"} & set(names))
+    other = Project(fresh, project.environment)
+    other.git("init", "--quiet", "--initial-branch=main")
+    other.git("add", ".")
+    other.git("commit", "--quiet", "--message=other")
+    refused = other.invoke("reproduce", "--repo", VLLM)
+    assert refused.code == 1 and "does not have the commit" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ((), 2, "needs to know which repo"),
+        (("--repo", "acme/nothing"), 1, ""),
+        (("--repo", VLLM, "--revision", "v9.0.0"), 1, "released are v1.0.0"),
+    ],
+)
+def test_refusals(project: Project, arguments: tuple[str, ...], code: int, told: str) -> None:
+    """Without a repo, with one that is not there, or a tag that it does not have."""
+    done = project.invoke("reproduce", *arguments)
+    assert done.code == code and told in done.stderr and "Traceback" not in done.stderr, done.stderr
