@@ -3,22 +3,16 @@
 GitHub: https://docs.github.com/en/rest/actions/workflow-runs; GitLab: https://docs.gitlab.com/api/pipelines/.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.parse import urlsplit
 
 from tagship.system.errors import ToolError
+from tagship.system.forge_api import Api, Environment, Unreached, ask, github_api, gitlab_api
 
-_SECONDS = 10
 _NEWEST = 100
-
-Environment = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +29,10 @@ class CiRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A question to a forge: its address, and how one is let in."""
+    """A question to a forge: its API, the path below, and how the answer is read."""
 
-    url: str
-    headers: Mapping[str, str]
+    api: Api
+    path: str
     read: Callable[[Any], Iterator[CiRun]]
 
 
@@ -50,61 +44,41 @@ def ci_runs(web: str, environment: Environment = os.environ.get) -> list[CiRun]:
     try:
         return list(asked.read(answer))
     except (AttributeError, TypeError):
-        host = urlsplit(asked.url).hostname
         raise ToolError(
-            f"CI runs are not seen: {host} answers something else", remedy="see that its address is that of its API"
+            f"CI runs are not seen: {asked.api.host} answers something else",
+            remedy="see that its address is that of its API",
         ) from None
 
 
 def _asked(web: str, environment: Environment) -> _Asked:
-    host, path = urlsplit(web).hostname or "", urlsplit(web).path.strip("/")
+    host = urlsplit(web).hostname or ""
     if "github" in host:
-        default = "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
-        root = environment("GITHUB_API_URL") or default
-        ours = {"github.com", urlsplit(environment("GITHUB_SERVER_URL") or "").hostname, environment("GH_HOST")}
-        token = (environment("GITHUB_TOKEN") or environment("GH_TOKEN")) if host in ours else None
-        headers = {"Accept": "application/vnd.github+json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        url = f"{root}/repos/{quote(path)}/actions/runs?event=push&per_page={_NEWEST}"
-        return _Asked(url=url, headers=headers, read=_github)
+        path = f"/actions/runs?event=push&per_page={_NEWEST}"
+        return _Asked(api=github_api(web, environment), path=path, read=_github)
     if "gitlab" in host or environment("CI_API_V4_URL"):
-        root = environment("CI_API_V4_URL") or f"https://{host}/api/v4"
-        token = environment("GITLAB_TOKEN")
-        job = environment("CI_JOB_TOKEN")
-        headers = {"PRIVATE-TOKEN": token} if token else {"JOB-TOKEN": job} if job else {}
-        url = f"{root}/projects/{quote(path, safe='')}/pipelines?scope=tags&per_page={_NEWEST}"
-        return _Asked(url=url, headers=headers, read=_gitlab)
+        path = f"/pipelines?scope=tags&per_page={_NEWEST}"
+        return _Asked(api=gitlab_api(web, environment), path=path, read=_gitlab)
     raise ToolError(f"CI runs of {host} are not seen: only those of GitHub and GitLab are", remedy=None)
 
 
 def _answer(asked: _Asked) -> Any:
-    host = urlsplit(asked.url).hostname
+    host = asked.api.host
     try:
-        request = Request(asked.url, headers=dict(asked.headers))
-        with build_opener(_SameHost).open(request, timeout=_SECONDS) as response:
-            return json.load(response)
-    except HTTPError as error:
-        error.close()
-        raise _refused(asked, host, error.code) from None
-    except (OSError, HTTPException, ValueError) as error:
-        why = getattr(error, "reason", error)
-        raise ToolError(f"CI runs are not seen: {host} does not answer ({why})", remedy="try again later") from None
+        answer = ask(asked.api, asked.path)
+    except Unreached as error:
+        raise ToolError(f"CI runs are not seen: {host} does not answer ({error})", remedy="try again later") from None
+    if answer.code != 200:
+        raise _refused(asked.api, answer.code)
+    if answer.document is None:
+        raise ToolError(f"CI runs are not seen: {host} does not answer with JSON", remedy="try again later")
+    return answer.document
 
 
-class _SameHost(HTTPRedirectHandler):
-    """Follows to where a repository was moved, and takes no token to another host."""
-
-    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        if urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            return None
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _refused(asked: _Asked, host: str | None, code: int) -> ToolError:
-    has_token = asked.headers.keys() & {"Authorization", "PRIVATE-TOKEN", "JOB-TOKEN"}
-    token = "the token may not read them" if has_token else "there is no token"
+def _refused(api: Api, code: int) -> ToolError:
+    token = "the token may not read them" if api.has_token else "there is no token"
     why = {401: token, 403: f"{token}, or too much was asked", 404: f"there is no such repository, or {token}"}
     return ToolError(
-        f"CI runs are not seen: {host} says {code}, {why.get(code, 'try again later')}",
+        f"CI runs are not seen: {api.host} says {code}, {why.get(code, 'try again later')}",
         remedy="set GITHUB_TOKEN, or GITLAB_TOKEN, to one that may read Actions or pipelines",
     )
 
