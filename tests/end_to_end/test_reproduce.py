@@ -3,59 +3,20 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
-from tagship.artifacts.manifest import with_evidence, write_manifest
-from tagship.cli.session import open_session
 from tagship.hub_server.app import EmbeddedHub
-from tagship.release import steps
-from tagship.release.options import Options
-from tagship.release.results import Exported, Verified
-from tagship.release.runner import run_steps
-from tagship.release.step import Step, open_tools
-from tagship.system.console import Console
-from tagship.verify.evidence import Evidence
 from threadpoolctl import threadpool_info
 
 from tests.end_to_end.conftest import NEWEST_RUN, Project
+from tests.end_to_end.publishing import publish
 
 VLLM = "acme/phi3avro-minimal-vllm-v1.0.0"
 LORA = "acme/phi3avro-minimal-lora-v1.0.0"
 MakeProject = Callable[[], Project]
-
-
-def _unverified(plan: Any, target: Any, done: Any, tools: Any) -> Any:
-    """What verifying leaves, without running any model."""
-    exported = done.for_target(Exported, target)
-    evidence = Evidence(outcome="untested", why="no model was run", date=plan.moment.isoformat())
-    manifest = with_evidence(exported.manifest, evidence)
-    write_manifest(exported.folder, manifest)
-    yield replace(exported, manifest=manifest)
-    yield Verified(target=target, evidence=evidence)
-
-
-def publish(project: Project, **options: Any) -> None:
-    """Release vllm and lora to the project's embedded Hub, without verifying them."""
-    console = Console(interactive=False)
-    with open_session(str(project.folder / "release.toml"), Options(**options), console) as session:
-        plan = session.plan()
-        chosen = steps.as_task(
-            steps.NOTES,
-            steps.BASE,
-            steps.FIT,
-            steps.EXPORT,
-            Step(name="unverified", title="Nothing is verified", each=_unverified),
-            steps.CARD,
-            steps.REPOS,
-            steps.PUBLISH,
-            steps.CHECK,
-        )
-        with open_tools(plan, session.repository, console) as tools:
-            run_steps(chosen, plan, tools)
 
 
 @pytest.fixture(scope="module")

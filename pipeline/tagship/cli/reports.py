@@ -1,18 +1,20 @@
 """What a release did, for programs (`--json`) and for people (the table at the end)."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from tagship.artifacts.manifest import FileEntry
+from tagship.cli.shell import Refusal
 from tagship.release.plan import Plan
-from tagship.release.results import Exported, Packaged, Published, Verified
+from tagship.release.results import Announced, Exported, Packaged, Published, Verified
 from tagship.release.runner import Finished
 from tagship.system.templating import human_size
 from tagship.verify.evidence import Evidence
 
 
 def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
-    """The plan, and for each format what was made of it."""
+    """The plan, and for each format what was made of it. It says no where a place could not be told of the release."""
     document = plan.document()
     results = finished.results
     for entry, target in zip(document["formats"], plan.targets, strict=True):
@@ -26,7 +28,16 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
             entry |= {"url": published.url, "commit": published.commit, "files": _files(published.files)}
             entry["proposed"] = published.proposed
         entry["seconds"] = finished.target_seconds.get(target.export_dir, {})
-    return document | {"seconds": finished.seconds, "skipped": finished.skipped}
+    document |= {"seconds": finished.seconds, "skipped": finished.skipped}
+    told = results.of(Announced)
+    if told:
+        document["announced"] = [asdict(each) for each in told]
+    if untold := [each for each in told if each.error]:
+        names = " and ".join(each.place for each in untold)
+        error = f"it is released, but {names} was not told: {untold[0].error}"
+        remedy = f"{untold[0].remedy}; " * bool(untold[0].remedy) + "the same command tells what is left"
+        return Refusal(document | {"error": error, "remedy": remedy})
+    return document
 
 
 def _verified(evidence: Evidence) -> dict[str, Any]:

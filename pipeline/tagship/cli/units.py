@@ -1,13 +1,14 @@
 """The verbs that do a release in units, on as many machines as one likes."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagship.cli.releases import show_plan, show_result
 from tagship.cli.reports import release_document
 from tagship.cli.session import Document, Session
+from tagship.cli.shell import Refusal
 from tagship.release.gather import Gathering, as_far_as_done, gathering_steps
 from tagship.release.plan import Plan
 from tagship.release.planned import Planned, PlannedRuns, check_commit, check_same, read_planned
@@ -78,8 +79,18 @@ def gather(session: Session, plan_file: str | None, results: str) -> Document:
     documents = []
     for (_, plan), done in zip(plans, finished, strict=True):
         show_result(session.console, plan, done, tools.templates)
-        documents.append(release_document(plan, done) | {"missing": list(plan.missing)})
-    return documents[0] if len(here.runs.plans) == 1 else {RUNS: documents}
+        document = release_document(plan, done)
+        document["missing"] = list(plan.missing)
+        documents.append(document)
+    return documents[0] if len(here.runs.plans) == 1 else _of_all(documents)
+
+
+def _of_all(documents: Sequence[Document]) -> Document:
+    """One document of several runs, which says no where that of one does."""
+    together: Document = {RUNS: list(documents)}
+    if refusal := next((each for each in documents if isinstance(each, Refusal)), None):
+        return Refusal(together | {key: refusal[key] for key in ("error", "remedy")})
+    return together
 
 
 def _open(session: Session, plan_file: str | None, results: str) -> _Here:

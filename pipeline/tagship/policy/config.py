@@ -10,6 +10,7 @@ from tagship.formats.protocol import ExportPolicy
 from tagship.naming.name_rules import HUB
 from tagship.naming.names import NamingPolicy
 from tagship.naming.tags import Stream
+from tagship.policy.announce import AnnouncePolicy, read_announce
 from tagship.policy.bases import read_bases
 from tagship.policy.card import CardPolicy, read_card
 from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
@@ -64,6 +65,7 @@ class Config:
     release: ReleasePolicy
     sign: SignPolicy
     publish: PublishPolicy
+    announce: AnnouncePolicy
     set_apart: tuple[Path, ...] = ()
 
     @property
@@ -147,6 +149,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         release=read_release(reader.table("release")),
         sign=sign,
         publish=read_publish(reader.table("publish"), signs=sign.signs),
+        announce=read_announce(reader.table("announce")),
     )
     for table in (project, hub, export):
         table.close()

@@ -59,6 +59,7 @@ def gathering_steps(gathering: Gathering) -> tuple[tuple[Step, ...], tuple[Step,
         steps.CHECK,
         steps.SUCCEED,
         steps.COLLECT,
+        steps.ANNOUNCE,
     )
     first = [step.name for step in together].index(steps.CARD.name)
     return together[:first], together[first:]

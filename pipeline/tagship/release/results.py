@@ -150,6 +150,18 @@ class Published:
     proposed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """A place that was to be told of the release: where that is seen and whether it was told before, or why it was
+    not."""
+
+    place: str
+    url: str | None = None
+    before: bool = False
+    error: str | None = None
+    remedy: str | None = None
+
+
 class Results:
     """All that was returned so far, in order. It is never changed: `plus` makes a longer one."""
 

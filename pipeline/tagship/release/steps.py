@@ -16,6 +16,7 @@ from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
+from tagship.release.announcing import announce, check_announcing, unless_announced
 from tagship.release.collecting import collect_repos, unless_collected
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
@@ -75,6 +76,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     # Who does a unit alone needs no token, unless it sends something: those who gather ask.
     if plan.publishes and ("keep" not in names or SEND.name in names):
         check_repos(plan, tools.hub, exports_only="publish" not in names)
+        if ANNOUNCE.name in names:
+            check_announcing(plan)
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
     return iter(())
@@ -200,6 +203,8 @@ SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_f
 
 COLLECT = Step(name="collect", title="The model's collection", once=collect_repos, skip=unless_collected)
 
+ANNOUNCE = Step(name="announce", title="Announce", once=announce, skip=unless_announced)
+
 
 def as_task(*steps: Step) -> tuple[Step, ...]:
     """The steps of a task, of which the gates know the others: they ask for what those need and write, and no more."""
@@ -229,6 +234,7 @@ RELEASE = as_task(
     CHECK,  # every checksum on the Hub, then the version's tag
     SUCCEED,  # the card of the version before leads to this one
     COLLECT,  # the model's collection on the Hub has it
+    ANNOUNCE,  # where the project's people hear of it
 )
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
 EXPORT_ONLY = as_task(GATES, BASE, NAMES, FIT, EXPORT)
@@ -256,4 +262,5 @@ PUBLISH_ONLY = as_task(
     CHECK,
     SUCCEED,
     COLLECT,
+    ANNOUNCE,
 )
