@@ -1,6 +1,5 @@
 """A release without its longest part: nothing is verified, and its evidence says so."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +31,15 @@ _UNVERIFIED = Step(name="unverified", title="Nothing is verified", each=_unverif
 _LEFT_OUT = ("names", "examine", "reference", "task", "package")
 
 
-def publish(project: Project, **options: Any) -> Any:
-    """Release a project as `invoke release` does, but for verifying and archives; returns the task's document."""
-    chosen: Sequence[Step] = [
-        _UNVERIFIED if step.name == "verify" else step for step in steps.RELEASE if step.name not in _LEFT_OUT
-    ]
+def publish(project: Project, *, between: Step | None = None, **options: Any) -> Any:
+    """Release a project as `invoke release` does, but for verifying and archives, and with another step after the
+    commit; returns the task's document."""
+    chosen: list[Step] = []
+    for step in steps.RELEASE:
+        if step.name not in _LEFT_OUT:
+            chosen.append(_UNVERIFIED if step.name == "verify" else step)
+        if step.name == "publish" and between:
+            chosen.append(between)
     console = Console(interactive=False)
     with open_session(str(project.folder / "release.toml"), Options(**options), console) as session:
         plan = session.plan()

@@ -7,7 +7,7 @@ from typing import Any
 from tagship.artifacts.manifest import FileEntry
 from tagship.cli.shell import Refusal
 from tagship.release.plan import Plan
-from tagship.release.results import Announced, Exported, Packaged, Published, Verified
+from tagship.release.results import Announced, Exported, Packaged, Published, Pushed, Verified
 from tagship.release.runner import Finished
 from tagship.system.templating import human_size
 from tagship.verify.evidence import Evidence
@@ -27,6 +27,8 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
         if published := results.find(Published, target):
             entry |= {"url": published.url, "commit": published.commit, "files": _files(published.files)}
             entry["proposed"] = published.proposed
+        if pushed := [each for each in results.of(Pushed) if each.repo_id == target.repo_id]:
+            entry["oci"] = {"reference": pushed[-1].reference, "digest": pushed[-1].digest}
         entry["seconds"] = finished.target_seconds.get(target.export_dir, {})
     document |= {"seconds": finished.seconds, "skipped": finished.skipped}
     told = results.of(Announced)

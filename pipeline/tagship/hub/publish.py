@@ -211,8 +211,9 @@ def _place(upload: Upload, sha: str) -> str:
     return f"{upload.repo_id} at {sha[:10]}"
 
 
-def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
-    """Set the upload's tag on its commit. A tag that exists is looked at, never moved or assumed.
+def tag_published(hub: Hub, upload: Upload, commit: Commit, note: str = "") -> None:
+    """Set the upload's tag on its commit, with a `note` in its message. A tag that exists is looked at, never moved or
+    assumed.
 
     Raises ReleaseError when it names another commit.
     """
@@ -223,7 +224,10 @@ def tag_published(hub: Hub, upload: Upload, commit: Commit) -> None:
         try:
             with hub_errors(f"tag {upload.repo_id}"):
                 hub.of(upload.repo_id).create_tag(
-                    upload.repo_id, tag=upload.tag, tag_message=upload.message, revision=commit.sha
+                    upload.repo_id,
+                    tag=upload.tag,
+                    tag_message=f"{upload.message}\n\n{note}" if note else upload.message,
+                    revision=commit.sha,
                 )
         except ToolError:
             # It may be there by now: by this very request, whose answer was lost, or by somebody else's.

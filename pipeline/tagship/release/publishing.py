@@ -13,7 +13,7 @@ from tagship.naming.tags import version_tags
 from tagship.release.export_store import forget
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, version_of
-from tagship.release.results import Committed, Exported, Fetched, Laid, Published, Results, Sent, Verified
+from tagship.release.results import Committed, Exported, Fetched, Laid, Published, Pushed, Results, Sent, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target, by_repo
 from tagship.runs.base_files import base_files
@@ -68,7 +68,8 @@ def check_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: Tool
         tools.console.note(told)
         url = _proposed(upload, commit, tools)
     else:
-        tag_published(tools.hub, upload, commit)
+        pushed = [each for each in done.of(Pushed) if each.repo_id == upload.repo_id]
+        tag_published(tools.hub, upload, commit, "\n".join(f"OCI: {each.reference}@{each.digest}" for each in pushed))
         tools.console.note(told + (f", tagged {upload.tag}" if upload.tag else ""))
         url = f"{tools.hub.url}/{upload.repo_id}" + (f"/tree/{upload.version.tag}" if upload.version else "")
     paths = [{entry.path for entry in part.files} for part in contents.parts]

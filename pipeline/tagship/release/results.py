@@ -151,6 +151,15 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What a registry has of a repo: the reference by its tag, and the digest of the artifact (`sha256:…`)."""
+
+    repo_id: str
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
     """A place that was to be told of the release: where that is seen and whether it was told before, or why it was
     not."""

@@ -24,6 +24,7 @@ from tagship.release.evaluating import check_task_file, evaluate_trained, unless
 from tagship.release.export_store import export_together, job_of
 from tagship.release.four_bit import check_quantized
 from tagship.release.name_checks import check_names
+from tagship.release.oci import check_registry, push_repo, unless_pushed
 from tagship.release.plan import Plan
 from tagship.release.publishing import (
     check_repo,
@@ -78,6 +79,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
         check_repos(plan, tools.hub, exports_only="publish" not in names)
         if ANNOUNCE.name in names:
             check_announcing(plan)
+            check_registry(plan)
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
     return iter(())
@@ -197,6 +199,7 @@ PUBLISH_BASE = Step(
     writes=(BASE_IN_STORE,),
 )
 PUBLISH = Step(name="publish", title="Publish", of_repo=publish_repo, skip=unless_published, writes=(STORE,))
+PUSH = Step(name="push", title="Push to the registry", of_repo=push_repo, skip=unless_pushed)
 CHECK = Step(name="check", title="Check what was published", of_repo=check_repo, skip=unless_published)
 
 SUCCEED = Step(name="succeed", title="Lead from the version before", once=lead_from_before, skip=unless_followed)
@@ -231,6 +234,7 @@ RELEASE = as_task(
     PACKAGE,  # that folder as a reproducible archive
     PUBLISH_BASE,  # the base model, where the policy says so and it is not there
     PUBLISH,  # that folder as one commit on the Hub
+    PUSH,  # the same files as an OCI artifact, whose digest the tag says
     CHECK,  # every checksum on the Hub, then the version's tag
     SUCCEED,  # the card of the version before leads to this one
     COLLECT,  # the model's collection on the Hub has it
@@ -259,6 +263,7 @@ PUBLISH_ONLY = as_task(
     SEAL,
     PUBLISH_BASE,
     PUBLISH,
+    PUSH,
     CHECK,
     SUCCEED,
     COLLECT,
