@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,62 @@ def test_a_commit_that_is_nowhere(project: Project) -> None:
     other.git("commit", "--quiet", "--message=other")
     refused = other.invoke("reproduce", "--repo", VLLM)
     assert refused.code == 1 and "does not have the commit" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_from_the_page_of_the_repository(make_project: MakeProject, tmp_path: Path) -> None:
+    """Where this clone does not have the commit, it comes from the address that release.json names."""
+    quiet = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        first = make_project()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HF_HOME", first.environment["HF_HOME"])
+            first.git("remote", "add", "origin", f"http://127.0.0.1:{server.server_port}/it")
+            first.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+            publish(first, formats=("lora",))
+        first.git("clone", "--quiet", "--bare", ".", str(tmp_path / "it"))
+        Project(tmp_path / "it", first.environment).git("update-server-info")
+        other = make_project()  # of another history
+        shutil.rmtree(other.folder / ".git")
+        shutil.rmtree(other.folder / "examples")
+        other.git("init", "--quiet", "--initial-branch=main")
+        other.git("add", "release.toml")
+        other.git("commit", "--quiet", "--message=only the policy")
+        shutil.copytree(first.folder / ".tagship/hub", other.folder / ".tagship/hub")
+        done = other.invoke("reproduce", "--repo", LORA, "--json")
+        server.shutdown()
+    assert done.code == 0, done.stderr
+    assert set(results(done.document).values()) == {"equal"}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of it."""
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_pointers_of_git_lfs(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git has only pointers to run and base, those of this working tree are taken, if they are what was
+    released."""
+    if shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed")
+    project = make_project()
+    monkeypatch.setenv("HF_HOME", project.environment["HF_HOME"])
+    for setting in ("clean=git-lfs clean -- %f", "smudge=git-lfs smudge -- %f", "process=git-lfs filter-process"):
+        name, _, value = setting.partition("=")
+        project.git("config", f"filter.lfs.{name}", value)
+    (project.folder / ".gitattributes").write_text("*.safetensors filter=lfs -text\n")
+    project.git("rm", "-r", "--quiet", "--cached", "examples")
+    project.git("add", ".gitattributes", "examples")
+    project.git("commit", "--quiet", "--message=feat: large files apart")
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    publish(project, formats=("vllm",))
+    weights = f"HEAD:examples/avro/adapters/{NEWEST_RUN}/adapter_model.safetensors"
+    assert project.git("show", weights).startswith("version https://git-lfs")
+    done = project.invoke("reproduce", "--repo", VLLM, "--json")
+    assert done.code == 0, done.stderr
+    assert set(results(done.document).values()) == {"equal"}
 
 
 @pytest.mark.parametrize(

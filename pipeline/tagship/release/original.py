@@ -25,8 +25,8 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import sha256_of
 from tagship.system.git import Repository
 from tagship.system.git_clone import clone_at, tag_as
+from tagship.system.git_lfs import is_pointer
 from tagship.weights.adapter_config import WEIGHTS_FILE
-from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -59,11 +59,11 @@ def policy_then(manifest: Manifest, folder: Path, here: Here) -> Config:
         if before not in (None, manifest.commit):
             here.warn(f"{manifest.tag} is on {before:.10} by now, and was released on {manifest.commit:.10}")
     config = load_config(_policy_file(manifest, folder, here))
-    top = here.repository.folder.resolve()
-    bases = {
-        name: replace(base, path=_base_folder(base.path, folder.resolve(), top)) for name, base in config.bases.items()
-    }
-    return replace(config, bases=bases)
+    clone, top = folder.resolve(), here.repository.folder.resolve()
+    for base in config.bases.values():
+        if base.path is not None and base.path.is_relative_to(clone):
+            _link_files(top / base.path.relative_to(clone), base.path)
+    return config
 
 
 def _policy_file(manifest: Manifest, folder: Path, here: Here) -> Path:
@@ -81,21 +81,6 @@ def _policy_file(manifest: Manifest, folder: Path, here: Here) -> Path:
         f"(SHA-256 {manifest.policy:.12}…): it was changed without being committed",
         remedy="none: what the release was made by is lost, unless somebody has that release.toml",
     )
-
-
-def _base_folder(path: Path | None, clone: Path, top: Path) -> Path | None:
-    """The folder of a base: that of the commit, or where it has none with weights, the same one here."""
-    if path is None or not path.is_relative_to(clone):
-        return path
-    there = top / path.relative_to(clone)
-    return path if _has_weights(path) or not _has_weights(there) else there
-
-
-def _has_weights(folder: Path) -> bool:
-    """Whether a folder has a model's weights, and not git LFS's pointers to them."""
-    files = [*folder.glob("*.safetensors")] if folder.is_dir() else []
-    known = (folder / INDEX_FILE).is_file() or (folder / SINGLE_FILE).is_file()
-    return known and all(path.stat().st_size > 1024 for path in files)  # no pointer is as long
 
 
 def original_plan(manifest: Manifest, config: Config, scratch: Path, here: Here) -> Plan:
@@ -206,7 +191,11 @@ def _linked(path: Path, manifest: Manifest, scratch: Path) -> Path:
 
 
 def _link_files(source: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir():
-        if path.is_file() and not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path.resolve())
+    """Have a folder hold the files of another one that it does not have, or has only git LFS's pointers to."""
+    for path in source.iterdir() if source.is_dir() else ():
+        target = folder / path.name
+        if target.is_file() and is_pointer(target):
+            target.unlink()
+        if path.is_file() and not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path.resolve())

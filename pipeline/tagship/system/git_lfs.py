@@ -9,6 +9,12 @@ _BEGIN = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = len(_BEGIN)
 
 
+def is_pointer(path: Path) -> bool:
+    """Whether a file is a pointer."""
+    with path.open("rb") as file:
+        return file.read(POINTER_BYTES) == _BEGIN
+
+
 def refuse_pointer(path: Path, start: bytes) -> None:
     """Raise ReleaseError when a file that begins so is a pointer."""
     if start.startswith(_BEGIN):
