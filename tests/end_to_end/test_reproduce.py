@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from tagship.artifacts.manifest import BILL_FILE
 from tagship.hub_server.app import EmbeddedHub
 from threadpoolctl import threadpool_info
 
@@ -28,7 +29,8 @@ def released(make_project: MakeProject) -> Project:
     project = make_project()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", project.environment["HF_HOME"])
-        project.replace("release.toml", '[formats.ollama]\nquants = ["q4_k_m"]\n', "")
+        sealed = "[publish]\nsbom = true\nprovenance = true\n"
+        project.replace("release.toml", '[formats.ollama]\nquants = ["q4_k_m"]\n', sealed)
         project.git("commit", "--quiet", "--all", "--message=feat: two formats")
         project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
         publish(project)
@@ -67,7 +69,7 @@ def test_every_byte_is_made_again(project: Project, repo: str) -> None:
     document = done.document
     assert document["ok"] and document["tools"] == [] and document["tag"] == "v1.0.0"
     found = results(document)
-    assert set(found.values()) == {"equal"} and {"README.md", "release.json"} <= found.keys()
+    assert set(found.values()) == {"equal"} and {"README.md", "release.json", BILL_FILE} <= found.keys()
     assert ours(project) == before
     assert list(Path(project.environment["TMPDIR"]).iterdir()) == []
 

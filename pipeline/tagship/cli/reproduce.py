@@ -20,7 +20,7 @@ from tagship.release.step import Tools, templates_of
 from tagship.runs.run import choose_run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
-from tagship.system.files import scratch_folder, sha256_of
+from tagship.system.files import ScratchFolders, scratch_folder, sha256_of
 from tagship.system.git import Repository
 from tagship.system.machine import free_disk
 from tagship.verify.runtimes.processes import Runtimes
@@ -99,9 +99,14 @@ def _rebuilt(session: Session, hub: Hub, release: Published, scratch: Path) -> t
     differing = other_tools(manifest, plan)
     for told in differing:
         console.warn(told, None)
-    with Repository(config.root) as repository, Runtimes() as runtimes:
+    with Repository(config.root) as repository, ScratchFolders("beside") as beside, Runtimes() as runtimes:
         tools = Tools(
-            repository=repository, hub=hub, runtimes=runtimes, console=console, templates=templates_of(config)
+            repository=repository,
+            hub=hub,
+            runtimes=runtimes,
+            console=console,
+            templates=templates_of(config),
+            scratch=beside,
         )
         return rebuild(plan, manifest, _siblings(hub, release), tools), differing
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tagship.artifacts.manifest import CARD_FILE, Manifest, tool_version, with_evidence
+from tagship.artifacts.manifest import BILL_FILE, CARD_FILE, Manifest, tool_version, with_evidence, without_file
+from tagship.naming.tags import EXPORT, PUBLISH
+from tagship.policy.sign import SignPolicy
 from tagship.release import gates, steps
 from tagship.release.describing import describe, take_notes, unless_versioned
 from tagship.release.export_store import tools_of
@@ -12,6 +14,7 @@ from tagship.release.plan import Plan
 from tagship.release.repos import laid, lay_out
 from tagship.release.results import Exported, Laid, Results
 from tagship.release.runner import run_steps
+from tagship.release.sealing import seal
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
@@ -92,11 +95,15 @@ def _shown_then(plan: Plan, manifest: Manifest, done: Results) -> Iterator[Expor
 def _described(plan: Plan, siblings: Sequence[Manifest], done: Results, tools: Tools) -> Laid:
     """What the repo gets, with a card that says of its siblings what was shown of them."""
     others = list(_as_targets(plan, siblings))
-    whole = replace(plan, targets=(*plan.targets, *(each.target for each in others)))
+    # As one that publishes: its cards say what a repo gets.
+    whole = replace(plan, does=(EXPORT, PUBLISH), targets=(*plan.targets, *(each.target for each in others)))
     done = done.plus(others)
     for target in plan.targets:
         done = done.plus(describe(whole, target, done, tools))
     done = done.plus(lay_out(whole, plan.targets, done, tools))
+    if plan.config.publish.sbom:  # which release.json lists; what seals that is for others to make
+        unsigned = replace(plan.config, sign=SignPolicy(), publish=replace(plan.config.publish, provenance=False))
+        done = done.plus(seal(replace(whole, config=unsigned), plan.targets, done, tools))
     return laid(plan.targets, done)
 
 
@@ -106,4 +113,5 @@ def _as_targets(plan: Plan, siblings: Sequence[Manifest]) -> Iterator[Exported]:
     }
     for each in (export for sibling in siblings for export in sibling.each()):
         if (target := known.get((each.format, each.quant))) is not None:
-            yield Exported(target=target, folder=target.export_dir, manifest=each)
+            described = without_file(each, BILL_FILE)  # cards were written before
+            yield Exported(target=target, folder=target.export_dir, manifest=described)
