@@ -59,8 +59,11 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "to": (None, "the version tag whose release is to be the live one"),
     "create-pr": (False, "propose it in a pull request on the Hub"),
     "plan": (None, "the plan's document, as plan --json-file writes it"),
-    "index": (None, "which unit of the plan; default: JOB_COMPLETION_INDEX or SLURM_ARRAY_TASK_ID"),
-    "results": ("results", "the folder of the units' results, which all of them see or bring together"),
+    "index": (None, "which unit of the plan; default: as Kubernetes, SLURM, AWS Batch or GitLab number the job"),
+    "results": (
+        "results",
+        "where units' results are: a folder that all see or bring together, or s3://bucket/folder",
+    ),
     "html": (None, "a page of it, in a file or on standard output"),
     "markdown": (None, "it in Markdown, in a file or on standard output"),
     "auth": (

@@ -1,7 +1,6 @@
 """The verbs that do a release in units, on as many machines as one likes."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,21 +8,19 @@ from tagship.cli.releases import show_plan, show_result
 from tagship.cli.reports import release_document
 from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
+from tagship.cli.unit_index import unit_index
 from tagship.release.gather import Gathering, as_far_as_done, gathering_steps
 from tagship.release.plan import Plan
 from tagship.release.planned import Planned, PlannedRuns, check_commit, check_same, read_planned
-from tagship.release.result_store import FolderStore
+from tagship.release.remote_store import is_address, open_store
+from tagship.release.result_store import ResultStore
 from tagship.release.runner import run_steps
 from tagship.release.step import open_tools
 from tagship.release.unit_results import name_of
 from tagship.release.units import RUNS, check_apart, plan_document
 from tagship.release.work import UnitWork, do_unit, result_of
 from tagship.system.called import called
-from tagship.system.disk import check_writable
 from tagship.system.errors import UsageError
-
-# Who starts many of the same command tells each of them which it is: Kubernetes' indexed jobs, and SLURM's arrays.
-_INDEXES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,27 +29,30 @@ class _Here:
 
     session: Session
     runs: PlannedRuns
-    store: FolderStore
+    store: ResultStore
 
     def plan(self, planned: Planned) -> Plan:
         """The plan of a run, made in this clone. Raises ReleaseError where it is not what was planned."""
-        made = self.session.planned(planned.options)
+        made = self.session.planned(replace(planned.options, proposes=self.session.options.proposes))
         check_same(planned, plan_document(made, planned.options, self.session.templates))
         return made
 
 
 def work(session: Session, plan_file: str | None, index: str | None, results: str, *, to_hub: bool) -> Document:
     """One unit of a plan, done unless it was; its result is left where the others' are, or its large files `to_hub`."""
+    chosen = unit_index(index)
     here = _open(session, plan_file, results)
-    planned, unit = here.runs.unit(_index(index))
+    planned, unit = here.runs.unit(chosen.index)
     plan = here.plan(planned)
     if to_hub and not plan.publishes:
         raise UsageError("--to-hub is given, and tags of this stream do not publish", remedy="leave --to-hub out")
-    check_writable([here.store.root])
+    here.store.check()
     job = UnitWork(planned=planned, unit=unit, store=here.store, to_hub=to_hub)
-    session.console.step("Unit", f"{unit.index} of {here.runs.number}: {unit.name} of {plan.run.name}")
-    result = here.store.root / name_of(unit.digest)
-    document = {"index": unit.index, "name": unit.name, "digest": unit.digest, "results": str(here.store.root)}
+    which = f"{unit.index} of {here.runs.number}, as {chosen.said_by} says"
+    session.console.step("Unit", f"{which}: {unit.name} of {plan.run.name}")
+    result = f"{here.store.place}/{name_of(unit.digest)}"
+    document = {"index": unit.index, "index_from": chosen.said_by, "name": unit.name, "digest": unit.digest}
+    document["results"] = here.store.place
     if result_of(job, plan, session.console) is not None:
         session.console.note(f"it was done before: {result}")
         return document | {"done_before": True}
@@ -62,13 +62,14 @@ def work(session: Session, plan_file: str | None, index: str | None, results: st
     return document | {"done_before": False, "seconds": finished.seconds}
 
 
-def gather(session: Session, plan_file: str | None, results: str) -> Document:
-    """All units of a plan, checked and published as one release."""
+def gather(session: Session, plan_file: str | None, results: str, *, shows: bool = True) -> Document:
+    """All units of a plan, checked and published as one release; the plan is shown, unless it was already."""
     here = _open(session, plan_file, results)
     plans = [(Gathering(planned=planned, store=here.store), here.plan(planned)) for planned in here.runs.plans]
     check_apart([plan for _, plan in plans])
-    for _, plan in plans:
-        show_plan(session.console, plan)
+    if shows:
+        for _, plan in plans:
+            show_plan(session.console, plan)
     plans = as_far_as_done(plans, session.console)
     with open_tools(plans[0][1], session.repository, session.console) as tools:
         looked_at = [run_steps(gathering_steps(each)[0], plan, tools) for each, plan in plans]
@@ -98,19 +99,9 @@ def _open(session: Session, plan_file: str | None, results: str) -> _Here:
     commit."""
     if plan_file is None:
         raise UsageError("which plan?", remedy=f"--plan plan.json, which {called()} plan --json-file plan.json writes")
-    file, folder = Path(plan_file).absolute(), Path(results).absolute()
-    session = replace(session, config=replace(session.config, set_apart=(file, folder)))
+    file, store = Path(plan_file).absolute(), open_store(results)
+    own = (file,) if is_address(results) else (file, Path(results).absolute())
+    session = replace(session, config=replace(session.config, set_apart=own))
     runs = read_planned(file, session.config.root)
     check_commit(runs.plans[0], session.repository, session.config.own_folders)
-    return _Here(session=session, runs=runs, store=FolderStore(folder))
-
-
-def _index(given: str | None, environment: Callable[[str], str | None] = os.environ.get) -> int:
-    """Which unit is to be done: as `--index` says, else as whoever started this process does. Raises UsageError."""
-    said = {"--index": given} | {name: environment(name) for name in _INDEXES}
-    name, value = next(((name, value) for name, value in said.items() if value), (None, None))
-    if name is None or value is None:
-        raise UsageError("which unit?", remedy=f"--index N, or one of {', '.join(_INDEXES)} in the environment")
-    if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise UsageError(f"{name} must be the number of a unit, from 0 on, not {value!r:.100}")
-    return int(value)
+    return _Here(session=session, runs=runs, store=store)

@@ -8,11 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tagship.system.disk import check_writable
 from tagship.system.files import files_below, link_file, new_folder
 
 
 class ResultStore(Protocol):
-    """Keeps files by the names of results (POSIX, relative)."""
+    """Keeps files by the names of results (POSIX, relative). Where the place itself fails, ToolError is raised."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, as people see it: a folder, or an address without passwords."""
+
+    def check(self) -> None:
+        """Raise ReleaseError where nothing could be put."""
 
     def put(self, name: str, files: Mapping[str, Path]) -> None:
         """Keep files under a name, by their paths below it: in place of what it had, all of them or none."""
@@ -21,7 +29,8 @@ class ResultStore(Protocol):
         """Whether there is a result of that name."""
 
     def get(self, name: str, folder: Path) -> bool:
-        """Put what a name has into an empty folder; returns whether it has anything."""
+        """Put what a name has into an empty folder; returns whether it has anything. Raises ReleaseError where that is
+        not what was put there."""
 
     def remove(self, name: str) -> None:
         """Have a name no longer, if it is there."""
@@ -32,6 +41,13 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
+    def check(self) -> None:
+        check_writable([self.root])
 
     def put(self, name: str, files: Mapping[str, Path]) -> None:
         with new_folder(self.root / name) as folder:

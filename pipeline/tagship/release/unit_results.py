@@ -20,7 +20,7 @@ from tagship.release.planned import Planned, Unit
 from tagship.release.result_store import ResultStore
 from tagship.release.units import digest_of_json
 from tagship.system.called import called
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder, write_json
 from tagship.system.json_files import read_object
 from tagship.system.shown import masked
@@ -112,9 +112,9 @@ def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path)
     """A unit's result, where there is one. Raises ReleaseError for one that is damaged, or not of this plan."""
     folder = scratch / f"unit-{unit.index}"
     folder.mkdir()
-    if not store.get(name_of(unit.digest), folder):
-        return None
     try:
+        if not store.get(name_of(unit.digest), folder):
+            return None
         result = _read(folder / _RESULT)
         if (result.plan, result.digest) != (planned.digest, unit.digest):
             raise ReleaseError("it is of another plan")
@@ -124,6 +124,8 @@ def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path)
         manifest = read_manifest(export)
         here = tuple(entry for entry in manifest.files if entry.path not in result.sent)
         check_files(export, replace(manifest, files=here))
+    except ToolError:  # where it is could not be asked, which says nothing of it
+        raise
     except ReleaseError as error:
         why = str(error).replace(f"{folder}/", "").replace(str(folder / _EXPORT), _EXPORT)
         raise ReleaseError(

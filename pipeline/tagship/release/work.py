@@ -35,7 +35,7 @@ from tagship.release.unit_results import (
 from tagship.release.units import is_installed
 from tagship.system.console import Console
 from tagship.system.disk import told
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder
 
 
@@ -54,6 +54,8 @@ def result_of(work: UnitWork, plan: Plan, console: Console) -> UnitResult | None
     try:
         with results_scratch(plan.config.exports) as scratch:
             found: Found | None = find_result(work.store, work.planned, work.unit, scratch)
+    except ToolError:
+        raise
     except ReleaseError as error:
         console.warn(str(error), "it is done again")
         return None
@@ -68,18 +70,22 @@ def do_unit(work: UnitWork, plan: Plan, tools: Tools) -> Finished:
         with scratch_folder("draft", plan.config.exports) as drafts:
             return run_steps(_steps(work, plan.targets, drafts), alone, tools)
     except ReleaseError as error:
-        _leave(work, plan, error)
+        _leave(work, plan, error, tools.console)
         raise
     except OSError as error:
         if (refused := told(error)) is not None:
             with suppress(OSError):  # the disk that is full may be the one of the results
-                _leave(work, plan, refused)
+                _leave(work, plan, refused, tools.console)
         raise
 
 
-def _leave(work: UnitWork, plan: Plan, error: ReleaseError) -> None:
-    with results_scratch(plan.config.exports) as scratch:
-        put_failure(work.store, work.unit, error, scratch)
+def _leave(work: UnitWork, plan: Plan, error: ReleaseError, console: Console) -> None:
+    """Leave why a unit failed; where that cannot be left, it is said here, and the failure stays what is told."""
+    try:
+        with results_scratch(plan.config.exports) as scratch:
+            put_failure(work.store, work.unit, error, scratch)
+    except ToolError as unreachable:
+        console.warn(f"who gathers will not know why: {unreachable}", unreachable.remedy)
 
 
 def _steps(work: UnitWork, targets: Sequence[Target], drafts: Path) -> tuple[Step, ...]:
