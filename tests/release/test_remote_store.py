@@ -87,6 +87,20 @@ def test_put_that_fails(store: RemoteStore, files: dict[str, Path], tmp_path: Pa
     assert got(store, "units/1", tmp_path / "kept") == {"before": "another"}
 
 
+def test_place_that_is_gone(store: RemoteStore, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that is not there, of which some file systems say that a file is not there, is told when it is written
+    to."""
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError("no such repository")
+
+    for name in ("pipe_file", "put_file"):
+        monkeypatch.setattr(store._files, name, gone)
+    for ask in (store.check, lambda: store.put("units/1", files)):
+        with pytest.raises(ToolError, match="no such repository"):
+            ask()
+
+
 def test_killed_before_the_index(store: RemoteStore, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The files of a result without its index, which is written last, are no result."""
     with monkeypatch.context() as patch:

@@ -89,7 +89,7 @@ class RemoteStore:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with self._asking(f"give {name}/{path}"):
+                with self._asking(f"give {name}/{path}", writes=False):
                     self._files.get_file(self._at(name, _FILES, digest), str(target))
             except FileNotFoundError:
                 raise ReleaseError(f"{path} is gone from {self._address}/{name}") from None
@@ -101,7 +101,7 @@ class RemoteStore:
         """The index first: without it nothing of the name is there."""
         for what, recursive in ((self._at(name, _INDEX), False), (self._at(name), True)):
             try:
-                with self._asking(f"remove {name}"):
+                with self._asking(f"remove {name}", writes=False):
                     self._files.rm(what, recursive=recursive)
             except FileNotFoundError:
                 continue
@@ -112,20 +112,21 @@ class RemoteStore:
     def _read(self, path: str) -> bytes | None:
         """What a file has; None where there is none."""
         try:
-            with self._asking("be read"):
+            with self._asking("be read", writes=False):
                 return bytes(self._files.cat_file(path))
         except FileNotFoundError:
             return None
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
-        """Turn what a file system raises into ToolError, but for a file that is not there, and a disk of this machine
-        that takes nothing more. What it lists meanwhile is not remembered: others write there, too."""
+    def _asking(self, doing: str, *, writes: bool = True) -> Iterator[None]:
+        """Turn what a file system raises into ToolError, but for a disk of this machine that takes nothing more, and,
+        unless it `writes`, a file that is not there. What was listed before is not remembered: others write there,
+        too."""
         self._files.invalidate_cache()
         try:
             yield
         except FileNotFoundError as error:
-            if _is_no_bucket(error):
+            if writes or _is_no_bucket(error):
                 raise self._refusal(doing, error) from error
             raise
         except Exception as error:  # of many libraries, none of which is known here
