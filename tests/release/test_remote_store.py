@@ -9,6 +9,8 @@ from typing import Any
 
 import fsspec
 import pytest
+from huggingface_hub import HfApi
+from tagship.hub_server.app import EmbeddedHub, Role
 from tagship.release.remote_store import RemoteStore, open_store
 from tagship.release.result_store import FolderStore, ResultStore
 from tagship.system.errors import ReleaseError, ToolError, UsageError
@@ -194,3 +196,22 @@ def test_folders(tmp_path: Path) -> None:
     for results in (str(tmp_path), f"file://{tmp_path}"):
         store = open_store(results)
         assert isinstance(store, FolderStore) and store.root == tmp_path
+
+
+def test_repo_of_the_hub(tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repo of the Hub is a place for results, too; what is not there is removed without a word, as elsewhere."""
+    with EmbeddedHub(root=tmp_path / "hub", namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        HfApi(endpoint=hub.url, token="hf_writer").create_repo("acme/results", repo_type="dataset", private=True)
+        given = {"endpoint": hub.url, "token": "hf_writer", "skip_instance_cache": True}
+        opened = fsspec.filesystem("hf", **given)
+        monkeypatch.setattr("fsspec.core.url_to_fs", lambda address: (opened, address.removeprefix("hf://")))
+        store = RemoteStore("hf://datasets/acme/results/here")
+        store.remove("units/1")
+        store.check()
+        store.put("units/1", files)
+        assert got(store, "units/1", tmp_path / "got") == {path: file.read_text() for path, file in files.items()}
+        store.remove("units/1")
+        assert not store.has("units/1")
+        monkeypatch.setattr("fsspec.core.url_to_fs", lambda address: (opened, "datasets/acme/nosuch"))
+        with pytest.raises(ToolError, match="could not be written to"):
+            RemoteStore("hf://datasets/acme/nosuch").check()

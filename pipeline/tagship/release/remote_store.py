@@ -102,7 +102,8 @@ class RemoteStore:
         for what, recursive in ((self._at(name, _INDEX), False), (self._at(name), True)):
             try:
                 with self._asking(f"remove {name}", writes=False):
-                    self._files.rm(what, recursive=recursive)
+                    if self._files.exists(what):  # of what is not there, not all say so by the same error
+                        self._files.rm(what, recursive=recursive)
             except FileNotFoundError:
                 continue
 
