@@ -19,6 +19,7 @@ from tagship.cli.shell import verb
 COMMON = ("config", "json", "json-file")
 EXTENT = ("quick", "thorough")
 RELEASING = ("tag", "untagged", "run", "base", "format", "quant", "hub", "at", "dry-run", "yes", *COMMON)
+TO_HUB = {"to-hub": "send large files to the Hub, where they show when all is committed, and remove them here"}
 
 
 def _prints(given: dict[str, Any]) -> bool:
@@ -26,12 +27,25 @@ def _prints(given: dict[str, Any]) -> bool:
     return bool(given.get("json") or given.get("json_file"))
 
 
-@verb(*RELEASING, "repo-name", "private", "create-pr", *EXTENT, of_formats=True, tag_is_positional=True)
-def release(session: Any, dry_run: bool, **given: Any) -> Any:
-    """Plan, export, verify, describe, package, publish and check a model."""
-    from tagship.cli import releases
+@verb(
+    *RELEASING,
+    "repo-name",
+    "private",
+    "create-pr",
+    "on",
+    "results",
+    *EXTENT,
+    of_formats=True,
+    tag_is_positional=True,
+    flags=TO_HUB,
+)
+def release(session: Any, dry_run: bool, on: str | None, results: str, to_hub: bool, **given: Any) -> Any:
+    """Plan, export, verify, describe, package, publish and check a model; --on says where."""
+    from tagship.cli import fleet, releases
 
-    return releases.plan(session, units=_prints(given)) if dry_run else releases.release(session)
+    if dry_run:
+        return releases.plan(session, units=_prints(given))
+    return fleet.release(session, on, results, to_hub=to_hub)
 
 
 @verb(
@@ -61,7 +75,7 @@ def plan(session: Any, json: bool, matrix: bool, **given: Any) -> Any:
     "index",
     "results",
     *COMMON,
-    flags={"to-hub": "send large files to the Hub, where they show when `gather` commits, and remove them here"},
+    flags=TO_HUB,
 )
 def work(session: Any, plan: str | None, index: str | None, results: str, to_hub: bool, **given: Any) -> Any:
     """Do one unit of a plan, anywhere: export and verify it, and leave the result for `gather`."""

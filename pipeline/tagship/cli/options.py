@@ -60,6 +60,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "create-pr": (False, "propose it in a pull request on the Hub"),
     "plan": (None, "the plan's document, as plan --json-file writes it"),
     "index": (None, "which unit of the plan; default: as Kubernetes, SLURM, AWS Batch or GitLab number the job"),
+    "on": (
+        None,
+        "where units are done: here, ray, ray://HOST:PORT, slurm, submitit, hf-jobs; default: [fleet] engine",
+    ),
     "results": (
         "results",
         "where units' results are: a folder that all see or bring together, or s3://bucket/folder",

@@ -16,6 +16,7 @@ from tagship.policy.card import CardPolicy, read_card
 from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
 from tagship.policy.file import PolicyError, policy_table, policy_text
+from tagship.policy.fleet import FleetPolicy, read_fleet
 from tagship.policy.formats import FormatPolicy, check_streams, read_formats
 from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
@@ -66,6 +67,7 @@ class Config:
     sign: SignPolicy
     publish: PublishPolicy
     announce: AnnouncePolicy
+    fleet: FleetPolicy
     set_apart: tuple[Path, ...] = ()
 
     @property
@@ -150,6 +152,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         sign=sign,
         publish=read_publish(reader.table("publish"), signs=sign.signs),
         announce=read_announce(reader.table("announce")),
+        fleet=read_fleet(reader.table("fleet")),
     )
     for table in (project, hub, export):
         table.close()

@@ -1,0 +1,124 @@
+"""The verb `release`, where the units of it are done on other machines."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tagship.cli import releases, units
+from tagship.cli.options import OPTIONS
+from tagship.cli.session import Document, Session
+from tagship.fleet.engine import Needs, Task
+from tagship.fleet.engines import find_engine
+from tagship.fleet.shipment import Packing, pack
+from tagship.fleet.supervising import Supervised, run_units
+from tagship.policy.fleet import HERE
+from tagship.release.gather import Gathering, gathering_steps
+from tagship.release.plan import Plan
+from tagship.release.planned import Planned, Unit, check_commit, read_planned
+from tagship.release.remote_store import is_address, open_store
+from tagship.release.result_store import ResultStore
+from tagship.release.runner import run_steps
+from tagship.release.step import open_tools
+from tagship.release.unit_results import has_result
+from tagship.release.units import plan_document
+from tagship.system.errors import UsageError
+from tagship.system.files import write_json
+
+
+def release(session: Session, on: str | None, results: str, *, to_hub: bool) -> Document:
+    """A release, where `--on` or else `[fleet] engine` says. Raises UsageError for options that this machine alone has
+    no use for."""
+    on = on or session.config.fleet.engine
+    if on != HERE:
+        return release_on(session, on, results, to_hub=to_hub)
+    if to_hub or results != OPTIONS["results"][0]:
+        option = "--to-hub" if to_hub else "--results"
+        raise UsageError(f"{option} is for releases on several machines", remedy=f"leave {option} out, or say --on ray")
+    return releases.release(session)
+
+
+def release_on(session: Session, on: str, results: str, *, to_hub: bool) -> Document:
+    """A release whose units an engine does, and which is gathered here. Raises UsageError for an engine that there is
+    not, ReleaseError where a unit fails."""
+    opening, store = find_engine(on), open_store(results)
+    made = session.plan()
+    if to_hub and not made.publishes:
+        raise UsageError("--to-hub is given, and tags of this stream do not publish", remedy="leave --to-hub out")
+    releases.show_plan(session.console, made)
+    document = plan_document(made, session.options, session.templates)
+    file = session.config.state / "fleet" / f"{document['digest'][:16]}.json"
+    write_json(file, document)
+    planned = read_planned(file, session.config.root)
+    _check(session, made, planned, store, results)
+    to_do = [unit for unit in planned.units if not has_result(store, unit)]
+    before = len(planned.units) - len(to_do)
+    session.console.step("Units", f"{len(to_do)} on {on}" + (f"; {before} were done before" if before else ""))
+    done: list[Supervised] = []
+    if to_do:
+        needed = [(unit, _needs(document["units"][unit.index])) for unit in to_do]
+        with _marked(results) as mark:
+            packing = Packing(
+                plan=made,
+                document=file.read_text(encoding="utf-8"),
+                inputs=tuple(document["inputs"]),
+                results=results,
+                mark=mark,
+                to_hub=to_hub,
+            )
+            task = Task(
+                shipment=pack(packing, session.repository),
+                needs=tuple(needs for _, needs in needed),
+                policy=session.config.fleet,
+                console=session.console,
+                scratch=file.parent,
+                endpoint=made.endpoint,
+                namespace=session.config.namespace,
+            )
+            with opening(task, on) as engine:
+                partial = session.config.release.partial
+                done = run_units(engine, needed, session.console, partial=partial)
+    gathered: dict[str, Any] = units.gather(session, str(file), results, shows=False)
+    return gathered | {"fleet": {"engine": on, "units": _told(planned.units, done)}}
+
+
+def _check(session: Session, made: Plan, planned: Planned, store: ResultStore, results: str) -> None:
+    """What can be known before any machine is asked for: the tree, where results go, and all that gathering asks."""
+    own = session.config.own_folders + (() if is_address(results) else (Path(results).absolute(),))
+    check_commit(planned, session.repository, own)
+    store.check()
+    gates, *_ = gathering_steps(Gathering(planned=planned, store=store))
+    with open_tools(made, session.repository, session.console) as tools:
+        run_steps((gates,), made, tools)
+
+
+def _needs(unit: Mapping[str, Any]) -> Needs:
+    return Needs(memory=unit.get("memory"), disk=unit.get("disk"))
+
+
+@contextmanager
+def _marked(results: str) -> Iterator[Path | None]:
+    """A file in a folder of results, by which other machines know that they see it; None for an address."""
+    if is_address(results):
+        yield None
+        return
+    mark = Path(results).absolute() / f".seen-{secrets.token_hex(8)}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _told(planned: Sequence[Unit], done: Sequence[Supervised]) -> list[dict[str, Any]]:
+    by_index = {each.unit.index: each for each in done}
+    return [_unit_told(unit, by_index.get(unit.index)) for unit in planned]
+
+
+def _unit_told(unit: Unit, each: Supervised | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"index": unit.index, "name": unit.name, "done_before": each is None}
+    if each is not None:
+        told |= {"machine": each.done.machine, "seconds": each.done.seconds, "tries": each.tries}
+    return told

@@ -1,0 +1,74 @@
+"""Units as jobs of SLURM, by submitit; or as processes of this machine, by its local executor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from tagship.fleet.away import UnitDone, do_away
+from tagship.fleet.engine import Needs, Task
+from tagship.release.planned import Unit
+from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.files import scratch_folder
+from tagship.system.installation import how_to_install
+
+_MEGABYTE = 1e6
+# Minutes that a job may take where SLURM has to be told; and those of the local executor.
+_MINUTES = 24 * 60
+
+
+class SubmititEngine:
+    """Jobs that are given to a cluster through files in a folder, which all of its machines have to see."""
+
+    def __init__(self, task: Task, executor: Any) -> None:
+        self._task, self._executor = task, executor
+        self._lock = Lock()
+        self._running: dict[int, Any] = {}
+
+    def do(self, unit: Unit, needs: Needs) -> UnitDone:
+        job = None
+        try:
+            with self._lock:  # what is asked of the executor is its own until the job is submitted
+                self._executor.update_parameters(**self._parameters(needs))
+                job = self._running[unit.index] = self._executor.submit(do_away, self._task.shipment, unit.index)
+            done: UnitDone = job.result()
+        except Exception as error:  # of submitit: it was refused, cancelled, killed, or left nothing
+            said = f"{type(error).__name__}: {str(error).strip().rpartition(chr(10))[2]:.300}"
+            remedy = f"see what it printed: {job.paths.stderr}" if job else None
+            raise ToolError(f"the job of {unit.name} was lost: {said}", remedy=remedy) from error
+        finally:
+            with self._lock:
+                self._running.pop(unit.index, None)
+        return done
+
+    def stop(self) -> None:
+        with self._lock:
+            for job in self._running.values():
+                job.cancel()
+
+    def _parameters(self, needs: Needs) -> dict[str, Any]:
+        cores = self._task.policy.cores
+        asked: dict[str, Any] = (
+            {"timeout_min": _MINUTES, "cpus_per_task": cores} if cores else {"timeout_min": _MINUTES}
+        )
+        if needs.memory and self._executor.cluster == "slurm":
+            asked["slurm_mem"] = f"{int(needs.memory / _MEGABYTE) + 1}M"
+        return asked
+
+
+@contextmanager
+def open_submitit(task: Task, on: str) -> Iterator[SubmititEngine]:
+    """Open SLURM (`slurm`), or processes of this machine (`submitit`). Raises ReleaseError where submitit or SLURM is
+    not here."""
+    try:
+        import submitit
+    except ImportError:
+        raise ReleaseError(
+            f"submitit is not installed, which --on {on} needs", remedy=how_to_install("fleet")
+        ) from None
+    with scratch_folder("tagship-jobs", task.scratch) as folder:
+        try:
+            executor = submitit.AutoExecutor(folder, cluster="slurm" if on == "slurm" else "local")
+        except (RuntimeError, ValueError) as error:
+            raise ReleaseError(f"submitit cannot use {on}: {error}", remedy="is sbatch on this machine?") from error
+        yield SubmititEngine(task, executor)
