@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ from tagship.release.unit_results import has_result
 from tagship.release.units import plan_document
 from tagship.system.errors import UsageError
 from tagship.system.files import write_json
+from tagship.system.json_files import read_object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Away:
+    """Where units are done, and where their results go."""
+
+    on: str
+    results: str
+    to_hub: bool
 
 
 def release(session: Session, on: str | None, results: str, *, to_hub: bool) -> Document:
@@ -32,55 +43,58 @@ def release(session: Session, on: str | None, results: str, *, to_hub: bool) -> 
     no use for."""
     on = on or session.config.fleet.engine
     if on != HERE:
-        return release_on(session, on, results, to_hub=to_hub)
+        return _release_on(session, _Away(on=on, results=results, to_hub=to_hub))
     if to_hub or results != OPTIONS["results"][0]:
         option = "--to-hub" if to_hub else "--results"
         raise UsageError(f"{option} is for releases on several machines", remedy=f"leave {option} out, or say --on ray")
     return releases.release(session)
 
 
-def release_on(session: Session, on: str, results: str, *, to_hub: bool) -> Document:
+def _release_on(session: Session, away: _Away) -> Document:
     """A release whose units an engine does, and which is gathered here. Raises UsageError for an engine that there is
     not, ReleaseError where a unit fails."""
-    opening, store = find_engine(on), open_store(results)
-    made = session.plan()
-    if to_hub and not made.publishes:
+    find_engine(away.on)  # told before anything is written
+    store, made = open_store(away.results), session.plan()
+    if away.to_hub and not made.publishes:
         raise UsageError("--to-hub is given, and tags of this stream do not publish", remedy="leave --to-hub out")
     releases.show_plan(session.console, made)
     document = plan_document(made, session.options, session.templates)
     file = session.config.state / "fleet" / f"{document['digest'][:16]}.json"
     write_json(file, document)
     planned = read_planned(file, session.config.root)
-    _check(session, made, planned, store, results)
+    _check(session, made, planned, store, away.results)
     to_do = [unit for unit in planned.units if not has_result(store, unit)]
     before = len(planned.units) - len(to_do)
-    session.console.step("Units", f"{len(to_do)} on {on}" + (f"; {before} were done before" if before else ""))
-    done: list[Supervised] = []
-    if to_do:
-        needed = [(unit, _needs(document["units"][unit.index])) for unit in to_do]
-        with _marked(results) as mark:
-            packing = Packing(
-                plan=made,
-                document=file.read_text(encoding="utf-8"),
-                inputs=tuple(document["inputs"]),
-                results=results,
-                mark=mark,
-                to_hub=to_hub,
-            )
-            task = Task(
-                shipment=pack(packing, session.repository),
-                needs=tuple(needs for _, needs in needed),
-                policy=session.config.fleet,
-                console=session.console,
-                scratch=file.parent,
-                endpoint=made.endpoint,
-                namespace=session.config.namespace,
-            )
-            with opening(task, on) as engine:
-                partial = session.config.release.partial
-                done = run_units(engine, needed, session.console, partial=partial)
-    gathered: dict[str, Any] = units.gather(session, str(file), results, shows=False)
-    return gathered | {"fleet": {"engine": on, "units": _told(planned.units, done)}}
+    session.console.step("Units", f"{len(to_do)} on {away.on}" + (f"; {before} were done before" if before else ""))
+    done = _done_away(session, made, away, file, to_do) if to_do else []
+    gathered: dict[str, Any] = units.gather(session, str(file), away.results, shows=False)
+    return gathered | {"fleet": {"engine": away.on, "units": _told(planned.units, done)}}
+
+
+def _done_away(session: Session, made: Plan, away: _Away, file: Path, to_do: Sequence[Unit]) -> list[Supervised]:
+    """Have an engine do units of the plan whose document is in a file."""
+    document = read_object(file)
+    needed = [(unit, _needs(document["units"][unit.index])) for unit in to_do]
+    with _marked(away.results) as mark:
+        packing = Packing(
+            plan=made,
+            document=file.read_text(encoding="utf-8"),
+            inputs=tuple(document["inputs"]),
+            results=away.results,
+            mark=mark,
+            to_hub=away.to_hub,
+        )
+        task = Task(
+            shipment=pack(packing, session.repository),
+            needs=tuple(needs for _, needs in needed),
+            policy=session.config.fleet,
+            console=session.console,
+            scratch=file.parent,
+            endpoint=made.endpoint,
+            namespace=session.config.namespace,
+        )
+        with find_engine(away.on)(task, away.on) as engine:
+            return run_units(engine, needed, session.console, partial=session.config.release.partial)
 
 
 def _check(session: Session, made: Plan, planned: Planned, store: ResultStore, results: str) -> None:
