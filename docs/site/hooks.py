@@ -17,6 +17,8 @@ _OUTSIDE = {
     "security.md": "SECURITY.md",
     "workflows/publish-huggingface.yml": ".github/workflows/publish-huggingface.yml",
     "workflows/export-complete.yml": ".github/workflows/export-complete.yml",
+    "fleet/slurm.sh": "templates/fleet/slurm.sh",
+    "fleet/kubernetes.yaml": "templates/fleet/kubernetes.yaml",
 }
 _PLACES = {source: place for place, source in _OUTSIDE.items()}
 _LINK = re.compile(r"(\]\(|<img [^>]*src=\"|<source [^>]*srcset=\")([^)\s\"#:]+)")
