@@ -37,6 +37,7 @@ def _prints(given: dict[str, Any]) -> bool:
     *EXTENT,
     of_formats=True,
     tag_is_positional=True,
+    repeated=("run",),
     flags=TO_HUB,
 )
 def release(session: Any, dry_run: bool, on: str | None, results: str, to_hub: bool, **given: Any) -> Any:

@@ -21,7 +21,9 @@ def packed(folder: Path, results: str = "results", mark: Path | None = None) -> 
     """What a project's release is shipped as."""
     with Repository(folder) as repository:
         plan = planned(folder, repository)
-        packing = Packing(plan=plan, document="{}", inputs=("measured.txt",), results=results, mark=mark, to_hub=False)
+        packing = Packing(
+            plans=(plan,), document="{}", inputs=("measured.txt",), results=results, mark=mark, to_hub=False
+        )
         return pack(packing, repository)
 
 

@@ -41,10 +41,10 @@ class Shipment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """Of what a shipment is made: a plan, its document, the files beside the run that it was made from, and where
-    results go."""
+    """Of what a shipment is made: the plan of each run, their document, the files beside the runs that it was made
+    from, and where results go."""
 
-    plan: Plan
+    plans: tuple[Plan, ...]
     document: str
     inputs: tuple[str, ...]
     results: str
@@ -54,20 +54,21 @@ class Packing:
 
 def pack(packing: Packing, repository: Repository) -> Shipment:
     """Make a shipment. Raises ReleaseError for a clone without its whole history, OSError."""
-    plan, config = packing.plan, packing.plan.config
+    config = packing.plans[0].config
     url = repository.remote_url(config.versions.remote)
     with scratch_folder("tagship-bundle") as scratch:
         bundle = make_bundle(repository.folder, scratch / "bundle")
     top = repository.folder.resolve()
     beside = (config.root / name for name in packing.inputs)
+    runs = (path for plan in packing.plans for path in files_below(plan.run.path))
     return Shipment(
         policy=repository.below_top(config.file),
         document=packing.document,
-        commit=plan.commit.sha,
+        commit=packing.plans[0].commit.sha,
         bundle=bundle,
         remote=(config.versions.remote, masked(url)) if url else None,
-        files=dict(_contents(top, [config.file, *files_below(plan.run.path), *beside])),
-        seen=dict(_seen(top, [plan.base.path] if plan.base.path else [])),
+        files=dict(_contents(top, [config.file, *runs, *beside])),
+        seen=dict(_seen(top, [plan.base.path for plan in packing.plans if plan.base.path])),
         results=packing.results if is_address(packing.results) else os.path.abspath(packing.results),
         mark=str(packing.mark) if packing.mark else None,
         to_hub=packing.to_hub,

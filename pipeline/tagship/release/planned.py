@@ -61,9 +61,14 @@ class PlannedRuns:
     plans: tuple[Planned, ...]
 
     @property
+    def units(self) -> tuple[Unit, ...]:
+        """Those of all plans, in the order of their indexes."""
+        return tuple(unit for planned in self.plans for unit in planned.units)
+
+    @property
     def number(self) -> int:
         """Of units."""
-        return sum(len(planned.units) for planned in self.plans)
+        return len(self.units)
 
     def unit(self, index: int) -> tuple[Planned, Unit]:
         """A unit, and the plan that it is of. Raises UsageError where there is none of this number."""
