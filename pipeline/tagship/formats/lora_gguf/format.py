@@ -151,9 +151,7 @@ class _LoraGguf(Format):
         get = _download(job)
         server = f"{get}\n{_llama_line(job, files, 'llama-server')}"
         llama = Usage(title="llama.cpp, as a server", language="shell", code=server)
-        talk = Usage(
-            title="llama.cpp, on the command line", language="shell", code=_llama_line(job, files, "llama-cli")
-        )
+        talk = Usage(title="llama.cpp, in a terminal", language="shell", code=_llama_line(job, files, "llama-cli"))
         modelfile = next((name for name in files if name.startswith(MODELFILE)), None)
         if modelfile is None:
             return llama, talk
