@@ -193,6 +193,18 @@ def test_what_the_converter_leaves_out(tmp_path: Path) -> None:
         try_adapter(weights, model, METADATA)
 
 
+def test_what_llama_cpp_passes_over(tmp_path: Path) -> None:
+    """llama.cpp loads adapters of DeepSeek's latent attention and multiplies without them: they are refused."""
+    latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    experts = {"first_k_dense_replace": 2, "n_routed_experts": 4, "moe_intermediate_size": 32, "topk_group": 1}
+    base = other("DeepseekV2", **SMALL | {"num_key_value_heads": 4}, **latent, **experts, n_group=1)(tmp_path / "base")
+    run = tiny.adapter(base, tmp_path / "run", target_modules=["kv_a_proj_with_mqa", "o_proj"])
+    with pytest.raises(ReleaseError, match=r"passes over what an adapter changes in blk\.0\.attn_kv_a_mqa\.weight"):
+        try_adapter(weights_of(base, run), model_folder(base, tmp_path / "model"), METADATA)
+    plain = tiny.adapter(base, tmp_path / "plain", target_modules=["o_proj"])
+    try_adapter(weights_of(base, plain), model_folder(base, tmp_path / "again"), METADATA)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="LLAMA_CPP_DIR names no checkout of llama.cpp")
 @pytest.mark.parametrize("quant", ADAPTER_QUANTS)

@@ -12,6 +12,7 @@ import pytest
 from tagship.system.errors import ReleaseError
 from tagship.system.files import (
     BLOCK,
+    ScratchFolders,
     copy_file,
     copy_range,
     files_below,
@@ -506,3 +507,14 @@ def test_link_onto_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         link_file(tmp_path / "source", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "taken"
+
+
+def test_scratch_folders(tmp_path: Path) -> None:
+    """A scratch folder is made when it is asked for, is the same one until the block ends, and then is gone."""
+    parent = tmp_path / "exports"
+    with ScratchFolders("beside") as folders:
+        assert not parent.exists()
+        made = folders.inside(parent)
+        (made / "base.gguf").touch()
+        assert folders.inside(parent) == made and list(parent.iterdir()) == [made]
+    assert list(parent.iterdir()) == []

@@ -33,12 +33,18 @@ ADAPTER_QUANTS = {"f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "f32": "ALL_F32", 
 # The first number that is infinite in float16, which also holds the scales of q8_0's blocks, of 127 steps.
 _OVERFLOWS = {"f16": 65520.0, "q8_0": 65520.0}
 # What llama.cpp b11434 multiplies with without looking for an adapter (ggml_mul_mat in src/models): attention with
-# latent keys and values, and recurrent parts. Models with the first do so with more of their tensors.
+# latent keys and values, and recurrent parts; and by architecture, what only some of them do so with.
 _NOT_LOOKED_FOR = re.compile(
     r"\.(?:attn_(?:q_a|q_b|kv_a_mqa|kv_b|k_b|v_b)|time_mix_\w+|ssm_(?:beta|f_a|f_b|g|g_a|g_b))\.weight$"
 )
-_LATENT = ("deepseek2", "deepseek32", "glm-dsa", "kimi-linear", "minicpm3", "plm")
-_NOT_LOOKED_FOR_THERE = re.compile(r"(?:^output|\.attn_q|\.attn_output)\.weight$")
+_PASSED_OVER_THERE = {
+    "bailingmoe3": ("attn_output", "attn_q", "output"),
+    "deepseek2": ("attn_q", "output"),
+    "deepseek32": ("output",),
+    "glm-dsa": ("output",),
+    "kimi-linear": ("attn_output", "attn_q", "attn_qkv", "output"),
+    "plm": ("attn_q",),
+}
 # Where only the converter's part is done.
 _ANY_QUANT = "f16"
 
@@ -242,10 +248,9 @@ def _read_for(tensor: Any) -> set[str]:
 
 def _check_applied(names: Iterable[str], architecture: str) -> None:
     """Raise ReleaseError for tensors whose adapters llama.cpp would load and pass over."""
-    found = [name for name in names if _NOT_LOOKED_FOR.search(name)]
-    if architecture in _LATENT:
-        found += filter(_NOT_LOOKED_FOR_THERE.search, names)
-    if found:
+    there = _PASSED_OVER_THERE.get(architecture, ())
+    leaves = {name: name.removesuffix(".weight").rpartition(".")[2] for name in names}
+    if found := [name for name, leaf in leaves.items() if _NOT_LOOKED_FOR.search(name) or leaf in there]:
         first, *more = sorted(found)
         raise ReleaseError(
             f"llama.cpp passes over what an adapter changes in {first}" + (f" and {len(more)} more" if more else ""),
