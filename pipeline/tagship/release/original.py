@@ -61,9 +61,15 @@ def policy_then(manifest: Manifest, folder: Path, here: Here) -> Config:
     config = load_config(_policy_file(manifest, folder, here))
     clone, top = folder.resolve(), here.repository.folder.resolve()
     for base in config.bases.values():
-        if base.path is not None and base.path.is_relative_to(clone):
+        if base.path is not None and base.path.is_relative_to(clone) and not _has_weights(base.path):
             _link_files(top / base.path.relative_to(clone), base.path)
     return config
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder has weights, and not git LFS's pointers to them."""
+    files = list(folder.glob("*.safetensors"))
+    return bool(files) and not any(map(is_pointer, files))
 
 
 def _policy_file(manifest: Manifest, folder: Path, here: Here) -> Path:
