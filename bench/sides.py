@@ -51,6 +51,23 @@ def nf4(folder: Path, quantized: str) -> None:
     write_merged([(weights, merged)])
 
 
+def schemes(folder: Path, *names: str) -> None:
+    """Merge with tagship, quantized by each of these schemes for vLLM, from one reading; `bf16` is plain."""
+    from tagship.weights.checkpoint import open_checkpoint
+    from tagship.weights.lora import read_adapter
+    from tagship.weights.merge import MergedWeights
+    from tagship.weights.merge_writer import write_merged
+    from tagship.weights.schemes import SCHEMES
+
+    models = []
+    for name in names:
+        merged = folder / "made" / name
+        merged.mkdir()
+        base, adapter = open_checkpoint(folder / "base"), read_adapter(folder / "adapter")
+        models.append((MergedWeights(base, adapter, scheme=SCHEMES.get(name)), merged))
+    write_merged(models)
+
+
 def gguf(folder: Path, *quants: str) -> None:
     """Make GGUFs with tagship."""
     import logging
@@ -88,6 +105,6 @@ def peft(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"ours": ours, "portable": portable, "nf4": nf4, "gguf": gguf, "peft": peft}[sys.argv[1]](
+    {"ours": ours, "portable": portable, "nf4": nf4, "schemes": schemes, "gguf": gguf, "peft": peft}[sys.argv[1]](
         Path(sys.argv[2]), *sys.argv[3:]
     )

@@ -205,7 +205,7 @@ def test_room_is_set_aside_for_what_is_not_shared(tmp_path: Path, monkeypatch: p
     block = os.statvfs(tmp_path).f_frsize
     whole = [
         (first, last - first)
-        for output, at in shard.tensors
+        for output, (at,) in shard.tensors
         if output.copied and (first := -(-at // block) * block) < (last := (at + output.nbytes) // block * block)
     ]
     assert whole

@@ -12,6 +12,7 @@ from tagship.lint.held import Fact
 from tagship.lint.quants import Quantized, quantized
 from tagship.lint.sizes import Parameters
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
+from tagship.weights.linear_tensors import of_senses
 from tagship.weights.safetensors import TensorEntry, parse_header
 from tagship.weights.tied_embeddings import is_vocabulary
 
@@ -19,8 +20,6 @@ from tagship.weights.tied_embeddings import is_vocabulary
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
 _USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "moe_k", "top_k_experts")
 _OF_EXPERTS = re.compile(r"\.experts\.|_exps\.|\.input_linear\.|\.output_linear\.")
-# Parts that see or hear.
-_OF_SENSES = re.compile(r"(?:^|[._])(?:vision|visual|vit|image|audio|speech|mm|multi_modal)(?:[._]|$)")
 _VOCABULARY_OF_GGUF = ("token_embd.weight", "output.weight")
 _MOST_EXPERTS = 10_000
 # Weights whose elements are the model's; others are packed, several to an element.
@@ -108,7 +107,7 @@ def _counted(elements: Mapping[str, int], vocabulary: Iterable[str], experts: in
     return Parameters(
         total=sum(elements.values()),
         vocabulary=sum(elements[name] for name in vocabulary),
-        senses=sum(number for name, number in elements.items() if _OF_SENSES.search(name)),
+        senses=sum(number for name, number in elements.items() if of_senses(name)),
         in_experts=sum(number for name, number in elements.items() if experts and _OF_EXPERTS.search(name)),
         experts=experts,
         used=used if experts else 0,

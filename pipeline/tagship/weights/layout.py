@@ -13,16 +13,20 @@ from tagship.weights.safetensors import SIZES, Header
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A file to be written: the bytes of its header, and each tensor with its offset in the file."""
+    """A file to be written: the bytes of its header, and each tensor of the merged model with the offset in the file of
+    each of its parts."""
 
     name: str
     header: bytes
-    tensors: tuple[tuple[Output, int], ...]
+    tensors: tuple[tuple[Output, tuple[int, ...]], ...]
 
     @property
     def size(self) -> int:
         """The length of the file, in bytes."""
-        return max((at + output.nbytes for output, at in self.tensors), default=len(self.header))
+        ends = (
+            at + part.nbytes for output, places in self.tensors for part, at in zip(output.parts, places, strict=True)
+        )
+        return max(ends, default=len(self.header))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,28 +58,31 @@ def _shard(name: str, outputs: Sequence[Output], old: Header | None) -> Shard:
         return Shard(
             name=name,
             header=_head(old),
-            tensors=tuple((output, old.tensors[output.name].start) for output in outputs),
+            tensors=tuple((output, (old.tensors[output.name].start,)) for output in outputs),
         )
     # Wide dtypes first, as the format's own library has them: each tensor begins at a multiple of its element's size.
-    outputs = sorted(outputs, key=lambda output: -SIZES[output.dtype])
+    parts = sorted((part for output in outputs for part in output.parts), key=lambda part: -SIZES[part.dtype])
     described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
-    for output in outputs:
-        described[output.name] = {
-            "dtype": output.dtype,
-            "shape": list(output.shape),
-            "data_offsets": [at, at + output.nbytes],
+    for part in parts:
+        described[part.name] = {
+            "dtype": part.dtype,
+            "shape": list(part.shape),
+            "data_offsets": [at, at + part.nbytes],
         }
-        at += output.nbytes
+        at += part.nbytes
     text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight, as the format's own library does
     header = len(text).to_bytes(8, "little") + text
-    starts = [len(header) + described[output.name]["data_offsets"][0] for output in outputs]
-    return Shard(name=name, header=header, tensors=tuple(zip(outputs, starts, strict=True)))
+    tensors = tuple(
+        (output, tuple(len(header) + described[part.name]["data_offsets"][0] for part in output.parts))
+        for output in outputs
+    )
+    return Shard(name=name, header=header, tensors=tensors)
 
 
 def _unmoved(outputs: Sequence[Output], old: Header) -> bool:
-    return [(output.name, output.dtype, output.shape) for output in outputs] == [
+    return [(part.name, part.dtype, part.shape) for output in outputs for part in output.parts] == [
         (entry.name, entry.dtype, entry.shape) for entry in old.tensors.values()
     ]
 
@@ -106,7 +113,7 @@ def _names(count: int) -> list[str]:
 def _index(weights: MergedWeights, shards: Sequence[Shard]) -> Mapping[str, Any] | None:
     """The index of the shards, as transformers writes it; None for a single file."""
     old = weights.base.index
-    placed = {output.name: shard.name for shard in shards for output, _ in shard.tensors}
+    placed = {part.name: shard.name for shard in shards for output, _ in shard.tensors for part in output.parts}
     if len(shards) == 1 and shards[0].name == SINGLE_FILE:
         return None
     if old is not None and old["weight_map"] == placed and weights.nbytes == _total(weights):

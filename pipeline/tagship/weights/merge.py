@@ -20,7 +20,9 @@ from tagship.weights.lora import Adapter
 from tagship.weights.nf4 import ToNf4
 from tagship.weights.nf4_form import Nf4
 from tagship.weights.nf4_tensors import to_nf4
-from tagship.weights.safetensors import FLOATS, SIZES, Header, TensorEntry
+from tagship.weights.safetensors import FLOATS, Header, TensorEntry
+from tagship.weights.scheme_tensors import Packing, ignored_modules, packings
+from tagship.weights.schemes import Part, Scheme
 from tagship.weights.tied_embeddings import embedding_of, is_head, settle
 
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -43,7 +45,7 @@ class Output:
     """A tensor of the merged model: what its rows are read from, and what is done to them.
 
     `replaced` is whether it is read from the adapter; `shard` is the number of the base's file that
-    it belongs to.
+    it belongs to. With a `packing` its rows, which are in `dtype` when they are merged, are quantized.
     """
 
     name: str
@@ -52,18 +54,31 @@ class Output:
     replaced: bool
     changes: tuple[Change, ...]
     shard: int
+    packing: Packing | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.source.entry.shape
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """The tensors that are written of it."""
+        if self.packing:
+            return self.packing.scheme.parts(self.name, self.shape, self.dtype)
+        return (Part(name=self.name, dtype=self.dtype, shape=self.shape),)
+
+    @property
     def nbytes(self) -> int:
-        return self.source.entry.elements * SIZES[self.dtype]
+        return sum(part.nbytes for part in self.parts)
 
     @property
     def copied(self) -> bool:
         """Whether its bytes are those that the base has, which no one looks at."""
+        return not self.packing and self.unchanged
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether its numbers are those that the base has."""
         return not (self.changes or self.replaced) and self.dtype == self.source.entry.dtype
 
 
@@ -71,9 +86,9 @@ class MergedWeights:
     """The tensors of base + adapter, by name and in the order of the base's files.
 
     `dtype` is what all floats are converted to, in safetensors' name; None to keep the base's. With `nf4` the adapter
-    is merged into what the base is after it was held so. `portable` is whether the bytes are the same on every
-    processor. Raises ReleaseError, tensor by tensor, when the adapter was
-    not made for the base.
+    is merged into what the base is after it was held so; with a `scheme` the merged weights are quantized. `portable`
+    is whether the bytes are the same on every processor. Raises ReleaseError, tensor by tensor, when the adapter was
+    not made for the base, or the scheme does not fit it.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class MergedWeights:
         adapter: Adapter,
         dtype: str | None = None,
         nf4: Nf4 | None = None,
+        scheme: Scheme | None = None,
         *,
         portable: bool = False,
     ) -> None:
@@ -107,8 +123,12 @@ class MergedWeights:
             changes = {name: tuple(map(_as_portable, made)) for name, made in changes.items()}
         if nf4:
             changes = _after(to_nf4(base.entries(), nf4, whole=trained.replaced), changes)
-        outputs = self._outputs(trained.replaced, changes)
-        self.outputs: Mapping[str, Output] = {output.name: output for output in outputs}
+        outputs = {output.name: output for output in self._outputs(trained.replaced, changes)}
+        self._quantized: dict[str, Any] | None = None
+        if scheme:
+            transposed = str(config.get("model_type")) in CONV1D_MODELS
+            outputs, self._quantized = _packed(outputs, scheme, transposed=transposed)
+        self.outputs: Mapping[str, Output] = outputs
         self.changed = frozenset(trained.replaced) | frozenset(trained.changes)
 
     def config_changes(self) -> dict[str, Any]:
@@ -122,6 +142,8 @@ class MergedWeights:
             changed["vocab_size"] = self.outputs[embedding].shape[0]
         if self._dtype:
             changed["dtype"] = _TORCH_DTYPES[self._dtype]
+        if self._quantized:
+            changed["quantization_config"] = self._quantized
         return changed
 
     @property
@@ -179,6 +201,16 @@ class MergedWeights:
     def main_dtype(self) -> str:
         """The dtype that most of the merged model is in, in safetensors' name."""
         return self._dtype or self.base.main_dtype
+
+
+def _packed(
+    outputs: Mapping[str, Output], scheme: Scheme, *, transposed: bool
+) -> tuple[dict[str, Output], dict[str, Any]]:
+    """The tensors as a scheme has them, and what config.json says of that."""
+    entries = {name: replace(output.source.entry, name=name, dtype=output.dtype) for name, output in outputs.items()}
+    chosen = packings(entries, scheme, transposed=transposed)
+    packed = {name: replace(output, packing=chosen.get(name)) for name, output in outputs.items()}
+    return packed, scheme.quantization_config(ignored_modules(entries, chosen))
 
 
 def _after(first: Mapping[str, ToNf4], changes: Mapping[str, tuple[Change, ...]]) -> dict[str, tuple[Change, ...]]:

@@ -8,11 +8,11 @@ the same call finishes what a killed one began.
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.layout import Layout, Shard, lay_out
 from tagship.weights.merge import MergedWeights, Output
 from tagship.weights.merged_rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
+from tagship.weights.scheme_rows import SchemeRows
+from tagship.weights.scratch import Array
+from tagship.weights.shared_maxima import SharedMaxima
 from tagship.weights.sources import Source, Sources
 
 # What a worker does at a time: bytes to copy, or blocks to merge. Less would have the workers wait for the interpreter,
@@ -35,6 +38,9 @@ _MERGED_BLOCKS = 8
 _FILES = 2
 # What the adapters' tensors may take in float32 for the models that are merged side by side.
 _PREPARED_BYTES = 64 << 20
+
+# What is written of merged rows from one on: parts by their number, each with an offset in it, and the bytes.
+_Parts = Callable[[Array, int], Iterable[tuple[int, int, Array]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +71,10 @@ class _Sink:
         partial = self._made.enter_context(new_file(self._target))
         self._descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._made.callback(os.close, self._descriptor)
-        for output, at in self._shard.tensors:
+        for output, places in self._shard.tensors:
             if output.copied:  # what is shared needs no room
                 entry = output.source.entry
-                sources.of(output).share(self._descriptor, entry.start, entry.nbytes, at)
+                sources.of(output).share(self._descriptor, entry.start, entry.nbytes, places[0])
         set_aside(self._descriptor, self._shard.size)
         self.write(memoryview(self._shard.header), 0)
 
@@ -95,12 +101,19 @@ class _Sink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where a tensor goes: into a file, at an offset."""
+    """Where a tensor goes: into a file, each of its parts at an offset. `outputs` are all tensors of its model."""
 
     adapter: AdapterTensors
     output: Output
+    outputs: Mapping[str, Output]
     sink: _Sink
-    at: int
+    at: tuple[int, ...]
+
+    @property
+    def numbers(self) -> object:
+        """What is the same for places with the same numbers, before those are quantized."""
+        output = self.output
+        return self.adapter.folder, output.name, output.dtype, output.replaced, output.changes
 
 
 def write_merged(
@@ -138,7 +151,7 @@ def _places(
         sink = _Sink(shard, folder / shard.name)
         unfinished.push(sink.give_up)
         for output, at in shard.tensors:
-            yield _Place(adapter=adapter, output=output, sink=sink, at=at)
+            yield _Place(adapter=adapter, output=output, outputs=weights.outputs, sink=sink, at=at)
 
 
 def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
@@ -151,10 +164,11 @@ def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
     by_file: dict[_Sink, list[list[_Place]]] = {}
     for users in together.values():
         by_file.setdefault(users[0].sink, []).append(users)
-    yield from in_turns((_pieces_of(tensors, sources) for tensors in by_file.values()), _FILES)
+    maxima = SharedMaxima(sources, _MERGED_BLOCKS)
+    yield from in_turns((_pieces_of(tensors, sources, maxima) for tensors in by_file.values()), _FILES)
 
 
-def _pieces_of(tensors: Sequence[Sequence[_Place]], sources: Sources) -> Iterator[_Piece]:
+def _pieces_of(tensors: Sequence[Sequence[_Place]], sources: Sources, maxima: SharedMaxima) -> Iterator[_Piece]:
     for users in tensors:
         source = sources.of(users[0].output)
         for user in users:
@@ -163,7 +177,8 @@ def _pieces_of(tensors: Sequence[Sequence[_Place]], sources: Sources) -> Iterato
             yield from _copies(users, source)
         else:
             for some in _side_by_side(users):
-                yield from _merges(some, source)
+                yield from _maxima(some, maxima)
+                yield from _merges(some, source, maxima)
         yield _Piece(write=lambda: 0, completes=tuple(user.sink for user in users))
 
 
@@ -173,42 +188,90 @@ def _copies(users: Sequence[_Place], source: Source) -> Iterator[_Piece]:
     def copy(done: int) -> int:
         length = min(_COPIED_BYTES, entry.nbytes - done)
         for user in users:
-            user.sink.copy(source, entry.start + done, length, user.at + done, user.output)
+            user.sink.copy(source, entry.start + done, length, user.at[0] + done, user.output)
         return length * len(users)
 
     for done in range(0, entry.nbytes, _COPIED_BYTES):
         yield _Piece(write=partial(copy, done))
 
 
-def _merges(users: Sequence[_Place], source: Source) -> Iterator[_Piece]:
-    stored = SourceRows(users[0].output, source)
-    merged = [(user, MergedRows(user.adapter, user.output, stored)) for user in users]
+def _maxima(users: Sequence[Sequence[_Place]], maxima: SharedMaxima) -> Iterator[_Piece]:
+    """The work that has to begin before tensors with a scale of scales are written."""
+    for user in chain.from_iterable(users):
+        if user.output.packing and user.output.packing.scheme.shared:
+            for work in maxima.pieces(user.adapter, user.output, user.outputs):
+                yield _Piece(write=work)
+
+
+def _merges(users: Sequence[Sequence[_Place]], source: Source, maxima: SharedMaxima) -> Iterator[_Piece]:
+    """The work on tensors that are read from the same bytes; those of each group have the same numbers."""
+    stored = SourceRows(users[0][0].output, source)
+    merged = [
+        (MergedRows(same[0].adapter, same[0].output, stored), [(user, _written(user, stored, maxima)) for user in same])
+        for same in users
+    ]
 
     def merge(blocks: Sequence[tuple[int, int]]) -> int:
         written = 0
         for start, stop in blocks:
-            rows = stored.read(start, stop)
-            for user, model in merged:
-                data = model.merge(rows, start, stop).reshape(-1).view(np.uint8).data
-                user.sink.write(data, user.at + start * model.row_nbytes)
-                written += data.nbytes
+            rows = None
+            for model, receivers in merged:
+                with _kept([user for user, _ in receivers], maxima, start, stop) as numbers:
+                    if numbers is None:
+                        rows = stored.read(start, stop) if rows is None else rows
+                        numbers = model.merge(rows, start, stop)
+                    for user, parts in receivers:
+                        for part, at, data in parts(numbers, start):
+                            user.sink.write(data.data, user.at[part] + at)
+                            written += data.nbytes
         return written
 
-    blocks = stored.blocks()
+    packings = [user.output.packing for user in chain.from_iterable(users)]
+    blocks = stored.blocks(max(packing.scheme.height if packing else 1 for packing in packings))
     while some := list(islice(blocks, _MERGED_BLOCKS)):
         yield _Piece(write=partial(merge, some))
 
 
-def _side_by_side(users: Sequence[_Place]) -> Iterator[list[_Place]]:
-    """As many models at a time as there is memory for their adapters' tensors."""
-    some: list[_Place] = []
-    size = 0
+@contextmanager
+def _kept(users: Sequence[_Place], maxima: SharedMaxima, start: int, stop: int) -> Iterator[Array | None]:
+    """Merged rows of places with the same numbers, where they were kept when the largest of them was looked for."""
+    shared = next((user for user in users if user.output.packing and user.output.packing.scheme.shared), None)
+    rows = maxima.kept(shared.adapter, shared.output, start, stop) if shared else None
+    yield rows
+    if shared and rows is not None:
+        maxima.let_go(shared.adapter, shared.output, start, stop)
+
+
+def _written(user: _Place, stored: SourceRows, maxima: SharedMaxima) -> _Parts:
+    """What is written of merged rows."""
+    output = user.output
+    if output.packing is None:
+        row_bytes = output.nbytes // max(1, stored.count)
+        return lambda rows, start: [(0, start * row_bytes, rows.reshape(-1).view(np.uint8))]
+    scheme, maximum = output.packing.scheme, None
+    if scheme.shared:
+        found = maxima.of(user.adapter, output)
+        maximum = lambda: found.value  # noqa: E731
+    return SchemeRows(scheme, output.name, output.shape, output.dtype, maximum).quantized
+
+
+def _side_by_side(users: Sequence[_Place]) -> Iterator[list[list[_Place]]]:
+    """As many models at a time as there is memory for their adapters' tensors, in groups that have the same numbers."""
+    groups: list[list[_Place]] = []
     for user in users:
-        needed = 4 * sum(entry.elements for change in user.output.changes for entry in change.tensors)
+        same = next((group for group in groups if group[0].numbers == user.numbers), None)
+        if same:
+            same.append(user)
+        else:
+            groups.append([user])
+    some: list[list[_Place]] = []
+    size = 0
+    for group in groups:
+        needed = 4 * sum(entry.elements for change in group[0].output.changes for entry in change.tensors)
         if some and size + needed > _PREPARED_BYTES:
             yield some
             some, size = [], 0
-        some.append(user)
+        some.append(group)
         size += needed
     yield some
 

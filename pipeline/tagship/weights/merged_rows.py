@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -37,9 +38,9 @@ class SourceRows:
         self.count, self.row = _rows_of(self._entry.shape)
         self._row_bytes = self._entry.nbytes // max(1, self.count)
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """The blocks to ask for, in order."""
-        step = max(1, _BLOCK_BYTES // max(1, self._row_bytes))
+    def blocks(self, together: int = 1) -> Iterator[tuple[int, int]]:
+        """The blocks to ask for, in order; each begins at a multiple of so many rows."""
+        step = max(1, _BLOCK_BYTES // max(1, self._row_bytes) // together) * together
         for start in range(0, self.count, step):
             yield start, min(start + step, self.count)
 
@@ -61,6 +62,11 @@ class AdapterTensors:
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         self._kept: dict[tuple[str, str], Array] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where the adapter is."""
+        return self._adapter.folder
 
     def read(self, work: "np.dtype[Any]", entry: TensorEntry, *, kept: bool = False) -> Array:
         """A tensor in the dtype of the work, not to be changed. Raises ReleaseError when it is not finite."""
@@ -103,17 +109,12 @@ class MergedRows:
             with quiet():
                 self._changes.append(change.ready(partial(adapter.read, self._work), self._walk))
 
-    @property
-    def row_nbytes(self) -> int:
-        """The bytes of one merged row."""
-        return self.output.nbytes // max(1, self.stored.count)
-
     def merge(self, stored: Array, start: int, stop: int) -> Array:
         """Rows [start, stop) in the output's dtype, of what the source has there.
 
         Raises ReleaseError when they are not finite any more, as f16 overflows.
         """
-        if self.output.copied:
+        if self.output.unchanged:
             return stored
         with quiet():
             merged, fits = self._rounded(self._changed(stored, start, stop))

@@ -28,8 +28,13 @@ def scratch(use: str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
     return buffer[:wanted].view(dtype).reshape(shape)
 
 
+def large_array(size: int) -> Array:
+    """So many bytes with anything in them, in large pages where the system has them."""
+    return _memory(size)[:size]
+
+
 def _memory(size: int) -> Array:
-    """So many bytes, in large pages where the system has them."""
+    """At least so many bytes."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):  # not Linux
         return np.empty(size, np.uint8)
     size = -(-size // _LARGE_PAGE) * _LARGE_PAGE
