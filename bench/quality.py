@@ -1,14 +1,16 @@
 """What each quantization type costs small models with real weights, and what a broken export costs them.
 
 Run as `python -m bench.quality [--wide] [--tokens N] [--quants q8_0,q2_k] [--broken] FILE.gguf`: the GGUF is made a
-base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type, and held
-against base + adapter along the first N tokens (2,048) of the text that ships with tagship. `--broken` also measures
-exports that are wrong on purpose, in 16 bits. docs/quality.md has the tables, and where the models are from.
+base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type and by
+every scheme for vLLM (`vllm` is 16 bits), and held against base + adapter along the first N tokens (2,048) of the text
+that ships with tagship. `--broken` also measures exports that are wrong on purpose, in 16 bits. docs/quality.md has the
+tables, and where the models are from.
 """
 
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.gguf.quant_mix import QUANTS
+from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import Measured
 from tagship.verify.measured_text import shipped_text
 from tagship.verify.measures import per_token
@@ -28,6 +31,8 @@ from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
+from tagship.weights.merge_writer import write_merged
+from tagship.weights.schemes import SCHEMES
 
 from bench.small_models import make
 
@@ -57,7 +62,8 @@ def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: 
         trained = _open(folder, runtimes, tokens)
         number = sum(len(part.looked_at) for part in trained.text)
         print(f"\n### {file.stem}{', rows of 768' if wide else ''}, {number} tokens\n\n{_HEAD}", flush=True)
-        _measure_types(trained, quants)
+        _measure_types(trained, [quant for quant in quants if quant in QUANTS])
+        _measure_schemes(trained, [quant for quant in quants if quant in ("vllm", *SCHEMES)])
         if broken:
             _measure_broken(trained)
 
@@ -80,16 +86,35 @@ def _measure_types(trained: _Trained, quants: Sequence[str]) -> None:
         path.unlink()
 
 
-def _print(name: str, path: Path, trained: _Trained) -> None:
+def _measure_schemes(trained: _Trained, names: Sequence[str]) -> None:
+    """What the schemes for vLLM cost, as they are verified: in the forward pass of transformers."""
+    base, adapter = open_checkpoint(trained.folder / "base"), read_adapter(trained.folder / "adapter")
+    for name in names:
+        folder = trained.folder / name
+        shutil.copytree(trained.folder / "base", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+        try:
+            weights = MergedWeights(base, adapter, scheme=SCHEMES.get(name))
+        except ReleaseError as refused:
+            print(f"{name}: {refused}", file=sys.stderr)
+            continue
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | weights.config_changes()))
+        write_merged([(weights, folder)])
+        _print(name, folder, trained, "transformers")
+        shutil.rmtree(folder)
+
+
+def _print(name: str, path: Path, trained: _Trained, runtime: str = "llama_cpp") -> None:
     following = [token for part in trained.text for token in part.looked_at]
-    with trained.runtimes.model("llama_cpp", Subject(what=name, model=path)) as model:
+    with trained.runtimes.model(runtime, Subject(what=name, model=path)) as model:
         along = per_token(trained.reference.rows(trained.text), model.rows(trained.text), following)
     found = along.measured()
     starts = range(0, len(following) - _FEW + 1, _FEW)
     worst = max(
         (along.part(start, start + _FEW).measured() for start in starts), key=lambda part: part.kl, default=found
     )
-    bits = 8 * path.stat().st_size / _numbers(trained.folder)
+    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+    bits = 8 * sum(file.stat().st_size for file in files) / _numbers(trained.folder)
     print(_row(name, bits, found, worst), flush=True)
 
 
@@ -183,7 +208,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path)
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--quants", default=",".join(QUANTS))
+    parser.add_argument("--quants", default=",".join((*QUANTS, "vllm", *SCHEMES)))
     parser.add_argument("--broken", action="store_true")
     return parser.parse_args()
 

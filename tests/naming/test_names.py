@@ -210,7 +210,7 @@ def test_pattern_that_fits_one_format_only() -> None:
     """A general pattern must keep the names of all formats apart; a format's own only those of that format."""
     text = "{kind}{base}-v{version}"
     (found,) = read({"export": {"tagged": text}})[1]
-    assert found.startswith(f"naming.export.tagged {text!r} makes names that cannot be read back: 'ollama_")
+    assert found.startswith(f"naming.export.tagged {text!r} makes names that cannot be read back: 'vllm_")
     fields = names("vllm", policy(), export={"tagged": text}).export.tagged.parse("vllmphi-v1.0.0")
     assert fields == {"kind": "vllm", "base": "phi", "version": "1.0.0"}
 

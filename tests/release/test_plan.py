@@ -423,14 +423,34 @@ def test_quants(plan: MakePlan) -> None:
 
 def test_unknown_quant(plan: MakePlan) -> None:
     """A quantization type that a format has not is a mistake in the options, with a hint."""
-    with pytest.raises(UsageError, match="unknown quantization type 'q8_00' for ollama: did you mean 'q8_0'"):
+    with pytest.raises(UsageError, match="unknown quantization type 'q8_00' for vllm or ollama: did you mean 'q8_0'"):
         plan(quants=("q8_00",))
 
 
 def test_quant_without_a_format_for_it(plan: MakePlan) -> None:
     """--quant for formats that have none is a mistake in the options."""
     with pytest.raises(UsageError, match="none of the formats has quantization types"):
+        plan(formats=("lora",), quants=("q8_0",))
+    with pytest.raises(UsageError, match="unknown quantization type 'q8_0' for vllm") as caught:
         plan(formats=("vllm", "lora"), quants=("q8_0",))
+    assert "fp8-dynamic" in str(caught.value.remedy)
+
+
+def test_quant_of_one_format(plan: MakePlan) -> None:
+    """--quant chooses among the variants of the format that has it; the others are released as the policy says."""
+    chosen = [target.name for target in plan(quants=("fp8-dynamic", "W4A16")).targets]
+    assert chosen == ["vllm fp8-dynamic", "vllm w4a16", "ollama q4_k_m", "lora"]
+    assert [target.name for target in plan(quants=("q8_0",)).targets] == ["vllm", "ollama q8_0", "lora"]
+    assert [target.name for target in plan(formats=("vllm",), quants=("bf16",)).targets] == ["vllm"]
+
+
+def test_names_of_schemes(project: GitFolder, plan: MakePlan) -> None:
+    """Each has its own export, archive and repo; 16 bits keep the names that they had."""
+    project.write("release.toml", POLICY.replace("[formats.vllm]", '[formats.vllm]\nschemes = ["bf16", "fp8-block"]'))
+    plain, block = plan(formats=("vllm",)).targets
+    assert block.repo_id == plain.repo_id.replace("-vllm-", "-vllm_fp8-block-")
+    assert block.artifact.name == plain.artifact.name.replace("vllm-", "vllm_fp8-block-", 1)
+    assert block.export_dir.name == plain.export_dir.name.replace("-vllm-", "-vllm_fp8-block-")
 
 
 def test_repo_name(plan: MakePlan) -> None:

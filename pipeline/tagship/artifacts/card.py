@@ -138,7 +138,7 @@ def render_card(form: Format, job: ExportJob, manifest: Manifest, config: Config
     given = _context(form, job, manifest, config, sources)
     body = job.templates.render(_template(form), **{name: getattr(given, name) for name in _GIVEN})
     scored = (given.evidence.evaluation or {}).get(EXPORT) if given.evidence else None
-    front = front_matter(job, form.card, config.card, scored)
+    front = front_matter(job, form.facts(job.variant), config.card, scored)
     return visible(f"---\n{front.strip()}\n---\n\n{_without_gaps(body)}\n")
 
 

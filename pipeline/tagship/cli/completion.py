@@ -81,8 +81,9 @@ def _formats(file: Path) -> Iterable[str]:
 
 def _quants(file: Path) -> Iterable[str]:
     from tagship.gguf.quant_mix import QUANTS
+    from tagship.weights.schemes import SCHEMES
 
-    return QUANTS
+    return (*QUANTS, *SCHEMES)
 
 
 def _streams(file: Path) -> Iterable[str]:

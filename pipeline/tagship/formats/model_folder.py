@@ -14,19 +14,20 @@ from tagship.weights.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
+    from tagship.weights.schemes import Scheme
 
 
-def open_weights(job: ExportJob, dtype: str | None = None) -> "MergedWeights":
+def open_weights(job: ExportJob, dtype: str | None = None, scheme: "Scheme | None" = None) -> "MergedWeights":
     """Base and adapter, checked to fit each other and the tokenizer.
 
-    `dtype` is what the floats are converted to, None to keep the base's. Raises ReleaseError,
-    tensor by tensor, when they don't fit.
+    `dtype` is what the floats are converted to, None to keep the base's; `scheme` is what the merged weights are
+    quantized by. Raises ReleaseError, tensor by tensor, when they don't fit.
     """
     from tagship.weights.lora import read_adapter
     from tagship.weights.merge import MergedWeights
 
     base, adapter = open_checkpoint(job.base.path), read_adapter(job.run.path)
-    weights = MergedWeights(base, adapter, dtype, job.nf4, portable=job.policy.portable)
+    weights = MergedWeights(base, adapter, dtype, job.nf4, scheme, portable=job.policy.portable)
     _check_vocabulary(job, weights)
     return weights
 

@@ -191,6 +191,10 @@ class Format(ABC):
         """In a few words, whom an export serves: the cards of the same release's other repos say it."""
         return ""
 
+    def facts(self, variant: Variant) -> CardFacts:
+        """What the Hub is told of a variant: of all of them the same, where a format does not say otherwise."""
+        return self.card
+
     def inputs(self, settings: Any) -> tuple[Path, ...]:
         """Files beside run and base that its exports are made from: when one of them changes, exports are made
         again."""

@@ -1,41 +1,80 @@
-"""vllm: merged safetensors as transformers and vLLM load them, with a compose file that serves them."""
+"""vllm: merged safetensors as transformers and vLLM load them, with a compose file that serves them; in 16 bits, and
+in 8 and 4 by schemes of compressed-tensors."""
 
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.protocol import MERGED, QUANTIZED, CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.vllm_schemes import KL, SERVES, TOP1, how_it_was_run
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files
 from tagship.system.files import scratch_folder, write_text
 from tagship.system.progress import Advance
+from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
+from tagship.weights.linear_tensors import of_expert
+from tagship.weights.schemes import SCHEMES
 
+if TYPE_CHECKING:
+    from tagship.weights.merge import MergedWeights
+
+# The scheme that quantizes nothing.
+_PLAIN = "bf16"
 # Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
 _MEMORY = 400 << 20
-# Bytes a second: from page cache to page cache, and where the disk is waited for (docs/performance.md).
-_FASTEST, _SLOWEST = 2.8e9, 0.8e9
+# Bytes of 16-bit weights a second: from page cache to page cache, and where the disk is waited for
+# (docs/performance.md). Quantizing takes up to half as long again.
+_FASTEST, _SLOWEST, _QUANTIZING = 2.8e9, 0.8e9, 1.5
 # Rounding to 16 bits is all that may differ.
 _KL = 0.01
 # Where vLLM serves by default.
 _ADDRESS = "http://localhost:8000/v1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """`[formats.vllm]`: the schemes that the merged weights are quantized by, each of which is an export."""
+
+    schemes: tuple[str, ...]
+
+
 class _Vllm(Format):
     name = "vllm"
     runtime = "transformers"
-    card = CardFacts(library_name="transformers", relation="finetune", tags=("vllm", "merged"))
+    quants = (_PLAIN, *SCHEMES)
+    card = CardFacts(library_name="transformers", relation=MERGED, tags=("vllm", "merged"))
+
+    def configure(self, table: Reader, export: Reader) -> VllmSettings:
+        schemes = table.choices("schemes", (_PLAIN,), self.quants)
+        if not table.texts("schemes", (_PLAIN,)):
+            table.note("schemes", "is empty: name at least one, or leave the format out")
+        return VllmSettings(schemes=schemes or (_PLAIN,))
+
+    def variants(self, settings: VllmSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
+        return tuple(map(_variant, quants or settings.schemes))
+
+    def facts(self, variant: Variant) -> CardFacts:
+        if variant.quant is None:
+            return self.card
+        tags = ("vllm", "compressed-tensors", variant.quant)
+        return CardFacts(library_name="transformers", relation=QUANTIZED, tags=tags)
 
     def serves(self, variant: Variant) -> str:
-        return "vLLM, transformers and further training; merged weights"
+        if variant.quant is None:
+            return "vLLM, transformers and further training; merged weights"
+        return f"vLLM; {SERVES[variant.quant]}"
 
     def footprint(self, job: ExportJob) -> Footprint:
-        weights = open_weights(job, job.policy.dtype)
+        weights = _weights(job)
         size = weights.nbytes
-        seconds = (size / _FASTEST, size / _SLOWEST)
+        read = max(size, weights.base.nbytes)
+        seconds = (read / _FASTEST, (1 if job.variant.quant is None else _QUANTIZING) * read / _SLOWEST)
         return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
@@ -43,7 +82,7 @@ class _Vllm(Format):
 
         models = []
         for job, folder in parts:
-            weights = open_weights(job, job.policy.dtype)
+            weights = _weights(job)
             copy_model_files(job, weights, folder)
             compose = job.templates.render(
                 "vllm/docker-compose.yml.j2", served_name=job.title, trust_remote_code=job.base.trust_remote_code
@@ -53,13 +92,22 @@ class _Vllm(Format):
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        weights = _weights(job)
         with scratch_folder("tagship-files") as expected:
-            copy_model_files(job, open_weights(job, job.policy.dtype), expected)
+            copy_model_files(job, weights, expected)
             check_model_files(job, folder, expected, "the vllm export")
-        return Subject(what="the vllm export", model=folder, trust_remote_code=job.base.trust_remote_code)
+        return Subject(
+            what="the vllm export",
+            model=folder,
+            trust_remote_code=job.base.trust_remote_code,
+            how=how_it_was_run(job.variant.quant, experts=any(map(of_expert, weights.outputs))),
+        )
 
     def limits(self, variant: Variant) -> Limits:
-        return Limits(kl=_KL, same_tokens=True)
+        if variant.quant is None:
+            return Limits(kl=_KL, same_tokens=True)
+        quant = variant.quant
+        return Limits(kl=KL[quant], top1=TOP1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         chats = has_chat_template(model_files(job.base, job.run.path))
@@ -74,6 +122,7 @@ class _Vllm(Format):
             trust_remote_code=job.base.trust_remote_code,
             question=job.question,
             chats=chats,
+            quantized=job.variant.quant is not None,
         )
         return (
             Usage(title="vLLM", language="shell", code=f"{self.use_line(job, files)}\n{curl}"),
@@ -86,3 +135,14 @@ class _Vllm(Format):
 
 
 FORMAT = _Vllm()
+
+
+def _variant(scheme: str) -> Variant:
+    """The plain one has the names that it had before there were others. Theirs go on with no hyphen: in a name that may
+    be where the next field begins, and policies that could be read back before must stay so."""
+    quant, name = (None, "vllm") if scheme == _PLAIN else (scheme, f"vllm_{scheme}")
+    return Variant(quant=quant, kind=name, prefix=name, label=name)
+
+
+def _weights(job: ExportJob) -> "MergedWeights":
+    return open_weights(job, job.policy.dtype, SCHEMES[job.variant.quant] if job.variant.quant else None)

@@ -126,6 +126,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
     sign = read_sign(reader.table("sign"), path.parent)
     streams = (*read_streams(reader.table("tags")), *(policy.stream for policy in formats if policy.stream))
     check_streams(reader, streams, formats)
+    quants = [quant for policy in formats for quant in policy.format.quants]
     config = Config(
         root=path.parent,
         file=path,
@@ -145,7 +146,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         formats=formats,
         bases=read_bases(reader.table("bases")),
         export=exporting,
-        verify=read_verify(reader.table("verify"), [quant for policy in formats for quant in policy.format.quants]),
+        verify=read_verify(reader.table("verify"), list(dict.fromkeys(quants))),
         evaluate=_evaluate(reader, path.parent),
         card=read_card(reader.table("card")),
         release=read_release(reader.table("release")),

@@ -113,7 +113,7 @@ def check_base_is_there(plan: Plan, hub: Hub) -> Finding | None:
     """Raise ReleaseError when an adapter would be published whose base model those who get it cannot fetch. Returns
     what is to be warned of: that, where the policy only warns, and a Hub that does not say."""
     level = plan.config.checks.base
-    adapters = [target for target in plan.targets if target.policy.format.card.relation == _ADAPTER]
+    adapters = [target for target in plan.targets if target.policy.format.facts(target.variant).relation == _ADAPTER]
     if level == OFF or not adapters:
         return None
     try:

@@ -10,9 +10,8 @@ from tagship.release.targets import Target
 def lineage_of(plan: Plan, target: Target) -> Lineage:
     """Of what model a target's repo is what, and which other exports the release has of its run."""
     others = [other for other in plan.family if other.run.path == target.run.path and other.name != target.name]
-    lineage = Lineage(
-        parent=plan.base.id, relation=target.policy.format.card.relation, relatives=tuple(map(_relative, others))
-    )
+    facts = target.policy.format.facts(target.variant)
+    lineage = Lineage(parent=plan.base.id, relation=facts.relation, relatives=tuple(map(_relative, others)))
     if lineage.relation != QUANTIZED:
         return lineage
     if lineage.merged is None:  # of the base, which nobody quantized here
@@ -26,6 +25,6 @@ def _relative(target: Target) -> Relative:
         format=form.name,
         quant=target.variant.quant,
         repo_id=target.repo_id,
-        relation=form.card.relation,
+        relation=form.facts(target.variant).relation,
         serves=form.serves(target.variant),
     )

@@ -80,8 +80,8 @@ def _run(run: Run, base_id: str, base: Held | None) -> Held:
 
 def _planned(plan: Plan, target: Target, run: Held) -> Held:
     """What an export of a run will hold."""
-    card = target.policy.format.card
-    will_hold = ADAPTER if card.relation == ADAPTED else _LOADED_BY.get(card.library_name)
+    facts = target.policy.format.facts(target.variant)
+    will_hold = ADAPTER if facts.relation == ADAPTED else _LOADED_BY.get(facts.library_name)
     quant = target.variant.quant
     return replace(
         run,

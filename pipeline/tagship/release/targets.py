@@ -63,15 +63,10 @@ def chosen_variants(
 ) -> list[tuple[FormatPolicy, tuple[Variant, ...]]]:
     """What is exported of each run: the formats, each with its variants. Raises UsageError for options that do not fit
     the policy or the tag."""
-    chosen = []
-    for policy in _policies(config, options.formats, tag):
-        wanted = options.quants if policy.format.quants else ()
-        quants = tuple(dict.fromkeys(quant.lower() for quant in wanted))
-        _check_quants(policy, quants)
-        chosen.append((policy, policy.format.variants(policy.settings, quants)))
-    if options.quants and not any(variant.quant for _, variants in chosen for variant in variants):
-        raise UsageError("--quant is given, but none of the formats has quantization types")
-    return chosen
+    policies = _policies(config, options.formats, tag)
+    quants = tuple(dict.fromkeys(quant.lower() for quant in options.quants))
+    _check_quants(policies, quants)
+    return [(policy, policy.format.variants(policy.settings, _quants_of(policy, quants))) for policy in policies]
 
 
 def by_repo(targets: Iterable[Target]) -> dict[str, tuple[Target, ...]]:
@@ -125,12 +120,21 @@ def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -
     return [by_name[name] for name in dict.fromkeys(wanted)] or released
 
 
-def _check_quants(policy: FormatPolicy, quants: tuple[str, ...]) -> None:
+def _quants_of(policy: FormatPolicy, quants: Sequence[str]) -> tuple[str, ...]:
+    """Those that a format has; where it has none of them, it is exported as its settings say."""
+    return tuple(quant for quant in quants if quant in policy.format.quants)
+
+
+def _check_quants(policies: Sequence[FormatPolicy], quants: Sequence[str]) -> None:
+    known = list(dict.fromkeys(quant for policy in policies for quant in policy.format.quants))
+    if quants and not known:
+        raise UsageError("--quant is given, but none of the formats has quantization types")
     for quant in quants:
-        if quant not in policy.format.quants:
+        if quant not in known:
+            of = " or ".join(policy.name for policy in policies if policy.format.quants)
             raise UsageError(
-                f"unknown quantization type {quant!r} for {policy.name}{hint(quant, policy.format.quants)}",
-                remedy=f"known: {', '.join(policy.format.quants)}",
+                f"unknown quantization type {quant!r} for {of}{hint(quant, known)}",
+                remedy=f"known: {', '.join(known)}",
             )
 
 

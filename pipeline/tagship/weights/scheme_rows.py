@@ -59,15 +59,11 @@ class SchemeRows:
         its number where it goes, as an offset in bytes, and the bytes.
 
         Raises ReleaseError where a number is not finite."""
-        scheme, columns = self._scheme, self._shape[1]
-        padded = _padded(rows, self._width)
+        scheme = self._scheme
         with quiet():
-            stored, used = self._scales(padded)
-        packed = divided_to(scheme.kind, padded, used, self._width)
-        if padded.shape[1] != columns:
-            packed = packed.reshape(len(rows), -1)[:, :columns]
-        packed = np.ascontiguousarray(packed).reshape(-1).view(np.uint8)
-        yield 0, start * columns * scheme.bits // 8, packed
+            stored, used = self._scales(rows)
+        packed = divided_to(scheme.kind, rows, used, self._width)
+        yield 0, start * self._shape[1] * scheme.bits // 8, packed.reshape(-1)
         yield 1, start // scheme.height * stored.shape[1] * stored.itemsize, stored.reshape(-1).view(np.uint8)
         if start == 0 and scheme.kind == INT4:
             yield 2, 0, np.array(self._shape, np.int64).view(np.uint8)
@@ -129,9 +125,3 @@ def _global_scale(maximum: float, dtype: "np.dtype[Any]") -> np.float32:
 
 def _info(dtype: "np.dtype[Any]") -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
-
-
-def _padded(rows: Array, width: int) -> Array:
-    """Rows whose last group is whole, too: with zeros."""
-    more = -rows.shape[1] % width
-    return np.pad(rows, ((0, 0), (0, more))) if more else rows

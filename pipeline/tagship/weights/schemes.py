@@ -56,12 +56,12 @@ class Scheme:
     @property
     def columns(self) -> int:
         """What the columns of a matrix must be a multiple of."""
-        return self.width or 1 if self.kind != FP8 else 1
+        return self.width or 1
 
     def scales(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """The shape of the scales of a matrix."""
         rows, columns = shape
-        return -(-rows // self.height), -(-columns // (self.width or columns))
+        return -(-rows // self.height), columns // (self.width or columns)
 
     def parts(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[Part, ...]:
         """The tensors that a weight of this name, shape and dtype becomes; in the order of `scheme_rows`."""

@@ -50,7 +50,7 @@ class Costing:
             policy=self.config.export,
             title=self.run.name,
             repo_id=f"{self.config.namespace}/{self.run.name}",
-            lineage=Lineage(parent=base.id, relation=policy.format.card.relation),
+            lineage=Lineage(parent=base.id, relation=policy.format.facts(variant).relation),
             version=None,
             moment=datetime.now(UTC),
             namespace=self.config.namespace,

@@ -2,6 +2,7 @@
 arithmetic as in a merge."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from tagship.verify.runtimes.protocol import Subject
@@ -16,7 +17,8 @@ _BLOCK = 16 << 20
 def hold_in_nf4(model: Any, form: Nf4, dtype: str, *, whole: bool) -> None:
     """Have the linear modules of a model without its adapter compute with what their weights are in NF4, as
     transformers chooses them for bitsandbytes; `dtype` is what they are stored in, in safetensors' name. `whole`
-    changes the weights, which are in float32; else each module has what becomes of them in its attribute `nf4`."""
+    changes the weights, which are in float32; else each module has in `weight_blocks` what gives
+    those (`streaming`)."""
     import torch
 
     head = model.get_output_embeddings()
@@ -28,7 +30,7 @@ def hold_in_nf4(model: Any, form: Nf4, dtype: str, *, whole: bool) -> None:
                 rows = max(1, _BLOCK // (4 * weight.shape[1]))
                 weight.copy_(torch.cat(list(blocks_in_nf4(weight, change, rows))))
             else:
-                module.nf4 = change
+                module.weight_blocks = partial(blocks_in_nf4, module.weight, change)
 
 
 def may_stream(subject: Subject) -> bool:

@@ -29,7 +29,8 @@ class Subject:
     of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is to take them, where it has
     no chat template to render them by. `prompts` are what it has to make of conversations where it has one; `notes` are
     what people are to be told of the model. `trust_remote_code` is whether code in these folders may be run: only where
-    the policy trusts that base. With `nf4` the model, without its adapter, is as it is when it was held so."""
+    the policy trusts that base. With `nf4` the model, without its adapter, is as it is when it was held so. `how` is
+    what evidence says of how the runtime runs it, beyond its name."""
 
     what: str
     model: Path
@@ -41,6 +42,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     trust_remote_code: bool = False
     nf4: Nf4 | None = None
+    how: str | None = None
 
 
 class Model(ABC):

@@ -7,11 +7,11 @@ largest module and the activations, whatever the size of the model.
 from collections.abc import Iterator
 from typing import Any
 
-from tagship.verify.runtimes.nf4 import blocks_in_nf4
-
 # Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
 # largest matrices by far.
 _BLOCK = 64 << 20
+# Where a linear module computes with other numbers than its weight has: what gives blocks of so many rows of them.
+_BLOCKS = "weight_blocks"
 _ON_PARAMETERS = "ParamWrapper"
 _TRAINED_WHOLE = "modules_to_save"
 
@@ -26,9 +26,9 @@ def stream(model: Any) -> bool:
         return False
     for name, module in model.named_modules():
         if _TRAINED_WHOLE in name.split("."):  # copies of the base's modules
-            module.__dict__.pop("nf4", None)
+            module.__dict__.pop(_BLOCKS, None)
         short = any(_is_short(parameter) for parameter in module.parameters(recurse=False))
-        if not short and not hasattr(module, "nf4"):
+        if not short and not hasattr(module, _BLOCKS):
             continue
         if isinstance(module, torch.nn.Embedding):
             module.forward = _widening(module)
@@ -55,8 +55,8 @@ def _casting(module: Any) -> Any:
         given = given.float()
         rows = max(1, _BLOCK // (4 * weight.shape[1]))
         starts = range(0, weight.shape[0], rows)
-        nf4 = getattr(module, "nf4", None)
-        blocks = blocks_in_nf4(weight, nf4, rows) if nf4 else (weight[start : start + rows].float() for start in starts)
+        other = getattr(module, _BLOCKS, None)
+        blocks = other(rows) if other else (weight[start : start + rows].float() for start in starts)
         parts = [
             torch.nn.functional.linear(given, block, None if bias is None else bias[start : start + rows].float())
             for start, block in zip(starts, blocks, strict=True)

@@ -18,10 +18,12 @@ from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
+from tagship.verify.runtimes.quantized import load_quantized
 from tagship.verify.runtimes.streaming import stream
 from tagship.verify.runtimes.transformers_classes import KnownClass, class_of, try_class
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_weights
+from tagship.weights.quantized_matrices import find_matrices
 from tagship.weights.tied_embeddings import vocabulary_of
 
 _GENERATION_FILE = "generation_config.json"
@@ -144,6 +146,11 @@ class _TransformersModel(Model):
 
 
 def _loaded(subject: Subject, known: KnownClass, dtype: str) -> Any:
+    checkpoint = open_checkpoint(subject.model)
+    matrices = find_matrices(checkpoint) if subject.adapter is None else {}
+    if matrices:
+        model = load_quantized(known, checkpoint, matrices, whole=dtype == "float32")
+        return model.eval()  # on the processor: the reader of its matrices is there
     model = known.model.from_pretrained(subject.model, config=known.config, dtype=dtype)
     if subject.nf4:
         hold_in_nf4(model, subject.nf4, open_checkpoint(subject.model).main_dtype, whole=dtype == "float32")
@@ -157,7 +164,11 @@ def _loaded(subject: Subject, known: KnownClass, dtype: str) -> Any:
 
 
 def _size_in_float32(model: Path) -> int:
-    return sum(4 * prod(entry.shape) for entry in open_checkpoint(model).entries().values())
+    checkpoint = open_checkpoint(model)
+    matrices = find_matrices(checkpoint)
+    quantized = {part for matrix in matrices.values() for part in matrix.parts}
+    plain = (entry.shape for name, entry in checkpoint.entries().items() if name not in quantized)
+    return 4 * sum(prod(shape) for shape in (*plain, *(matrix.shape for matrix in matrices.values())))
 
 
 def _load_tokenizer(subject: Subject) -> Any:

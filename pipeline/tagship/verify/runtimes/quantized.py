@@ -1,0 +1,124 @@
+"""A model of torch whose files hold it quantized: its matrices are dequantized by our own reader, and what they are
+multiplied by is rounded where that is part of how they are run."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+from tagship.system.errors import ReleaseError
+from tagship.verify.runtimes.transformers_classes import KnownClass
+from tagship.weights.checkpoint import Checkpoint
+from tagship.weights.linear_tensors import of_expert
+from tagship.weights.quantized_matrices import Matrix
+
+_TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+_LARGEST = 448.0
+# As vLLM has them: the least scale of a token, and the least magnitude in a group.
+_LEAST_SCALE, _LEAST_IN_GROUP = 1 / (448 * 512), 1e-10
+
+
+def load_quantized(known: KnownClass, checkpoint: Checkpoint, matrices: Mapping[str, Matrix], *, whole: bool) -> Any:
+    """The model in float32 when it is `whole`. Else its linear modules have no weights of their own, but in
+    `weight_blocks` what `streaming` asks for them; what transformers stacks as it loads, the weights of experts, is
+    dequantized to the dtype of the rest. Raises ReleaseError where a matrix is in no linear module."""
+    import torch
+
+    loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[checkpoint.main_dtype]), whole)
+    config = deepcopy(known.config)
+    for part in (config, config.get_text_config()):
+        part.__dict__.pop("quantization_config", None)
+    state = {**_plain(checkpoint, matrices), **{name: loading.tensor(name, held) for name, held in matrices.items()}}
+    model = known.model.from_pretrained(None, config=config, state_dict=state, dtype=loading.dtype)
+    loading.attach(model, [name for name in matrices if not of_expert(name)])
+    return model
+
+
+class _Loading:
+    """What is remembered of tensors from when transformers asks for them until they are in modules."""
+
+    def __init__(self, dtype: Any, whole: bool) -> None:
+        self.dtype = dtype
+        self._whole = whole
+        self._given: dict[int, tuple[str, Matrix, Any]] = {}
+
+    def tensor(self, name: str, matrix: Matrix) -> "_Tensor":
+        return _Tensor(partial(self._made, name, matrix), matrix.shape, self.dtype)
+
+    def attach(self, model: Any, names: list[str]) -> None:
+        """Have the linear modules of these matrices compute with them."""
+        import torch
+
+        missing = set(names)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear) and (given := self._given.get(module.weight.data_ptr())):
+                name, matrix, _ = given
+                missing.discard(name)
+                if not self._whole:
+                    module.weight_blocks = partial(_blocks, matrix)
+                if matrix.activations is not None:
+                    module.register_forward_pre_hook(partial(_round_given, matrix.activations))
+        if missing:
+            raise ReleaseError(
+                f"{min(missing)} is not the weight of a linear module in transformers, so that what vLLM computes with "
+                "it cannot be computed here",
+                remedy="leave this scheme out of [formats.vllm] schemes",
+            )
+
+    def _made(self, name: str, matrix: Matrix) -> Any:
+        import torch
+
+        if self._whole or of_expert(name):
+            made = torch.from_numpy(matrix.rows(0, matrix.shape[0])).to(self.dtype)
+        else:
+            made = torch.zeros(1, dtype=self.dtype).expand(matrix.shape)  # which takes no memory
+        if not of_expert(name):
+            self._given[made.data_ptr()] = name, matrix, made
+        return made
+
+
+class _Tensor:
+    """A tensor that is made when transformers asks for all of it, as it does of slices of files."""
+
+    def __init__(self, make: Any, shape: tuple[int, int], dtype: Any) -> None:
+        self._make = make
+        self.shape = shape
+        self.dtype = dtype
+
+    def __getitem__(self, which: Any) -> Any:
+        return self._make()[which]
+
+    def get_shape(self) -> list[int]:
+        return list(self.shape)
+
+
+def _plain(checkpoint: Checkpoint, matrices: Mapping[str, Matrix]) -> dict[str, Any]:
+    """The tensors that are in files as they are."""
+    from safetensors import safe_open
+
+    parts = {part for matrix in matrices.values() for part in matrix.parts}
+    found: dict[str, Any] = {}
+    for shard in checkpoint.shards:
+        file: Any = safe_open(shard.path, framework="pt")
+        found |= {name: file.get_slice(name) for name in shard.tensors if name not in parts}
+    return found
+
+
+def _blocks(matrix: Matrix, rows: int) -> Iterator[Any]:
+    import torch
+
+    height = matrix.shape[0]
+    for start in range(0, height, rows):
+        yield torch.from_numpy(matrix.rows(start, min(start + rows, height)))
+
+
+def _round_given(group: int, module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Round what a module is given to FP8: for each token by its largest number, or for so many of its numbers each."""
+    import torch
+
+    numbers = given[0].float()
+    groups = numbers.unflatten(-1, (-1, group or numbers.shape[-1]))
+    largest = groups.abs().amax(dim=-1, keepdim=True)
+    scales = largest.clamp(min=_LEAST_IN_GROUP) / _LARGEST if group else (largest / _LARGEST).clamp(min=_LEAST_SCALE)
+    rounded = (groups / scales).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn).float() * scales
+    return (rounded.flatten(-2), *given[1:])
