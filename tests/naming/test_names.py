@@ -211,8 +211,8 @@ def test_pattern_that_fits_one_format_only() -> None:
     text = "{kind}{base}-v{version}"
     (found,) = read({"export": {"tagged": text}})[1]
     assert found.startswith(f"naming.export.tagged {text!r} makes names that cannot be read back: 'vllm_")
-    fields = names("vllm", policy(), export={"tagged": text}).export.tagged.parse("vllmphi-v1.0.0")
-    assert fields == {"kind": "vllm", "base": "phi", "version": "1.0.0"}
+    fields = names("lora", policy(), export={"tagged": text}).export.tagged.parse("loraphi-v1.0.0")
+    assert fields == {"kind": "lora", "base": "phi", "version": "1.0.0"}
 
 
 # Former styles
