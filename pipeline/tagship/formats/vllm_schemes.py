@@ -2,8 +2,8 @@
 
 # Mean KL in nats that a scheme may cost, and the least share of tokens where the likeliest one is the same:
 # docs/quality.md has the measurements that these come from, as those of GGUF types do.
-KL = {"fp8-dynamic": 0.1, "fp8-block": 0.1, "w4a16": 0.3, "nvfp4a16": 0.3}
-TOP1 = {"fp8-dynamic": 0.8, "fp8-block": 0.8, "w4a16": 0.7, "nvfp4a16": 0.7}
+KL = {"fp8-dynamic": 0.04, "fp8-block": 0.04, "w4a16": 0.3, "nvfp4a16": 0.3}
+TOP1 = {"fp8-dynamic": 0.86, "fp8-block": 0.86, "w4a16": 0.7, "nvfp4a16": 0.7}
 # What vLLM's documentation says of the schemes (features/quantization), for people who have to choose.
 SERVES = {
     "fp8-dynamic": "half the memory; GPUs that have FP8 (Ada, Hopper and later) compute in it, older ones widen it",
