@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from tagship.system.errors import ReleaseError
-from tagship.weights import merged_rows, scheme_loops, shared_maxima
+from tagship.weights import merge_writer, merged_rows, scheme_loops, shared_maxima
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
@@ -132,6 +133,20 @@ def test_rows_in_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     base, lora = model(tmp_path / "base"), adapter(tmp_path / "adapter")
     made = merged(base, lora, tmp_path / "made", *SCHEMES)
     assert {folder.name: digest(tensors_of(folder)) for folder in made}.items() <= GOLDEN["BF16"].items()
+
+
+def test_joined_matrices_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written side by side: nobody waits for the largest number before all that look for it have begun."""
+    monkeypatch.setattr(merged_rows, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(merge_writer, "_MERGED_BLOCKS", 1)
+    base, lora, made = model(tmp_path / "base"), adapter(tmp_path / "adapter"), tmp_path / "made"
+    made.mkdir()
+    weights = MergedWeights(open_checkpoint(base), read_adapter(lora), scheme=SCHEMES["nvfp4a16"])
+    writing = threading.Thread(target=write_merged, args=([(weights, made)],), kwargs={"max_shard": 1000}, daemon=True)
+    writing.start()
+    writing.join(60)
+    assert not writing.is_alive()
+    assert digest(tensors_of(made)) == GOLDEN["BF16"]["nvfp4a16"]
 
 
 def test_index_and_configuration(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ They are merged for that. What comes of it is kept where it is small enough, and
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -61,6 +62,7 @@ class SharedMaxima:
         self._sources = sources
         self._blocks = blocks
         self._found: dict[tuple[int, tuple[str, ...]], SharedMaximum] = {}
+        self._left: dict[tuple[int, tuple[str, ...]], deque[Callable[[], int]]] = {}
         self._kept: dict[tuple[int, str], tuple[Array, int]] = {}
         self._room = _KEPT_BYTES
         # Memory of what was taken, by its size: the layers of a model are alike, and new memory takes long to get.
@@ -74,16 +76,18 @@ class SharedMaxima:
     def pieces(
         self, adapter: AdapterTensors, output: Output, outputs: Mapping[str, Output]
     ) -> Iterator[Callable[[], int]]:
-        """What is to be done for it, if nobody has begun. `outputs` are all tensors of the model."""
+        """What is still to be done for it: who asks hands out all that is left, also of what the writer of another file
+        began, and waits for it only then. `outputs` are all tensors of the model."""
         assert output.packing is not None
         key = _key(adapter, output)
-        if key in self._found:
-            return
-        self._found[key] = maximum = SharedMaximum()
-        joined = [outputs[name] for name in output.packing.joined]
-        self._make_room(adapter, [other for other in joined if not other.unchanged])
-        work = [part for other in joined for part in self._parts(adapter, other)]
-        yield from [maximum.expect(part) for part in work]
+        if key not in self._found:
+            self._found[key] = maximum = SharedMaximum()
+            joined = [outputs[name] for name in output.packing.joined]
+            self._make_room(adapter, [other for other in joined if not other.unchanged])
+            work = [part for other in joined for part in self._parts(adapter, other)]
+            self._left[key] = deque([maximum.expect(part) for part in work])
+        while self._left[key]:
+            yield self._left[key].popleft()
 
     def kept(self, adapter: AdapterTensors, output: Output, start: int, stop: int) -> Array | None:
         """Merged rows [start, stop), when all are there; None where they were not kept. They hold until `let_go`."""
