@@ -43,6 +43,8 @@ METADATA = GgufMetadata(
 
 pytestmark = pytest.mark.slow
 HIDDEN, LAYERS = 256, 2
+# Types that are made without an importance matrix.
+UNWEIGHED = [name for name, quant in QUANTS.items() if not quant.needs_imatrix]
 PHI3_NAMES = {
     "self_attn.qkv_proj": "attn_qkv",
     "self_attn.o_proj": "attn_output",
@@ -406,6 +408,8 @@ GOLDEN: Mapping[str, str] = {
     "iq4_nl": "91d24c7f8cc92b8e3b7894b4f3311ba89fac71580cfe770add89da8f20eaa4c0",
     "iq4_xs": "eb580eab31aeadd9ce33c740d95ea4028ccb5a27b2ff3d32e7c7b82f30fb7c79",
     "q3_k_m": "bd3add10358275037b9728aba39eb105e9bcd1c4bb2ce9090a9e2652b682d62d",
+    "iq3_m": "11a7887f8e2d952d9b136f5f8ef852695a0b3dcc99318b20f00e93824bcc977c",
+    "iq3_s": "ab02233bd3630515531e3cca52cd9fb4dd684cc2cbf865855bc90e34a70ef9c3",
     "q2_k": "949a5b4f94d13a6e8fb0c71736d3727bc866a4caccf6c7b6f708ae61db6a7906",
 }
 
@@ -418,7 +422,7 @@ def test_bytes_of_llama_quantize(tmp_path: Path, encode: Any) -> None:
     """Every quantization type has the tensors that llama.cpp's own converter and llama-quantize write, bit by bit,
     whether ggml encodes them or what is quicker."""
     weights = formula_phi3(tmp_path)
-    targets = {quant: tmp_path / f"{quant}.gguf" for quant in QUANTS}
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in UNWEIGHED}
     write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, encode=encode)
     found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == GOLDEN, json.dumps(found, indent=4)
@@ -522,6 +526,8 @@ GOLDEN_MIXTURE: Mapping[str, str] = {
     "iq4_nl": "29e1cb58140088388e152dcb17071a8bd8353b4c3918bd3286c2d5888f89b71c",
     "iq4_xs": "edcc09bda7600e6ababa665307fee8e97d4783d96552c00cfcdd9eadcb562d4b",
     "q3_k_m": "cc676a06ddc0ff05d2ee396dd51d395c420a28110cca05ff9b4294b32fdf150e",
+    "iq3_m": "f5257fc057649095cf75cf80645d9cbe93298074bcccca92d3b9c00504e047fc",
+    "iq3_s": "2173367b9aa067095e4d76eec78bdeee5962ddc011c45bacc66c87f69b404c48",
     "q2_k": "fe8da3040506f33ecdce76310c016de3e7d3acda93f8699b687ba8f3e2e1a4ad",
 }
 GOLDEN_IMATRIX: Mapping[str, str] = {
@@ -538,7 +544,17 @@ GOLDEN_IMATRIX: Mapping[str, str] = {
     "iq4_nl": "5332cdb914920a579dc68d3c36dcdeaf529ae98e5e1d33a74e08414d0bec99b0",
     "iq4_xs": "e16f7d99bf4f0a1c7cca998b60364bfeecfe9fdf3a4c831d1dab5e36fdc1287a",
     "q3_k_m": "b2e8ddddd5e55efc54697147c5f58df0e09826c5b0d8fe229a0591f175719710",
+    "iq3_m": "7c2aaed72f10426993b2cc9dbfd5ba678156af23aafc86deee824a6b7d40340f",
+    "iq3_s": "0413bb5f31fc91685f0456bf7859743a62fefb7d21dd290a29b6961ecfe6aa53",
+    "iq3_xs": "e4ca8b4aeb7b246a1bfd19e261bce9ff5e883f9b52d7a2048859bec9737062ac",
+    "iq3_xxs": "ce33f77a9fb127536a1f47cb1e56796d8207f68e23be49a9b85de88bae0fc13f",
     "q2_k": "4445a334a69672d9af5545194b45576554f2b77527236013d754230fe4dd6a07",
+    "iq2_m": "a8499aba6b42ae02df378da655e674d85f0b844e007543bd51993a7b159bfb27",
+    "iq2_s": "b52eafaf448ed177a3cad9203f0b25f7db6068ac2a67d9fb974a5db57ad7b61b",
+    "iq2_xs": "6f63cc127ec817ec9a8305a7d08dde14163507f8c484f3524c2e475eeee91c97",
+    "iq2_xxs": "f61771df7d2f72681b9651bc8b6634f8f9b3ee351e6903794d8f1b080ff29678",
+    "iq1_m": "ae7ea08f8ef606fb6fc2912858bf074ca3cac9915c724d2b5d37a56165e6d9c7",
+    "iq1_s": "5d4c988fe4a700638af9798845e80ea3563932659c40ce1767ce6db733d88d4e",
 }
 
 
@@ -550,10 +566,26 @@ def test_bytes_of_llama_quantize_for_experts(tmp_path: Path, measured: bool) -> 
     """A mixture of experts has the tensors that llama-quantize writes, with an importance matrix and without."""
     weights = formula_mixtral(tmp_path)
     imatrix = read_imatrix(imatrix_file(tmp_path / "imatrix.gguf")) if measured else None
-    targets = {quant: tmp_path / f"{quant}.gguf" for quant in QUANTS}
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in (QUANTS if measured else UNWEIGHED)}
     write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, imatrix=imatrix)
     found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == (GOLDEN_IMATRIX if measured else GOLDEN_MIXTURE), json.dumps(found, indent=4)
+
+
+def test_refuses_a_type_that_needs_importance(tmp_path: Path) -> None:
+    """A type of few bits is refused without an importance matrix, and with one that lacks a tensor, before a byte is
+    written; llama.cpp's encoder would end the process."""
+    weights = formula_mixtral(tmp_path)
+    targets = {"iq2_xs": tmp_path / "m.gguf"}
+    with pytest.raises(ReleaseError, match=r"^blk\.0\.\S+ is to be IQ2_XS, which takes an importance matrix") as caught:
+        write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None)
+    assert '[export] imatrix = "make"' in str(caught.value.remedy)
+    measured = read_imatrix(imatrix_file(tmp_path / "imatrix.gguf"))
+    lacking = {name: values for name, values in measured.values.items() if name != "blk.1.ffn_up_exps.weight"}
+    with pytest.raises(ReleaseError, match=r"^blk\.1\.ffn_up_exps\.weight is to be IQ2_XS"):
+        imatrix = replace(measured, values=lacking)
+        write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, imatrix=imatrix)
+    assert not list(tmp_path.glob("*m.gguf"))
 
 
 def test_computed_tensors_are_let_go(tmp_path: Path) -> None:

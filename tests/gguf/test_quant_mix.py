@@ -32,6 +32,20 @@ PLAIN = {
     "iq4_xs": ("IQ4_XS", "Q6_K"),
     "q3_k_m": ("Q3_K", "Q6_K"),
     "q2_k": ("Q2_K", "Q6_K"),
+    "iq3_m": ("IQ3_S", "Q6_K"),
+    "iq3_s": ("IQ3_S", "Q6_K"),
+}
+# With an importance matrix, which they need: most tensors, the embeddings, `output.weight`, values, the outputs of
+# attention, the down projections of the first eighth of the layers, and queries and keys.
+WEIGHED = {
+    "iq3_xs": ("IQ3_S", "IQ3_S", "Q6_K", "IQ3_S", "IQ3_S", "IQ3_S", "IQ3_XXS"),
+    "iq3_xxs": ("IQ3_XXS", "IQ3_S", "Q5_K", "IQ3_XXS", "IQ3_S", "IQ3_XXS", "IQ2_S"),
+    "iq2_m": ("IQ2_S", "IQ3_S", "Q5_K", "IQ3_S", "IQ3_S", "IQ3_S", "IQ2_S"),
+    "iq2_s": ("IQ2_XS", "IQ3_S", "Q5_K", "IQ3_S", "IQ3_S", "IQ3_S", "IQ2_XS"),
+    "iq2_xs": ("IQ2_XS", "Q2_K", "Q5_K", "Q2_K", "IQ2_XS", "Q2_K", "IQ2_XS"),
+    "iq2_xxs": ("IQ2_XXS", "Q2_K", "Q5_K", "Q2_K", "IQ2_XXS", "Q2_K", "IQ2_XXS"),
+    "iq1_m": ("IQ1_M", "Q2_K", "Q5_K", "Q2_K", "IQ2_XXS", "Q2_K", "IQ1_M"),
+    "iq1_s": ("IQ1_S", "Q2_K", "Q5_K", "Q2_K", "IQ2_XXS", "Q2_K", "IQ1_S"),
 }
 LLAMA = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 PHI3 = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
@@ -70,7 +84,56 @@ def layers_of(types: dict[str, str], kind: str, wanted: str) -> set[int]:
 
 def test_every_quant_is_expected_here() -> None:
     """The tables of this file name each quantization type of tagship."""
-    assert PLAIN.keys() == QUANTS.keys()
+    assert {*PLAIN, *WEIGHED} == set(QUANTS)
+    assert {name for name, quant in QUANTS.items() if quant.needs_imatrix} == set(WEIGHED)
+
+
+@pytest.mark.parametrize("quant", WEIGHED)
+def test_types_that_need_importance(quant: str) -> None:
+    """The mixes of few bits, as llama-quantize makes them of 32 layers; iq3_xs lowers the middle layers' gates."""
+    types = tensor_types(quant, model(32, LLAMA), facts(32), imatrix=True)
+    most, embeddings, output, values, outputs, first_downs, queries = WEIGHED[quant]
+    assert (types["token_embd.weight"], types["output.weight"]) == (embeddings, output)
+    assert set(by_layer(types, "attn_v").values()) == {values}
+    assert set(by_layer(types, "attn_output").values()) == {outputs}
+    assert set(by_layer(types, "attn_q").values()) == set(by_layer(types, "attn_k").values()) == {queries}
+    assert by_layer(types, "ffn_down") == {layer: first_downs if layer < 4 else most for layer in range(32)}
+    lowered = range(4, 28) if quant == "iq3_xs" else ()
+    for kind in ("ffn_up", "ffn_gate"):
+        assert by_layer(types, kind) == {layer: "IQ3_XXS" if layer in lowered else most for layer in range(32)}
+
+
+@pytest.mark.parametrize(
+    ("quant", "values", "keys", "outputs", "first_downs"),
+    [
+        ("iq3_m", "Q8_0", "Q8_0", "Q5_K", "Q4_K"),
+        ("iq3_xs", "Q8_0", "Q8_0", "Q5_K", "IQ3_S"),
+        ("iq2_s", "Q4_K", "Q4_K", "Q5_K", "IQ3_S"),
+        ("iq1_s", "Q4_K", "Q4_K", "Q5_K", "Q2_K"),
+    ],
+)
+def test_few_bits_of_eight_experts(quant: str, values: str, keys: str, outputs: str, first_downs: str) -> None:
+    """What all experts share is small beside them, and gets more bits."""
+    kinds = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down_exps")
+    types = tensor_types(quant, model(32, kinds), facts(32, experts=8), imatrix=True)
+    assert set(by_layer(types, "attn_v").values()) == {values}
+    assert set(by_layer(types, "attn_k").values()) == {keys}
+    assert set(by_layer(types, "attn_output").values()) == {outputs}
+    assert by_layer(types, "ffn_down_exps")[0] == first_downs
+
+
+@pytest.mark.parametrize("quant", ["iq3_xxs", "iq3_xs", "iq3_s", "iq2_xxs", "iq1_m"])
+def test_few_bits_of_shared_values(quant: str) -> None:
+    """Values that four or more queries share are small, and get four bits."""
+    types = tensor_types(quant, model(32, LLAMA), facts(32, gqa=4), imatrix=True)
+    assert set(by_layer(types, "attn_v").values()) == {"Q4_K"}
+
+
+def test_few_bits_in_rows_of_another_length() -> None:
+    """Rows that are no multiple of 256 get blocks of 32, and the head eight bits."""
+    types = tensor_types("iq2_xs", model(32, LLAMA, columns=576), facts(32), imatrix=True)
+    assert set(by_layer(types, "ffn_up").values()) == {"IQ4_NL"}
+    assert (types["token_embd.weight"], types["output.weight"]) == ("Q4_0", "Q8_0")
 
 
 @pytest.mark.parametrize("quant", PLAIN)

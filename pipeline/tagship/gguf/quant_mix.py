@@ -2,23 +2,26 @@
 
 Read from `src/llama-quant.cpp` of llama.cpp at revision 0c1e57098 (2026-10-01), functions
 `tensor_allows_quantization`, `llama_tensor_get_type_impl` and `tensor_type_fallback`, for the
-file types below, with and without an importance matrix. Types are named as in ggml.
+file types below, with and without an importance matrix, but for those that need one. Types are named as in ggml.
 """
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from numbers import Integral
 from typing import Any
+
+from tagship.gguf.tensor_categories import Category, category_of, layer_of
 
 
 @dataclass(frozen=True, slots=True)
 class Quant:
-    """A quantization type of a whole file: llama.cpp's name of it, and the type most tensors get."""
+    """A quantization type of a whole file: llama.cpp's name of it, and the type most tensors get. `needs_imatrix` is
+    whether some of its types are only encoded by an importance matrix."""
 
     file_type: str
     tensor_type: str
+    needs_imatrix: bool = False
 
 
 QUANTS: Mapping[str, Quant] = {
@@ -35,18 +38,39 @@ QUANTS: Mapping[str, Quant] = {
     "iq4_nl": Quant("MOSTLY_IQ4_NL", "IQ4_NL"),
     "iq4_xs": Quant("MOSTLY_IQ4_XS", "IQ4_XS"),
     "q3_k_m": Quant("MOSTLY_Q3_K_M", "Q3_K"),
+    "iq3_m": Quant("MOSTLY_IQ3_M", "IQ3_S"),
+    "iq3_s": Quant("MOSTLY_IQ3_S", "IQ3_S"),
+    "iq3_xs": Quant("MOSTLY_IQ3_XS", "IQ3_S", needs_imatrix=True),
+    "iq3_xxs": Quant("MOSTLY_IQ3_XXS", "IQ3_XXS", needs_imatrix=True),
     "q2_k": Quant("MOSTLY_Q2_K", "Q2_K"),
+    "iq2_m": Quant("MOSTLY_IQ2_M", "IQ2_S", needs_imatrix=True),
+    "iq2_s": Quant("MOSTLY_IQ2_S", "IQ2_XS", needs_imatrix=True),
+    "iq2_xs": Quant("MOSTLY_IQ2_XS", "IQ2_XS", needs_imatrix=True),
+    "iq2_xxs": Quant("MOSTLY_IQ2_XXS", "IQ2_XXS", needs_imatrix=True),
+    "iq1_m": Quant("MOSTLY_IQ1_M", "IQ1_M", needs_imatrix=True),
+    "iq1_s": Quant("MOSTLY_IQ1_S", "IQ1_S", needs_imatrix=True),
 }
+# Types of tensors that ggml does not encode without an importance matrix, but for embeddings and heads.
+_WEIGHED = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+# Mixes with rules of their own.
+_LOW_BITS, _LARGER_LOW_BITS = ("iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq1_s", "iq1_m"), ("iq2_s", "iq2_m")
 _FLOATS = ("F32", "F16", "BF16")
 _BLOCK_32 = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
 _FALLBACKS = {
-    "IQ4_XS": "IQ4_NL",
+    **dict.fromkeys((*_WEIGHED, "IQ3_S", "IQ4_XS"), "IQ4_NL"),
     "Q2_K": "Q4_0",
     "Q3_K": "Q4_0",
     "Q4_K": "Q5_0",
     "Q5_K": "Q5_1",
     "Q6_K": "Q8_0",
 }
+# Embeddings that are not the head, too.
+_EMBEDDINGS = {
+    **dict.fromkeys(("iq2_xxs", "iq2_xs", "iq1_s", "iq1_m"), "Q2_K"),
+    **dict.fromkeys(("iq2_s", "iq2_m", "iq3_xxs"), "IQ3_S"),
+}
+# Mixes that give the attention's output more bits in a mixture of eight experts.
+_RAISED_OUTPUT = {"q2_k", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq4_nl", "iq4_xs"}
 # llama.cpp calls these 70B by their number of layers.
 _LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
 
@@ -123,16 +147,6 @@ class GgufTensor:
     type: str
 
 
-class _Category(Enum):
-    TOKEN_EMBD = auto()
-    OUTPUT = auto()
-    ATTN_V = auto()
-    ATTN_K = auto()
-    ATTN_OUTPUT = auto()
-    FFN_DOWN = auto()
-    OTHER = auto()
-
-
 def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
     """Whether llama.cpp would quantize a tensor at all, by its name and shape."""
     # ggml does not count trailing dimensions of one, which are the first ones here.
@@ -142,11 +156,16 @@ def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
     return not any(part in name for part in _NEVER)
 
 
+def needs_importance(name: str, tensor_type: str) -> bool:
+    """Whether a tensor is encoded in a type only by an importance matrix."""
+    return tensor_type in _WEIGHED and category_of(name) not in (Category.TOKEN_EMBD, Category.OUTPUT)
+
+
 def tensor_types(
     quant: str, tensors: Iterable[GgufTensor], model: ModelFacts, *, imatrix: bool = False
 ) -> dict[str, str]:
     """The ggml type of every tensor in a file of type `quant`, by name; `imatrix` is whether there is one."""
-    ordered = sorted(tensors, key=lambda tensor: (_layer(tensor.name), tensor.name))
+    ordered = sorted(tensors, key=lambda tensor: (layer_of(tensor.name), tensor.name))
     rule = _Rule(quant, model, [tensor.name for tensor in ordered], imatrix)
     return {tensor.name: rule.type_of(tensor) for tensor in ordered}
 
@@ -160,9 +179,8 @@ class _Rule:
         self.default = QUANTS[quant].tensor_type
         self.model = model
         self.tied = "output.weight" not in names
-        self.values = sum(_category(name) is _Category.ATTN_V for name in names)
-        self.values_met = 0
-        self.downs_met = 0
+        self.values = sum(category_of(name) is Category.ATTN_V for name in names)
+        self.met: Counter[Category] = Counter()
 
     def type_of(self, tensor: GgufTensor) -> str:
         if not may_be_quantized(tensor.name, tensor.shape):
@@ -172,40 +190,69 @@ class _Rule:
         return _fallback(self._mixed(tensor), tensor.shape[-1])
 
     def _mixed(self, tensor: GgufTensor) -> str:
-        category = _category(tensor.name)
-        if category is _Category.OUTPUT or (self.tied and category is _Category.TOKEN_EMBD):
+        category = category_of(tensor.name)
+        if category is Category.OUTPUT or (self.tied and category is Category.TOKEN_EMBD):
             return self._output(tensor)
-        if category is _Category.ATTN_V:
-            chosen = self._attention_value()
-            self.values_met += 1
-            return chosen
-        if category is _Category.ATTN_K and self.model.experts == 8:
+        if category is Category.TOKEN_EMBD:
+            return _EMBEDDINGS.get(self.quant, self.default)
+        met = self.met[category]
+        self.met[category] += 1
+        if self.quant in _LOW_BITS:
+            return self._of_low_bits(category, met)
+        layer = layer_of(tensor.name) if self.model.experts > 1 else met
+        if category is Category.ATTN_V:
+            return self._attention_value(met)
+        if category is Category.ATTN_K and self.model.experts == 8:
             return "Q8_0"
-        if category is _Category.FFN_DOWN:
-            layer = _layer(tensor.name) if self.model.experts > 1 else self.downs_met
-            self.downs_met += 1
+        if category in (Category.ATTN_K, Category.ATTN_Q):
+            return {"iq3_xs": "IQ3_XXS", "iq3_xxs": "IQ2_S"}.get(self.quant, self.default)
+        if category is Category.FFN_DOWN:
             return self._ffn_down(layer)
-        if category is _Category.ATTN_OUTPUT and self.model.architecture != "falcon":
+        if category in (Category.FFN_UP, Category.FFN_GATE):
+            layers = self.model.layers
+            lowered = self.quant == "iq3_xs" and layers // 8 <= layer < 7 * layers // 8
+            return "IQ3_XXS" if lowered else self.default
+        if category is Category.ATTN_OUTPUT and self.model.architecture != "falcon":
             return self._attention_output()
+        return self.default
+
+    def _of_low_bits(self, category: Category, met: int) -> str:
+        larger = self.quant in _LARGER_LOW_BITS
+        if category is Category.ATTN_V:
+            if self.model.gqa >= 4 or self.model.experts >= 4:
+                return "Q4_K"
+            return "IQ3_S" if larger else "Q2_K"
+        if category is Category.ATTN_K and self.model.experts == 8:
+            return "Q4_K"
+        if category is Category.FFN_DOWN and met < self.model.layers // 8:
+            return "IQ3_S" if larger else "Q2_K"
+        if category is Category.ATTN_OUTPUT:
+            if self.model.experts == 8:
+                return "Q5_K"
+            return "IQ3_S" if larger else {"iq1_s": "IQ2_XXS", "iq1_m": "IQ2_XXS"}.get(self.quant, self.default)
         return self.default
 
     def _output(self, tensor: GgufTensor) -> str:
         block = 32 if self.default in _BLOCK_32 else 256
         if self.model.architecture == "falcon" or tensor.shape[-1] % block:
             return "Q8_0"
+        if self.quant in (*_LOW_BITS, "iq3_xxs"):
+            return "Q5_K"
         return self.default if self.default == "Q8_0" else "Q6_K"
 
-    def _attention_value(self) -> str:
+    def _attention_value(self, met: int) -> str:
         chosen = self.default
         if self.quant == "q2_k":
             chosen = "Q4_K" if self.model.gqa >= 4 else "Q3_K"
+        elif self.quant == "iq3_m" or (self.quant in ("iq3_xxs", "iq3_xs", "iq3_s") and self.model.gqa >= 4):
+            chosen = "Q4_K"
         elif self.quant == "q3_k_m":
-            chosen = "Q5_K" if self.values_met < 2 else "Q4_K"
+            chosen = "Q5_K" if met < 2 else "Q4_K"
         elif self.quant in ("iq4_nl", "iq4_xs") and self.model.gqa >= 4:
             chosen = "Q5_K"
-        elif self.quant in ("q4_k_m", "q5_k_m") and _more_bits(self.values_met, self.values):
+        elif self.quant in ("q4_k_m", "q5_k_m") and _more_bits(met, self.values):
             chosen = "Q6_K"
-        elif self.quant == "q4_k_s" and self.values_met < 4:
+        elif self.quant == "q4_k_s" and met < 4:
             chosen = "Q5_K"
         if self.model.is_70b and chosen in ("Q3_K", "Q4_K"):
             chosen = "Q5_K"
@@ -227,6 +274,8 @@ class _Rule:
         if self.quant in ("q4_k_m", "q5_k_m") and _more_bits(layer, layers):
             return "Q6_K"
         first_eighth = layer < layers // 8
+        if self.quant == "iq3_m" and (first_eighth or (self.model.experts == 8 and _more_bits(layer, layers))):
+            return "Q4_K"
         raised = (self.quant in ("iq4_nl", "iq4_xs") and not self.imatrix) or (self.quant == "q4_k_s" and not falcon)
         if first_eighth and raised:
             return "Q5_K"
@@ -236,9 +285,8 @@ class _Rule:
 
     def _attention_output(self) -> str:
         if self.model.experts == 8:
-            raised = ("q2_k", "q3_k_m", "iq4_nl", "q4_k_s", "q4_k_m", "iq4_xs")
-            return "Q5_K" if self.quant in raised else self.default
-        return {"q2_k": "Q3_K", "q3_k_m": "Q4_K"}.get(self.quant, self.default)
+            return "Q5_K" if self.quant in _RAISED_OUTPUT else self.default
+        return {"q2_k": "Q3_K", "q3_k_m": "Q4_K", "iq3_xxs": "IQ3_S", "iq3_m": "Q4_K"}.get(self.quant, self.default)
 
 
 def _more_bits(layer: int, layers: int) -> bool:
@@ -250,26 +298,3 @@ def _fallback(chosen: str, columns: int) -> str:
         return chosen
     smaller = _FALLBACKS.get(chosen, chosen)
     return smaller if columns % 32 == 0 else "F16"
-
-
-def _category(name: str) -> _Category:
-    if name == "output.weight":
-        return _Category.OUTPUT
-    if name in ("token_embd.weight", "per_layer_token_embd.weight"):
-        return _Category.TOKEN_EMBD
-    for part, category in (
-        ("attn_qkv.weight", _Category.ATTN_V),
-        ("attn_kv_b.weight", _Category.ATTN_V),
-        ("attn_v.weight", _Category.ATTN_V),
-        ("attn_k.weight", _Category.ATTN_K),
-        ("attn_output.weight", _Category.ATTN_OUTPUT),
-        ("ffn_down", _Category.FFN_DOWN),
-    ):
-        if part in name:
-            return category
-    return _Category.OTHER
-
-
-def _layer(name: str) -> int:
-    match = re.match(r"blk\.(\d+)\.", name)
-    return int(match[1]) if match else -1

@@ -11,7 +11,8 @@ import numpy as np
 
 from tagship.gguf import ggml
 from tagship.gguf.imatrix import Imatrix
-from tagship.gguf.quant_mix import may_be_quantized
+from tagship.gguf.quant_mix import may_be_quantized, needs_importance
+from tagship.system.errors import ReleaseError
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance
 from tagship.weights.merge import MergedWeights, Output
@@ -96,7 +97,7 @@ def write_tensors(
     `streamed` are the tensors that the converter takes as they are, one or several on top of each other, by the
     names of the merged model's; their rows never are in memory together. `encode` is what encodes rows where no
     importance matrix weighs them; `imatrix` tells how much columns matter. `advance` counts bytes of encoded
-    tensors. Raises ReleaseError where `imatrix` is of another model.
+    tensors. Raises ReleaseError where `imatrix` is of another model, or a type needs one that is not there.
     """
     with ExitStack() as stack:
         models = []
@@ -108,9 +109,7 @@ def write_tensors(
         sources = stack.enter_context(Sources())
         stack.enter_context(one_blas_thread())
         adapter = AdapterTensors(weights.adapter)
-        if imatrix is not None:  # before hours of encoding
-            shapes = {name: tuple(models[0].info(name).shape) for name in models[0].names}
-            imatrix.check({name: shape for name, shape in shapes.items() if may_be_quantized(name, shape)})
+        _check_importance(models, imatrix)  # before hours of encoding
         every = True
         for name in models[0].names:
             wanted = [model for model in models if model.lacks(name)]
@@ -125,6 +124,21 @@ def write_tensors(
                     advance(info.nbytes)
                 model.complete(name)
     return every
+
+
+def _check_importance(models: Sequence[_GgufFiles], imatrix: Imatrix | None) -> None:
+    """Raise ReleaseError for an importance matrix of another model, or where there are no numbers that a type needs."""
+    shapes = {name: tuple(models[0].info(name).shape) for name in models[0].names}
+    if imatrix is not None:
+        imatrix.check({name: shape for name, shape in shapes.items() if may_be_quantized(name, shape)})
+    for model in models:
+        for name, shape in shapes.items():
+            kind = model.info(name).dtype.name
+            if needs_importance(name, kind) and (imatrix is None or imatrix.of(name, shape) is None):
+                raise ReleaseError(
+                    f"{name} is to be {kind}, which takes an importance matrix, and there are no numbers for it",
+                    remedy='have one made of this model, [export] imatrix = "make", or choose a type of more bits',
+                )
 
 
 def _write_tensor(

@@ -16,7 +16,17 @@ BITS = {
     "iq4_nl": 4.7,
     "iq4_xs": 4.5,
     "q3_k_m": 4.0,
+    "iq3_m": 3.8,
+    "iq3_s": 3.7,
+    "iq3_xs": 3.5,
+    "iq3_xxs": 3.3,
     "q2_k": 3.2,
+    "iq2_m": 3.0,
+    "iq2_s": 2.8,
+    "iq2_xs": 2.6,
+    "iq2_xxs": 2.4,
+    "iq1_m": 2.2,
+    "iq1_s": 2.1,
 }
 # Mean KL in nats that a quantization type may cost, and the least share of tokens where the likeliest one is the same:
 # about a quarter more than it costs a model of 135M parameters with rows of 768, the hardest of those that were
@@ -36,7 +46,17 @@ KL = {
     "iq4_nl": _MOST_KL,
     "iq4_xs": _MOST_KL,
     "q3_k_m": _MOST_KL,
+    "iq3_m": _MOST_KL,
+    "iq3_s": _MOST_KL,
+    "iq3_xs": _MOST_KL,
+    "iq3_xxs": _MOST_KL,
     "q2_k": _MOST_KL,
+    "iq2_m": _MOST_KL,
+    "iq2_s": _MOST_KL,
+    "iq2_xs": _MOST_KL,
+    "iq2_xxs": _MOST_KL,
+    "iq1_m": _MOST_KL,
+    "iq1_s": _MOST_KL,
 }
 TOP1 = {
     "f32": 0.96,
@@ -52,7 +72,17 @@ TOP1 = {
     "iq4_nl": _LEAST_TOP1,
     "iq4_xs": _LEAST_TOP1,
     "q3_k_m": _LEAST_TOP1,
+    "iq3_m": _LEAST_TOP1,
+    "iq3_s": _LEAST_TOP1,
+    "iq3_xs": _LEAST_TOP1,
+    "iq3_xxs": _LEAST_TOP1,
     "q2_k": _LEAST_TOP1,
+    "iq2_m": _LEAST_TOP1,
+    "iq2_s": _LEAST_TOP1,
+    "iq2_xs": _LEAST_TOP1,
+    "iq2_xxs": _LEAST_TOP1,
+    "iq1_m": _LEAST_TOP1,
+    "iq1_s": _LEAST_TOP1,
 }
 # What llama.cpp's own tables say of the types (tools/quantize), for people who have to choose.
 SERVES = {
@@ -69,7 +99,17 @@ SERVES = {
     "iq4_nl": "as small as q4_k_s, often better; slower without a GPU",
     "iq4_xs": "smaller than q4_k_s, often as good; slower without a GPU",
     "q3_k_m": "small, at a loss that shows",
-    "q2_k": "the smallest, at a loss that shows clearly",
+    "iq3_m": "smaller than q3_k_m, and often as good",
+    "iq3_s": "a little smaller than iq3_m",
+    "iq3_xs": "smaller than iq3_s, at a loss that shows",
+    "iq3_xxs": "three bits, at a loss that shows",
+    "q2_k": "small, at a loss that shows clearly; iq3_xxs and iq2_m are often better",
+    "iq2_m": "for large models that fit no other way; smaller than q2_k, often better",
+    "iq2_s": "a little smaller than iq2_m",
+    "iq2_xs": "two bits, for large models that fit no other way",
+    "iq2_xxs": "two bits, a little worse than iq2_xs",
+    "iq1_m": "for the largest models alone, at a loss that shows everywhere",
+    "iq1_s": "the smallest, a little worse than iq1_m",
 }
 # Numbers that are encoded a second, by our encoder and by ggml's (docs/performance.md); other types were not measured.
 _SPEEDS = dict.fromkeys(("q4_k_m", "q4_k_s", "q5_k_m", "q5_k_s"), (93e6, 43e6)) | {"q8_0": (330e6, 330e6)}
