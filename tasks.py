@@ -101,6 +101,14 @@ def export(session: Any, dry_run: bool, **given: Any) -> Any:
     return releases.shown(session) if dry_run else releases.export(session)
 
 
+@verb("tag", "untagged", "run", "base", "hub", "at", *COMMON)
+def imatrix(session: Any, **given: Any) -> Any:
+    """Make an importance matrix of a run's merged model, which the types of its GGUFs are weighed by."""
+    from tagship.cli import releases
+
+    return releases.imatrix(session)
+
+
 @verb("tag", "run", "base", "format", "quant", "hub", "at", "path", *EXTENT, *COMMON, of_formats=True)
 def verify(session: Any, path: str | None, **given: Any) -> Any:
     """Run an export and compare its answers with base + adapter."""
@@ -354,7 +362,7 @@ def bench(context: Context, name: str = "") -> None:
 GROUPS = {
     "Release": (init, release, plan, doctor),
     "On several machines": (work, gather),
-    "Parts of a release": (export, verify, card, package, publish),
+    "Parts of a release": (export, imatrix, verify, card, package, publish),
     "Versions": (version, tags, bump, tag, notes),
     "Names and runs": (name, lint, runs, migrate),
     "What was released": (audit, reproduce, rollback, matrix, status, clean),

@@ -684,6 +684,9 @@ def test_how_weights_were_written(bench: Bench) -> None:
     assert "importance matrix" not in bench.card("ollama", policy=plain)
     assert "The importance matrix `m.gguf` weighed" in bench.card("ollama", settings=weighed)
     assert "secret" not in bench.card("ollama", settings=weighed)
+    made = replace(weighed, imatrix=None, calibration=Path("secret/place/t.txt"))
+    assert "made along `t.txt`, weighed what quantization loses: `imatrix.gguf`" in bench.card("ollama", settings=made)
+    assert "secret" not in bench.card("ollama", settings=made)
 
 
 def test_adapted_by_a_pattern(bench: Bench) -> None:

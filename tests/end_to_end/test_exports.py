@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tagship.gguf.header import read_gguf_header
 
 from tests.end_to_end.conftest import AT, NEWEST_RUN, Project
 
@@ -130,6 +131,38 @@ def test_bad_importance_matrix(project: Project, content: bytes | None, code: in
     told = export(project, "--format", "ollama", "--imatrix", "m.dat", runs=(NEWEST_RUN,), code=code)
     assert said in told
     assert not (project.folder / "exports").exists()
+
+
+def test_importance_matrix_made_here(project: Project) -> None:
+    """`make` makes a matrix of the merged model once: published beside each GGUF and named in it, kept by what it is
+    made from, and made anew where it was damaged. A type that needs one is refused without."""
+    types = ("--format", "ollama", "--quant", "iq2_xs", "--quant", "q4_0")
+    told = export(project, *types, runs=(NEWEST_RUN,), code=1)
+    assert "the quantization type iq2_xs takes an importance matrix" in told
+    assert '[export] imatrix = "make"' in told
+    making = '[export]\nimatrix = "make"\n'
+    project.replace("release.toml", "[formats.vllm]", f'{making}imatrix_text = "measured.txt"\n\n[formats.vllm]')
+    told = export(project, *types, runs=(NEWEST_RUN,), code=1)
+    assert "exports are made from measured.txt, which [verify] text measures them by" in told
+    project.replace("release.toml", 'imatrix_text = "measured.txt"\n', "")
+    made = project.invoke("imatrix", "--run", NEWEST_RUN, "--json").document["imatrix"]
+    assert [Path(path).name for path in made] == ["imatrix.gguf"]  # below the project's folder
+    matrix = project.folder / made[0]
+    first = matrix.read_bytes()
+    chosen = ("--run", NEWEST_RUN, "--at", AT, *types)
+    assert "made before, of the same" in project.invoke("export", *chosen).stderr
+    exported = sorted((project.folder / "exports").glob("*/imatrix.gguf"))
+    assert [path.read_bytes() for path in exported] == [first, first]
+    for path in exported:
+        (file,) = (file for file in path.parent.glob("*.gguf") if file != path)
+        said = read_gguf_header(file)
+        assert said.text("quantize.imatrix.file") == "imatrix.gguf"
+        assert said.text("quantize.imatrix.dataset") == "calibration.jsonl"
+        assert said.number("quantize.imatrix.entries_count") == len(read_gguf_header(path).tensors) // 3
+        assert (said.number("quantize.imatrix.chunks_count") or 0) > 1
+    matrix.write_bytes(first[:-4] + b"oops")
+    assert "is not as it was made" in project.invoke("export", *chosen, "--output", "again").stderr
+    assert matrix.read_bytes() == first
 
 
 KILLED = """

@@ -549,13 +549,29 @@ def test_export_policy(tmp_path: Path, said: str, expected: ExportPolicy) -> Non
 def test_importance_matrix_is_beside_the_policy(tmp_path: Path) -> None:
     """A relative path is one of the folder that release.toml is in."""
     config = load(tmp_path, f'{MINIMAL}[formats.ollama]\n[export]\nimatrix = "texts/m.gguf"\n')
+    assert settings_of_ollama(config).imatrix == tmp_path / "texts/m.gguf"
+
+
+def settings_of_ollama(config: Config) -> Any:
     (ollama,) = (policy for policy in config.formats if policy.name == "ollama")
-    assert ollama.settings.imatrix == tmp_path / "texts/m.gguf"
+    return ollama.settings
 
 
 def test_keys_of_formats_that_are_not_released(tmp_path: Path) -> None:
     """What `[export]` says for a format that the policy does not release is no mistake."""
     assert load(tmp_path, f'{MINIMAL}[export]\nimatrix = "m.gguf"\n').export == ExportPolicy()
+
+
+def test_imatrix_is_made(tmp_path: Path) -> None:
+    """ "make" is no file: a matrix is made of the text that ships, or of another one; that text alone says nothing."""
+    made = '[formats.ollama]\n[export]\nimatrix = "make"\n'
+    settings = settings_of_ollama(load(tmp_path, MINIMAL + made))
+    assert settings.imatrix is None
+    assert settings.calibration.name == "calibration.jsonl"
+    own = settings_of_ollama(load(tmp_path, f'{MINIMAL}{made}imatrix_text = "a.txt"\n'))
+    assert own.calibration == tmp_path / "a.txt"
+    with pytest.raises(UsageError, match=r"export\.imatrix_text is what an importance matrix is made of"):
+        load(tmp_path, f'{MINIMAL}[formats.ollama]\n[export]\nimatrix_text = "a.txt"\n')
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from tagship.release import steps
 from tagship.release.export_store import job_of
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
-from tagship.release.results import Exported, Fetched, Published
+from tagship.release.results import Exported, Fetched, Published, Shared
 from tagship.release.runner import Finished, run_steps
 from tagship.release.step import Step, open_tools
-from tagship.release.targets import by_repo
+from tagship.release.targets import Target, by_repo
 from tagship.release.units import RUNS, check_apart, plan_document, runs_document
 from tagship.release.units import matrix as matrix_of
 from tagship.runs.base import HUGGING_FACE
@@ -64,6 +64,24 @@ def release(session: Session) -> Document:
 def export(session: Session) -> Document:
     """One or more formats, exported."""
     return _run(session, session.plan(), steps.EXPORT_ONLY)
+
+
+def imatrix(session: Session) -> Document:
+    """The importance matrix that the GGUFs of a run are weighed by, made where it is not there."""
+    made = session.plan()
+    if not any(map(_shares, made.targets)):
+        given = {**session.options.of_formats, "imatrix": "make"}
+        made = replace(session, options=replace(session.options, of_formats=given)).plan()
+    made = replace(made, targets=tuple(filter(_shares, made.targets)))
+    with open_tools(made, session.repository, session.console) as tools:
+        finished = run_steps(steps.SHARE_ONLY, made, tools)
+    files = [str(path) for shared in finished.results.of(Shared) for path in sorted(shared.folder.iterdir())]
+    session.console.note(", ".join(files))
+    return {"run": made.run.name, "imatrix": files, "seconds": finished.seconds}
+
+
+def _shares(target: Target) -> bool:
+    return target.policy.format.shares(target.policy.settings) is not None
 
 
 def on_exports(session: Session, path: str | None, chosen: Sequence[Step]) -> Document:

@@ -79,7 +79,8 @@ class Lineage:
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
     will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified.
-    `revision` is the tag by which the repo has this version, where it has several."""
+    `revision` is the tag by which the repo has this version, where it has several; `shared` is the folder of what the
+    format has the exports of a run share."""
 
     run: Run
     base: BaseFolder
@@ -95,6 +96,7 @@ class ExportJob:
     templates: Templates
     question: str = "Hello"
     revision: str | None = None
+    shared: Path | None = None
 
     @property
     def nf4(self) -> Nf4 | None:
@@ -107,13 +109,14 @@ class Footprint:
     """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `beside` is what
     the disk holds while exports are compared, once for all of a base: what they are run beside. `seconds` is
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
-    not measured."""
+    not measured. `shared` is what `Format.share` needs, once for all exports of a run."""
 
     disk: int
     memory: int
     work: int
     beside: int = 0
     seconds: tuple[float, float] | None = None
+    shared: "Footprint | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +202,16 @@ class Format(ABC):
         """Files beside run and base that its exports are made from: when one of them changes, exports are made
         again."""
         return ()
+
+    def shares(self, settings: Any) -> str | None:
+        """What all exports of a run are made from beside it, which `share` makes first, in a few words; None where
+        nothing is."""
+        return None
+
+    def share(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        """Fill a folder with that; exports find it as `job.shared`, which is kept until what it is made from changes:
+        the run, its base, and `inputs`. Raises ReleaseError where it cannot be made."""
+        raise NotImplementedError(f"{self.name} has nothing that exports share")
 
     @abstractmethod
     def footprint(self, job: ExportJob) -> Footprint:

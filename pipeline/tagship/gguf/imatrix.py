@@ -1,7 +1,7 @@
 """An importance matrix: how much each column of a tensor matters, as llama.cpp's `llama-imatrix` measures it.
 
 Both of its formats are read, GGUF and the older one, as llama.cpp's common/imatrix-loader.cpp and
-tools/quantize/quantize.cpp do (revision of `gguf/quant_mix.py`).
+tools/quantize/quantize.cpp do (revision of `gguf/quant_mix.py`); GGUF is written.
 """
 
 import struct
@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tagship.gguf.activations import Sums
 from tagship.gguf.llama_cpp import import_converter
 from tagship.system.errors import ReleaseError
 from tagship.weights.scratch import Array
 
-_SUMS, _COUNTS = ".in_sum2", ".counts"
+_SUMS, _PLAIN_SUMS, _COUNTS = ".in_sum2", ".in_sum", ".counts"
 _MAGIC = b"GGUF"
 
 
@@ -72,6 +73,29 @@ def read_imatrix(path: Path) -> Imatrix:
         if not np.isfinite(values).all():
             raise ReleaseError(f"the importance matrix {path} is not finite for {name}", remedy="measure it again")
     return found
+
+
+def write_imatrix(path: Path, sums: Mapping[str, Sums], *, dataset: str, chunks: int, chunk: int) -> None:
+    """Write sums by the names of tensors as llama-imatrix writes them, but for its statistics, which anybody makes of
+    the sums; they are of `chunks` pieces of `dataset`, each of `chunk` tokens."""
+    import_converter()
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "imatrix")
+    writer.kv_data[0].clear()  # an architecture, which this has not
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", [dataset])
+    writer.add_uint32("imatrix.chunk_count", chunks)
+    writer.add_uint32("imatrix.chunk_size", chunk)
+    for name, of_tensor in sorted(sums.items()):
+        counts = of_tensor.counts[:, None]
+        for what, values in ((_SUMS, of_tensor.squares), (_COUNTS, counts), (_PLAIN_SUMS, of_tensor.plain)):
+            rows = values.reshape(len(counts), -1).astype(np.float32)
+            writer.add_tensor(name + what, rows[0] if len(rows) == 1 else rows)  # as ggml drops dimensions of one
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _read_gguf(path: Path) -> Imatrix:

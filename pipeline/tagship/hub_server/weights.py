@@ -46,7 +46,8 @@ def _safetensors(request: Request, repo: Repo, commit: str, paths: list[str]) ->
 
 
 def _gguf(request: Request, repo: Repo, commit: str, paths: list[str]) -> dict[str, Any] | None:
-    chosen = next((path for path in paths if path.endswith(".gguf")), None)
+    # The Hub's clients know an importance matrix by its name, too.
+    chosen = next((path for path in paths if path.endswith(".gguf") and "imatrix" not in path), None)
     found = entries_at(repo, commit, [chosen]) if chosen else []
     return _kept(request, repo, found[0], "gguf") if found else None
 

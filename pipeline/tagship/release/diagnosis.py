@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tagship.formats.differences import NotAsExported, differences, listed
 from tagship.history.model import ModelState, changes
 from tagship.history.model_lookup import disk_state
-from tagship.release.export_store import forget, job_of
+from tagship.release.export_store import forget, job_to_export
 from tagship.release.plan import Plan
 from tagship.release.results import Exported
 from tagship.release.step import Tools
@@ -59,7 +59,7 @@ def _unlike_a_new_one(plan: Plan, exported: Exported, base: BaseFolder, tools: T
             tools.console.working(f"looking for the cause: {target.name} is exported once more"),
             scratch_folder("again", beside) as again,
         ):
-            target.policy.format.export([(job_of(plan, target, base, tools.templates), again)], silent)
+            target.policy.format.export([(job_to_export(plan, target, base, tools.templates), again)], silent)
             return differences(exported.folder, again, base.path)
     except (ReleaseError, OSError) as why_not:
         tools.console.note(f"the cause is not known, as {target.name} could not be exported once more: {why_not}")

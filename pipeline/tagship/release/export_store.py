@@ -53,6 +53,16 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
     )
 
 
+def job_to_export(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
+    """As `job_of`, with where that is which the exports of its run share (`release/sharing.py`)."""
+    job, form = job_of(plan, target, base, templates), target.policy.format
+    if form.shares(job.settings) is None:
+        return job
+    made_from = _made_from(job, form.inputs(job.settings)) | {"tools": _tools(form.modules)}
+    made_from["policy"] = repr((job.policy, job.nf4))
+    return replace(job, shared=plan.config.state / "shared" / f"{form.name}-{_digest(made_from)[:20]}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """An export under its final name: its manifest, whether it was made `new`, and what is wrong with the one that was
@@ -213,10 +223,20 @@ def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str
 
 
 def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
-    """What an export's weights are made from; big files of the base by size and time, `inputs` are the format's own.
+    """What an export's files are made from.
 
     Neither the time in its names nor the commit: an export that was killed is resumed under another name.
     """
+    return {
+        **_made_from(job, inputs),
+        "variant": asdict(job.variant),
+        "settings": repr((job.settings, job.policy, job.nf4)),
+        "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
+    }
+
+
+def _made_from(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
+    """What a merged model is made from; big files of the base by size and time, `inputs` are the format's own."""
     files = model_files(job.base, job.run.path)
     base = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
@@ -229,10 +249,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
         "files": {name: sha256_of(path) for name, path in files.sources.items()},
         "documents": files.documents,
         "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
-        "variant": asdict(job.variant),
-        "settings": repr((job.settings, job.policy, job.nf4)),
         "inputs": [sha256_of(path) for path in inputs],
-        "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
     }
 
 

@@ -87,6 +87,19 @@ def inert(why: str, what: str) -> ReleaseError:
     )
 
 
+def check_text(plan: Plan) -> None:
+    """Raise ReleaseError where exports are made from the very text that they are measured by, as an importance matrix
+    may be: they would look better than they are."""
+    text = plan.config.verify.text
+    made_from = {path for target in plan.targets for path in target.policy.format.inputs(target.policy.settings)}
+    if text and any(path.exists() and text.exists() and path.samefile(text) for path in made_from):
+        raise ReleaseError(
+            f"exports are made from {text.name}, which [verify] text measures them by, so that they would look better "
+            "than they are",
+            remedy="name another text as [export] imatrix_text, or leave it out for the one that ships",
+        )
+
+
 def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
     """Raise ReleaseError when an optional dependency that the release needs is not installed."""
     forms = _formats(targets)

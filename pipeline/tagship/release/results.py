@@ -46,6 +46,16 @@ class Fitting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the exports of a target's run share, in a folder, and whether it was made now; `what` it is in words."""
+
+    target: Target
+    folder: Path
+    what: str
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """An export under its final name, with its manifest."""
 

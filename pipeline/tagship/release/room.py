@@ -6,7 +6,18 @@ from pathlib import Path
 
 from tagship.formats.protocol import Footprint
 from tagship.release.plan import Plan
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, BESIDE, EXPORTS, STORE, Step, hub_root, verifies, written_by
+from tagship.release.step import (
+    ARCHIVES,
+    BASE_IN_STORE,
+    BESIDE,
+    EXPORTS,
+    SHARED,
+    STORE,
+    Step,
+    hub_root,
+    verifies,
+    written_by,
+)
 from tagship.release.targets import Target
 from tagship.runs.base_files import base_files
 from tagship.runs.base_folder import BaseFolder
@@ -57,6 +68,8 @@ def _sizes(
         for target, footprint in footprints:
             most[target.export_dir.parent] = max(most[target.export_dir.parent], footprint.beside)
         yield from ((BESIDE, folder, size) for folder, size in most.items() if size)
+    if SHARED in written:  # of one run after another
+        yield SHARED, plan.config.state, max(each.shared.disk if each.shared else 0 for _, each in footprints)
     if EXPORTS in written:
         for folder in {target.export_dir.parent for target, _ in footprints}:
             yield EXPORTS, folder, -size_of_leftovers(folder)
@@ -73,6 +86,11 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path |
     `weights` is the folder of the base."""
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
+    needs += [
+        (f"making the {target.policy.format.shares(target.policy.settings)}", footprint.shared.memory)
+        for target, footprint in footprints
+        if footprint.shared
+    ]
     if weights:
         needs += [
             (f"comparing the {target.name} export", memory_to_compare(target.policy.format.runtime, weights))
@@ -90,7 +108,8 @@ def predicted(
     plan: Plan, footprints: Sequence[tuple[Target, Footprint]], steps: Sequence[Step], base: BaseFolder
 ) -> str:
     """What the steps of a task will need and what there is, in a line."""
-    memory = f"{human_size(max(footprint.memory for _, footprint in footprints))} of memory"
+    most = max(max(each.memory, each.shared.memory if each.shared else 0) for _, each in footprints)
+    memory = f"{human_size(most)} of memory"
     if verifies(steps):
         runtimes = {target.policy.format.runtime for target, _ in footprints}
         memory += f", comparing {human_size(max(memory_to_compare(name, base.path) for name in runtimes))}"

@@ -62,7 +62,8 @@ def templates_of(config: Config) -> Templates:
 
 # What steps leave on this machine's disks, as large as the models are.
 EXPORTS, ARCHIVES, STORE, BASE_IN_STORE = "exports", "archives", "the Hub's store", "the base in the Hub's store"
-BESIDE = "what exports are compared beside"
+# What is there only while exports are compared, or what they share is made.
+BESIDE, SHARED = "what exports are compared beside", "what exports share"
 
 
 def never_skipped(plan: Plan) -> str | None:

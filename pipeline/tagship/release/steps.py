@@ -10,7 +10,7 @@ from tagship.artifacts.manifest import (
     check_files,
     read_manifest,
 )
-from tagship.formats.protocol import ExportJob, Footprint
+from tagship.formats.protocol import Footprint
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
@@ -21,7 +21,7 @@ from tagship.release.collecting import collect_repos, unless_collected
 from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
-from tagship.release.export_store import export_together, job_of
+from tagship.release.export_store import export_together, job_to_export
 from tagship.release.four_bit import check_quantized
 from tagship.release.name_checks import check_names
 from tagship.release.oci import check_registry, push_repo, unless_pushed
@@ -49,7 +49,19 @@ from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
 from tagship.release.seal_checks import check_sealable
 from tagship.release.sealing import seal, unless_sealed
-from tagship.release.step import ARCHIVES, BASE_IN_STORE, BESIDE, EXPORTS, STORE, Step, Tools, verifies, written_by
+from tagship.release.sharing import share_parts, shared_parts, unless_shared_parts
+from tagship.release.step import (
+    ARCHIVES,
+    BASE_IN_STORE,
+    BESIDE,
+    EXPORTS,
+    SHARED,
+    STORE,
+    Step,
+    Tools,
+    verifies,
+    written_by,
+)
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
 from tagship.system.secrets import check_no_secrets
@@ -61,10 +73,11 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     names = {step.name for step in steps}
     if names & {"verify", "card"}:
         gates.check_formats(plan.targets, tools.templates)
-    if names & {"verify", "export"}:
+    if names & {"verify", "export", "share"}:
         gates.check_modules(plan.targets, verifies="verify" in names)
         gates.check_tasks(plan.targets)
         gates.check_adapters(plan.targets)
+        gates.check_text(plan)
     if "verify" in names:
         check_task_file(plan)
     for outcome in gates.check_tag(plan, tools.repository):
@@ -117,7 +130,10 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ())
 
 
 def export_targets(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
-    parts = [(target, _job(plan, target, done, tools)) for target in targets]
+    for _ in shared_parts(targets, plan, done, tools):  # made by SHARE, but for what another unit exports
+        pass
+    base = done.one(Fetched).base
+    parts = [(target, job_to_export(plan, target, base, tools.templates)) for target in targets]
     work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
     with tools.console.bytes(", ".join(target.name for target in targets), work) as advance:
         exported = export_together(plan, parts, advance)
@@ -170,16 +186,13 @@ def _unless_names_are_checked(plan: Plan) -> str | None:
     return "[checks] names is off" if plan.config.checks.names == OFF else None
 
 
-def _job(plan: Plan, target: Target, done: Results, tools: Tools) -> ExportJob:
-    return job_of(plan, target, done.one(Fetched).base, tools.templates)
-
-
 GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=take_notes, skip=unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
 FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
 EXAMINE = Step(name="examine", title="The trained model", once=examine_model)
+SHARE = Step(name="share", title="What exports share", once=share_parts, skip=unless_shared_parts, writes=(SHARED,))
 EXPORT = Step(name="export", title="Export", together=export_targets, portable=True, writes=(EXPORTS,))
 LOAD = Step(name="load", title="Exports", each=_load)
 ROOM = Step(name="room", title="Disk", once=_room)
@@ -224,6 +237,7 @@ RELEASE = as_task(
     NAMES,  # what names say is so, by headers alone
     FIT,  # adapter and base fit each other; the release fits memory and disk
     EXAMINE,  # it can be run, in the class that it was trained in, and converted
+    SHARE,  # an importance matrix, where types are weighed by one that is made here
     EXPORT,  # every format, under its final name when it is whole
     REFERENCE,  # what the trained model answers
     TASK,  # what it scores at the project's own task
@@ -241,7 +255,8 @@ RELEASE = as_task(
     ANNOUNCE,  # where the project's people hear of it
 )
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
-EXPORT_ONLY = as_task(GATES, BASE, NAMES, FIT, EXPORT)
+EXPORT_ONLY = as_task(GATES, BASE, NAMES, FIT, SHARE, EXPORT)
+SHARE_ONLY = as_task(GATES, BASE, FIT, SHARE)
 _LOAD_TO_VERIFY = replace(LOAD, each=partial(_load, verifies=True))
 VERIFY_ONLY = (BASE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
 CARD_ONLY = (NOTES, BASE, LOAD, CARD, REPOS)

@@ -97,6 +97,7 @@ def _steps(work: UnitWork, targets: Sequence[Target], drafts: Path) -> tuple[Ste
         steps.NAMES,
         steps.FIT,  # the unit fits memory and disk
         steps.EXAMINE,
+        steps.SHARE,
         steps.EXPORT,
         Step(name="draft", title="What drafts answers", once=partial(_draft, targets=targets, drafts=drafts)),
         steps.REFERENCE,  # what the trained model answers, as in every other unit

@@ -44,6 +44,11 @@ class Passage:
     messages: tuple[Mapping[str, str], ...] = ()
     text: str | None = None
 
+    @property
+    def plain(self) -> str:
+        """What is said, without who says it."""
+        return self.text or "\n\n".join(message["content"] for message in self.messages)
+
 
 def shipped_text() -> tuple[Passage, ...]:
     """The text that ships with tagship: some 10,000 tokens, a few more or less by tokenizer."""

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from tagship.system.limits import bounded
 from tagship.verify.conversations import ASSISTANT
+from tagship.verify.measured_text import Passage
 
 # A template is a program out of a model's folder. A large one takes a few milliseconds.
 _SECONDS = 10
 _MEMORY = 1 << 30
 # A prompt that is longer takes a tokenizer minutes.
 _LONGEST = 1 << 22
+# For templates that write a date: the same text is measured whenever it is.
+_LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def render_chat(
@@ -43,6 +46,17 @@ def render_chat(
     if len(text) > _LONGEST:
         raise ValueError(f"it makes a prompt of {len(text):,} characters of a short conversation")
     return str(text)
+
+
+def render_passage(tokenizer: Any, passage: Passage) -> str | None:
+    """A conversation as the model's own chat template has it; None for plain text, and where there is no template or it
+    does not take the conversation."""
+    if not passage.messages or not tokenizer.chat_template:
+        return None
+    try:
+        return render_chat(tokenizer, passage.messages, _LONG_AGO, asks=False)
+    except Exception:  # noqa: BLE001  (of roles or orders that the template refuses)
+        return None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A GGUF with the files that Ollama runs it by, made in a worker: the converter and what it imports are not ours."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
 
 TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
+# An importance matrix that was made, beside the GGUFs; the Hub's clients know by its name that it is no model.
+IMATRIX_FILE = "imatrix.gguf"
 
 
 def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
@@ -31,12 +34,12 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
 
     job, folder = parts[0]
     try:
-        with _staged(job, folder) as (weights, model, chat), _about_its_tokenizer(job):
+        with staged(job, folder) as (weights, model, chat), about_its_tokenizer(job):
             write_ggufs(
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
-                _metadata([each for each, _ in parts], chat),
+                metadata_of([each for each, _ in parts], chat),
                 advance,
                 max_shard=job.policy.max_shard,
                 imatrix=imatrix_of(job),
@@ -44,6 +47,8 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
             )
         for each, into in parts:
             write_ollama_files(each, chat, into)
+            if made := made_imatrix(each):
+                shutil.copyfile(made, into / IMATRIX_FILE)
     except OSError as error:
         raise ReleaseError(f"the ollama export could not be written: {error}") from error
 
@@ -54,14 +59,14 @@ def try_run(job: ExportJob) -> None:
 
     with (
         tempfile.TemporaryDirectory(prefix="tagship-try-") as folder,
-        _staged(job, Path(folder)) as (weights, model, chat),
-        _about_its_tokenizer(job),
+        staged(job, Path(folder)) as (weights, model, chat),
+        about_its_tokenizer(job),
     ):
-        try_conversion(weights, model, _metadata([job], chat), trust_remote_code=job.base.trust_remote_code)
+        try_conversion(weights, model, metadata_of([job], chat), trust_remote_code=job.base.trust_remote_code)
 
 
 @contextmanager
-def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path, Chat]]":
+def staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path, Chat]]":
     """The weights, what the converter reads beside them in a folder below `folder`, and how the model is talked to."""
     from tagship.gguf.llama_cpp import remote_code
 
@@ -79,7 +84,7 @@ def _staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path
 
 
 @contextmanager
-def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
+def about_its_tokenizer(job: ExportJob) -> Iterator[None]:
     """Says of a tokenizer that the converter does not know whether the run changed it."""
     from tagship.gguf.failures import UnknownSplitting
 
@@ -96,9 +101,19 @@ def _about_its_tokenizer(job: ExportJob) -> Iterator[None]:
 
 
 def imatrix_of(job: ExportJob) -> "Imatrix | None":
+    """What weighs the quantization of an export. Raises ReleaseError for a file that is no importance matrix."""
     from tagship.gguf.imatrix import read_imatrix
 
-    return read_imatrix(job.settings.imatrix) if job.settings.imatrix else None
+    path = job.settings.imatrix or made_imatrix(job)
+    return read_imatrix(path) if path else None
+
+
+def made_imatrix(job: ExportJob) -> Path | None:
+    """The importance matrix that the exports of a run share; None where none is made for them."""
+    if job.settings.calibration is None:
+        return None
+    assert job.shared is not None
+    return job.shared / IMATRIX_FILE
 
 
 def quant_of(job: ExportJob) -> str:
@@ -122,7 +137,7 @@ def chat_of(job: ExportJob, model: Path) -> Chat:
     return load_chat(model, text, job.moment)
 
 
-def _metadata(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":
+def metadata_of(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":
     """What the quantization types of one run say of themselves: each where it will be itself."""
     from tagship.gguf.conversion import GgufMetadata
 

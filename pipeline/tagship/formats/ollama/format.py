@@ -15,6 +15,7 @@ from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import by_run, check_tokenizer, memory_to_convert, without_code
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.ollama.export import (
+    IMATRIX_FILE,
     MODELFILE,
     TEMPLATE_FILE,
     chat_of,
@@ -26,7 +27,9 @@ from tagship.formats.ollama.export import (
     write_ollama_files,
 )
 from tagship.formats.ollama.header_checks import check_headers
+from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_imatrix
 from tagship.formats.ollama.name_rules import OLLAMA
+from tagship.formats.ollama.options import MAKE
 from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.gguf.architectures import check_architecture
@@ -60,11 +63,18 @@ _BESIDE_A_DRAFT = 1 << 30
 class OllamaSettings:
     """`[formats.ollama]`: the quantization types; and where no template can be derived from the
     model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
-    that quantization is weighed by (`[export] imatrix`, `--imatrix`)."""
+    that quantization is weighed by (`[export] imatrix`, `--imatrix`); where it is "make", `calibration` is the text
+    that one is made of (`[export] imatrix_text`)."""
 
     quants: tuple[str, ...]
     template: str | None
     imatrix: Path | None
+    calibration: Path | None = None
+
+    @property
+    def weighed(self) -> bool:
+        """Whether there is an importance matrix, or will be."""
+        return bool(self.imatrix or self.calibration)
 
 
 class _Ollama(Format):
@@ -81,24 +91,42 @@ class _Ollama(Format):
         quants = table.choices("quants", _DEFAULT, self.quants)
         if not table.texts("quants", _DEFAULT):
             table.note("quants", "is empty: name at least one, or leave the format out")
+        made, text = export.optional_text("imatrix") == MAKE, export.optional_path("imatrix_text")
+        if text and not made:
+            export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
         return OllamaSettings(
             quants=quants or _DEFAULT,
             template=table.optional_text("template"),
-            imatrix=export.optional_path("imatrix"),
+            imatrix=None if made else export.optional_path("imatrix"),
+            calibration=(text or SHIPPED) if made else None,
         )
 
     def with_options(self, settings: OllamaSettings, given: Mapping[str, str]) -> OllamaSettings:
-        if "imatrix" in given:
-            settings = replace(settings, imatrix=Path(given["imatrix"]).absolute())
+        if given.get("imatrix") == MAKE:
+            settings = replace(settings, imatrix=None, calibration=settings.calibration or SHIPPED)
+        elif "imatrix" in given:
+            settings = replace(settings, imatrix=Path(given["imatrix"]).absolute(), calibration=None)
         if settings.imatrix and not settings.imatrix.is_file():
             raise UsageError(
                 f"there is no importance matrix {settings.imatrix}",
-                remedy="name another with --imatrix or [export] imatrix",
+                remedy=f"name another with --imatrix or [export] imatrix, or have it made: {MAKE}",
+            )
+        if settings.calibration and not settings.calibration.is_file():
+            raise UsageError(
+                f"there is no text {settings.calibration} to make an importance matrix of",
+                remedy="name another as [export] imatrix_text, or leave it out for the one that ships",
             )
         return settings
 
     def inputs(self, settings: OllamaSettings) -> tuple[Path, ...]:
-        return (settings.imatrix,) if settings.imatrix else ()
+        return tuple(filter(None, (settings.imatrix, settings.calibration)))
+
+    def shares(self, settings: OllamaSettings) -> str | None:
+        return "importance matrix" if settings.calibration else None
+
+    def share(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+        with Worker("measure ollama") as worker:
+            worker.call("making the importance matrix ended", make_imatrix, job, folder, advance=advance)
 
     def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
@@ -124,9 +152,11 @@ class _Ollama(Format):
         size = int(sum(elements.values()) * BITS[quant_of(job)] / 8 * 1.1)
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
         check_tokenizer(job, self.name)
-        imatrix_of(job)
+        _check_importance(job)
+        memory = memory_to_convert(weights)
+        shared = imatrix_footprint(job, weights, memory) if job.settings.calibration else None
         seconds = seconds_to_encode(quant_of(job), sum(elements.values()), size)
-        return Footprint(disk=size, memory=memory_to_convert(weights), work=size, seconds=seconds)
+        return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
     def examine(self, jobs: Sequence[ExportJob]) -> None:
         with Worker("examine ollama") as worker:
@@ -152,6 +182,8 @@ class _Ollama(Format):
             check_model_files(job, folder, expected, "the ollama export")
         if chat.go is None and (folder / TEMPLATE_FILE).exists():
             raise NotAsExported(f"{folder} has a {TEMPLATE_FILE} that nothing made", remedy="export it again")
+        if job.settings.calibration and not (folder / IMATRIX_FILE).is_file():
+            raise NotAsExported(f"{folder} has no {IMATRIX_FILE}, which weighed its types", remedy="export it again")
         parts = [folder / name for name in _gguf_files(path.name for path in folder.iterdir())]
         if not parts:
             raise NotAsExported(f"{folder} has no GGUF", remedy="export it again")
@@ -216,9 +248,22 @@ def _draft_for(weights: "MergedWeights") -> str:
 FORMAT = _Ollama()
 
 
+def _check_importance(job: ExportJob) -> None:
+    """Raise ReleaseError for an importance matrix that is none, and where there is none for a type that needs one."""
+    quant = quant_of(job)
+    if job.settings.imatrix:
+        imatrix_of(job)
+    elif QUANTS[quant].needs_imatrix and not job.settings.weighed:
+        raise ReleaseError(
+            f"the quantization type {quant} takes an importance matrix, and there is none",
+            remedy=f'have one made, [export] imatrix = "{MAKE}" in release.toml or --imatrix {MAKE}; or name a file of '
+            "llama-imatrix, or a type of more bits",
+        )
+
+
 def _gguf_files(files: Iterable[str]) -> list[str]:
     """The names of an export's GGUF: one, or the parts of a divided one in order."""
-    return sorted(name for name in files if name.endswith(".gguf"))
+    return sorted(name for name in files if name.endswith(".gguf") and name != IMATRIX_FILE)
 
 
 def _llama_line(job: ExportJob, file: str) -> str:

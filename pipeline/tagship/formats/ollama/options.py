@@ -2,4 +2,6 @@
 
 from tagship.formats.options import FormatOption
 
-IMATRIX = FormatOption(help="an importance matrix of llama-imatrix, to quantize by", format="ollama")
+# What `imatrix` says in place of a file's name.
+MAKE = "make"
+IMATRIX = FormatOption(help="an importance matrix to quantize by: a file of llama-imatrix, or make", format="ollama")

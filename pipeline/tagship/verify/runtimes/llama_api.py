@@ -47,21 +47,31 @@ class LlamaModel:
     """A GGUF in llama.cpp, on the processor, with its weights mapped. To be closed, or used in a `with`.
 
     `context` is how many tokens there is room for, of `sequences` texts (256 at most) that are computed together;
-    `adapter` is the GGUF of a LoRA that is applied to it, `vocabulary` is how many logits there are for a token. Raises
-    ToolError for what llama.cpp does not load or what does not continue texts, and as `llama_functions`.
+    `adapter` is the GGUF of a LoRA that is applied to it, `vocabulary` is how many logits there are for a token,
+    `trained_context` how many tokens it reads at once. `watch` is a `cb_eval` of ggml's, which sees what is computed.
+    Raises ToolError for what llama.cpp does not load or what does not continue texts, and as `llama_functions`.
     """
 
-    def __init__(self, path: Path, *, context: int, sequences: int = 1, adapter: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        context: int,
+        sequences: int = 1,
+        adapter: Path | None = None,
+        watch: c_void_p | None = None,
+    ) -> None:
         if context < 1 or sequences < 1:
             raise ValueError(f"{sequences} texts of {context} tokens")
         self._api = llama.llama_functions()
-        self._room, self._sequences = context, sequences
+        self._room, self._sequences, self._watch = context, sequences, watch
         llama.silence()
         with ExitStack() as owned:
             model = self._load(path)
             owned.callback(self._api.llama_model_free, model)
             if self._api.llama_model_has_encoder(model):
                 raise ToolError(f"{path.name} has an encoder, and so is no model that continues texts")
+            self.trained_context = int(self._api.llama_model_n_ctx_train(model))
             self._vocabulary = self._api.llama_model_get_vocab(model)
             self.vocabulary = int(self._api.llama_vocab_n_tokens(self._vocabulary))
             self._block = max(1, min(_BATCH, _BLOCK // (4 * self.vocabulary)))
@@ -99,6 +109,7 @@ class LlamaModel:
         parameters.n_threads = parameters.n_threads_batch = cores()
         parameters.offload_kqv = parameters.op_offload = False
         parameters.swa_full = False  # of a sliding window, only what is still seen
+        parameters.cb_eval = self._watch
         parameters.kv_unified = True  # else texts are computed apart as soon as one in their middle has ended
         context = self._api.llama_init_from_model(model, parameters)
         if not context:
@@ -150,7 +161,20 @@ class LlamaModel:
         """Whether an answer ends with this token."""
         return bool(self._api.llama_vocab_is_eog(self._vocabulary, token))
 
+    @property
+    def beginning(self) -> int | None:
+        """The token that begins each text, where the GGUF asks for one."""
+        begins = self._api.llama_vocab_get_add_bos(self._vocabulary)
+        return int(self._api.llama_vocab_bos(self._vocabulary)) if begins else None
+
     # Logits
+
+    def compute(self, ids: Sequence[int]) -> None:
+        """Compute all of a text for whoever watches, also what nothing but logits is made of. Raises as `rows`."""
+        self._check_length(len(ids))
+        self._forget()
+        for part in self._batches([_Input(token, at, 0, True) for at, token in enumerate(ids)]):
+            self._compute(part)
 
     def rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
         """Of each text `ids` the logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tagship.system.machine import available_memory
 from tagship.system.templating import human_size
 from tagship.verify.measured_text import Passage
 from tagship.verify.questions import Asked, Questions, Tokens
-from tagship.verify.rendering import render_chat
+from tagship.verify.rendering import render_chat, render_passage
 from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
@@ -27,8 +27,6 @@ from tagship.weights.quantized_matrices import find_matrices
 from tagship.weights.tied_embeddings import vocabulary_of
 
 _GENERATION_FILE = "generation_config.json"
-# For templates that write a date: the same text is measured whenever it is.
-_LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 # Up to this many bytes in float32 a model is loaded so; of a larger one the weights stay as their files have them.
 _SMALL = 1 << 30
 
@@ -208,14 +206,10 @@ def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str
 
 def _spelled(tokenizer: Any, passage: Passage) -> list[int]:
     """A passage in tokens: a conversation as the chat template has it, where it takes it."""
-    plain = passage.text or "\n\n".join(message["content"] for message in passage.messages)
-    if passage.messages and tokenizer.chat_template:
-        try:
-            text = render_chat(tokenizer, passage.messages, _LONG_AGO, asks=False)
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        except Exception:  # noqa: BLE001, S110  (of roles or orders that the template refuses)
-            pass
-    return list(tokenizer(plain)["input_ids"])
+    rendered = render_passage(tokenizer, passage)
+    if rendered is not None:
+        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(passage.plain)["input_ids"])
 
 
 def _stop_ids(config: Any) -> list[int]:

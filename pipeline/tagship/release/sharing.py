@@ -1,0 +1,87 @@
+"""What all exports of a run share, as an importance matrix: made once before them, and kept by what it is made from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tagship.artifacts.manifest import list_files
+from tagship.formats.protocol import ExportJob
+from tagship.release.export_store import job_to_export
+from tagship.release.plan import Plan
+from tagship.release.results import Fetched, Fitting, Results, Shared
+from tagship.release.step import Tools
+from tagship.release.targets import Target
+from tagship.system.errors import ReleaseError
+from tagship.system.files import new_folder, write_json
+from tagship.system.templating import human_size
+
+
+def unless_shared_parts(plan: Plan) -> str | None:
+    """Why a plan has nothing that exports share."""
+    if any(target.policy.format.shares(target.policy.settings) for target in plan.targets):
+        return None
+    return "each export is made from run and base alone"
+
+
+def share_parts(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+    """Make what exports share, where it is not there."""
+    for shared in shared_parts(plan.targets, plan, done, tools):
+        if not shared.new:
+            tools.console.note(f"{shared.what} of {shared.target.run.name}: made before, of the same")
+        yield shared
+
+
+def shared_parts(targets: Sequence[Target], plan: Plan, done: Results, tools: Tools) -> Iterator[Shared]:
+    """What the exports of these targets share, each once; what is not there is made."""
+    known: set[Path] = set()
+    for target in targets:
+        what = target.policy.format.shares(target.policy.settings)
+        if what is None:
+            continue
+        job = job_to_export(plan, target, done.one(Fetched).base, tools.templates)
+        assert job.shared is not None
+        if job.shared in known:
+            continue
+        known.add(job.shared)
+        new = not _is_there(job.shared, what, tools)
+        if new:
+            _make(target, job, done, tools, what)
+        yield Shared(target=target, folder=job.shared, what=what, new=new)
+
+
+def _make(target: Target, job: ExportJob, done: Results, tools: Tools, what: str) -> None:
+    needs = done.for_target(Fitting, target).footprint.shared
+    assert job.shared is not None
+    try:
+        with (
+            tools.console.bytes(f"{what} of {job.run.name}", needs.work if needs else 0) as advance,
+            new_folder(job.shared) as folder,
+        ):
+            target.policy.format.share(job, folder, advance)
+            write_json(_record(job.shared), _listed(folder))
+    except OSError as error:
+        raise ReleaseError(f"the {what} could not be written: {error}") from error
+    size = human_size(sum(path.stat().st_size for path in job.shared.iterdir()))
+    tools.console.note(f"{what} of {job.run.name}: {size}")
+
+
+def _is_there(folder: Path, what: str, tools: Tools) -> bool:
+    try:
+        recorded = json.loads(_record(folder).read_text(encoding="utf-8"))
+        listed = _listed(folder)
+    except (OSError, ValueError):
+        return False
+    if not folder.is_dir() or recorded != listed:
+        if folder.is_dir():
+            tools.console.warn(f"the {what} in {folder} is not as it was made", "it is made anew")
+        return False
+    return True
+
+
+def _listed(folder: Path) -> list[dict[str, object]]:
+    return [asdict(entry) for entry in list_files(folder)]
+
+
+def _record(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
