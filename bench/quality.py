@@ -1,10 +1,11 @@
 """What each quantization type costs small models with real weights, and what a broken export costs them.
 
-Run as `python -m bench.quality [--wide] [--tokens N] [--quants q8_0,q2_k] [--broken] FILE.gguf`: the GGUF is made a
-base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type and by
-every scheme for vLLM (`vllm` is 16 bits), and held against base + adapter along the first N tokens (2,048) of the text
-that ships with tagship. `--broken` also measures exports that are wrong on purpose, in 16 bits. docs/quality.md has the
-tables, and where the models are from.
+Run as `python -m bench.quality [--wide] [--tokens N] [--quants q8_0,q2_k] [--imatrix] [--broken] FILE.gguf`: the GGUF
+is made a base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type
+and by every scheme for vLLM (`vllm` is 16 bits), and held against base + adapter along the first N tokens (2,048) of
+the text that ships with tagship. `--imatrix` weighs GGUFs by an importance matrix, made along the other text that
+ships; types that need one are left out without it. `--broken` also measures exports that are wrong on purpose, in 16
+bits. docs/quality.md has the tables, and where the models are from.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,13 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from tagship.formats.ollama.importance import SHIPPED, measure
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
+from tagship.gguf.imatrix import Imatrix, read_imatrix, write_imatrix
 from tagship.gguf.quant_mix import QUANTS
 from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import Measured
-from tagship.verify.measured_text import shipped_text
+from tagship.verify.measured_text import read_text, shipped_text
 from tagship.verify.measures import per_token
 from tagship.verify.questions import Tokens
 from tagship.verify.runtimes.processes import Runtimes
@@ -54,7 +58,7 @@ class _Trained:
     runtimes: Runtimes
 
 
-def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: bool) -> None:
+def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: bool, weighed: bool) -> None:
     """Print a table."""
     with tempfile.TemporaryDirectory(prefix="tagship-bench-") as name, Runtimes() as runtimes:
         folder = Path(name)
@@ -62,7 +66,8 @@ def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: 
         trained = _open(folder, runtimes, tokens)
         number = sum(len(part.looked_at) for part in trained.text)
         print(f"\n### {file.stem}{', rows of 768' if wide else ''}, {number} tokens\n\n{_HEAD}", flush=True)
-        _measure_types(trained, [quant for quant in quants if quant in QUANTS])
+        ggufs = [quant for quant in quants if quant in QUANTS and (weighed or not QUANTS[quant].needs_imatrix)]
+        _measure_types(trained, ggufs, weighed)
         _measure_schemes(trained, [quant for quant in quants if quant in ("vllm", *SCHEMES)])
         if broken:
             _measure_broken(trained)
@@ -79,11 +84,26 @@ def _open(folder: Path, runtimes: Runtimes, tokens: int) -> _Trained:
     return _Trained(folder=folder, reference=reference, text=tuple(text), runtimes=runtimes)
 
 
-def _measure_types(trained: _Trained, quants: Sequence[str]) -> None:
-    made = release(trained.folder, trained.folder / "base", trained.folder / "adapter", quants)
+def _measure_types(trained: _Trained, quants: Sequence[str], weighed: bool) -> None:
+    folder = trained.folder
+    imatrix = _importance(trained) if weighed else None
+    made = release(folder, folder / "base", folder / "adapter", quants, imatrix)
     for quant, path in made.items():
         _print(quant, path, trained)
         path.unlink()
+
+
+def _importance(trained: _Trained) -> Imatrix:
+    plain = release(trained.folder, trained.folder / "base", trained.folder / "adapter", ["f16"])["f16"]
+    text = "\n\n".join(passage.plain for passage in read_text(SHIPPED))
+    began = time.process_time()
+    measured = measure(plain, text, lambda _: None)
+    seconds = time.process_time() - began
+    path = trained.folder / "imatrix.gguf"
+    write_imatrix(path, measured.sums, dataset=SHIPPED.name, chunks=measured.chunks, chunk=measured.chunk)
+    plain.unlink()
+    print(f"importance matrix: {measured.chunks} pieces of {measured.chunk} tokens, {seconds:.0f} s of a processor\n")
+    return read_imatrix(path)
 
 
 def _measure_schemes(trained: _Trained, names: Sequence[str]) -> None:
@@ -130,7 +150,9 @@ def _numbers(folder: Path) -> int:
     return sum(entry.elements for entry in open_checkpoint(folder / "base").entries().values())
 
 
-def release(folder: Path, base: Path, adapter: Path, quants: Sequence[str]) -> dict[str, Path]:
+def release(
+    folder: Path, base: Path, adapter: Path, quants: Sequence[str], imatrix: Imatrix | None = None
+) -> dict[str, Path]:
     """GGUFs of a base with an adapter, by type."""
     model = folder / "model"
     model.mkdir()
@@ -138,7 +160,8 @@ def release(folder: Path, base: Path, adapter: Path, quants: Sequence[str]) -> d
         (model / path.name).symlink_to(path.resolve())
     targets = {quant: folder / f"{quant}.gguf" for quant in quants}
     metadata = GgufMetadata(general={"general.name": "bench"}, license="mit", add_bos=None)
-    write_ggufs(MergedWeights(open_checkpoint(base), read_adapter(adapter)), model, targets, metadata, lambda _: None)
+    weights = MergedWeights(open_checkpoint(base), read_adapter(adapter))
+    write_ggufs(weights, model, targets, metadata, lambda _: None, imatrix=imatrix)
     shutil.rmtree(model)
     return targets
 
@@ -209,10 +232,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--quants", default=",".join((*QUANTS, "vllm", *SCHEMES)))
+    parser.add_argument("--imatrix", action="store_true")
     parser.add_argument("--broken", action="store_true")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     asked = _arguments()
-    main(asked.file, asked.quants.split(","), asked.tokens, wide=asked.wide, broken=asked.broken)
+    quants = asked.quants.split(",")
+    main(asked.file, quants, asked.tokens, wide=asked.wide, broken=asked.broken, weighed=asked.imatrix)

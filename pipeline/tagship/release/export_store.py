@@ -58,7 +58,7 @@ def job_to_export(plan: Plan, target: Target, base: BaseFolder, templates: Templ
     job, form = job_of(plan, target, base, templates), target.policy.format
     if form.shares(job.settings) is None:
         return job
-    made_from = _made_from(job, form.inputs(job.settings)) | {"tools": _tools(form.modules)}
+    made_from = _made_from(job, form.inputs(job.settings)) | {"tools": tools_of(form.modules)}
     made_from["policy"] = repr((job.policy, job.nf4))
     return replace(job, shared=plan.config.state / "shared" / f"{form.name}-{_digest(made_from)[:20]}")
 

@@ -37,7 +37,7 @@ from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
 from tagship.naming.version import is_prerelease
 from tagship.runs.model_files import CONFIG_FILE
-from tagship.system.errors import UsageError
+from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object

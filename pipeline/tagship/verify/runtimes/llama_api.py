@@ -13,7 +13,7 @@ other logits: by 3e-3 nats in that model, however it is set up, and whether its 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from ctypes import byref, c_float, c_int32, c_void_p, create_string_buffer
+from ctypes import byref, c_float, c_int32, c_void_p
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -24,6 +24,7 @@ from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.pool import cores
 from tagship.verify.runtimes import llama_functions as llama
 from tagship.verify.runtimes.llama_memory import LlamaMemory
+from tagship.verify.runtimes.llama_text import LlamaText
 
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -43,7 +44,7 @@ class _Input(NamedTuple):
     asked: bool
 
 
-class LlamaModel:
+class LlamaModel(LlamaText):
     """A GGUF in llama.cpp, on the processor, with its weights mapped. To be closed, or used in a `with`.
 
     `context` is how many tokens there is room for, of `sequences` texts (256 at most) that are computed together;
@@ -137,42 +138,13 @@ class LlamaModel:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # Text
-
-    def tokens(self, text: str) -> list[int]:
-        """A text's tokens, with those that begin and end a text where the GGUF asks for them."""
-        encoded = text.encode()
-        found = (c_int32 * (len(encoded) + 8))()  # a token is at least a byte, but for those that are added
-        count = self._api.llama_tokenize(self._vocabulary, encoded, len(encoded), found, len(found), True, True)
-        if count < 0:
-            raise llama.failure(f"llama.cpp makes no tokens of a text of {len(encoded)} bytes")
-        return list(found[:count])
-
-    def text(self, ids: Sequence[int]) -> str:
-        """What people read of tokens: nothing of special ones, and U+FFFD for bytes that are no whole character."""
-        return b"".join(map(self._piece, ids)).decode(errors="replace")
-
-    def _piece(self, token: int, room: int = 64) -> bytes:
-        piece = create_string_buffer(room)
-        count = self._api.llama_token_to_piece(self._vocabulary, token, piece, room, 0, False)
-        return piece.raw[:count] if count >= 0 else self._piece(token, -count)
-
-    def ends(self, token: int) -> bool:
-        """Whether an answer ends with this token."""
-        return bool(self._api.llama_vocab_is_eog(self._vocabulary, token))
-
-    @property
-    def beginning(self) -> int | None:
-        """The token that begins each text, where the GGUF asks for one."""
-        begins = self._api.llama_vocab_get_add_bos(self._vocabulary)
-        return int(self._api.llama_vocab_bos(self._vocabulary)) if begins else None
-
     # Logits
 
     def compute(self, ids: Sequence[int]) -> None:
         """Compute all of a text for whoever watches, also what nothing but logits is made of. Raises as `rows`."""
         self._check_length(len(ids))
-        self._forget()
+        self._begin_anew()
+        self._memory.forget()
         for part in self._batches([_Input(token, at, 0, True) for at, token in enumerate(ids)]):
             self._compute(part)
 
