@@ -159,7 +159,7 @@ def _prepared(
     factors = _Factors(weights, alpha, quant, advance)
     tensors = {name: factors.of(change) for name, change in low.items()}
     override = model / "gguf_metadata.json"
-    write_json(override, metadata.general)
+    write_json(override, metadata.general_of(quant))
     emitted: dict[str, FactoredTensor] = {}
     with converter_errors(str(metadata.general.get("general.name", model.name))):
         file_type = gguf.LlamaFileType[ADAPTER_QUANTS[quant]]

@@ -3,7 +3,7 @@ are not ours."""
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,7 @@ def export_run(parts: list[tuple[ExportJob, Path]], advance: Advance) -> None:
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
-                _metadata(job),
+                _metadata([each for each, _ in parts]),
                 advance,
                 trust_remote_code=job.base.trust_remote_code,
             )
@@ -67,7 +67,7 @@ def try_run(job: ExportJob) -> None:
 
     with tempfile.TemporaryDirectory(prefix="tagship-try-") as folder:
         with _configured(job, Path(folder)) as (weights, model):
-            try_adapter(weights, model, _metadata(job), trust_remote_code=job.base.trust_remote_code)
+            try_adapter(weights, model, _metadata([job]), trust_remote_code=job.base.trust_remote_code)
         with _base_model(job, Path(folder)) as (base, model, metadata):
             try_conversion(base, model, metadata, trust_remote_code=job.base.trust_remote_code)
 
@@ -134,21 +134,23 @@ def _base_model(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, 
         yield base, model, metadata
 
 
-def _metadata(job: ExportJob) -> "GgufMetadata":
+def _metadata(jobs: Sequence[ExportJob]) -> "GgufMetadata":
+    """What the types of one run say of themselves: each where it will be itself."""
     from tagship.gguf.conversion import GgufMetadata
 
+    job = jobs[0]
     organization, _, name = job.base.id.rpartition("/")
     parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.base.id}"}
     general = {
         "general.name": f"{job.title} ({name}, LoRA)",
         "general.version": job.version,
         "general.quantized_by": job.namespace,
-        # Without a version it has the time in it, under which an export that was killed is not resumed.
-        "general.repo_url": f"{HUGGING_FACE}/{job.repo_id}" if job.version else None,
         "general.base_models": [parent],
     }
     return GgufMetadata(
         general={key: value for key, value in general.items() if value is not None},
         license=job.base.license_name or job.base.license,
         add_bos=None,
+        # Without a version it has the time in it, under which an export that was killed is not resumed.
+        pages={quant_of(each): f"{HUGGING_FACE}/{each.repo_id}" for each in jobs if each.version},
     )
