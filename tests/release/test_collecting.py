@@ -16,8 +16,8 @@ from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
 from tagship.release.step import Tools, templates_of
 from tagship.system.console import Console
-from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
+from tagship.system.scratch_folders import ScratchFolders
 from tagship.verify.runtimes.processes import Runtimes
 
 from tests.conftest import POLICY, GitFolder

@@ -16,8 +16,8 @@ from tagship.release.step import Tools, templates_of
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
-from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
+from tagship.system.scratch_folders import ScratchFolders
 from tagship.verify.evidence import PASSED, Evidence
 from tagship.verify.runtimes.processes import Runtimes
 

@@ -18,8 +18,8 @@ from tagship.release.steps import RELEASE
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
-from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
+from tagship.system.scratch_folders import ScratchFolders
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.processes import Runtimes
 

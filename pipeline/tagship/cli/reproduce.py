@@ -20,9 +20,10 @@ from tagship.release.step import Tools, templates_of
 from tagship.runs.run import choose_run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
-from tagship.system.files import ScratchFolders, scratch_folder, sha256_of
+from tagship.system.files import scratch_folder, sha256_of
 from tagship.system.git import Repository
 from tagship.system.machine import free_disk
+from tagship.system.scratch_folders import ScratchFolders
 from tagship.verify.runtimes.processes import Runtimes
 
 EQUAL, DIFFERS, MISSING, EXTRA, NOT_COMPARED = "equal", "differs", "missing", "extra", "not compared"

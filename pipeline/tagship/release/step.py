@@ -12,8 +12,8 @@ from tagship.release.plan import Plan
 from tagship.release.results import Results
 from tagship.release.targets import Target, by_repo
 from tagship.system.console import Console
-from tagship.system.files import ScratchFolders
 from tagship.system.git import Repository
+from tagship.system.scratch_folders import ScratchFolders
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.processes import Runtimes
 

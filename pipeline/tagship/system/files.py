@@ -75,28 +75,6 @@ def scratch_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class ScratchFolders:
-    """Scratch folders of one name, each made when it is first asked for; all are gone with the `with` block."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._owned = name, ExitStack()
-        self._made: dict[Path, Path] = {}
-
-    def __enter__(self) -> "ScratchFolders":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._made.clear()
-        self._owned.close()
-
-    def inside(self, parent: Path) -> Path:
-        """The one in a folder, which is made where it is not there."""
-        if parent not in self._made:
-            parent.mkdir(parents=True, exist_ok=True)
-            self._made[parent] = self._owned.enter_context(scratch_folder(self._name, parent))
-        return self._made[parent]
-
-
 def _locked_scratch(parent: Path, name: str, lock: ExitStack) -> Path:
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-", suffix=_OWN))
