@@ -14,7 +14,7 @@ from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, ToolError, UsageError
 
 UNITS = [
-    (Unit(index=index, name=name, digest=f"{index}" * 64), Needs(memory=None, disk=None))
+    (Unit(index=index, place=index, name=name, digest=f"{index}" * 64), Needs(memory=None, disk=None))
     for index, name in enumerate(("vllm", "ollama q4_k_m", "lora"))
 ]
 

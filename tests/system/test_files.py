@@ -12,7 +12,6 @@ import pytest
 from tagship.system.errors import ReleaseError
 from tagship.system.files import (
     BLOCK,
-    ScratchFolders,
     copy_file,
     copy_range,
     files_below,
@@ -28,6 +27,7 @@ from tagship.system.files import (
     write_json,
     write_text,
 )
+from tagship.system.scratch_folders import ScratchFolders
 
 
 class Interrupted(BaseException):

@@ -73,7 +73,8 @@ class _Vllm(Format):
     def footprint(self, job: ExportJob) -> Footprint:
         weights = _weights(job)
         size = weights.nbytes
-        read = max(size, weights.base.nbytes)
+        # By headers: a base that is not here yet is not longer or shorter for its files' own headers.
+        read = max(size, sum(entry.nbytes for entry in weights.base.entries().values()))
         seconds = (read / _FASTEST, (1 if job.variant.quant is None else _QUANTIZING) * read / _SLOWEST)
         return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds)
 

@@ -97,7 +97,9 @@ def written_by(steps: Iterable[Step], plan: Plan) -> list[str]:
     """What the steps of a task leave on this machine's disks for a plan, in order: another machine's Hub has a store of
     its own."""
     written = dict.fromkeys(what for step in steps if not step.skip(plan) for what in step.writes)
-    return [what for what in written if plan.embedded or what not in (STORE, BASE_IN_STORE)]
+    elsewhere = () if plan.embedded else (STORE, BASE_IN_STORE)
+    whole = all(target.policy.format.whole for target in plan.targets)
+    return [what for what in written if what not in (*elsewhere, *((BESIDE,) if whole else ()))]
 
 
 def verifies(steps: Iterable[Step]) -> bool:
