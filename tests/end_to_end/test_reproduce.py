@@ -132,6 +132,7 @@ def test_the_run_has_to_be_the_one(project: Project, tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_is_not_committed(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and bases that git does not have are those in the same place here, if they are what was released; without a
     tag it is what main has."""
@@ -160,6 +161,7 @@ def test_a_commit_that_is_nowhere(project: Project) -> None:
     assert refused.code == 1 and "does not have the commit" in refused.stderr and "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_from_the_page_of_the_repository(make_project: MakeProject, tmp_path: Path) -> None:
     """Where this clone does not have the commit, it comes from the address that release.json names."""
     quiet = partial(QuietHandler, directory=str(tmp_path))
@@ -193,6 +195,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         return
 
 
+@pytest.mark.long
 def test_pointers_of_git_lfs(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where git has only pointers to run and base, those of this working tree are taken, if they are what was
     released."""

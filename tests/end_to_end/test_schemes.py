@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.end_to_end.conftest import AT, Project
 
 
+@pytest.mark.long
 def test_release_in_all_schemes(project: Project) -> None:
     """Each is exported, verified by dequantizing it, told on its card and published as a quantization of the merged
     model; `matrix` has a column for each."""

@@ -143,6 +143,7 @@ def test_refused_before_anything_is_exported(
     assert not (signed.project.folder / "exports").exists()
 
 
+@pytest.mark.long
 def test_signed_where_it_is_gathered(make_project: MakeProject, tmp_path: Path) -> None:
     """Units need no key. Who gathers signs by digests what is on the Hub already, and what several exports share."""
     project = make_project()

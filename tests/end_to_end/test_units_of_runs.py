@@ -23,7 +23,7 @@ def tagged(make_project: Callable[[], Project]) -> Project:
     return project
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_as_one(tagged: Project) -> None:
     """The units of all runs are numbered through; nothing of any is published before all are done, and what is then
     published is what a release of each has. Done again, it stays as it is."""
