@@ -153,7 +153,7 @@ def test_nothing_spoilt(release: Release, copied: Copy) -> None:
         case("no template", spoiling.removed(TEMPLATE), f"{TEMPLATE} is missing"),
         case("other template", spoiling.replaced(TEMPLATE, "<|end|>", "<|End|>"), f"{TEMPLATE} is another"),
         case("no tools branch", spoiling.replaced(TEMPLATE, TOOLS_BRANCH, ""), f"{TEMPLATE} is another"),
-        case("other tokenizer", spoiling.replaced(TOKENIZER, '"▁C"', '"▁Ç"'), f"model is another in {TOKENIZER}"),
+        case("other tokenizer", spoiling.replaced(TOKENIZER, '"▁C"', '"▁Ç"'), f"merges is another in {TOKENIZER}"),
         case(
             "lost rope",
             spoiling.without_key("config.json", "rope_parameters"),
@@ -249,7 +249,7 @@ def test_wrong_mix_of_types(release: Release, tmp_path: Path) -> None:
         case("flipped bit", lambda folder: spoiling.flip(folder / "adapter_model.safetensors", -1), "is not the run's"),
         case("truncated", spoiling.truncated, "adapter_model.safetensors is not the run's"),
         case("no tools branch", spoiling.replaced(TEMPLATE, TOOLS_BRANCH, ""), f"{TEMPLATE} is another"),
-        case("other tokenizer", spoiling.replaced(TOKENIZER, '"▁C"', '"▁Ç"'), f"model is another in {TOKENIZER}"),
+        case("other tokenizer", spoiling.replaced(TOKENIZER, '"▁C"', '"▁Ç"'), f"merges is another in {TOKENIZER}"),
     ],
 )
 def test_adapter(release: Release, copied: Copy, spoil: Spoil, words: str) -> None:

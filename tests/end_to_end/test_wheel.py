@@ -47,7 +47,7 @@ def of_the_loops(wheel: Path) -> list[str]:
 def test_wheel_with_what_was_compiled(tmp_path: Path) -> None:
     """With a compiler the wheel has the library, and is for this kind of machine and any Python."""
     wheel = build(tmp_path)
-    assert of_the_loops(wheel) == ["bf16.c", "libbf16.so", "libnf4.so", "nf4.c"]
+    assert of_the_loops(wheel) == ["bf16.c", "libbf16.so", "libnf4.so", "libschemes.so", "nf4.c", "schemes.c"]
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
 
@@ -57,10 +57,10 @@ def test_wheel_where_nothing_can_be_compiled(tmp_path: Path, compiler: str) -> N
     """Without a compiler that does its work, installing works nevertheless, and the wheel is for all machines; a
     library of an earlier build is not taken for this one's."""
     (tmp_path / "tree/pipeline/tagship/weights").mkdir(parents=True)
-    for name in ("libbf16.so", "libnf4.so"):
+    for name in ("libbf16.so", "libnf4.so", "libschemes.so"):
         (tmp_path / "tree/pipeline/tagship/weights" / name).write_bytes(b"of an earlier build")
     wheel = build(tmp_path, CC=compiler)
-    assert of_the_loops(wheel) == ["bf16.c", "nf4.c"]
+    assert of_the_loops(wheel) == ["bf16.c", "nf4.c", "schemes.c"]
     assert wheel.name.endswith("-py3-none-any.whl")
 
 

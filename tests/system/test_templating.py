@@ -13,6 +13,7 @@ USED = {
     "revision": None,
     "trust_remote_code": False,
     "question": "Hello",
+    "quantized": False,
     "chats": True,
     "nf4": None,
 }
@@ -32,7 +33,12 @@ def write(folder: Path, name: str, text: str) -> None:
 
 def test_shipped_templates() -> None:
     """tagship ships a card for each of its formats."""
-    assert {path.parent.name for path in shipped_folder().glob("*/card.md.j2")} == {"vllm", "ollama", "lora"}
+    assert {path.parent.name for path in shipped_folder().glob("*/card.md.j2")} == {
+        "vllm",
+        "ollama",
+        "lora",
+        "lora-gguf",
+    }
 
 
 def test_shipped_template_renders(templates: Templates) -> None:

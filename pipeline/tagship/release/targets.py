@@ -134,7 +134,7 @@ def _check_quants(policies: Sequence[FormatPolicy], quants: Sequence[str]) -> No
             of = " or ".join(policy.name for policy in policies if policy.format.quants)
             raise UsageError(
                 f"unknown quantization type {quant!r} for {of}{hint(quant, known)}",
-                remedy=f"known: {', '.join(known)}",
+                remedy=f"--quant takes: {', '.join(known)}",
             )
 
 
