@@ -133,6 +133,7 @@ def test_bad_importance_matrix(project: Project, content: bytes | None, code: in
     assert not (project.folder / "exports").exists()
 
 
+@pytest.mark.long
 def test_importance_matrix_made_here(project: Project) -> None:
     """`make` makes a matrix of the merged model once: published beside each GGUF and named in it, kept by what it is
     made from, and made anew where it was damaged. A type that needs one is refused without."""

@@ -108,6 +108,7 @@ def test_the_key_is_nowhere(released: Signed) -> None:
     assert len(files) > 20 and not [path for path in files if line in path.read_bytes()]
 
 
+@pytest.mark.long
 def test_again(released: Signed) -> None:
     """The same command makes no new commit, and what was released is audited with the public key alone."""
     arguments = ("release", "--tag", "v1.0.0", "--quick", "--format", "lora", "--json")
