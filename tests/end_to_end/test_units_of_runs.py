@@ -45,6 +45,11 @@ def test_runs_as_one(tagged: Project) -> None:
     repos = [run["formats"][0]["repo_id"] for run in gathered.document["runs"]]
     assert [name.rsplit("/")[-1] for name in repos] == ["phi3avro-r16-lora-v1.0.0", "phi3avro-r8-lora-v1.0.0"]
     published = tagged.published()
+    both = tagged.invoke("release", *BOTH, "--json")
+    assert both.code == 0, both.stderr
+    assert [run["run"] for run in both.document["runs"]] == [NEWEST_RUN, OTHER_RUN]
+    assert tagged.published() == published
+    assert not (tagged.folder / ".tagship/results").exists()
     for run in (NEWEST_RUN, OTHER_RUN):
         released = tagged.invoke("release", "--run", run, "--format", "lora")
         assert released.code == 0, released.stderr
