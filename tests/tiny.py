@@ -75,6 +75,29 @@ def llama(folder: Path, *, dtype: str = BFLOAT16, layers: int = 2, hidden: int =
     return _save(LlamaForCausalLM, config, folder, dtype, **more)
 
 
+def mixtral(
+    folder: Path, *, dtype: str = BFLOAT16, hidden: int = 64, intermediate: int = 96, experts: int = 4, **more: Any
+) -> Path:
+    """A Mixtral: a mixture of experts, of which each token goes to two; transformers makes one parameter of them."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=experts,
+        num_experts_per_tok=2,
+        max_position_embeddings=128,
+        bos_token_id=1,
+        eos_token_id=3,
+        tie_word_embeddings=False,
+    )
+    return _save(MixtralForCausalLM, config, folder, dtype, **more)
+
+
 def gpt2(folder: Path, *, dtype: str = FLOAT32, layers: int = 2, hidden: int = 64, **more: Any) -> Path:
     """A GPT-2: its Conv1D weights are stored transposed, as (in, out)."""
     from transformers import GPT2Config, GPT2LMHeadModel

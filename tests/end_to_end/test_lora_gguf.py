@@ -13,7 +13,7 @@ def test_release(project: Project) -> None:
     assert plain["repo_id"] == f"acme/{NEWEST_RUN}-f16-lora-gguf-{AT}"
     for released in (plain, eight):
         evidence = released["verified"]
-        assert evidence["outcome"] == "passed" and evidence["runtime"].endswith("; on the base as a GGUF in bf16)")
+        assert evidence["outcome"] == "passed" and evidence["runtime"].endswith("), on the base as a GGUF in bf16")
         assert evidence["same"] == evidence["prompts"]
     folder = project.folder / "exports" / f"{NEWEST_RUN}-lora-gguf-{AT}"
     card = (folder / "README.md").read_text()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,14 @@ import numpy as np
 import pytest
 from tagship.formats.differences import NotAsExported
 from tagship.formats.lora_gguf.format import FORMAT, LoraGgufSettings
-from tagship.formats.protocol import NF4, ExportJob, ExportPolicy, Lineage
+from tagship.formats.protocol import NF4, ExportJob, ExportPolicy
 from tagship.lint.quants import label_in, unread_label_in
-from tagship.runs.base_folder import BaseFolder
-from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError, ToolError
-from tagship.system.templating import Templates
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Questions
-from tagship.weights.adapter_config import read_adapter_config
 
 from tests import tiny
+from tests.formats import jobs
 
 pytest.importorskip("conversion")
 pytest.importorskip("xllamacpp")
@@ -37,20 +33,8 @@ def job_of(folder: Path, model: Callable[..., Path] = tiny.phi3, **lora: Any) ->
     if not base.exists():
         tiny.tokenizer(model(base))
     run = tiny.adapter(base, folder / "run", **lora)
-    return ExportJob(
-        lineage=Lineage(parent="acme/base", relation="adapter"),
-        run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
-        base=BaseFolder(id="org/phi-3", path=base, revision=None, license="mit"),
-        variant=FORMAT.variants(SETTINGS, ())[0],
-        settings=SETTINGS,
-        policy=ExportPolicy(),
-        title="title",
-        repo_id="org/title",
-        version=None,
-        moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-        namespace="org",
-        templates=Templates(folder),
-    )
+    variant = FORMAT.variants(SETTINGS, ())[0]
+    return jobs.job_of(base, run, variant=variant, settings=SETTINGS, relation="adapter")
 
 
 def exported(job: ExportJob, folder: Path) -> Path:

@@ -1,22 +1,18 @@
 """What goes with the weights of an export: embedding, tokenizer and configuration have to be of one vocabulary."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tagship.formats.model_folder import open_weights
-from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
+from tagship.formats.protocol import ExportJob
 from tagship.naming.variant import Variant
-from tagship.runs.base_folder import BaseFolder
-from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError
-from tagship.system.templating import Templates
-from tagship.weights.adapter_config import read_adapter_config
 
 from tests import tiny
+from tests.formats import jobs
 
 ROWS, WIDTH = 8, 4
 
@@ -31,20 +27,7 @@ def job(tmp_path: Path) -> ExportJob:
     (base / "config.json").write_text(json.dumps({"vocab_size": ROWS, "model_type": "llama"}), encoding="utf-8")
     write_tokenizer(base, ROWS)
     run = tiny.exact_lora(tmp_path / "run", {"model.proj": (4, 4)}, rank=1)
-    return ExportJob(
-        lineage=Lineage(parent="org/base", relation="finetune"),
-        run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
-        base=BaseFolder(id="org/base", path=base, revision=None, license="mit"),
-        variant=Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"),
-        settings=None,
-        policy=ExportPolicy(),
-        title="title",
-        repo_id="org/title",
-        version=None,
-        moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-        namespace="org",
-        templates=Templates(tmp_path),
-    )
+    return jobs.job_of(base, run, variant=Variant(quant=None, kind="vllm", prefix="vllm", label="vllm"))
 
 
 def write_tokenizer(folder: Path, tokens: int, added: tuple[int, ...] = (), *, unigram: bool = False) -> None:

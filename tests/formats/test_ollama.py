@@ -3,21 +3,17 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from tagship.formats.ollama.format import FORMAT, OllamaSettings
-from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
+from tagship.formats.protocol import ExportJob
 from tagship.gguf.header import read_gguf_header
-from tagship.runs.base_folder import BaseFolder
-from tagship.runs.run import Run
 from tagship.system.errors import Killed, ReleaseError, ToolError
-from tagship.system.templating import Templates
-from tagship.weights.adapter_config import read_adapter_config
 
 from tests import tiny
+from tests.formats import jobs
 
 pytest.importorskip("conversion")
 pytest.importorskip("xllamacpp")
@@ -30,20 +26,7 @@ def job_of(folder: Path, model: Callable[[Path], Path]) -> ExportJob:
     """A model with a tokenizer, and an adapter of it."""
     base = tiny.tokenizer(model(folder / "base"))
     run = tiny.adapter(base, folder / "run")
-    return ExportJob(
-        lineage=Lineage(parent="acme/base", relation="finetune"),
-        run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
-        base=BaseFolder(id="org/phi-3", path=base, revision=None, license="mit"),
-        variant=FORMAT.variants(SETTINGS, ())[0],
-        settings=SETTINGS,
-        policy=ExportPolicy(),
-        title="title",
-        repo_id="org/title",
-        version=None,
-        moment=datetime(2025, 9, 15, 12, 40, 51, tzinfo=UTC),
-        namespace="org",
-        templates=Templates(folder),
-    )
+    return jobs.job_of(base, run, variant=FORMAT.variants(SETTINGS, ())[0], settings=SETTINGS)
 
 
 def gpt2(folder: Path) -> Path:

@@ -49,26 +49,6 @@ def written(base: Path, adapter: Path, quant: str = "f32") -> Path:
     return path
 
 
-def mixtral(folder: Path) -> Path:
-    """A mixture of experts, in float32."""
-    from transformers import MixtralConfig, MixtralForCausalLM
-
-    config = MixtralConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=EXPERTS,
-        num_experts_per_tok=USED,
-        max_position_embeddings=128,
-        bos_token_id=1,
-        eos_token_id=3,
-    )
-    return tiny._save(MixtralForCausalLM, config, folder, tiny.FLOAT32)
-
-
 def collected(path: Path) -> Activations:
     """The sums of a GGUF along IDS."""
     activations = Activations()
@@ -124,7 +104,7 @@ def test_sums_are_of_what_the_modules_are_given(tmp_path: Path) -> None:
 
 def test_experts_count_the_tokens_that_they_get(tmp_path: Path) -> None:
     """Of a mixture each expert has the sums of those tokens alone that its router sends to it."""
-    base = mixtral(tmp_path / "base")
+    base = tiny.mixtral(tmp_path / "base", dtype=tiny.FLOAT32, experts=EXPERTS)
     adapter = tiny.adapter(base, tmp_path / "adapter", size=0.0, target_modules=["q_proj"])
     sums = collected(written(base, adapter)).sums
     given = inputs_of(base, None, of_layers({"ffn_gate_exps": "mlp"}))

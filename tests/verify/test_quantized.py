@@ -31,23 +31,6 @@ pytestmark = [
 IDS = tuple(range(5, 40))
 
 
-def mixtral(folder: Path) -> Path:
-    """A mixture of experts, of which transformers makes one parameter as it loads them."""
-    config = transformers.MixtralConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=128,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        num_local_experts=4,
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(0)
-    transformers.MixtralForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
 def made_in(folder: Path, base: Path, scheme: str) -> Path:
     """Base + adapter in a scheme, with the files that belong to it."""
     tiny.tokenizer(base)
@@ -127,7 +110,7 @@ def test_activations_too(tmp_path: Path, scheme: str, streams: bool, monkeypatch
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
 def test_experts(tmp_path: Path, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Experts, of which the files have a tensor for each, are dequantized as they are loaded."""
-    made = made_in(tmp_path, mixtral(tmp_path / "base"), "w4a16")
+    made = made_in(tmp_path, tiny.mixtral(tmp_path / "base", hidden=128, intermediate=128), "w4a16")
     assert any(".experts." in name for name in find_matrices(open_checkpoint(made)))
     expected = logits(dequantized(made, tmp_path / "plain"))
     monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)

@@ -54,6 +54,7 @@ def _release_here(session: Session) -> Document:
     """A release of several runs, whose units are done here one after the other, and gathered."""
     planned = _planned(session)
     results = session.config.state / "results"
+    _check(session, planned, open_store(str(results)), str(results))
     for index in range(planned.runs.number):
         units.work(session, str(planned.file), str(index), str(results), to_hub=False)
     gathered = units.gather(session, str(planned.file), str(results), shows=False)

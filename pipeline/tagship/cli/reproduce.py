@@ -16,15 +16,13 @@ from tagship.published.audit import compare_files
 from tagship.published.releases import Published, Unread
 from tagship.release.original import Here, check_manifest, original_plan, policy_then
 from tagship.release.rebuilding import Rebuilt, check_room_for, other_tools, rebuild
-from tagship.release.step import Tools, templates_of
+from tagship.release.step import tools_of
 from tagship.runs.run import choose_run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder, sha256_of
 from tagship.system.git import Repository
 from tagship.system.machine import free_disk
-from tagship.system.scratch_folders import ScratchFolders
-from tagship.verify.runtimes.processes import Runtimes
 
 EQUAL, DIFFERS, MISSING, EXTRA, NOT_COMPARED = "equal", "differs", "missing", "extra", "not compared"
 
@@ -100,15 +98,7 @@ def _rebuilt(session: Session, hub: Hub, release: Published, scratch: Path) -> t
     differing = other_tools(manifest, plan)
     for told in differing:
         console.warn(told, None)
-    with Repository(config.root) as repository, ScratchFolders("beside") as beside, Runtimes() as runtimes:
-        tools = Tools(
-            repository=repository,
-            hub=hub,
-            runtimes=runtimes,
-            console=console,
-            templates=templates_of(config),
-            scratch=beside,
-        )
+    with Repository(config.root) as repository, tools_of(config, repository, hub, console) as tools:
         return rebuild(plan, manifest, _siblings(hub, release), tools), differing
 
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 NAME = "hf-jobs"
-# Seconds between two questions after a job, of the many that an account has; lines of its log that are shown.
-_PAUSE, _LINES = 5.0, 20
+# Seconds between two questions after a job, and between those after all of them, as an account may ask a thousand in
+# five minutes; lines of a job's log that are shown.
+_PAUSE, _BETWEEN, _LINES = 5.0, 1.0, 20
 # Torch without CUDA, unless the image has one.
 _ENVIRONMENT = {"PIP_EXTRA_INDEX_URL": "https://download.pytorch.org/whl/cpu"}
 
@@ -95,7 +96,7 @@ class HfJobs:
                 status = self._api.inspect_job(job_id=job, namespace=self._task.namespace).status
             if status.stage in ended:
                 return str(getattr(status.stage, "value", status.stage))
-            time.sleep(_PAUSE)
+            time.sleep(max(_PAUSE, _BETWEEN * len(self._running)))
 
     def _log(self, job: str) -> list[str]:
         """The last lines of a job's log, as far as the Hub still has them."""

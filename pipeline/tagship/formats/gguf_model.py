@@ -1,21 +1,29 @@
-"""What formats made by llama.cpp's converter share: what it is given beside the weights, and what a GGUF has to be told
-of a tokenizer."""
+"""What formats made by llama.cpp's converter share: how they run it, what it is given beside the weights, and what a
+GGUF is told of itself and of a tokenizer."""
 
 import re
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Format
+from tagship.naming.variant import Variant
+from tagship.runs.base import HUGGING_FACE
 from tagship.runs.model_files import TOKENIZER_CONFIG, TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_json
+from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
+from tagship.system.progress import Advance
+from tagship.system.worker import Worker
+from tagship.verify.questions import Limits
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.tied_embeddings import is_vocabulary
 
 if TYPE_CHECKING:
+    from tagship.gguf.conversion import GgufMetadata
     from tagship.weights.merge import MergedWeights
 
 _PHI3 = re.compile("phi-?3")
@@ -24,6 +32,76 @@ _EXPERT = re.compile(r"\.experts\.\d+\.")
 _SPACE = "\u2581"
 # torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
+
+
+class GgufFormat(Format):
+    """A format whose exports the converter makes, and llama.cpp answers for. The converter and what it imports are not
+    ours, so it runs in a worker.
+
+    `kl` and `top1` are, by quantization type, the mean KL in nats that it may cost, and the least share of tokens with
+    the same likeliest one.
+    """
+
+    runtime = "llama_cpp"
+    modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
+    install = how_to_install("gguf")
+    kl: ClassVar[Mapping[str, float]]
+    top1: ClassVar[Mapping[str, float]]
+
+    @property
+    @abstractmethod
+    def try_run(self) -> Callable[[ExportJob], None]:
+        """A function of a module that does, in the worker, what may fail before weights are read."""
+
+    @property
+    @abstractmethod
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
+        """A function of a module that exports, in the worker, the types of one run into their folders."""
+
+    def examine(self, jobs: Sequence[ExportJob]) -> None:
+        with Worker(f"examine {self.name}") as worker:
+            for job in {job.run.path: job for job in jobs}.values():
+                worker.call("the converter ended", self.try_run, job)
+
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+        # Encoding takes many times as long as reading the base: runs are made one after another.
+        with Worker(f"export {self.name}") as worker:
+            for of_run in _by_run(parts):
+                worker.call(f"the {self.name} export ended", self.export_run, of_run, advance=advance)
+
+    def limits(self, variant: Variant) -> Limits:
+        quant = str(variant.quant)
+        return Limits(kl=self.kl[quant], top1=self.top1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
+
+
+def quant_of(job: ExportJob) -> str:
+    """The quantization type of an export that has one."""
+    assert job.variant.quant is not None
+    return job.variant.quant
+
+
+def metadata_of(jobs: Sequence[ExportJob], name: str, parent: str, **told: bool | None) -> "GgufMetadata":
+    """What the types of one run say of themselves, each where it will be itself: a name, and the repo of the model that
+    they are made of; `told` is what the runtime is told of a tokenizer."""
+    from tagship.gguf.conversion import GgufMetadata
+
+    job = jobs[0]
+    organization, _, model = parent.rpartition("/")
+    general = {
+        "general.name": name,
+        "general.version": job.version,
+        "general.quantized_by": job.namespace,
+        "general.base_models": [
+            {"name": model, "organization": organization, "repo_url": f"{HUGGING_FACE}/{parent}"},
+        ],
+    }
+    return GgufMetadata(
+        general={key: value for key, value in general.items() if value is not None},
+        license=job.base.license_name or job.base.license,
+        # Without a version it has the time in it, under which an export that was killed is not resumed.
+        pages={quant_of(each): f"{HUGGING_FACE}/{each.repo_id}" for each in jobs if each.version},
+        **told,
+    )
 
 
 def memory_to_convert(weights: "MergedWeights") -> int:
@@ -35,7 +113,7 @@ def memory_to_convert(weights: "MergedWeights") -> int:
     return _CONVERTER_MEMORY + 10 * held + weights.prepared
 
 
-def by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
+def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
     """Exports with their folders, those of one run together."""
     runs: dict[Path, list[tuple[ExportJob, Path]]] = {}
     for job, folder in parts:

@@ -181,6 +181,13 @@ class Format(ABC):
         are noted there. They are frozen values that can be pickled, and their `repr` tells them apart."""
         return None
 
+    def named(self, table: Reader, key: str, default: str) -> tuple[str, ...]:
+        """Those of `quants` that a key of the format's table names; none of them is a mistake."""
+        found = table.choices(key, (default,), self.quants)
+        if not table.texts(key, (default,)):
+            table.note(key, "is empty: name at least one, or leave the format out")
+        return found or (default,)
+
     def with_options(self, settings: Any, given: Mapping[str, str]) -> Any:
         """The settings with what the command line says, by the names of options (`tagship.options`). Raises
         UsageError."""

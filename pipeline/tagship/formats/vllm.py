@@ -51,10 +51,7 @@ class _Vllm(Format):
     card = CardFacts(library_name="transformers", relation=MERGED, tags=("vllm", "merged"))
 
     def configure(self, table: Reader, export: Reader) -> VllmSettings:
-        schemes = table.choices("schemes", (_PLAIN,), self.quants)
-        if not table.texts("schemes", (_PLAIN,)):
-            table.note("schemes", "is empty: name at least one, or leave the format out")
-        return VllmSettings(schemes=schemes or (_PLAIN,))
+        return VllmSettings(schemes=self.named(table, "schemes", _PLAIN))
 
     def variants(self, settings: VllmSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(map(_variant, quants or settings.schemes))

@@ -40,7 +40,7 @@ class GgufMetadata:
 
     general: Mapping[str, Any]
     license: str
-    add_bos: bool | None
+    add_bos: bool | None = None
     space_prefix: bool | None = None
     pages: Mapping[str, str] = field(default_factory=dict)
 

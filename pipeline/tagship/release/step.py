@@ -36,9 +36,15 @@ def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator
     config = plan.config
     with (
         open_hub(plan.endpoint, config.namespace, hub_root(config), console.note) as hub,
-        ScratchFolders("beside") as scratch,
-        Runtimes() as runtimes,
+        tools_of(config, repository, hub, console) as tools,
     ):
+        yield tools
+
+
+@contextmanager
+def tools_of(config: Config, repository: Repository, hub: Hub, console: Console) -> Iterator[Tools]:
+    """As `open_tools`, with a Hub that is open."""
+    with ScratchFolders("beside") as scratch, Runtimes() as runtimes:
         yield Tools(
             repository=repository,
             hub=hub,

@@ -149,8 +149,7 @@ def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Eviden
         tools.console.note(f"{target.name}: {form.runtime} makes prompts of its own of {', '.join(unlike)}")
     return replace(
         found,
-        runtime=f"{runtime.name} ({'; on '.join(filter(None, (runtime.version, subject.applied_to)))})"
-        + (f", {subject.how}" if subject.how else ""),
+        runtime=f"{runtime.name} ({runtime.version})" + (f", {subject.how}" if subject.how else ""),
         reference=known.reference,
         digests=known.digests,
         quick=known.quick,

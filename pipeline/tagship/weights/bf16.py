@@ -12,10 +12,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from tagship.weights.compiled import library_of, loaded
 from tagship.weights.scratch import Array
-
-# Not an extension of Python's: one library is for all of its versions.
-_LIBRARY = Path(__file__).with_name("libbf16.so")
 
 # Where float32 values lie, where what they are rounded to goes, their number; returns whether all of that is finite.
 _Loop = Callable[[int, int, int], int]
@@ -36,14 +34,12 @@ def round_to_bf16(values: Array, rounded: Array) -> bool:
 
 @cache
 def _own_loop() -> _Loop | None:
-    return find_loop(_LIBRARY)
+    return find_loop(library_of("bf16"))
 
 
 def find_loop(path: Path) -> _Loop | None:
     """The loop in a library, where there is one that makes the bytes of ml_dtypes on this machine."""
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # not compiled, or for another kind of processor
+    if (library := loaded(path)) is None:
         return None
     loop = library.tagship_round_to_bf16
     loop.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tagship.weights.compiled import library_of, loaded
 from tagship.weights.scratch import Array
 
 BLOCK = 64
@@ -39,8 +40,6 @@ CODE = np.array(
 _BOUNDS = (CODE[:-1] + CODE[1:]) / 2
 # What a block of zeros is divided by.
 _LEAST = np.float32(1e-38)
-# Not an extension of Python's: one library is for all of its versions.
-_LIBRARY = Path(__file__).with_name("libnf4.so")
 
 
 def maxima_of(blocks: Array) -> Array:
@@ -91,14 +90,12 @@ class Loops:
 
 @cache
 def _own_loops() -> Loops | None:
-    return find_loops(_LIBRARY)
+    return find_loops(library_of("nf4"))
 
 
 def find_loops(path: Path) -> Loops | None:
     """The loops in a library, where there are any that make the numbers of numpy on this machine."""
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # not compiled, or for another kind of processor
+    if (library := loaded(path)) is None:
         return None
     library.tagship_nf4_maxima.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_size_t,)
     library.tagship_nf4_round.argtypes = (ctypes.c_void_p,) * 5 + (ctypes.c_size_t,)

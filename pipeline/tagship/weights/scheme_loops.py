@@ -16,6 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tagship.weights.compiled import library_of, loaded
 from tagship.weights.schemes import FP4, FP8, INT4
 from tagship.weights.scratch import Array, scratch
 
@@ -24,8 +25,6 @@ _FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
 # Halfway between the magnitudes that FP4 has, and whether that goes to the one below.
 _FP4_BOUNDS = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
 _BELOW = (True, False, True, False, True, False, True)
-# Not an extension of Python's: one library is for all of its versions.
-_LIBRARY = Path(__file__).with_name("libschemes.so")
 
 
 def magnitudes(rows: Array, width: int) -> Array:
@@ -98,14 +97,12 @@ class Loops:
 
 @cache
 def _own_loops() -> Loops | None:
-    return find_loops(_LIBRARY)
+    return find_loops(library_of("schemes"))
 
 
 def find_loops(path: Path) -> Loops | None:
     """The loops in a library, where there are any that make the bytes of numpy on this machine."""
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # not compiled, or for another kind of processor
+    if (library := loaded(path)) is None:
         return None
     library.tagship_magnitudes.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_size_t,) * 2
     library.tagship_magnitudes.restype = None

@@ -4,7 +4,8 @@ should."""
 from pathlib import Path
 
 from tagship.formats.differences import NotAsExported, listed
-from tagship.formats.lora_gguf.export import file_name, quant_of
+from tagship.formats.gguf_model import quant_of
+from tagship.formats.lora_gguf.export import file_name
 from tagship.formats.model_folder import check_model_files, open_weights
 from tagship.formats.protocol import ExportJob
 from tagship.gguf.header import read_gguf_header

@@ -9,11 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.gguf_model import known_name, link_weights, space_prefix, swallows, tell_added_tokens
+from tagship.formats.gguf_model import (
+    known_name,
+    link_weights,
+    metadata_of,
+    quant_of,
+    space_prefix,
+    swallows,
+    tell_added_tokens,
+)
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.protocol import ExportJob
 from tagship.gguf.types import FILE_TYPES
-from tagship.runs.base import HUGGING_FACE
 from tagship.runs.model_files import CONFIG_FILE, has_chat_template, model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_json
@@ -30,18 +37,13 @@ _LABEL = re.compile("|".join(sorted(FILE_TYPES.values(), key=len, reverse=True))
 _AS_IT_IS = {"BF16": "bf16", "F16": "f16"}
 
 
-def quant_of(job: ExportJob) -> str:
-    assert job.variant.quant is not None
-    return job.variant.quant
-
-
 def file_name(job: ExportJob) -> str:
     """`…-LoRA-float16.gguf`: the Hub and Ollama take the last label in a name for the quantization type of a model."""
     title = "" if _LABEL.search(job.title.upper()) else f"{job.title}-"
     return f"{title}LoRA-{WORDS[quant_of(job)]}.gguf"
 
 
-def export_run(parts: list[tuple[ExportJob, Path]], advance: Advance) -> None:
+def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
     """In the worker: export the types of one run."""
     from tagship.gguf.adapter_conversion import write_adapter
 
@@ -135,22 +137,5 @@ def _base_model(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, 
 
 
 def _metadata(jobs: Sequence[ExportJob]) -> "GgufMetadata":
-    """What the types of one run say of themselves: each where it will be itself."""
-    from tagship.gguf.conversion import GgufMetadata
-
-    job = jobs[0]
-    organization, _, name = job.base.id.rpartition("/")
-    parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.base.id}"}
-    general = {
-        "general.name": f"{job.title} ({name}, LoRA)",
-        "general.version": job.version,
-        "general.quantized_by": job.namespace,
-        "general.base_models": [parent],
-    }
-    return GgufMetadata(
-        general={key: value for key, value in general.items() if value is not None},
-        license=job.base.license_name or job.base.license,
-        add_bos=None,
-        # Without a version it has the time in it, under which an export that was killed is not resumed.
-        pages={quant_of(each): f"{HUGGING_FACE}/{each.repo_id}" for each in jobs if each.version},
-    )
+    base = jobs[0].base.id
+    return metadata_of(jobs, f"{jobs[0].title} ({base.rpartition('/')[2]}, LoRA)", base)

@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagship.formats.differences import NotAsExported
-from tagship.formats.gguf_model import by_run, check_tokenizer, memory_to_convert
+from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of
 from tagship.formats.lora_gguf.beside import (
     MODELFILE,
     TEMPLATE_FILE,
@@ -17,22 +17,21 @@ from tagship.formats.lora_gguf.beside import (
     rendered,
     write_beside,
 )
-from tagship.formats.lora_gguf.export import WORDS, base_type, export_run, file_name, quant_of, try_run, write_base
+from tagship.formats.lora_gguf.export import WORDS, base_type, export_run, file_name, try_run, write_base
 from tagship.formats.lora_gguf.refusals import check_base, check_changes
 from tagship.formats.model_folder import open_weights
-from tagship.formats.protocol import ADAPTED, CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.protocol import ADAPTED, CardFacts, ExportJob, Footprint, Usage
 from tagship.gguf.architectures import check_architecture
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import CONFIG_FILE
-from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
-from tagship.verify.questions import Limits, Questions
+from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 
-_DEFAULT = ("f16",)
+_DEFAULT = "f16"
 # Bytes of a number. What does not fill q8_0's blocks of 32, as B of a smaller rank, has two.
 _BYTES = {"f16": 2.0, "bf16": 2.0, "f32": 4.0, "q8_0": 2.0}
 # A header; and of a base's GGUF its vocabulary.
@@ -59,26 +58,22 @@ class LoraGgufSettings:
     base_gguf: str | None
 
 
-class _LoraGguf(Format):
+class _LoraGguf(GgufFormat):
     name = "lora-gguf"
-    runtime = "llama_cpp"
-    modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
-    install = how_to_install("gguf")
     quants = tuple(WORDS)
     shared_label = "lora-gguf"
     whole = False
+    kl, top1 = _KL, _TOP1
     card = CardFacts(library_name="gguf", relation=ADAPTED, tags=("gguf", "lora", "llama.cpp"), text_only=True)
 
     def configure(self, table: Reader, export: Reader) -> LoraGgufSettings:
-        quants = table.choices("quants", _DEFAULT, self.quants)
-        if not table.texts("quants", _DEFAULT):
-            table.note("quants", "is empty: name at least one, or leave the format out")
+        quants = self.named(table, "quants", _DEFAULT)
         base_gguf = table.optional_text("base_gguf")
         if base_gguf is not None and not _ON_THE_HUB.fullmatch(base_gguf):
             table.note(
                 "base_gguf", "is no repo on the Hub, with a type or without: org/base-GGUF, org/base-GGUF:Q4_K_M"
             )
-        return LoraGgufSettings(quants=quants or _DEFAULT, base_gguf=base_gguf)
+        return LoraGgufSettings(quants=quants, base_gguf=base_gguf)
 
     def variants(self, settings: LoraGgufSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
@@ -114,15 +109,16 @@ class _LoraGguf(Format):
             beside=weights.base.nbytes + _VOCABULARY,
         )
 
-    def examine(self, jobs: Sequence[ExportJob]) -> None:
-        with Worker("examine lora-gguf") as worker:
-            for job in {job.run.path: job for job in jobs}.values():
-                worker.call("the converter ended", try_run, job)
+    @property
+    def try_run(self) -> Callable[[ExportJob], None]:
+        return try_run
+
+    @property
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
+        return export_run
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        with Worker("export lora-gguf") as worker:  # the converter and what it imports are not ours
-            for of_run in by_run(parts):
-                worker.call("the lora-gguf export ended", export_run, of_run, advance=advance)
+        super().export(parts, advance)
         for job, folder in parts:
             write_beside(job, folder)
 
@@ -141,11 +137,7 @@ class _LoraGguf(Format):
         if not base.exists():
             with Worker("base of lora-gguf") as worker:
                 worker.call("a GGUF of the base could not be made", write_base, job, base)
-        return replace(subject, model=base, applied_to=f"the base as a GGUF in {quant}")
-
-    def limits(self, variant: Variant) -> Limits:
-        quant = str(variant.quant)
-        return Limits(kl=_KL[quant], top1=_TOP1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
+        return replace(subject, model=base, how=f"on the base as a GGUF in {quant}")
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         get = _download(job)

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.gguf_model import known_name, link_weights, tell_added_tokens
+from tagship.formats.gguf_model import known_name, link_weights, metadata_of, quant_of, tell_added_tokens
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.protocol import ExportJob
-from tagship.runs.base import HUGGING_FACE
 from tagship.runs.model_files import TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
@@ -39,7 +38,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
-                metadata_of([each for each, _ in parts], chat),
+                chat_metadata([each for each, _ in parts], chat),
                 advance,
                 max_shard=job.policy.max_shard,
                 imatrix=imatrix_of(job),
@@ -62,7 +61,7 @@ def try_run(job: ExportJob) -> None:
         staged(job, Path(folder)) as (weights, model, chat),
         about_its_tokenizer(job),
     ):
-        try_conversion(weights, model, metadata_of([job], chat), trust_remote_code=job.base.trust_remote_code)
+        try_conversion(weights, model, chat_metadata([job], chat), trust_remote_code=job.base.trust_remote_code)
 
 
 @contextmanager
@@ -116,11 +115,6 @@ def made_imatrix(job: ExportJob) -> Path | None:
     return job.shared / IMATRIX_FILE
 
 
-def quant_of(job: ExportJob) -> str:
-    assert job.variant.quant is not None
-    return job.variant.quant
-
-
 def file_name(job: ExportJob) -> str:
     """`…-Q4_K_M.gguf`: the Hub and Ollama find a quantization type by the last label in the name."""
     return f"{job.title}-{quant_of(job).upper()}.gguf"
@@ -137,31 +131,11 @@ def chat_of(job: ExportJob, model: Path) -> Chat:
     return load_chat(model, text, job.moment)
 
 
-def metadata_of(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":
-    """What the quantization types of one run say of themselves: each where it will be itself."""
-    from tagship.gguf.conversion import GgufMetadata
-
+def chat_metadata(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":
+    """What the quantization types of one run say of themselves and of their tokenizer."""
     job = jobs[0]
-    organization, _, name = job.lineage.parent.rpartition("/")
-    parent = {"name": name, "organization": organization, "repo_url": f"{HUGGING_FACE}/{job.lineage.parent}"}
-    general = {
-        "general.name": _name(job, chat),
-        "general.version": job.version,
-        "general.quantized_by": job.namespace,
-        "general.base_models": [parent],
-    }
-    return GgufMetadata(
-        general={key: value for key, value in general.items() if value is not None},
-        license=job.base.license_name or job.base.license,
-        add_bos=chat.add_bos,
-        space_prefix=chat.space_prefix,
-        # Without a version it has the time in it, under which an export that was killed is not resumed.
-        pages={quant_of(each): f"{HUGGING_FACE}/{each.repo_id}" for each in jobs if each.version},
-    )
-
-
-def _name(job: ExportJob, chat: Chat) -> str:
-    return known_name(f"{job.title} ({job.base.id.rpartition('/')[2]})", swallowing=chat.swallows)
+    name = known_name(f"{job.title} ({job.base.id.rpartition('/')[2]})", swallowing=chat.swallows)
+    return metadata_of(jobs, name, job.lineage.parent, add_bos=chat.add_bos, space_prefix=chat.space_prefix)
 
 
 def write_ollama_files(job: ExportJob, chat: Chat, folder: Path) -> None:

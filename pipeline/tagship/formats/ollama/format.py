@@ -6,13 +6,13 @@ config.
 """
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagship.formats.differences import NotAsExported
-from tagship.formats.gguf_model import by_run, check_tokenizer, memory_to_convert, without_code
+from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of, without_code
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.ollama.export import (
     IMATRIX_FILE,
@@ -22,7 +22,6 @@ from tagship.formats.ollama.export import (
     export_run,
     file_name,
     imatrix_of,
-    quant_of,
     try_run,
     write_ollama_files,
 )
@@ -31,7 +30,7 @@ from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_i
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
 from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
-from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Format, Usage
+from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
@@ -39,20 +38,19 @@ from tagship.naming.version import is_prerelease
 from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
-from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.machine import available_memory
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
-from tagship.verify.questions import Limits, Questions
+from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head
 
 if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
 
-_DEFAULT = ("q4_k_m",)
+_DEFAULT = "q4_k_m"
 # What is nearest to the model, of what is fast to make and to run; and where memory does not hold that, so that it
 # would be read from the disk for each token. Bytes that drafting takes beside it.
 _DRAFT, _SMALLER_DRAFT = "q8_0", "q4_k_m"
@@ -77,25 +75,20 @@ class OllamaSettings:
         return bool(self.imatrix or self.calibration)
 
 
-class _Ollama(Format):
+class _Ollama(GgufFormat):
     name = "ollama"
-    runtime = "llama_cpp"
-    modules = ("torch", "transformers", "conversion", "gguf", "xllamacpp")
-    install = how_to_install("gguf")
+    kl, top1 = KL, TOP1
     quants = tuple(QUANTS)
     name_rules = (OLLAMA,)
     shared_label = "gguf"
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)
 
     def configure(self, table: Reader, export: Reader) -> OllamaSettings:
-        quants = table.choices("quants", _DEFAULT, self.quants)
-        if not table.texts("quants", _DEFAULT):
-            table.note("quants", "is empty: name at least one, or leave the format out")
         made, text = export.optional_text("imatrix") == MAKE, export.optional_path("imatrix_text")
         if text and not made:
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
         return OllamaSettings(
-            quants=quants or _DEFAULT,
+            quants=self.named(table, "quants", _DEFAULT),
             template=table.optional_text("template"),
             imatrix=None if made else export.optional_path("imatrix"),
             calibration=(text or SHIPPED) if made else None,
@@ -158,16 +151,13 @@ class _Ollama(Format):
         seconds = seconds_to_encode(quant_of(job), sum(elements.values()), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
-    def examine(self, jobs: Sequence[ExportJob]) -> None:
-        with Worker("examine ollama") as worker:
-            for job in {job.run.path: job for job in jobs}.values():
-                worker.call("the converter ended", try_run, job)
+    @property
+    def try_run(self) -> Callable[[ExportJob], None]:
+        return try_run
 
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        # Encoding takes many times as long as reading the base: runs are made one after another.
-        with Worker("export ollama") as worker:  # the converter and what it imports are not ours
-            for of_run in by_run(parts):
-                worker.call("the ollama export ended", export_run, of_run, advance=advance)
+    @property
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
+        return export_run
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         weights = open_weights(job)
@@ -202,11 +192,6 @@ class _Ollama(Format):
         check_tokenizer(drafting, self.name)
         self.export([(drafting, folder)], silent)
         return replace(self.subject(drafting, folder, questions), what="the draft")
-
-    def limits(self, variant: Variant) -> Limits:
-        assert variant.quant is not None
-        quant = variant.quant
-        return Limits(kl=KL[quant], top1=TOP1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
         first, *more = _gguf_files(files)

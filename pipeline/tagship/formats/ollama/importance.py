@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.ollama.export import IMATRIX_FILE, about_its_tokenizer, metadata_of, staged
+from tagship.formats.ollama.export import IMATRIX_FILE, about_its_tokenizer, chat_metadata, staged
 from tagship.formats.protocol import ExportJob, Footprint
 from tagship.runs.base_folder import vocabulary_rows
 from tagship.system.errors import ReleaseError
@@ -126,7 +126,7 @@ def _unquantized(job: ExportJob, passages: Iterable[Passage], scratch: Path, adv
             weights,
             model,
             {_type_of(weights): path},
-            metadata_of([job], chat),
+            chat_metadata([job], chat),
             advance,
             trust_remote_code=job.base.trust_remote_code,
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # every task reads this
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the LoRA beside it: the
-    folder that PEFT saved, or a GGUF, and `applied_to` what evidence then says of the model. `tokenizer` is the folder
+    folder that PEFT saved, or a GGUF. `tokenizer` is the folder
     of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is to take them, where it has
     no chat template to render them by. `prompts` are what it has to make of conversations where it has one; `notes` are
     what people are to be told of the model. `trust_remote_code` is whether code in these folders may be run: only where
@@ -35,7 +35,6 @@ class Subject:
     what: str
     model: Path
     adapter: Path | None = None
-    applied_to: str | None = None
     tokenizer: Path | None = None
     rendered: tuple[str, ...] = ()
     prompts: tuple[Prompt, ...] = ()
