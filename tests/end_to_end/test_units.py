@@ -17,6 +17,7 @@ from tagship.hub_server.app import EmbeddedHub, Role
 from tagship.release import trained
 from tagship.release.options import Options
 from tagship.system.console import Console
+from tagship.system.errors import ReleaseError
 
 from tests.end_to_end.conftest import NEWEST_RUN, Finished, Project
 
@@ -262,6 +263,43 @@ def test_large_files_straight_to_the_hub(
         assert mine == theirs and len(mine) > 5
         again = gatherer.invoke("gather", "--plan", "plan.json", "--json", HF_TOKEN="hf_writer")
         assert again.code == 0 and again.document["formats"][0]["commit"] == entry["commit"], again.stderr
+
+
+def test_a_disk_without_room(
+    clone: Callable[[], Project],
+    gathered: tuple[Project, Finished],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Where a merged model does not fit beside its base, each file of it is sent ahead when it is whole; it is compared
+    by weights that are made again. Its repo is what it is where there is room."""
+    with EmbeddedHub(root=tmp_path, namespace="acme", tokens={"hf_writer": Role.WRITE}) as hub:
+        chosen = ("--tag", "v1.0.0", "--hub", hub.url, "--format", "vllm")
+        project = clone()
+        _with_plan(project, project.invoke("plan", "--json", *chosen).stdout)
+        for name, value in (project.environment | {"HF_ENDPOINT": hub.url}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(project.folder)
+        free = 5_000_000  # more than the largest file of 4.0 MB, less than all of 5.9
+        monkeypatch.setattr("tagship.release.room.free_disk", lambda folder: free)
+        refused = pytest.raises(ReleaseError, match="there is no token for")
+        with refused, open_session(None, Options(), Console()) as session:
+            units.work(session, "plan.json", "0", "results", to_hub=False)
+        monkeypatch.setenv("HF_TOKEN", "hf_writer")
+        with open_session(None, Options(), Console()) as session:
+            units.work(session, "plan.json", "0", "results", to_hub=False)
+        told = capfd.readouterr().err
+        assert "vllm: sent to the Hub file by file, as there is no room for all of it" in told
+        (export,) = _exports(project).values()
+        assert not list(export.glob("*.safetensors")) and not list(project.folder.glob("exports/*/*.safetensors"))
+        published = project.invoke("gather", "--plan", "plan.json", "--json", HF_TOKEN="hf_writer")
+        assert published.code == 0, published.stderr
+        (entry,) = published.document["formats"]
+        assert "made again as they were sent" in entry["verified"]["runtime"]
+        whole = {each["path"]: each for each in gathered[1].document["formats"][0]["files"]}
+        telling = ("README.md", "release.json")
+        assert all(each == whole[each["path"]] for each in entry["files"] if each["path"] not in telling)
 
 
 def test_units_that_share_a_repo(make_project: MakeProject, tmp_path: Path) -> None:

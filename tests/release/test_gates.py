@@ -20,7 +20,8 @@ from tagship.release.gates import (
 )
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
-from tagship.release.room import check_disk, check_download, check_memory, predicted
+from tagship.release.results import Fitting
+from tagship.release.room import by_file_where_full, check_disk, check_download, check_memory, predicted
 from tagship.release.step import Step, written_by
 from tagship.release.steps import EXPORT_ONLY, PACKAGE_ONLY, PUBLISH_ONLY, RELEASE
 from tagship.release.targets import Target
@@ -332,6 +333,21 @@ def test_disk_by_steps(
     and a tag that only exports puts nothing into the embedded one."""
     project.tag(tag)
     assert written_by(steps, plan(hub=hub, tag=tag)) == written
+
+
+def test_file_by_file(plan: MakePlan) -> None:
+    """What can be sent file by file is counted so, where there is no room for it as a whole."""
+    made = plan(formats=("vllm", "lora"), hub="https://huggingface.co")
+    by_file = {"vllm": 1, "lora": None}
+
+    def fits(disk: int) -> list[Fitting]:
+        needs = {name: Footprint(disk=disk, memory=0, work=0, by_file=part) for name, part in by_file.items()}
+        return [Fitting(target=target, footprint=needs[target.name]) for target in made.targets]
+
+    written = written_by(EXPORT_ONLY, made)
+    assert by_file_where_full(made, fits(1), written) == fits(1)
+    vllm, lora = by_file_where_full(made, fits(PETABYTE), written)
+    assert (vllm.by_file, vllm.footprint.disk) == (True, 1) and lora == fits(PETABYTE)[1]
 
 
 def test_disk_of_a_published_base(project: GitFolder, plan: MakePlan) -> None:

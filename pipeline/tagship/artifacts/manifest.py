@@ -6,7 +6,7 @@ checked, from the published files alone.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -137,11 +137,12 @@ def tool_version() -> str:
     return version("tagship")
 
 
-def list_files(folder: Path, advance: Advance = silent) -> tuple[FileEntry, ...]:
-    """Every file of a folder but its manifest and its seals, hashed. `advance` counts bytes."""
+def list_files(folder: Path, advance: Advance = silent, known: Sequence[FileEntry] = ()) -> tuple[FileEntry, ...]:
+    """Every file of a folder but its manifest and its seals, hashed unless it is `known`. `advance` counts bytes."""
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
     listed = [name for name in names if name not in (MANIFEST_FILE, *SEALS)]
-    return tuple(in_order(lambda name: file_entry(folder, name, advance), listed))
+    entries = {entry.path: entry for entry in known}
+    return tuple(in_order(lambda name: entries.get(name) or file_entry(folder, name, advance), listed))
 
 
 def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:

@@ -190,4 +190,5 @@ def _cards(session: Session, plan: Plan, hub: Hub) -> None:
 
 def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:
     base = fetch_base(locate_base(plan.base, hub))
-    footprints += gates.check_fit(plan, base, session.templates, RELEASE)
+    fits = gates.check_fit(plan, base, session.templates, RELEASE)
+    footprints += [(fitting.target, fitting.footprint) for fitting in fits]

@@ -5,7 +5,7 @@ subclass of `Format`. `docs/formats.md` has a whole one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +109,8 @@ class Footprint:
     """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `beside` is what
     the disk holds while exports are compared, once for all of a base: what they are run beside. `seconds` is
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
-    not measured. `shared` is what `Format.share` needs, once for all exports of a run."""
+    not measured. `shared` is what `Format.share` needs, once for all exports of a run; `by_file` is what the disk holds
+    of an export that is sent file by file (`Format.export_by_file`), None for formats that cannot do that."""
 
     disk: int
     memory: int
@@ -117,6 +118,7 @@ class Footprint:
     beside: int = 0
     seconds: tuple[float, float] | None = None
     shared: "Footprint | None" = None
+    by_file: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +238,17 @@ class Format(ABC):
 
         A folder may hold files that a killed run of the same export wrote: those with names of their own are
         whole, and may be kept. Raises ReleaseError when an export cannot be made."""
+
+    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[Path]:
+        """As `export`, where the disk has no room for a whole export: each file of weights is given when it is whole,
+        and when the next one is asked for it has its header alone (`weights/remade.py`)."""
+        raise NotImplementedError(f"{self.name} is not exported file by file")
+
+    def remade(self, job: ExportJob, subject: Subject, digests: Mapping[str, str]) -> Subject:
+        """The subject of an export that was sent file by file, whose weights are made again as they are run; `digests`
+        are the SHA-256 of the files that were sent, by their names. Raises ReleaseError where they come out
+        otherwise."""
+        raise NotImplementedError(f"{self.name} is not exported file by file")
 
     @abstractmethod
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:

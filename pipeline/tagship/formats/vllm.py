@@ -3,8 +3,8 @@ in 8 and 4 by schemes of compressed-tensors."""
 
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from tagship.formats.protocol import MERGED, QUANTIZED, CardFacts, ExportJob, Fo
 from tagship.formats.vllm_schemes import KL, SERVES, TOP1, how_it_was_run
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files
+from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder, write_text
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
-from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.runtimes.protocol import Ingredients, Subject
 from tagship.weights.linear_tensors import of_expert
 from tagship.weights.schemes import SCHEMES
 
@@ -73,21 +74,42 @@ class _Vllm(Format):
         # By headers: a base that is not here yet is not longer or shorter for its files' own headers.
         read = max(size, sum(entry.nbytes for entry in weights.base.entries().values()))
         seconds = (read / _FASTEST, (1 if job.variant.quant is None else _QUANTIZING) * read / _SLOWEST)
-        return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds)
+        by_file = None if job.variant.quant else _largest_file(weights, job.policy.max_shard)
+        return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds, by_file=by_file)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         from tagship.weights.merge_writer import write_merged
 
-        models = []
-        for job, folder in parts:
-            weights = _weights(job)
-            copy_model_files(job, weights, folder)
-            compose = job.templates.render(
-                "vllm/docker-compose.yml.j2", served_name=job.title, trust_remote_code=job.base.trust_remote_code
-            )
-            write_text(folder / "docker-compose.yml", compose)
-            models.append((weights, folder))
+        models = [(_weights(job), folder) for job, folder in parts]
+        for (job, folder), (weights, _) in zip(parts, models, strict=True):
+            _write_beside(job, weights, folder)
         write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
+
+    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[Path]:
+        from tagship.weights.merge_writer import write_file_by_file
+
+        weights = _weights(job)
+        _write_beside(job, weights, folder)
+        return write_file_by_file(weights, folder, advance, max_shard=job.policy.max_shard)
+
+    def remade(self, job: ExportJob, subject: Subject, digests: Mapping[str, str]) -> Subject:
+        from tagship.weights.remade import digests_of
+
+        for name, digest in digests_of(_weights(job), job.policy.max_shard):
+            if digests.get(name) != digest:
+                raise ReleaseError(
+                    f"{name} is not what was sent to the Hub when it is made again, so that what was sent is not what "
+                    "would be compared",
+                    remedy="do the unit again; where that shows the same, look after this machine's memory and disk",
+                )
+        made_of = Ingredients(
+            base=job.base.path,
+            adapter=job.run.path,
+            dtype=job.policy.dtype,
+            nf4=job.nf4,
+            portable=job.policy.portable,
+        )
+        return replace(subject, made_of=made_of, how="on weights made again as they were sent, file by file")
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         weights = _weights(job)
@@ -140,6 +162,21 @@ def _variant(scheme: str) -> Variant:
     be where the next field begins, and policies that could be read back before must stay so."""
     quant, name = (None, "vllm") if scheme == _PLAIN else (scheme, f"vllm_{scheme}")
     return Variant(quant=quant, kind=name, prefix=name, label=name)
+
+
+def _write_beside(job: ExportJob, weights: "MergedWeights", folder: Path) -> None:
+    """Write what an export has beside its weights."""
+    copy_model_files(job, weights, folder)
+    compose = job.templates.render(
+        "vllm/docker-compose.yml.j2", served_name=job.title, trust_remote_code=job.base.trust_remote_code
+    )
+    write_text(folder / "docker-compose.yml", compose)
+
+
+def _largest_file(weights: "MergedWeights", max_shard: int | None) -> int:
+    from tagship.weights.layout import lay_out
+
+    return max(shard.size for shard in lay_out(weights, max_shard).shards)
 
 
 def _weights(job: ExportJob) -> "MergedWeights":

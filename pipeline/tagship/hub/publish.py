@@ -80,7 +80,7 @@ def send_ahead(hub: Hub, upload: Upload, advance: Advance = silent) -> Iterator[
     check_no_secrets(upload.here)
     found = _repo(hub, upload)
     for entry in upload.files:
-        if _sent(hub, upload, entry, found)._upload_mode == "lfs":
+        if entry.path not in upload.sent and _sent(hub, upload, entry, found)._upload_mode == "lfs":
             yield entry.path
         advance(entry.size)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import (
+    FileEntry,
     Manifest,
     check_files,
+    file_entry,
     list_files,
     read_manifest,
     tool_version,
@@ -101,6 +103,30 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     return results
 
 
+def export_by_file(
+    plan: Plan, target: Target, job: ExportJob, send: Callable[[FileEntry, Path], None], advance: Advance
+) -> tuple[Manifest, list[FileEntry]]:
+    """Make an export under its final name of which each file of weights is sent on when it is whole, and then let go
+    of: `send` is called with what it is and the folder that it is in. Comes with its manifest and what was sent. Raises
+    as `export_together`; nothing of it is kept for another run."""
+    from tagship.weights.remade import let_go
+
+    forget(plan, target)
+    sent: list[FileEntry] = []
+    try:
+        with new_folder(target.export_dir) as folder:
+            for path in target.policy.format.export_by_file(job, folder, advance):
+                entry = file_entry(folder, path.relative_to(folder).as_posix())
+                send(entry, folder)
+                let_go(path)
+                sent.append(entry)
+            manifest = _manifest(plan, target, job, folder, sent)
+            write_manifest(folder, manifest)
+    except OSError as error:
+        raise _unwritten([target], error) from error
+    return manifest, sent
+
+
 def _as_of_now(plan: Plan, target: Target, manifest: Manifest) -> Manifest:
     """A kept export's manifest, with what it says of the release around it."""
     now = replace(manifest, **claims_of(plan, target))
@@ -130,9 +156,13 @@ def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance:
             for manifest, folder in zip(manifests, folders, strict=True):
                 write_manifest(folder, manifest)
     except OSError as error:
-        formats = " and ".join(dict.fromkeys(target.name for target in targets))
-        raise ReleaseError(f"the {formats} export could not be written: {error}") from error
+        raise _unwritten(targets, error) from error
     return manifests
+
+
+def _unwritten(targets: Sequence[Target], error: OSError) -> ReleaseError:
+    formats = " and ".join(dict.fromkeys(target.name for target in targets))
+    return ReleaseError(f"the {formats} export could not be written: {error}")
 
 
 def _state(plan: Plan, target: Target) -> Path:
@@ -154,7 +184,8 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
     return manifest
 
 
-def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manifest:
+def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, known: Sequence[FileEntry] = ()) -> Manifest:
+    """What is said of a folder, of some of whose files it is `known` already."""
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,
@@ -169,7 +200,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path) -> Manif
         base_model=job.base.id,
         base_revision=job.base.revision,
         license=job.base.license,
-        files=list_files(folder),
+        files=list_files(folder, known=known),
         model=disk_state(plan.config, target.run.path).document(),
         quantized=_quantized(job),
         tools=tools_of(target.policy.format.modules),

@@ -4,14 +4,15 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 
 from tagship.artifacts.card import check_card
-from tagship.formats.protocol import Footprint, Format
+from tagship.formats.protocol import Format
 from tagship.formats.registry import find_format
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.room import check_disk, check_download, check_memory
+from tagship.release.results import Fitting
+from tagship.release.room import by_file_where_full, check_disk, check_download, check_memory
 from tagship.release.step import Step, verifies, written_by
 from tagship.release.targets import Target
 from tagship.runs.base import BaseModel
@@ -168,19 +169,23 @@ def check_code(base: BaseModel, needed: Sequence[str]) -> None:
 
 
 def check_fit(
-    plan: Plan, base: BaseFolder, templates: Templates, steps: Sequence[Step]
-) -> list[tuple[Target, Footprint]]:
+    plan: Plan, base: BaseFolder, templates: Templates, steps: Sequence[Step], *, sends: bool = False
+) -> list[Fitting]:
     """Raise ReleaseError when an adapter does not fit the base, when either says what no model is, or when the machine
-    has no room for what the steps of a task do. Returns what each export takes."""
+    has no room for what the steps of a task do. Returns what each export takes: where a task `sends` its exports ahead
+    of the commit, one file of an export that there is no room for as a whole."""
     for run in {target.run.path for target in plan.targets}:
         files = model_files(base, run)
         check_no_secrets(files.sources)
         check_numbers(files, open_checkpoint(base.path).entries())
     jobs = [(target, job_of(plan, target, base, templates)) for target in plan.targets]
-    footprints = [(target, target.policy.format.footprint(job)) for target, job in jobs]
+    fits = [Fitting(target=target, footprint=target.policy.format.footprint(job)) for target, job in jobs]
+    if sends:
+        fits = by_file_where_full(plan, fits, written_by(steps, plan), base)
+    footprints = [(fitting.target, fitting.footprint) for fitting in fits]
     check_disk(plan, footprints, written_by(steps, plan), base)
     check_memory(footprints, base.path if verifies(steps) else None)
-    return footprints
+    return fits
 
 
 def check_folders(plan: Plan) -> None:

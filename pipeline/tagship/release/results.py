@@ -39,10 +39,12 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """An export that can be made here, and what it will take."""
+    """An export that can be made here, and what it will take. One that is made `by_file` is sent to the Hub file by
+    file, as the disk has no room for the whole; its footprint is that of one file."""
 
     target: Target
     footprint: Footprint
+    by_file: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

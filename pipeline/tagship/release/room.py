@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tagship.formats.protocol import Footprint
 from tagship.release.plan import Plan
+from tagship.release.results import Fitting
 from tagship.release.step import (
     ARCHIVES,
     BASE_IN_STORE,
@@ -50,6 +52,24 @@ def check_disk(
         folders.setdefault(device, folder)
     for device, parts in needed.items():
         check_room(folders[device], sum(parts.values()), f"the release{_listed(parts)}")
+
+
+def by_file_where_full(
+    plan: Plan, fits: Sequence[Fitting], written: Sequence[str], base: BaseFolder | None = None
+) -> list[Fitting]:
+    """The same exports, those that can be sent file by file as that where the disk has no room for them whole."""
+    try:
+        check_disk(plan, [(fitting.target, fitting.footprint) for fitting in fits], written, base)
+    except ReleaseError:
+        return [_by_file(fitting) for fitting in fits]
+    return list(fits)
+
+
+def _by_file(fitting: Fitting) -> Fitting:
+    largest = fitting.footprint.by_file
+    if largest is None:
+        return fitting
+    return replace(fitting, footprint=replace(fitting.footprint, disk=largest), by_file=True)
 
 
 def _sizes(

@@ -28,10 +28,12 @@ from tagship.release.oci import check_registry, push_repo, unless_pushed
 from tagship.release.plan import Plan
 from tagship.release.publishing import (
     check_repo,
+    export_and_send,
     lead_from_before,
     publish_base_model,
     publish_repo,
     send_export,
+    send_the_rest,
     unless_base_is_published,
     unless_followed,
     unless_published,
@@ -119,19 +121,31 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
 def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
     base, compares = done.one(Fetched).base, verifies(steps)
     check_quantized(plan, base, tools)
-    footprints = gates.check_fit(plan, base, tools.templates, steps)
+    names = {step.name for step in steps}
+    fits = gates.check_fit(plan, base, tools.templates, steps, sends=bool(names & {SEND.name, SEND_WHERE_FULL.name}))
+    by_file = [fitting.target.name for fitting in fits if fitting.by_file]
+    if by_file and SEND.name not in names:  # which the gates did not know of
+        check_repos(plan, tools.hub, exports_only=True)
     if compares:  # and describes
         check_cards(plan, base, tools.templates)
+    footprints = [(fitting.target, fitting.footprint) for fitting in fits]
     tools.console.note(predicted_room(plan, footprints, steps, base))
+    if by_file:
+        tools.console.note(f"{', '.join(by_file)}: sent to the Hub file by file, as there is no room for all of it")
     if compares:
         tools.console.note(predicted(plan, base))
-    for target, footprint in footprints:
-        yield Fitting(target=target, footprint=footprint)
+    return iter(fits)
 
 
 def export_targets(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
     for _ in shared_parts(targets, plan, done, tools):  # made by SHARE, but for what another unit exports
         pass
+    for target in targets:
+        if done.for_target(Fitting, target).by_file:
+            yield from export_and_send(plan, target, done, tools)
+    targets = [target for target in targets if not done.for_target(Fitting, target).by_file]
+    if not targets:
+        return
     base = done.one(Fetched).base
     parts = [(target, job_to_export(plan, target, base, tools.templates)) for target in targets]
     work = sum(done.for_target(Fitting, target).footprint.work for target in targets)
@@ -204,6 +218,7 @@ REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, sk
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))
 SEAL = Step(name="seal", title="Provenance and signature", of_repo=seal, skip=unless_sealed)
 SEND = Step(name="send", title="Large files, ahead of the commit", each=send_export, skip=unless_published)
+SEND_WHERE_FULL = replace(SEND, name="send_where_full", each=send_the_rest)
 PUBLISH_BASE = Step(
     name="publish_base",
     title="Publish the base model",

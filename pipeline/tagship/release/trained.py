@@ -8,7 +8,7 @@ from tagship.formats.protocol import NF4, Footprint
 from tagship.formats.registry import all_formats
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.results import Exported, Fetched, Results
+from tagship.release.results import Exported, Fetched, Results, Sent
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
@@ -83,6 +83,9 @@ def export_model(
     form, exported = target.policy.format, done.for_target(Exported, target)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates)
     subject = form.subject(job, exported.folder, questions)
+    if sent := done.find(Sent, target):
+        digests = {entry.path: entry.sha256 for entry in exported.manifest.files if entry.path in sent.paths}
+        subject = form.remade(job, subject, digests)
     if not form.whole:
         subject = form.beside(job, subject, tools.scratch.inside(plan.config.exports))
     with tools.runtimes.model(form.runtime, subject) as model:

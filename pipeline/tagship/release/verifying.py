@@ -13,7 +13,7 @@ from tagship.release.evaluating import evaluate_export
 from tagship.release.export_store import job_of
 from tagship.release.four_bit import compare_bases
 from tagship.release.plan import Plan
-from tagship.release.results import Answered, Exported, Fetched, Results, Verified
+from tagship.release.results import Answered, Exported, Fetched, Results, Sent, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.trained import base_alone, export_model, follow, parameters_of, reference_model, trained_model
@@ -103,7 +103,8 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
         evidence = _verified(plan, target, done, tools)
         evidence = replace(evidence, evaluation=evaluate_export(plan, target, done, tools))
     except ReleaseError as refused:
-        error = diagnosed(refused, plan, exported, done.one(Fetched).base, tools)
+        sent = done.find(Sent, target)  # what of it is not here cannot be held against another one
+        error = refused if sent else diagnosed(refused, plan, exported, done.one(Fetched).base, tools)
         if plan.config.verify.required:
             raise error from refused
         outcome = UNTESTED if isinstance(error, ToolError) else FAILED

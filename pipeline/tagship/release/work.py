@@ -68,7 +68,7 @@ def do_unit(work: UnitWork, plan: Plan, tools: Tools) -> Finished:
     alone = replace(plan, targets=(plan.targets[work.unit.place],))
     try:
         with scratch_folder("draft", plan.config.exports) as drafts:
-            return run_steps(_steps(work, plan.targets, drafts), alone, tools)
+            return run_steps(_steps(work, plan, drafts), alone, tools)
     except ReleaseError as error:
         _leave(work, plan, error, tools.console)
         raise
@@ -88,8 +88,8 @@ def _leave(work: UnitWork, plan: Plan, error: ReleaseError, console: Console) ->
         console.warn(f"who gathers will not know why: {unreachable}", unreachable.remedy)
 
 
-def _steps(work: UnitWork, targets: Sequence[Target], drafts: Path) -> tuple[Step, ...]:
-    """What is done of a unit, of a plan with these targets; `drafts` is a folder for what is made to draft answers."""
+def _steps(work: UnitWork, plan: Plan, drafts: Path) -> tuple[Step, ...]:
+    """What is done of a unit of a plan; `drafts` is a folder for what is made to draft answers."""
     return steps.as_task(
         steps.GATES,  # what can be known here; those who gather ask the Hub
         replace(steps.NOTES, skip=_unless_compared),  # which version its scores are compared with
@@ -99,13 +99,22 @@ def _steps(work: UnitWork, targets: Sequence[Target], drafts: Path) -> tuple[Ste
         steps.EXAMINE,
         steps.SHARE,
         steps.EXPORT,
-        Step(name="draft", title="What drafts answers", once=partial(_draft, targets=targets, drafts=drafts)),
+        Step(name="draft", title="What drafts answers", once=partial(_draft, targets=plan.targets, drafts=drafts)),
         steps.REFERENCE,  # what the trained model answers, as in every other unit
         steps.TASK,
         steps.VERIFY,
-        *((steps.SEND,) if work.to_hub else ()),
+        *_sending(work, plan),
         Step(name="keep", title="Result", each=partial(_keep, work=work)),
     )
+
+
+def _sending(work: UnitWork, plan: Plan) -> tuple[Step, ...]:
+    """What sends large files to the Hub: all of them, where that is asked for; else those that this disk has no room
+    for, unless a registry is to have them, too, or the Hub is on this disk."""
+    if work.to_hub:
+        return (steps.SEND,)
+    may_send = plan.publishes and not plan.embedded and plan.config.publish.oci is None
+    return (steps.SEND_WHERE_FULL,) if may_send else ()
 
 
 def _unless_compared(plan: Plan) -> str | None:

@@ -125,26 +125,44 @@ def write_merged(
     ReleaseError when an adapter or a sum is not finite, or a file is not what it was when its header was read.
     """
     layouts = [lay_out(weights, max_shard) for weights, _ in models]
-    with ExitStack() as unfinished, Sources() as sources, one_blas_thread():
+    with ExitStack() as unfinished:
         places = [
             place
             for (weights, folder), layout in zip(models, layouts, strict=True)
-            for place in _places(weights, folder, layout, unfinished, advance)
+            for place in _places(weights, folder, layout.shards, unfinished, advance)
         ]
-        for piece, written in in_order(lambda piece: (piece, piece.write()), _pieces(places, sources)):
-            advance(written)
-            for sink in piece.completes:
-                sink.complete_one()
+        _write(places, advance)
     for (weights, folder), layout in zip(models, layouts, strict=True):
         _write_index(weights, folder, layout)
 
 
+def write_file_by_file(
+    weights: MergedWeights, folder: Path, advance: Advance = silent, *, max_shard: int | None = None
+) -> Iterator[Path]:
+    """As `write_merged`, the files of one model one after the other: each path is given when that file is whole, and no
+    other one is there by then but for those that were given before, which may be gone."""
+    layout = lay_out(weights, max_shard)
+    for shard in layout.shards:
+        with ExitStack() as unfinished:
+            _write(list(_places(weights, folder, (shard,), unfinished, advance)), advance)
+        yield folder / shard.name
+    _write_index(weights, folder, layout)
+
+
+def _write(places: Sequence[_Place], advance: Advance) -> None:
+    with Sources() as sources, one_blas_thread():
+        for piece, written in in_order(lambda piece: (piece, piece.write()), _pieces(places, sources)):
+            advance(written)
+            for sink in piece.completes:
+                sink.complete_one()
+
+
 def _places(
-    weights: MergedWeights, folder: Path, layout: Layout, unfinished: ExitStack, advance: Advance
+    weights: MergedWeights, folder: Path, shards: Sequence[Shard], unfinished: ExitStack, advance: Advance
 ) -> Iterator[_Place]:
     """The tensors of a model's files that are not there yet."""
     adapter = AdapterTensors(weights.adapter)
-    for shard in layout.shards:
+    for shard in shards:
         if (folder / shard.name).exists():
             advance(sum(output.nbytes for output, _ in shard.tensors))
             continue

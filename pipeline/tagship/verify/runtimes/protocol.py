@@ -23,14 +23,26 @@ if TYPE_CHECKING:  # every task reads this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """What merged weights are made of: the folders of `base` and `adapter`, and how (`weights/merge.py`)."""
+
+    base: Path
+    adapter: Path
+    dtype: str | None = None
+    nf4: Nf4 | None = None
+    portable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the LoRA beside it: the
     folder that PEFT saved, or a GGUF. `tokenizer` is the folder
     of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is to take them, where it has
     no chat template to render them by. `prompts` are what it has to make of conversations where it has one; `notes` are
     what people are to be told of the model. `trust_remote_code` is whether code in these folders may be run: only where
-    the policy trusts that base. With `nf4` the model, without its adapter, is as it is when it was held so. `how` is
-    what evidence says of how the runtime runs it, beyond its name."""
+    the policy trusts that base. With `nf4` the model, without its adapter, is as it is when it was held so. With
+    `made_of` the files of its weights have their headers alone, and the weights are made again of that as they are
+    needed. `how` is what evidence says of how the runtime runs it, beyond its name."""
 
     what: str
     model: Path
@@ -41,6 +53,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     trust_remote_code: bool = False
     nf4: Nf4 | None = None
+    made_of: Ingredients | None = None
     how: str | None = None
 
 

@@ -1,7 +1,7 @@
-"""A model of torch whose files hold it quantized: its matrices are dequantized by our own reader, and what they are
-multiplied by is rounded where that is part of how they are run."""
+"""A model of torch whose matrices are made by a reader of ours as they are needed: dequantized, where its files hold it
+quantized, and then what they are multiplied by is rounded where that is part of how they are run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -19,19 +19,36 @@ _LEAST_SCALE, _LEAST_IN_GROUP = 1 / (448 * 512), 1e-10
 
 
 def load_quantized(known: KnownClass, checkpoint: Checkpoint, matrices: Mapping[str, Matrix], *, whole: bool) -> Any:
-    """The model in float32 when it is `whole`. Else its linear modules have no weights of their own, but in
-    `weight_blocks` what `streaming` asks for them; what transformers stacks as it loads, the weights of experts, is
-    dequantized to the dtype of the rest. Raises ReleaseError where a matrix is in no linear module."""
+    """The model of a checkpoint that is quantized, as `load_made`. Raises ReleaseError where a matrix is in no linear
+    module."""
+    parts = {part for matrix in matrices.values() for part in matrix.parts}
+    others = slices_of(checkpoint, [name for name in checkpoint.entries() if name not in parts])
+    model, missing = load_made(known, checkpoint.main_dtype, matrices, others, whole=whole)
+    if missing:
+        raise ReleaseError(
+            f"{min(missing)} is not the weight of a linear module in transformers, so that what vLLM computes with "
+            "it cannot be computed here",
+            remedy="leave this scheme out of [formats.vllm] schemes",
+        )
+    return model
+
+
+def load_made(
+    known: KnownClass, dtype: str, matrices: Mapping[str, Matrix], others: Mapping[str, Any], *, whole: bool
+) -> tuple[Any, set[str]]:
+    """A model of `matrices` and of `others`, tensors or slices of files; in float32 when it is `whole`. Else it is in
+    `dtype`, in safetensors' name, and its linear modules have no weights of their own, but in `weight_blocks` what
+    `streaming` asks for them; what transformers stacks as it loads, the weights of experts, is made whole. Comes with
+    the names of the matrices that are in no linear module, with which the model cannot compute."""
     import torch
 
-    loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[checkpoint.main_dtype]), whole)
+    loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[dtype]), whole)
     config = deepcopy(known.config)
     for part in (config, config.get_text_config()):
         part.__dict__.pop("quantization_config", None)
-    state = {**_plain(checkpoint, matrices), **{name: loading.tensor(name, held) for name, held in matrices.items()}}
+    state = {**others, **{name: loading.tensor(name, held) for name, held in matrices.items()}}
     model = known.model.from_pretrained(None, config=config, state_dict=state, dtype=loading.dtype)
-    loading.attach(model, [name for name in matrices if not of_expert(name)])
-    return model
+    return model, loading.attach(model, [name for name in matrices if not of_expert(name)])
 
 
 class _Loading:
@@ -45,8 +62,8 @@ class _Loading:
     def tensor(self, name: str, matrix: Matrix) -> "_Tensor":
         return _Tensor(partial(self._made, name, matrix), matrix.shape, self.dtype)
 
-    def attach(self, model: Any, names: list[str]) -> None:
-        """Have the linear modules of these matrices compute with them."""
+    def attach(self, model: Any, names: list[str]) -> set[str]:
+        """Have the linear modules of these matrices compute with them. Returns those that are in none."""
         import torch
 
         missing = set(names)
@@ -58,12 +75,7 @@ class _Loading:
                     module.weight_blocks = partial(_blocks, matrix)
                 if matrix.activations is not None:
                     module.register_forward_pre_hook(partial(_round_given, matrix.activations))
-        if missing:
-            raise ReleaseError(
-                f"{min(missing)} is not the weight of a linear module in transformers, so that what vLLM computes with "
-                "it cannot be computed here",
-                remedy="leave this scheme out of [formats.vllm] schemes",
-            )
+        return missing
 
     def _made(self, name: str, matrix: Matrix) -> Any:
         import torch
@@ -92,15 +104,15 @@ class _Tensor:
         return list(self.shape)
 
 
-def _plain(checkpoint: Checkpoint, matrices: Mapping[str, Matrix]) -> dict[str, Any]:
-    """The tensors that are in files as they are."""
+def slices_of(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, Any]:
+    """Tensors that are in files as they are, as transformers reads them."""
     from safetensors import safe_open
 
-    parts = {part for matrix in matrices.values() for part in matrix.parts}
+    wanted = set(names)
     found: dict[str, Any] = {}
     for shard in checkpoint.shards:
         file: Any = safe_open(shard.path, framework="pt")
-        found |= {name: file.get_slice(name) for name in shard.tensors if name not in parts}
+        found |= {name: file.get_slice(name) for name in shard.tensors if name in wanted}
     return found
 
 

@@ -19,6 +19,7 @@ from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.quantized import load_quantized
+from tagship.verify.runtimes.remade import load_remade
 from tagship.verify.runtimes.streaming import stream
 from tagship.verify.runtimes.transformers_classes import KnownClass, class_of, try_class
 from tagship.weights.checkpoint import open_checkpoint
@@ -145,6 +146,8 @@ class _TransformersModel(Model):
 
 def _loaded(subject: Subject, known: KnownClass, dtype: str) -> Any:
     checkpoint = open_checkpoint(subject.model)
+    if subject.made_of:
+        return load_remade(known, checkpoint, subject.made_of, whole=dtype == "float32").eval()
     matrices = find_matrices(checkpoint) if subject.adapter is None else {}
     if matrices:
         model = load_quantized(known, checkpoint, matrices, whole=dtype == "float32")
