@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tagship.hub.fetch import code_of_base, fetch_base, locate_base
 from tagship.hub_server.app import EmbeddedHub
 from tagship.runs.base import BaseModel
 from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.progress import Advance
 
 BASE = BaseModel(id="acme/base", license="mit")
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
@@ -54,6 +56,26 @@ def test_sharded_weights(api: HfApi, client: Hub) -> None:
     """What describes the model is fetched, and the shards that the index names, and nothing twice."""
     put(api, *DESCRIBING, *NOT_NEEDED, *SHARDS, "model.safetensors.index.json")
     assert fetched(client) - {".gitattributes"} == {*DESCRIBING, *SHARDS, "model.safetensors.index.json"}
+
+
+def test_progress(api: HfApi, client: Hub) -> None:
+    """What is fetched is counted as it comes, and once more as it is compared; what is here already only there."""
+    put(api, *DESCRIBING, *SHARDS, "model.safetensors.index.json")
+    seen: dict[str, list[int]] = {}
+
+    @contextmanager
+    def shows(label: str, size: int) -> Iterator[Advance]:
+        seen[label] = [size]
+        yield seen[label].append
+
+    located = locate_base(BASE, client)
+    large = sum(file.size for file in located.files if file.sha256)
+    for brought in (True, False):
+        fetch_base(located, shows)
+        (size, *fetched), (other, *compared) = seen.values()
+        assert size == other == located.size and sum(compared) == large
+        # The index was fetched to know of the weights.
+        assert large <= sum(fetched) <= size if brought else not fetched
 
 
 def test_what_describes_a_model(api: HfApi, client: Hub) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import http_backoff
+from tagship.hub import http_client
 from tagship.hub.connection import Hub, open_hub
 from tagship.hub.failures import hub_errors
 from tagship.hub.patience import Patience, impatient, set_current
@@ -133,6 +134,14 @@ def test_waits_as_long_as_it_is_asked_to(server: Server, hub: Hub, told: list[st
     server.answers = [(429, headers, "{}")]
     assert whoami(hub) == "bob"
     assert told == ["127.0.0.1 asks to wait (429): 40 seconds", "slept 40"]
+
+
+def test_silence_is_told(server: Server, hub: Hub, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody answers for a while, people are told that it is tried again."""
+    monkeypatch.setattr(http_client, "_SHORT", 0.0)
+    server.answers = [(0, {}, "")]
+    assert whoami(hub) == "bob"
+    assert len(told) == 2 and told[0].endswith(": asked again in 1 seconds") and told[1] == "slept 1"
 
 
 def test_waits_no_longer_than_five_minutes(server: Server, hub: Hub, told: list[str]) -> None:

@@ -2,8 +2,9 @@
 compared with what the Hub says of it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.hub.connection import Hub
+from tagship.hub.download_progress import counting
 from tagship.hub.failures import hub_errors
 from tagship.runs.base import HUGGING_FACE, BaseModel
 from tagship.runs.base_code import code_needed
@@ -18,6 +20,7 @@ from tagship.runs.base_folder import MODEL_FILES, TOKENIZER_FILES, BaseFolder, c
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of
 from tagship.system.pool import cores
+from tagship.system.progress import Advance, silent
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE, read_index
 
 if TYPE_CHECKING:
@@ -39,11 +42,11 @@ class RemoteFile:
     sha256: str | None
     git_hash: str | None
 
-    def is_in(self, folder: Path) -> bool:
+    def is_in(self, folder: Path, advance: Advance = silent) -> bool:
         """Whether a folder has this very file."""
         path = folder / self.name
         if self.sha256 is not None:
-            return sha256_of(path) == self.sha256
+            return sha256_of(path, advance) == self.sha256
         content = path.read_bytes()
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
         return self.git_hash in (None, blob.hexdigest())
@@ -109,7 +112,15 @@ def locate_base(base: BaseModel, hub: Hub) -> Located:
     )
 
 
-def fetch_base(located: Located) -> BaseFolder:
+# What shows how far work on so many bytes is, by a label: it gives what to call with each number of them.
+Shows = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+def _unseen(label: str, size: int) -> AbstractContextManager[Advance]:
+    return nullcontext(silent)
+
+
+def fetch_base(located: Located, shows: Shows = _unseen) -> BaseFolder:
     """The base model on this disk, fetched into the Hub's own cache where it was not.
 
     Raises ReleaseError when it is not whole, ToolError when fetching fails, or when a file is not the Hub's.
@@ -117,7 +128,7 @@ def fetch_base(located: Located) -> BaseFolder:
     base = located.base
     folder, revision = base.path, base.revision
     if folder is None:
-        folder, revision = _download(located, located.files), located.revision
+        folder, revision = _download(located, located.files, shows), located.revision
     return check_base_folder(base, folder, revision=revision)
 
 
@@ -131,13 +142,19 @@ def code_of_base(located: Located) -> tuple[str, ...]:
     return code_needed(folder, [file.name for file in located.files])
 
 
-def _download(located: Located, files: Sequence[RemoteFile]) -> Path:
+def _download(located: Located, files: Sequence[RemoteFile], shows: Shows = _unseen) -> Path:
     """The folder in the Hub's cache that has these files of a base model, each the Hub's."""
     assert located.api is not None
-    with hub_errors(f"fetch the base model {located.base.id}"):
-        patterns = [escape(file.name) for file in files]
-        found = located.api.snapshot_download(located.base.id, revision=located.revision, allow_patterns=patterns)
-    _compare(located.base, Path(found), files)
+    base, size = located.base, sum(file.size for file in files)
+    with hub_errors(f"fetch the base model {base.id}"), shows(f"fetching {base.id}", size) as advance:
+        found = located.api.snapshot_download(
+            base.id,
+            revision=located.revision,
+            allow_patterns=[escape(file.name) for file in files],
+            tqdm_class=counting(advance),
+        )
+    with shows(f"comparing {base.id} with the Hub's checksums", size) as advance:
+        _compare(base, Path(found), files, advance)
     return Path(found)
 
 
@@ -170,11 +187,11 @@ def _remote_file(file: Any) -> RemoteFile:
     )
 
 
-def _compare(base: BaseModel, folder: Path, files: Iterable[RemoteFile]) -> None:
+def _compare(base: BaseModel, folder: Path, files: Iterable[RemoteFile], advance: Advance) -> None:
     """Raise ToolError for files that are not what the Hub has: damaged on the way, on the disk, or written over."""
     files = list(files)
     with ThreadPoolExecutor(cores()) as threads:
-        same = list(threads.map(lambda file: file.is_in(folder), files))
+        same = list(threads.map(lambda file: file.is_in(folder, advance), files))
     damaged = [file.name for file, is_same in zip(files, same, strict=True) if not is_same]
     if damaged:
         paths = " ".join(str((folder / name).resolve()) for name in damaged)

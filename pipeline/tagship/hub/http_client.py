@@ -45,6 +45,8 @@ class PatientClient(httpx2.Client):
                     raise  # whoever has the file that is sent winds it back, and tries again
                 if wait is None:
                     raise Unanswered(_said(error, request), request=request) from error
+                if attempts.lasts:
+                    self._notice(f"{_said(error, request)}: asked again in {wait:.0f} seconds")
             else:
                 if response.status_code not in _ASKED_AGAIN:
                     return response
@@ -67,6 +69,11 @@ class _Attempts:
         self.repeatable = repeatable
         self._patience = patience
         self._number, self._began, self._asked = 1, monotonic(), 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether nobody has answered for longer than people wait without a word."""
+        return monotonic() - self._began - self._asked >= _SHORT
 
     def pause(self, asked: float | None) -> float | None:
         """The seconds until the next attempt, where there is one. `asked` is what the server wants, if it said so."""

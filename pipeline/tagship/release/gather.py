@@ -180,5 +180,4 @@ def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     if unless_base_is_published(plan):
         located = located.described
     gates.check_base(located)
-    with tools.console.working(f"fetching what describes {base.id}, {human_size(located.size)}"):
-        yield Fetched(base=fetch_base(located))
+    yield Fetched(base=fetch_base(located, tools.console.bytes))

@@ -103,8 +103,7 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
 def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     located = locate_base(plan.base, tools.hub)
     gates.check_base(located)
-    with tools.console.working(f"fetching {plan.base.id}, {human_size(located.size)}"):
-        base = fetch_base(located)
+    base = fetch_base(located, tools.console.bytes)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
     if plan.publishes and plan.base.publish:
         check_base(tools.hub, base, known_digests(plan.config).of)
