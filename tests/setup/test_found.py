@@ -9,6 +9,7 @@ import pytest
 from tagship.setup.facts import GITHUB, GITLAB, look
 from tagship.setup.found_bases import find_base, find_models
 from tagship.setup.found_runs import find_adapters, places_of_runs
+from tagship.system.errors import ReleaseError
 
 from tests.conftest import GitFolder, WriteRun
 
@@ -35,6 +36,17 @@ def test_adapters(tmp_path: Path, write_run: WriteRun) -> None:
     assert found.keys() == {"outputs/run1/checkpoint-40", "a", "broken", "other"}
     assert found["a"] is None and "adapter_config.json is not a PEFT" in str(found["broken"])
     assert found["other"] == "it is IA3, not LORA"
+
+
+def test_links(tmp_path: Path, write_run: WriteRun) -> None:
+    """Adapters are found where a link leads to another disk, but each once, and in no circle."""
+    write_run(tmp_path / "disk/run-a")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "outputs").symlink_to(tmp_path / "disk")
+    (project / "again").symlink_to(tmp_path / "disk/run-a")
+    (tmp_path / "disk/back").symlink_to(project)
+    assert [run.path.relative_to(project).as_posix() for run in find_adapters(project)] == ["again"]
 
 
 def test_places_of_runs(tmp_path: Path, write_run: WriteRun) -> None:
@@ -121,6 +133,13 @@ def test_remote(repository: GitFolder, remote: str | None, forge: str | None, ow
     assert (facts.forge, facts.owner) == (forge, owner)
     assert facts.git is not None and not facts.git.has_commit
     assert "secret" not in str(facts.git.page)
+
+
+def test_a_folder_for_a_file(repository: GitFolder) -> None:
+    """A folder that has the name of a file is told, and not taken for nothing."""
+    (repository.folder / ".gitignore").mkdir()
+    with pytest.raises(ReleaseError, match=r"^\.gitignore is a folder"):
+        look(repository.folder, NOBODY).text_of(".gitignore")
 
 
 def test_without_a_repository_and_with_a_login(tmp_path: Path) -> None:

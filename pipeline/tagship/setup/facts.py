@@ -78,6 +78,8 @@ class Facts:
     def text_of(self, name: str) -> str | None:
         """The text of a file below the root, None where there is none. Raises ReleaseError where it is no text."""
         path = self.root / name
+        if path.is_dir():
+            raise ReleaseError(f"{name} is a folder, where a file belongs", remedy="move it away")
         if not path.is_file():
             return None
         try:

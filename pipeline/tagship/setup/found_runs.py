@@ -66,10 +66,15 @@ def places_of_runs(runs: Iterable[FoundRun], root: Path) -> RunPlaces | None:
 
 
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """The folders below one that may hold somebody's models, each with the names of its files."""
-    for folder, folders, files in os.walk(root):
+    """The folders below one that may hold somebody's models, each with the names of its files; also where a link leads
+    to them, as to a large disk, but each once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
         path = Path(folder)
-        if MANIFEST_FILE in files:  # an export
+        status = path.stat()
+        known = (status.st_dev, status.st_ino) in seen
+        seen.add((status.st_dev, status.st_ino))
+        if known or MANIFEST_FILE in files:  # an export
             folders.clear()
             continue
         deep = len(path.relative_to(root).parts) >= _DEEPEST
