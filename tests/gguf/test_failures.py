@@ -107,6 +107,25 @@ def test_rope_scaling(tmp_path: Path, model: Callable[..., Path], scaling: dict[
     assert "rope_scaling" in remedy
 
 
+def test_gpt_neox(tmp_path: Path) -> None:
+    """What transformers 5 calls otherwise is missed whatever config.json says, so nobody is told to add it."""
+
+    def neox(folder: Path) -> Path:
+        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+        sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4}
+        config = GPTNeoXConfig(vocab_size=tiny.VOCABULARY, tie_word_embeddings=False, **sizes)
+        tiny._save(GPTNeoXForCausalLM, config, folder, tiny.BFLOAT16)
+        tiny.edit_json(folder / "config.json", rotary_pct=0.25)
+        return folder
+
+    message, remedy = refused(made(tmp_path, neox))
+    assert message.endswith(
+        "does not convert GPT-NeoX with transformers 5, which has rotary_pct as rope_parameters.partial_rotary_factor"
+    )
+    assert "LLAMA_CPP_DIR" in remedy and "config.json" not in remedy
+
+
 def test_more_tokens_than_rows(tmp_path: Path) -> None:
     """An assertion of the converter is told as what it means."""
     base = made(tmp_path, gpt2)

@@ -20,6 +20,8 @@ _TOKENIZER = f"{_WHOLE}, or leave the format out"
 _LOGGER = "hf-to-gguf"
 _HASH = re.compile(r"chkhsh:\s+([0-9a-f]{64})")
 _ROPE = re.compile(r"Unknown RoPE type: (\S+)")
+# Keys that it asks for and that transformers 5 has elsewhere, whatever a config.json says: the model that this is.
+_MOVED = {"rotary_pct": ("GPT-NeoX", "rope_parameters.partial_rotary_factor")}
 # Those without scaling, which it says the same of, and Gemma 4's, which it knows elsewhere.
 _ROPE_OF_OLD = ("default", "mrope", "proportional")
 # What the texts of its errors have in common, with what they mean and what mends it.
@@ -118,6 +120,10 @@ def _told(error: Exception, model: str, warned: str) -> ToolError | None:
     in_converter = Path(last.filename).parent.name == "conversion"
     if isinstance(error, KeyError) and in_converter and str(error.args[0]).isidentifier():
         key = error.args[0]
+        if key in _MOVED:
+            family, now = _MOVED[key]
+            problem = f"it does not convert {family} with transformers 5, which has {key} as {now}"
+            return _failure(model, problem, _NEWER)
         remedy = f"add {key} to config.json of the base model, as older versions of it have it; or {_NEWER}"
         return _failure(model, f"it asks config.json for {key!r}, which is not there", remedy)
     asserted = last.line if isinstance(error, AssertionError) else ""
