@@ -16,6 +16,8 @@ from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.reading import read_base, read_held, read_run, with_base, with_manifest
 from tagship.lint.sizes import Parameters
 from tagship.system.errors import ReleaseError
+from tagship.weights.dtypes import DTYPES
+from tagship.weights.schemes import SCHEMES
 
 from tests.conftest import WriteRun
 from tests.tiny import write_tensors
@@ -146,6 +148,19 @@ def test_packed_weights_are_not_counted(tmp_path: Path) -> None:
     assert held(tmp_path).parameters is None
     write_tensors(tmp_path / "model.safetensors", {"q": np.zeros((4, 4), np.float32), "ids": np.zeros(9, np.int64)})
     assert held(tmp_path).parameters is not None
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_quantized_weights_are_counted(tmp_path: Path, name: str) -> None:
+    """A model whose matrices are quantized for vLLM has the parameters of the one that it was made of: its scales are
+    none, and what is packed is counted by its bits."""
+    scheme, shapes = SCHEMES[name], {"model.layers.0.up.weight": (256, 256), "model.layers.1.up.weight": (128, 384)}
+    parts = [part for weight, shape in shapes.items() for part in scheme.parts(weight, shape, "BF16")]
+    tensors = {part.name: np.zeros(part.shape, DTYPES[part.dtype]) for part in parts}
+    write_tensors(tmp_path / "model.safetensors", tensors | {"model.norm.weight": np.zeros(256, np.float16)})
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": scheme.quantization_config(())}))
+    counted = held(tmp_path).parameters
+    assert counted and counted.value.total == 256 * 256 + 128 * 384 + 256
 
 
 def test_index_with_a_file_that_is_not_here(tmp_path: Path) -> None:

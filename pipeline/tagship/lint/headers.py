@@ -26,6 +26,9 @@ _MOST_EXPERTS = 10_000
 _PLAIN = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 # Of other types are only small things, such as positions.
 _SMALL = 1_000
+# What stands beside a quantized matrix, and what a packed one is called (compressed-tensors; DeepSeek's own FP8).
+_BESIDE = re.compile(r"(?:_scale|_scale_inv|_global_scale|_zero_point|_shape|_g_idx)$")
+_PACKED = "_packed"
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
@@ -42,8 +45,9 @@ class Ggufs:
 
 
 def read_parameters(files: Files, config: Mapping[str, Any]) -> Fact[Parameters] | None:
-    """The sum over all safetensors headers; None where weights are packed, so that nobody can count them, or not all of
-    them are there. Raises ReleaseError for a damaged header."""
+    """The sum over all safetensors headers, of quantized matrices without their scales; None where weights are packed
+    in a way that is not known, so that nobody can count them, or not all of them are there. Raises ReleaseError for a
+    damaged header."""
     names = [SINGLE_FILE]
     if SINGLE_FILE not in files.names():
         weight_map = document_in(files, INDEX_FILE).get("weight_map")
@@ -55,12 +59,39 @@ def read_parameters(files: Files, config: Mapping[str, Any]) -> Fact[Parameters]
     for name in names:
         with files.open(name) as (file, size):
             entries |= parse_header(file, size, Path(f"{files.place}/{name}"))[0]
-    if any(entry.dtype not in _PLAIN and entry.elements > _SMALL for entry in entries.values()):
+    elements = _elements(entries, config)
+    if elements is None:
         return None
     where = names[0] if len(names) == 1 else f"{len(names)} safetensors headers"
-    elements = {name: entry.elements for name, entry in entries.items()}
     vocabulary = [name for name in elements if is_vocabulary(name)]
     return Fact(_counted(elements, vocabulary, _number(config, _EXPERTS, 2), _number(config, _USED, 1)), where)
+
+
+def _elements(entries: Mapping[str, TensorEntry], config: Mapping[str, Any]) -> dict[str, int] | None:
+    """How many of a model's numbers each tensor holds; None where they are packed in a way that is not known."""
+    said = config.get("quantization_config")
+    bits = _bits(said) if isinstance(said, dict) else None
+    elements: dict[str, int] = {}
+    for name, entry in entries.items():
+        if isinstance(said, dict) and _BESIDE.search(name):
+            continue
+        if bits and name.endswith(_PACKED):
+            elements[name.removesuffix(_PACKED)] = 8 * entry.nbytes // bits
+        elif entry.dtype not in _PLAIN and entry.elements > _SMALL:
+            return None
+        else:
+            elements[name] = entry.elements
+    return elements
+
+
+def _bits(said: Mapping[str, Any]) -> int | None:
+    """Of the numbers in packed matrices, where all have the same."""
+    groups = said.get("config_groups")
+    listed = groups.values() if isinstance(groups, dict) else ()
+    weights = [group.get("weights") for group in listed if isinstance(group, dict)]
+    found = {each.get("num_bits") for each in weights if isinstance(each, dict)}
+    bits = found.pop() if len(found) == 1 else None
+    return bits if type(bits) is int and 0 < bits <= 8 else None
 
 
 def read_ggufs(files: Files, names: Iterable[str]) -> Ggufs:
