@@ -164,6 +164,12 @@ def test_importance_matrix_made_here(project: Project) -> None:
     matrix.write_bytes(first[:-4] + b"oops")
     assert "is not as it was made" in project.invoke("export", *chosen, "--output", "again").stderr
     assert matrix.read_bytes() == first
+    # It goes with the last export that was made from it.
+    shared = project.invoke("clean", "--keep", "1", "--json").document["kept"][-1]
+    assert (shared["what"], shared["path"]) == ("shared part", str(matrix.parent))
+    removed = project.invoke("clean", "--keep", "0", "--json").document["removed"]
+    assert str(matrix.parent) in [each["path"] for each in removed]
+    assert list(matrix.parent.parent.iterdir()) == []
 
 
 KILLED = """

@@ -8,13 +8,14 @@ from tagship.system.templating import human_size
 
 
 def clean(session: Session, keep: str | None, *, dry_run: bool) -> Document:
-    """Remove exports and archives. Raises UsageError for what is no number, ToolError when the Hub does not answer."""
+    """Remove exports, archives, and what exports shared. Raises UsageError for what is no number, ToolError when the
+    Hub does not answer."""
     number = _number(keep)
     config, console = session.config, session.console
     with session.hub() as hub, console.working("comparing with the Hub what is here"):
         decided = decide(hub, find_left(config), number)
     removed = [left for left in decided if left.why]
-    console.step("Clean", f"of {len(decided)} exports and archives {len(removed)} go")
+    console.step("Clean", f"of {len(decided)} exports, archives and shared parts {len(removed)} go")
     for left in decided:
         console.note(
             f"{'removed' if left.why else 'kept'}: {left.path}, {human_size(left.size)}: {left.why or left.kept}"

@@ -1,10 +1,11 @@
 """What a release has left on this disk and nobody needs: exports and archives that are published, or that newer ones of
-the same model and format have followed."""
+the same model and format have followed; and what exports shared that are not here any more."""
 
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from tagship.artifacts.archive import drop_checksum, manifest_in
@@ -12,37 +13,44 @@ from tagship.artifacts.manifest import MANIFEST_FILE, TELLING, Manifest, check_f
 from tagship.hub.connection import Hub
 from tagship.hub.repository import published_manifest, remote_files, standing, tags_of
 from tagship.policy.config import Config
+from tagship.release.sharing import shared_folders
 from tagship.system.errors import ReleaseError
+from tagship.system.files import sha256_of
 
-EXPORT, ARCHIVE = "export", "archive"
+EXPORT, ARCHIVE, SHARED = "export", "archive", "shared part"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """An export or an archive that is here, with what it says of itself; `why` it goes, or why it is `kept`."""
+    """An export or an archive that is here, with what it says of itself, or what exports share, of which there is no
+    manifest; `why` it goes, or why it is `kept`."""
 
     path: Path
     what: str
-    manifest: Manifest
     size: int
+    manifest: Manifest | None = None
     why: str | None = None
     kept: str | None = None
 
 
 def find_left(config: Config) -> list[Left]:
-    """The exports and archives that tagship made, as far as they say what they are."""
-    return [*_exports(config.exports), *_archives(config.artifacts)]
+    """The exports and archives that tagship made, as far as they say what they are, and what exports share."""
+    return [*_exports(config.exports), *_archives(config.artifacts), *_shared(config)]
 
 
 def decide(hub: Hub, left: Sequence[Left], keep: int | None) -> list[Left]:
     """Say of each whether it is removed, and why.
 
     Without `keep` those are removed that the Hub has, with every file as it is here. With it the newest so many of each
-    model, format and quantization type stay, and all others go. Raises ToolError when the Hub does not answer.
+    model, format and quantization type stay, and all others go. What exports share goes with the last of them. Raises
+    ToolError when the Hub does not answer.
     """
     published = _Published(hub)
     newest = _newest(left, keep) if keep is not None else set()
-    return [_decided(each, keep, newest, published) for each in left]
+    said = [(each, each.manifest) for each in left if each.manifest]
+    decided = [_decided(each, manifest, keep, newest, published) for each, manifest in said]
+    exports = [each for each in decided if each.what == EXPORT]
+    return [*decided, *(_decided_of_shared(each, exports) for each in left if each.what == SHARED)]
 
 
 def remove(config: Config, left: Iterable[Left]) -> int:
@@ -52,8 +60,9 @@ def remove(config: Config, left: Iterable[Left]) -> int:
         if each.why is None:
             continue
         try:
-            if each.what == EXPORT:
-                (config.state / "exports" / f"{each.path.name}.json").unlink(missing_ok=True)
+            if each.what in (EXPORT, SHARED):
+                records = config.state / "exports" if each.what == EXPORT else each.path.parent
+                (records / f"{each.path.name}.json").unlink(missing_ok=True)
                 # Under a hidden name first: what is half removed is no export any more.
                 gone = each.path.rename(each.path.with_name(f".{each.path.name}.removed"))
                 shutil.rmtree(gone)
@@ -76,8 +85,7 @@ def _exports(folder: Path) -> Iterator[Left]:
             manifest = read_manifest(path.parent)
         except ReleaseError:
             continue
-        size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
-        yield Left(path=path.parent, what=EXPORT, manifest=manifest, size=size)
+        yield Left(path=path.parent, what=EXPORT, manifest=manifest, size=_size(path.parent))
 
 
 def _archives(folder: Path) -> Iterator[Left]:
@@ -86,43 +94,60 @@ def _archives(folder: Path) -> Iterator[Left]:
             yield Left(path=path, what=ARCHIVE, manifest=manifest, size=path.stat().st_size)
 
 
-def _line(left: Left) -> tuple[str, ...]:
+def _shared(config: Config) -> Iterator[Left]:
+    for path in shared_folders(config.state):
+        yield Left(path=path, what=SHARED, size=_size(path))
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _line(left: Left, said: Manifest) -> tuple[str, ...]:
     """What is the same of an export and the one that follows it."""
-    said = left.manifest
     return (left.what, said.format, said.quant or "", said.base_model, str(said.fields.get("dataset")))
 
 
 def _newest(left: Sequence[Left], keep: int) -> set[Path]:
-    lines: dict[tuple[str, ...], list[Left]] = defaultdict(list)
+    lines: dict[tuple[str, ...], list[tuple[datetime, str, Path]]] = defaultdict(list)
     for each in left:
-        lines[_line(each)].append(each)
-    return {
-        each.path
-        for line in lines.values()
-        for each in sorted(line, key=lambda one: (one.manifest.exported, one.path.name), reverse=True)[:keep]
-    }
+        if said := each.manifest:
+            lines[_line(each, said)].append((said.exported, each.path.name, each.path))
+    return {path for line in lines.values() for *_, path in sorted(line, reverse=True)[:keep]}
 
 
-def _decided(left: Left, keep: int | None, newest: set[Path], published: "_Published") -> Left:
+def _decided(left: Left, said: Manifest, keep: int | None, newest: set[Path], published: "_Published") -> Left:
     if left.path in newest:
         return replace(left, kept=f"of the newest {keep}")
-    where = f"{left.manifest.repo_id}{f' at {left.manifest.tag}' if left.manifest.tag else ''}"
-    is_there = published.has(left.manifest)
+    where = f"{said.repo_id}{f' at {said.tag}' if said.tag else ''}"
+    is_there = published.has(said)
     if keep is not None:
         return replace(
             left, why=f"older than the newest {keep}; {'published as' if is_there else 'not published:'} {where}"
         )
     if not is_there:
         return replace(left, kept="not published")
-    if left.what == EXPORT and (changed := _changed(left)):
+    if left.what == EXPORT and (changed := _changed(left.path, said)):
         return replace(left, kept=changed)
     return replace(left, why=f"published as {where}")
 
 
-def _changed(left: Left) -> str | None:
+def _decided_of_shared(left: Left, exports: Sequence[Left]) -> Left:
+    """It is needed by the exports that have its files; where none has, it may be of a release that was interrupted."""
+    held = {sha256_of(path) for path in left.path.iterdir() if path.is_file()}
+    made = [each for each in exports if each.manifest and held & {entry.sha256 for entry in each.manifest.files}]
+    if stays := next((each for each in made if each.kept), None):
+        return replace(left, kept=f"{stays.path.name} was made from it")
+    since = left.path.stat().st_mtime
+    if not made and not any(each.path.stat().st_mtime >= since for each in exports):
+        return replace(left, kept="no export was made since")
+    return replace(left, why="no export that stays was made from it")
+
+
+def _changed(folder: Path, said: Manifest) -> str | None:
     """What of an export is not as it was made: somebody may need it."""
     try:
-        check_files(left.path, left.manifest)
+        check_files(folder, said)
     except ReleaseError as error:
         return str(error).replace("\n", " ")
     return None

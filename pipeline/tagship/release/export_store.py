@@ -34,6 +34,9 @@ from tagship.system.progress import Advance
 from tagship.system.templating import Templates
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 
+# The folder of what exports share, below that of tagship's own state.
+SHARED = "shared"
+
 
 def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
     """What a format needs to know to make an export."""
@@ -62,7 +65,7 @@ def job_to_export(plan: Plan, target: Target, base: BaseFolder, templates: Templ
         return job
     made_from = _made_from(job, form.inputs(job.settings)) | {"tools": tools_of(form.modules)}
     made_from["policy"] = repr((job.policy, job.nf4))
-    return replace(job, shared=plan.config.state / "shared" / f"{form.name}-{_digest(made_from)[:20]}")
+    return replace(job, shared=plan.config.state / SHARED / f"{form.name}-{_digest(made_from)[:20]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

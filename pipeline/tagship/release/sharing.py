@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagship.artifacts.manifest import list_files
 from tagship.formats.protocol import ExportJob
-from tagship.release.export_store import job_to_export
+from tagship.release.export_store import SHARED, job_to_export
 from tagship.release.plan import Plan
 from tagship.release.results import Fetched, Fitting, Results, Shared
 from tagship.release.step import Tools
@@ -48,6 +48,12 @@ def shared_parts(targets: Sequence[Target], plan: Plan, done: Results, tools: To
         if new:
             _make(target, job, done, tools, what)
         yield Shared(target=target, folder=job.shared, what=what, new=new)
+
+
+def shared_folders(state: Path) -> list[Path]:
+    """What was made for exports to share, of any plan, in the folder of tagship's own state."""
+    folder = state / SHARED
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
 def _make(target: Target, job: ExportJob, done: Results, tools: Tools, what: str) -> None:
