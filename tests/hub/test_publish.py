@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
-from tagship.artifacts.manifest import list_files
+from tagship.artifacts.manifest import file_entry, list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable
 from tagship.hub.connection import Hub
@@ -127,6 +128,25 @@ def test_tag_that_was_set_although_it_was_refused(api: HfApi, client: Hub, folde
     assert tags_of(client, REPO) == {"v1.0.0": commit.sha}
     with pytest.raises(ReleaseError, match="is on"):
         tag_published(client, upload(folder), Commit(sha="0" * 40))
+
+
+def test_large_file_is_digested_while_it_is_sent(
+    api: HfApi, client: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reading of a large file is for its digest alone: the client has it from what it sends."""
+    monkeypatch.setattr("huggingface_hub.lfs.sha_fileobj", lambda file: pytest.fail(f"{file.name} is read once more"))
+    publish(client, replace(upload(folder), files=(file_entry(folder, "model.safetensors"),)))
+    assert "model.safetensors" in api.list_repo_files(REPO)
+
+
+def test_large_file_that_was_changed(api: HfApi, client: Hub, folder: Path) -> None:
+    """One byte of a large file that is another than when it was verified ends the release before its commit."""
+    verified = upload(folder)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(ReleaseError, match="was changed since it was verified"):
+        publish(client, verified)
+    assert api.list_repo_files(REPO) == [".gitattributes"]
 
 
 def test_repo_is_looked_for_before_it_is_made(api: HfApi, folder: Path) -> None:

@@ -155,20 +155,26 @@ def _send(hub: Hub, upload: Upload, entries: Sequence[FileEntry], onto: Standing
 
 
 def _sent(hub: Hub, upload: Upload, entry: FileEntry, onto: Standing) -> Any:
-    """A file as a commit adds it, sent if it is a large one."""
+    """A file as a commit adds it, sent if it is a large one.
+
+    What is sent is digested by the client while it reads it, and compared then: nobody sees it until a commit names it.
+    """
     from huggingface_hub import CommitOperationAdd
 
     source = upload.source(entry.path)
+    changed = ReleaseError(
+        f"{source} was changed since it was verified; {upload.repo_id} is as it was",
+        remedy="export it again: files that were changed are made anew",
+    )
     addition = CommitOperationAdd(path_in_repo=entry.path, path_or_fileobj=source)
-    if addition.upload_info.sha256.hex() != entry.sha256:
-        raise ReleaseError(
-            f"{source} was changed since it was verified; {upload.repo_id} is as it was",
-            remedy="export it again: files that were changed are made anew",
-        )
+    if addition.upload_info.size != entry.size:
+        raise changed
     with hub_errors(f"take {entry.path} for {upload.repo_id}"):
         hub.of(upload.repo_id).preupload_lfs_files(
             upload.repo_id, [addition], revision=onto.branch, create_pr=upload.proposes
         )
+    if addition.upload_info.sha256.hex() != entry.sha256:
+        raise changed
     return addition
 
 
