@@ -140,6 +140,15 @@ def test_files_are_listed_in_order(folder: Path) -> None:
     assert file_entry(folder, "é.md").sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
+def test_digests_that_are_known(folder: Path) -> None:
+    """What was digested while it was written is not read once more; the rest is."""
+    read: list[int] = []
+    first, *others = list_files(folder)
+    listed = list_files(folder, read.append, known={folder / first.path: "0" * 64})
+    assert listed == (replace(first, sha256="0" * 64), *others)
+    assert sum(read) == sum(entry.size for entry in others)
+
+
 def test_manifest_of_a_subfolder_is_a_file(folder: Path) -> None:
     """Only the folder's own release.json is left out of the list."""
     (folder / "a" / MANIFEST_FILE).write_text("{}")

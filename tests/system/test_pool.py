@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tagship.system.pool import cores, in_order, in_turns
+from tagship.system.errors import ReleaseError
+from tagship.system.pool import beside, cores, in_order, in_turns
+from tagship.system.progress import Advance
 
 
 def test_results_are_in_order() -> None:
@@ -83,3 +85,35 @@ def test_turns_begin_streams_late() -> None:
     assert [next(turns) for _ in range(4)] == ["a", "c", "b", "d"]
     assert begun == ["ab", "cd"]
     assert list(turns) == ["e", "f"]
+
+
+# Beside a block
+
+
+def test_work_beside_a_block() -> None:
+    """The block has its result, as often as it asks, or what it raised."""
+    with beside(lambda advance: threading.current_thread().name) as name:
+        assert name() == name() != threading.current_thread().name
+
+    def fails(_: object) -> None:
+        raise ReleaseError("no base")
+
+    with pytest.raises(ReleaseError, match="no base"), beside(fails) as result:
+        result()
+
+
+def test_a_block_that_fails_ends_the_work_beside_it() -> None:
+    """Nobody waits for hours of hashing before they are told what failed."""
+    began, counted = threading.Event(), [0]
+
+    def endless(advance: Advance) -> None:
+        while True:
+            advance(1)
+            counted[0] += 1
+            began.set()
+
+    with pytest.raises(ReleaseError, match="full"), beside(endless):
+        began.wait(10)
+        raise ReleaseError("the disk is full")
+    done = counted[0]
+    assert done and counted[0] == done

@@ -52,7 +52,8 @@ def test_file_by_file(weights: MergedWeights, tmp_path: Path) -> None:
     alone.mkdir()
     write_merged([(weights, whole)], max_shard=100_000)
     seen = []
-    for path in write_file_by_file(weights, alone, max_shard=100_000):
+    for path, digest in write_file_by_file(weights, alone, max_shard=100_000):
+        assert digest in (None, hashlib.sha256(path.read_bytes()).hexdigest())
         assert [path.name for path in alone.glob("*.safetensors")] == [path.name]
         assert path.read_bytes() == (whole / path.name).read_bytes()
         path.unlink()

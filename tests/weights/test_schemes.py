@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from tagship.system.errors import ReleaseError
+from tagship.system.files import sha256_of
 from tagship.weights import merge_writer, merged_rows, scheme_loops, shared_maxima
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
@@ -73,7 +74,7 @@ def adapter(folder: Path) -> Path:
 
 
 def merged(base: Path, lora: Path, folder: Path, *schemes: str, dtype: str | None = None) -> list[Path]:
-    """What is written for each scheme, from one reading; `bf16` is plain."""
+    """What is written for each scheme, from one reading, of which the digests are told; `bf16` is plain."""
     folders = [folder / scheme for scheme in schemes]
     for made in folders:
         made.mkdir(parents=True)
@@ -81,7 +82,8 @@ def merged(base: Path, lora: Path, folder: Path, *schemes: str, dtype: str | Non
         MergedWeights(open_checkpoint(base), read_adapter(lora), dtype, scheme=SCHEMES.get(scheme))
         for scheme in schemes
     ]
-    write_merged(list(zip(weights, folders, strict=True)))
+    digests = write_merged(list(zip(weights, folders, strict=True)))
+    assert digests == {path: sha256_of(path) for made in folders for path in made.glob("*.safetensors")}
     return folders
 
 

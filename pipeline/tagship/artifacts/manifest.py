@@ -6,7 +6,7 @@ checked, from the published files alone.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -137,18 +137,23 @@ def tool_version() -> str:
     return version("tagship")
 
 
-def list_files(folder: Path, advance: Advance = silent, known: Sequence[FileEntry] = ()) -> tuple[FileEntry, ...]:
-    """Every file of a folder but its manifest and its seals, hashed unless it is `known`. `advance` counts bytes."""
+def list_files(
+    folder: Path, advance: Advance = silent, *, known: Mapping[Path, str] | None = None
+) -> tuple[FileEntry, ...]:
+    """Every file of a folder but its manifest and its seals, hashed, but for those whose SHA-256 is `known`. `advance`
+    counts bytes."""
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
     listed = [name for name in names if name not in (MANIFEST_FILE, *SEALS)]
-    entries = {entry.path: entry for entry in known}
-    return tuple(in_order(lambda name: entries.get(name) or file_entry(folder, name, advance), listed))
+    return tuple(in_order(lambda name: file_entry(folder, name, advance, known=known), listed))
 
 
-def file_entry(folder: Path, name: str, advance: Advance = silent) -> FileEntry:
-    """One file of a folder, hashed."""
+def file_entry(
+    folder: Path, name: str, advance: Advance = silent, *, known: Mapping[Path, str] | None = None
+) -> FileEntry:
+    """One file of a folder, hashed unless its SHA-256 is `known`."""
     path = folder / name
-    return FileEntry(path=name, size=path.stat().st_size, sha256=sha256_of(path, advance))
+    digest = (known or {}).get(path) or sha256_of(path, advance)
+    return FileEntry(path=name, size=path.stat().st_size, sha256=digest)
 
 
 def with_file(manifest: Manifest, folder: Path, name: str) -> Manifest:

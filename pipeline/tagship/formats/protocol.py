@@ -233,15 +233,17 @@ class Format(ABC):
         return None
 
     @abstractmethod
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str] | None:
         """Fill a folder with the export of each job; the jobs are of one base, so that it need be read but once.
+        Returns the SHA-256, in hexadecimal, of files that were digested while they were written: others are read.
 
         A folder may hold files that a killed run of the same export wrote: those with names of their own are
         whole, and may be kept. Raises ReleaseError when an export cannot be made."""
 
-    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[Path]:
+    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[tuple[Path, str | None]]:
         """As `export`, where the disk has no room for a whole export: each file of weights is given when it is whole,
-        and when the next one is asked for it has its header alone (`weights/remade.py`)."""
+        with its SHA-256 where that is known, and has its header alone when the next one is asked for
+        (`weights/remade.py`)."""
         raise NotImplementedError(f"{self.name} is not exported file by file")
 
     def remade(self, job: ExportJob, subject: Subject, digests: Mapping[str, str]) -> Subject:

@@ -77,15 +77,15 @@ class _Vllm(Format):
         by_file = None if job.variant.quant else _largest_file(weights, job.policy.max_shard)
         return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds, by_file=by_file)
 
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
         from tagship.weights.merge_writer import write_merged
 
         models = [(_weights(job), folder) for job, folder in parts]
         for (job, folder), (weights, _) in zip(parts, models, strict=True):
             _write_beside(job, weights, folder)
-        write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
+        return write_merged(models, advance, max_shard=parts[0][0].policy.max_shard)
 
-    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[Path]:
+    def export_by_file(self, job: ExportJob, folder: Path, advance: Advance) -> Iterator[tuple[Path, str | None]]:
         from tagship.weights.merge_writer import write_file_by_file
 
         weights = _weights(job)

@@ -102,9 +102,14 @@ def read_state(run: str, folder: Folder, model: BaseModel, base: Folder | None) 
         chat_template=_chat_template(folder) or (_chat_template(base) if base else None),
         architecture={key: _sorted(config[key]) for key in _ARCHITECTURE if _says_something(config.get(key))},
         scale=[config.get("lora_alpha"), config.get("alpha_pattern") or {}],
-        weights=folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None,
+        weights=adapter_digest(folder),
         recorded=publishable(object_in(folder, METADATA_FILE)),
     )
+
+
+def adapter_digest(folder: Folder) -> str | None:
+    """The digest of a run's adapter; None where its weights are not there."""
+    return folder.digest(WEIGHTS_FILE) if WEIGHTS_FILE in folder.names() else None
 
 
 def base_reference(folder: Folder) -> tuple[str, str | None]:

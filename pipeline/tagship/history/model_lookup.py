@@ -18,23 +18,25 @@ from tagship.runs.run import age, trained_at
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
 from tagship.system.known_digests import KnownDigests
+from tagship.system.progress import Advance, silent
 from tagship.weights.adapter_config import CONFIG_FILE
 
 Recorded = Callable[[VersionTag], ModelState | None]
 
 
-def disk_state(config: Config, run: Path, *, reads: bool = False) -> ModelState:
+def disk_state(config: Config, run: Path, *, reads: bool = False, advance: Advance = silent) -> ModelState:
     """What a run on disk is made of, as manifests hold it. Digests that took long are remembered, unless it only
-    `reads`."""
+    `reads`. `advance` counts the bytes of a base that nobody has read yet."""
     folder = DiskFolder(path=run)
     base = _base(config, folder, config.bases)
-    of_base = DiskFolder(path=base.path, known=known_digests(config, reads=reads)) if base.path else None
+    known = known_digests(config, reads=reads, advance=advance)
+    of_base = DiskFolder(path=base.path, known=known) if base.path else None
     return read_state(run.name, folder, base, of_base)
 
 
-def known_digests(config: Config, *, reads: bool = False) -> KnownDigests:
-    """The digests of large files that commands of a project remember."""
-    return KnownDigests(config.state / "digests.json", reads=reads)
+def known_digests(config: Config, *, reads: bool = False, advance: Advance = silent) -> KnownDigests:
+    """The digests of large files that commands of a project remember; `advance` counts bytes that are hashed."""
+    return KnownDigests(config.state / "digests.json", reads=reads, advance=advance)
 
 
 def two_states(

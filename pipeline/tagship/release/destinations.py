@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tagship.artifacts.archive import manifest_in
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, read_manifest
-from tagship.history.model import ModelState
-from tagship.history.model_lookup import disk_state
+from tagship.history.model import ModelState, adapter_digest
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import why_not_fetchable
 from tagship.hub.connection import Hub
@@ -23,6 +22,7 @@ from tagship.release.finding import WARN, Finding
 from tagship.release.plan import Plan
 from tagship.release.repos import check_whole, version_of
 from tagship.release.targets import Target, by_repo
+from tagship.runs.folder import DiskFolder
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, ToolError
 
@@ -152,7 +152,7 @@ def other_release(plan: Plan, targets: Sequence[Target], manifest: Manifest, *, 
         same = manifest.commit == plan.commit.sha
         return None if same else f"{tag} of the commit {manifest.commit[:10]}"
     state = ModelState.from_manifest(manifest.model)
-    weights = disk_state(plan.config, target.run.path).weights
+    weights = adapter_digest(DiskFolder(path=target.run.path))
     return "another adapter of that run" if state and state.weights not in (None, weights) else None
 
 

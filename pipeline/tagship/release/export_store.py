@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import packages_distributions, version
@@ -21,6 +21,7 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.formats.protocol import ExportJob
+from tagship.history.model import ModelState
 from tagship.history.model_lookup import disk_state
 from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
@@ -30,6 +31,7 @@ from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder, remove_leftovers, sha256_of, write_json
 from tagship.system.machine import this_boot
+from tagship.system.pool import beside
 from tagship.system.progress import Advance
 from tagship.system.templating import Templates
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
@@ -118,12 +120,15 @@ def export_by_file(
     sent: list[FileEntry] = []
     try:
         with new_folder(target.export_dir) as folder:
-            for path in target.policy.format.export_by_file(job, folder, advance):
-                entry = file_entry(folder, path.relative_to(folder).as_posix())
-                send(entry, folder)
+            known: dict[Path, str] = {}
+            for path, digest in target.policy.format.export_by_file(job, folder, advance):
+                known |= {path: digest} if digest else {}
+                sent.append(file_entry(folder, path.relative_to(folder).as_posix(), known=known))
+                send(sent[-1], folder)
                 let_go(path)
-                sent.append(entry)
-            manifest = _manifest(plan, target, job, folder, sent)
+                known[path] = sent[-1].sha256
+            model = disk_state(plan.config, target.run.path)
+            manifest = _manifest(plan, target, job, list_files(folder, known=known), model)
             write_manifest(folder, manifest)
     except OSError as error:
         raise _unwritten([target], error) from error
@@ -154,8 +159,12 @@ def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance:
                 stack.enter_context(new_folder(target.export_dir, resumes=name))
                 for target, name in zip(targets, names, strict=True)
             ]
-            targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
-            manifests = [_manifest(plan, *made) for made in zip(targets, jobs, folders, strict=True)]
+            with _models(plan, targets) as model_of:
+                digests = targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
+                manifests = [
+                    _manifest(plan, target, job, list_files(folder, known=digests), model_of(target))
+                    for target, job, folder in zip(targets, jobs, folders, strict=True)
+                ]
             for manifest, folder in zip(manifests, folders, strict=True):
                 write_manifest(folder, manifest)
     except OSError as error:
@@ -187,8 +196,16 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
     return manifest
 
 
-def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, known: Sequence[FileEntry] = ()) -> Manifest:
-    """What is said of a folder, of some of whose files it is `known` already."""
+@contextmanager
+def _models(plan: Plan, targets: Sequence[Target]) -> Iterator[Callable[[Target], ModelState]]:
+    """What tells of what the model of each target is made of. Reading that of a base which nobody has read yet takes as
+    long as a merge, and is done beside it."""
+    runs = list(dict.fromkeys(target.run.path for target in targets))
+    with beside(lambda advance: {run: disk_state(plan.config, run, advance=advance) for run in runs}) as states:
+        yield lambda target: states()[target.run.path]
+
+
+def _manifest(plan: Plan, target: Target, job: ExportJob, files: tuple[FileEntry, ...], model: ModelState) -> Manifest:
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,
@@ -203,8 +220,8 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, folder: Path, known: S
         base_model=job.base.id,
         base_revision=job.base.revision,
         license=job.base.license,
-        files=list_files(folder, known=known),
-        model=disk_state(plan.config, target.run.path).document(),
+        files=files,
+        model=model.document(),
         quantized=_quantized(job),
         tools=tools_of(target.policy.format.modules),
         **claims_of(plan, target),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.system.files import locked, sha256_of, write_json
+from tagship.system.progress import Advance, silent
 
 # Smaller files are hashed faster than looked up.
 _LARGE = 1 << 20
@@ -16,10 +17,10 @@ _RECENT = 2_000_000_000
 
 class KnownDigests:
     """What is remembered in a file of JSON: for each path what its file was like, and its digest then. What is new is
-    not written where it only `reads`."""
+    not written where it only `reads`; `advance` counts the bytes of large files that are hashed."""
 
-    def __init__(self, memory: Path, *, reads: bool = False) -> None:
-        self._memory, self._reads = memory, reads
+    def __init__(self, memory: Path, *, reads: bool = False, advance: Advance = silent) -> None:
+        self._memory, self._reads, self._advance = memory, reads, advance
 
     def of(self, path: Path) -> str:
         """The SHA-256 of a file, in hexadecimal: as it was, where the file is the one that was hashed by its size, its
@@ -31,7 +32,7 @@ class KnownDigests:
         if isinstance(known, dict) and known.get("seen") == seen and isinstance(known.get("sha256"), str):
             return str(known["sha256"])
         began = time.time_ns()
-        digest = sha256_of(path)
+        digest = sha256_of(path, self._advance)
         if not self._reads and _seen(path) == seen and max(seen[1:3]) < began - _RECENT:
             self._remember(path, {"seen": seen, "sha256": digest})
         return digest

@@ -1,11 +1,15 @@
 """Work on all cores, of which only a little is ahead of what is wanted next."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
+
+from tagship.system.progress import Advance
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,6 +39,28 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class _Unwanted(Exception):
+    """Work whose result nobody waits for any more."""
+
+
+@contextmanager
+def beside(work: Callable[[Advance], R]) -> Iterator[Callable[[], R]]:
+    """Have work done in a thread while the block runs, which gets its result, or what it raised, by a call. Where the
+    block ends before it, it ends the next time that it counts its progress."""
+    unwanted = threading.Event()
+
+    def advance(_: int) -> None:
+        if unwanted.is_set():
+            raise _Unwanted
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, advance)
+        try:
+            yield future.result
+        finally:
+            unwanted.set()
 
 
 def in_turns(streams: Iterable[Iterator[T]], most: int) -> Iterator[T]:

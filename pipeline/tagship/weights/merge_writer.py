@@ -5,25 +5,22 @@ the kernel. Files appear under their names when they are whole; those that are t
 the same call finishes what a killed one began.
 """
 
-import errno
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tagship.system.files import copy_file, new_file, set_aside, write_json
+from tagship.system.files import copy_file, write_json
 from tagship.system.pool import in_order, in_turns
 from tagship.system.progress import Advance, silent
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.layout import Layout, Shard, lay_out
 from tagship.weights.merge import MergedWeights, Output
+from tagship.weights.merged_file import MergedFile
 from tagship.weights.merged_rows import AdapterTensors, MergedRows, SourceRows, one_blas_thread
 from tagship.weights.scheme_rows import SchemeRows
 from tagship.weights.scratch import Array
@@ -36,6 +33,8 @@ _COPIED_BYTES = 8 << 20
 _MERGED_BLOCKS = 8
 # Files that are written side by side: while one worker is in the kernel with one, the next can go on with another.
 _FILES = 2
+# How much of a file may be written and not digested: it is still in the page cache when it is read for that.
+_UNDIGESTED = 256 << 20
 # What the adapters' tensors may take in float32 for the models that are merged side by side.
 _PREPARED_BYTES = 64 << 20
 
@@ -49,54 +48,7 @@ class _Piece:
     tensor of each of these files is whole."""
 
     write: Callable[[], int]
-    completes: tuple["_Sink", ...] = ()
-
-
-class _Sink:
-    """A file that is being written; it has its name when all of its tensors are in it."""
-
-    def __init__(self, shard: Shard, target: Path) -> None:
-        self._shard = shard
-        self._target = target
-        self._missing = len(shard.tensors)
-        self._descriptor = -1
-        self._made = ExitStack()
-        # Writers of one file wait for each other in the kernel, and burn a core while they do.
-        self._one_writer = threading.Lock()
-
-    def open(self, sources: Sources) -> None:
-        """Make the file, if it is not yet there."""
-        if self._descriptor >= 0:
-            return
-        partial = self._made.enter_context(new_file(self._target))
-        self._descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        self._made.callback(os.close, self._descriptor)
-        for output, places in self._shard.tensors:
-            if output.copied:  # what is shared needs no room
-                entry = output.source.entry
-                sources.of(output).share(self._descriptor, entry.start, entry.nbytes, places[0])
-        set_aside(self._descriptor, self._shard.size)
-        self.write(memoryview(self._shard.header), 0)
-
-    def write(self, data: memoryview, at: int) -> None:
-        with self._one_writer:
-            written = os.pwrite(self._descriptor, data, at)
-        if written != data.nbytes:
-            raise OSError(errno.ENOSPC, f"only a part of {self._target.name} could be written")
-
-    def copy(self, source: Source, start: int, length: int, at: int, output: Output) -> None:
-        with self._one_writer:
-            source.copy(self._descriptor, start, length, at, output)
-
-    def complete_one(self) -> None:
-        """Count a tensor; with the last one the file gets its name."""
-        self._missing -= 1
-        if not self._missing:
-            self._made.close()
-
-    def give_up(self, *why: Any) -> None:
-        """Remove the file, if it is not whole."""
-        self._made.__exit__(*why)
+    completes: tuple[MergedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +58,7 @@ class _Place:
     adapter: AdapterTensors
     output: Output
     outputs: Mapping[str, Output]
-    sink: _Sink
+    sink: MergedFile
     at: tuple[int, ...]
 
     @property
@@ -118,8 +70,9 @@ class _Place:
 
 def write_merged(
     models: Sequence[tuple[MergedWeights, Path]], advance: Advance = silent, *, max_shard: int | None = None
-) -> None:
-    """Write the merged shards of each model, and their index where there are several, into its folder.
+) -> dict[Path, str]:
+    """Write the merged shards of each model, and their index where there are several, into its folder. Returns the
+    SHA-256, in hexadecimal, of each shard that was written now, which took no reading for itself.
 
     `advance` counts the bytes of weights written; `max_shard` is the largest file in bytes. Raises
     ReleaseError when an adapter or a sum is not finite, or a file is not what it was when its header was read.
@@ -131,30 +84,37 @@ def write_merged(
             for (weights, folder), layout in zip(models, layouts, strict=True)
             for place in _places(weights, folder, layout.shards, unfinished, advance)
         ]
-        _write(places, advance)
+        digests = _write(places, advance)
     for (weights, folder), layout in zip(models, layouts, strict=True):
         _write_index(weights, folder, layout)
+    return digests
 
 
 def write_file_by_file(
     weights: MergedWeights, folder: Path, advance: Advance = silent, *, max_shard: int | None = None
-) -> Iterator[Path]:
-    """As `write_merged`, the files of one model one after the other: each path is given when that file is whole, and no
-    other one is there by then but for those that were given before, which may be gone."""
+) -> Iterator[tuple[Path, str | None]]:
+    """As `write_merged`, the files of one model one after the other: each is given, with its SHA-256 where that is known,
+    when it is whole, and no other one is there by then but for those that were given before, which may be gone."""
     layout = lay_out(weights, max_shard)
     for shard in layout.shards:
+        path = folder / shard.name
         with ExitStack() as unfinished:
-            _write(list(_places(weights, folder, (shard,), unfinished, advance)), advance)
-        yield folder / shard.name
+            digests = _write(list(_places(weights, folder, (shard,), unfinished, advance)), advance)
+        yield path, digests.get(path)
     _write_index(weights, folder, layout)
 
 
-def _write(places: Sequence[_Place], advance: Advance) -> None:
+def _write(places: Sequence[_Place], advance: Advance) -> dict[Path, str]:
+    """Write tensors; returns the digests of their files."""
+    sinks = list(dict.fromkeys(place.sink for place in places))
     with Sources() as sources, one_blas_thread():
         for piece, written in in_order(lambda piece: (piece, piece.write()), _pieces(places, sources)):
             advance(written)
             for sink in piece.completes:
                 sink.complete_one()
+            for sink in sinks:
+                sink.wait(_UNDIGESTED)
+    return {sink.target: digest for sink in sinks if (digest := sink.hexdigest())}
 
 
 def _places(
@@ -166,7 +126,7 @@ def _places(
         if (folder / shard.name).exists():
             advance(sum(output.nbytes for output, _ in shard.tensors))
             continue
-        sink = _Sink(shard, folder / shard.name)
+        sink = MergedFile(shard, folder / shard.name)
         unfinished.push(sink.give_up)
         for output, at in shard.tensors:
             yield _Place(adapter=adapter, output=output, outputs=weights.outputs, sink=sink, at=at)
@@ -179,7 +139,7 @@ def _pieces(places: Sequence[_Place], sources: Sources) -> Iterator[_Piece]:
     for place in places:
         entry = place.output.source.entry
         together.setdefault((place.output.source.file.path, entry.start, entry.shape), []).append(place)
-    by_file: dict[_Sink, list[list[_Place]]] = {}
+    by_file: dict[MergedFile, list[list[_Place]]] = {}
     for users in together.values():
         by_file.setdefault(users[0].sink, []).append(users)
     maxima = SharedMaxima(sources, _MERGED_BLOCKS)

@@ -1,0 +1,87 @@
+"""SHA-256 of files while they are being written, on a thread of its own for each: who writes never waits for it, and
+what it reads is still in the page cache."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+# What is read and digested at a time; it stays in the processor's cache in between.
+_BLOCK = 1 << 20
+
+
+class GrowingDigest:
+    """The SHA-256 of a file whose parts are written in any order, each once.
+
+    Its beginning is digested as far as all of it is there, what comes after a gap when the gap is filled, or when all
+    is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)  # it is this file also when it has another name
+        self._sha256 = hashlib.sha256()
+        self._changed = threading.Condition()
+        # Offsets in the file: up to where it was digested, up to where it may be, and parts beyond that by their start.
+        self._done, self._there = 0, 0
+        self._parts: dict[int, int] = {}
+        self._whole = self._given_up = self._ended = False
+        self._thread = threading.Thread(target=self._run, name="digest", daemon=True)
+        self._thread.start()
+
+    def wrote(self, at: int, length: int) -> None:
+        """So many bytes at an offset are there, and will not change any more."""
+        if not length:
+            return
+        with self._changed:
+            self._parts[at] = at + length
+            while self._there in self._parts:
+                self._there = self._parts.pop(self._there)
+            self._changed.notify_all()
+
+    def complete(self, size: int) -> None:
+        """All of the file is there, so many bytes."""
+        with self._changed:
+            self._there, self._whole = size, True
+            self._changed.notify_all()
+
+    def wait(self, most: int = 0) -> None:
+        """Wait until at most so many bytes that are there were not digested."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._there - self._done <= most or self._ended)
+
+    def hexdigest(self) -> str | None:
+        """The SHA-256 of a complete file, in hexadecimal, waited for; None where it could not be read."""
+        self._thread.join()
+        return self._sha256.hexdigest() if self._whole and self._done == self._there else None
+
+    def give_up(self) -> None:
+        """End the thread; a file that was not complete has no digest."""
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        block = memoryview(bytearray(_BLOCK))
+        try:
+            while length := self._next():
+                read = os.preadv(self._descriptor, [block[:length]], self._done)
+                if not read:
+                    return  # it was cut off
+                self._sha256.update(block[:read])
+                with self._changed:
+                    self._done += read
+                    self._changed.notify_all()
+        except OSError:
+            return  # there is no digest, and whoever wants one reads the file and is told
+        finally:
+            os.close(self._descriptor)
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _next(self) -> int:
+        """How many bytes can be read, at most a block; 0 at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._there > self._done or self._whole or self._given_up)
+            return 0 if self._given_up else min(_BLOCK, self._there - self._done)
