@@ -93,8 +93,8 @@ def write_merged(
 def write_file_by_file(
     weights: MergedWeights, folder: Path, advance: Advance = silent, *, max_shard: int | None = None
 ) -> Iterator[tuple[Path, str | None]]:
-    """As `write_merged`, the files of one model one after the other: each is given, with its SHA-256 where that is known,
-    when it is whole, and no other one is there by then but for those that were given before, which may be gone."""
+    """As `write_merged`, the files of one model one after the other: each is given when it is whole, with its SHA-256
+    where that is known, and no other one is there by then but for those that were given before, which may be gone."""
     layout = lay_out(weights, max_shard)
     for shard in layout.shards:
         path = folder / shard.name
