@@ -125,6 +125,46 @@ def test_signed_by_a_job(tmp_path: Path) -> None:
     assert gitlab["release"]["id_tokens"] == {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}
 
 
+TOLD = '[announce]\ngithub = true\ngitlab = true\nwebhook = "env:HOOK"\nwebhook_secret = "env:HOOK_SECRET"\n'
+
+
+def test_told_on_github(tmp_path: Path) -> None:
+    """Only the job that publishes may write a release, with its own token, and only its step that publishes has that
+    and the webhook's secrets."""
+    values = signing_values(TOLD, tmp_path)
+    given = {"GITHUB_TOKEN": "${{ github.token }}", "HOOK": "${{ secrets.HOOK }}"}
+    given["HOOK_SECRET"] = "${{ secrets.HOOK_SECRET }}"
+    for name in TEMPLATES[:2]:
+        document = yaml.safe_load(render_workflow(name, values))
+        publishes = {"publish"} & document["jobs"].keys()
+        writing = {key for key, job in document["jobs"].items() if job["permissions"].get("contents") == "write"}
+        assert writing == publishes
+        having = [step for step in steps_of(document) if given.keys() & step.get("env", {}).keys()]
+        assert [step["run"].split()[1] for step in having] == ["gather"] * len(publishes)
+        assert all(given.items() <= step["env"].items() for step in having)
+
+
+def test_told_on_gitlab(tmp_path: Path) -> None:
+    """On GitLab a job has all variables and a token of its own; the file says which ones it takes."""
+    text = render_workflow("gitlab-ci.yml", signing_values(TOLD, tmp_path))
+    assert "masked and protected: HF_TOKEN, HOOK, HOOK_SECRET.\n" in text and "CI_JOB_TOKEN" in text
+    assert "CI_JOB_TOKEN" not in render_workflow("gitlab-ci.yml", signing_values("", tmp_path))
+
+
+@pytest.mark.parametrize("policy", ["", "[sign]\nkeyless = true\n[publish]\nprovenance = true\n" + TOLD])
+def test_audited(tmp_path: Path, policy: str) -> None:
+    """An auditor of workflows finds nothing in those of a policy that asks for nothing, and for everything."""
+    zizmor = Path(sys.executable).with_name("zizmor")
+    if not zizmor.exists():
+        pytest.skip("zizmor is not installed")
+    folder = tmp_path / ".github/workflows"
+    folder.mkdir(parents=True)
+    for name in TEMPLATES[:2]:
+        (folder / name).write_text(render_workflow(name, signing_values(policy, tmp_path)), encoding="utf-8")
+    checked = subprocess.run([zizmor, "--offline", str(folder)], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_extras(tmp_path: Path) -> None:
     """CI installs what signs only where something is signed, or has a bill of materials."""
     for policy, extras in (
@@ -166,6 +206,7 @@ def test_gitlab() -> None:
     assert {"EXPORT_FORMATS", "QUANTIZATION", "RUN", "REPO_NAME"} == document["variables"].keys()
 
 
+@pytest.mark.parametrize("policy", [None, '[sign]\nkey = "env:KEY"\n[publish]\nprovenance = true\n' + TOLD])
 @pytest.mark.parametrize(
     ("name", "schema"),
     [
@@ -174,11 +215,12 @@ def test_gitlab() -> None:
         ("gitlab-ci.yml", "vendor.gitlab-ci"),
     ],
 )
-def test_schemas(tmp_path: Path, name: str, schema: str) -> None:
-    """Every workflow is one by the schema of its service."""
+def test_schemas(tmp_path: Path, name: str, schema: str, policy: str | None) -> None:
+    """Every workflow is one by the schema of its service, of this repository and of a policy that asks for much."""
     pytest.importorskip("check_jsonschema")
     file = tmp_path / name
-    file.write_text(render_workflow(name, own_values()), encoding="utf-8")
+    values = own_values() if policy is None else signing_values(policy, tmp_path)
+    file.write_text(render_workflow(name, values), encoding="utf-8")
     options = ["--data-transform", "gitlab-ci"] if "gitlab" in schema else []
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *options, str(file)]
     checked = subprocess.run(command, capture_output=True, text=True)

@@ -32,6 +32,9 @@ def workflow_values(config: Config, *, install: str, program: str, python: str) 
         secrets=tuple(filter(None, (config.sign.key, config.sign.password))),
         keyless=config.sign.keyless,
         attests=config.publish.attests,
+        tells_github=config.announce.github,
+        tells_gitlab=config.announce.gitlab,
+        webhook=tuple(filter(None, (config.announce.webhook, config.announce.webhook_secret))),
     )
 
 

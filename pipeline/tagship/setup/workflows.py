@@ -34,7 +34,8 @@ class WorkflowValues:
     """What workflows are made with: the command that installs tagship, the program that has its tasks (`invoke` or
     `tagship`), the version of Python, the globs of tags that export and of those that publish, the formats, the folder
     of archives, and the namespace on the Hub. `secrets` are the variables that releases are signed by, `keyless` is
-    whether a job signs by its identity, `attests` whether GitHub attests where archives come from."""
+    whether a job signs by its identity, `attests` whether GitHub attests where archives come from. `tells_github` and
+    `tells_gitlab` are whether the tag gets a release there, `webhook` the variables that a webhook is told by."""
 
     install: str
     program: str
@@ -47,6 +48,9 @@ class WorkflowValues:
     secrets: tuple[str, ...] = ()
     keyless: bool = False
     attests: bool = False
+    tells_github: bool = False
+    tells_gitlab: bool = False
+    webhook: tuple[str, ...] = ()
 
 
 def tags_by_workflow(streams: Sequence[Stream]) -> tuple[tuple[str, ...], tuple[str, ...]]:
