@@ -270,7 +270,8 @@ class Format(ABC):
 
     def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
         """Make a model in `folder` that writes answers much like the trained one, and faster; None where the format has
-        none. `job` may be another format's. Raises ReleaseError where it cannot be made."""
+        none, or the disk no room for one. `job` may be another format's. Raises ReleaseError where it cannot be
+        made."""
         return None
 
     @abstractmethod

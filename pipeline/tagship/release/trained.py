@@ -15,7 +15,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
-from tagship.system.machine import available_memory, free_disk
+from tagship.system.machine import available_memory
 from tagship.verify.drafting import follow_answers
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
@@ -165,8 +165,6 @@ def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions
     job = job_of(plan, plan.targets[0], base, tools.templates)
     plan.config.exports.mkdir(parents=True, exist_ok=True)
     for form in all_formats():
-        if free_disk(plan.config.exports) < 2 * open_checkpoint(base.path).nbytes:
-            return None
         folder = stack.enter_context(scratch_folder("draft", plan.config.exports))
         try:
             subject = form.draft(job, folder, questions)

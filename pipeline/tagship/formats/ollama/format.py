@@ -39,7 +39,7 @@ from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
-from tagship.system.machine import available_memory
+from tagship.system.machine import available_memory, free_disk
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
@@ -141,14 +141,13 @@ class _Ollama(GgufFormat):
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
-        elements = {name: output.source.entry.elements for name, output in weights.outputs.items()}
-        size = int(sum(elements.values()) * BITS[quant_of(job)] / 8 * 1.1)
+        size = _size_in(weights, quant_of(job))
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
         check_tokenizer(job, self.name)
         _check_importance(job)
         memory = memory_to_convert(weights)
         shared = imatrix_footprint(job, weights, memory) if job.settings.calibration else None
-        seconds = seconds_to_encode(quant_of(job), sum(elements.values()), size)
+        seconds = seconds_to_encode(quant_of(job), _elements(weights), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
     @property
@@ -185,11 +184,11 @@ class _Ollama(GgufFormat):
     def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
         if any(importlib.util.find_spec(module) is None for module in self.modules):
             return None
-        quant = _draft_for(open_weights(job))
+        quant = _draft_for(open_weights(job), folder)
         settings = OllamaSettings(quants=(quant,), template=None, imatrix=None)
         drafting = replace(job, settings=settings, variant=self.variants(settings, (quant,))[0])
-        check_architecture(read_object(job.base.path / CONFIG_FILE))
-        check_tokenizer(drafting, self.name)
+        if self.footprint(drafting).disk > free_disk(folder):
+            return None
         self.export([(drafting, folder)], silent)
         return replace(self.subject(drafting, folder, questions), what="the draft")
 
@@ -225,9 +224,20 @@ def _download(job: ExportJob) -> str | None:
     return f"hf download {job.repo_id} --revision {job.revision} --local-dir ."
 
 
-def _draft_for(weights: "MergedWeights") -> str:
-    size = sum(output.source.entry.elements for output in weights.outputs.values()) * BITS[_DRAFT] / 8
-    return _DRAFT if size + _BESIDE_A_DRAFT <= available_memory() else _SMALLER_DRAFT
+def _draft_for(weights: "MergedWeights", folder: Path) -> str:
+    """The type of a draft that memory, and the disk of its folder, have room for."""
+    size = _size_in(weights, _DRAFT)
+    fits = size + _BESIDE_A_DRAFT <= available_memory() and size <= free_disk(folder)
+    return _DRAFT if fits else _SMALLER_DRAFT
+
+
+def _size_in(weights: "MergedWeights", quant: str) -> int:
+    """Bytes of a GGUF: a little more than its type says, as some tensors have more bits."""
+    return int(_elements(weights) * BITS[quant] / 8 * 1.1)
+
+
+def _elements(weights: "MergedWeights") -> int:
+    return sum(output.source.entry.elements for output in weights.outputs.values())
 
 
 FORMAT = _Ollama()
