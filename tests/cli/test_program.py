@@ -170,6 +170,17 @@ def test_messages_name_the_program(run: Run) -> None:
     assert "remedy: invoke version --tag v1.0.0" in run(INVOKE, "version").stderr
 
 
+@pytest.mark.parametrize("program", [TAGSHIP, INVOKE], ids=["tagship", "invoke"])
+def test_compiled_once(run: Run, tmp_path: Path, program: list[str]) -> None:
+    """What a command compiles of tagship is kept for the next one, which Invoke by itself forbids; not where Python is
+    told to keep nothing."""
+    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    assert run(program, "plan", **kept, PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    assert not list(tmp_path.rglob("*.pyc"))
+    assert run(program, "plan", **kept, PYTHONDONTWRITEBYTECODE="").returncode == 0
+    assert [path for path in tmp_path.rglob("steps.*.pyc") if path.parent.name == "release"]
+
+
 def test_libraries_keep_to_themselves(run: Run, install_package: InstallPackage) -> None:
     """What other packages warn of, or log, is not printed; who asks for it by Python's own means gets it."""
     text = (

@@ -57,6 +57,8 @@ def verb(
     def decorate(body: Callable[..., Any]) -> Task[Any]:
         @functools.wraps(body)
         def run(context: Context, **given: Any) -> None:
+            # Invoke turns it off for people's tasks; each command would compile what an editable install has.
+            sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
             if context.config.run.dry and writes:
                 given |= _dry(body.__name__, given)
             _guarded(body, given, planned if needs_policy else None)

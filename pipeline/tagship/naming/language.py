@@ -138,7 +138,7 @@ def _joined(automaton: _Automaton, spans: Iterable[_Span]) -> _Span:
 def _steps(automaton: _Automaton, pairs: Iterable[_Pair]) -> Iterator[_Pair]:
     """Those pairs of states that some letter leads into; the walks differ once a letter is of two parts."""
     for one, other, differs in pairs:
-        if automaton.letters[one] & automaton.letters[other]:
+        if not automaton.letters[one].isdisjoint(automaton.letters[other]):
             yield one, other, differs or automaton.part[one] != automaton.part[other]
 
 

@@ -8,6 +8,7 @@ A pattern whose names could be read in two ways is refused.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tagship.naming.fields import Field, FieldValue, PatternError, Vocabulary
 from tagship.naming.language import text as literal
@@ -49,7 +50,11 @@ class Pattern:
         self._beside = tuple(part for part in self._placed() if RUN in names and run and part.name in run.fields)
         self._check_dates()
         self._check_one_reading()
-        self._regex = re.compile(_regex(self._parts))
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        # A policy has dozens of patterns, of which a command reads hardly any name by.
+        return re.compile(_regex(self._parts))
 
     def __reduce__(self) -> tuple[object, ...]:
         # What it is made of is functions and their closures, which cannot be pickled: it is made anew.

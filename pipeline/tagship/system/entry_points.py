@@ -30,6 +30,7 @@ def own_names(group: str) -> tuple[str, ...]:
     return tuple(name for name in names_of(group) if _OWN in map(package_of, found(group)[name]))
 
 
+@cache
 def package_of(point: EntryPoint) -> str:
     """The name of the package that brings an entry point."""
     return point.dist.name if point.dist else point.value
