@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -142,6 +142,21 @@ def test_seconds(bench: Bench) -> None:
     assert taken["lora"]["slow"] >= 0.05
     assert taken["vllm"]["slow"] < finished.seconds["slow"]
     assert finished.seconds["slow"] >= sum(seconds["slow"] for seconds in finished.target_seconds.values()) - 0.01
+
+
+def test_time_that_targets_share_is_counted_once(bench: Bench) -> None:
+    """Of exports that are made together each has a share: what all have is what it took."""
+    first = bench.plan.targets[0]
+    second = replace(first, export_dir=first.export_dir.with_name("second"))
+
+    def slow(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
+        time.sleep(0.1)
+        return iter(())
+
+    step = Step(name="slow", title="Slow", together=slow)
+    finished = run_steps((step,), replace(bench.plan, targets=(first, second)), bench.tools)
+    one, other = (finished.target_seconds[target.export_dir]["slow"] for target in (first, second))
+    assert one == other and 0.1 <= one + other <= finished.seconds["slow"] + 0.01
 
 
 @pytest.mark.parametrize("error", [ReleaseError, KeyboardInterrupt, ZeroDivisionError])

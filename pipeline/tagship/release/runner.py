@@ -17,8 +17,8 @@ from tagship.release.step import Step, Tools, Work, groups_of
 class Finished:
     """What a run of steps made.
 
-    `seconds` is by step, `target_seconds` by export folder and step, where targets that were done
-    together have the time that it took for all of them; `skipped` holds the reasons.
+    `seconds` is by step, `target_seconds` by export folder and step, where targets that were done together have each
+    the same share of the time that it took for all of them; `skipped` holds the reasons.
     """
 
     results: Results
@@ -61,6 +61,6 @@ def run_steps(
             for targets, made in zip(groups, made_by.run(works, tools), strict=True):
                 done = done.plus(made.results)
                 for target in targets:
-                    target_seconds[target.export_dir][step.name] = round(made.seconds, 3)
+                    target_seconds[target.export_dir][step.name] = round(made.seconds / len(targets), 3)
         seconds[step.name] = round(monotonic() - began, 3)
     return Finished(results=done, seconds=seconds, target_seconds=dict(target_seconds), skipped=skipped)
