@@ -6,8 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-# What is read and digested at a time; it stays in the processor's cache in between.
-_BLOCK = 1 << 20
+from tagship.system.files import DIGESTED
 
 
 class GrowingDigest:
@@ -62,7 +61,7 @@ class GrowingDigest:
         self._thread.join()
 
     def _run(self) -> None:
-        block = memoryview(bytearray(_BLOCK))
+        block = memoryview(bytearray(DIGESTED))
         try:
             while length := self._next():
                 read = os.preadv(self._descriptor, [block[:length]], self._done)
@@ -84,4 +83,4 @@ class GrowingDigest:
         """How many bytes can be read, at most a block; 0 at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._there > self._done or self._whole or self._given_up)
-            return 0 if self._given_up else min(_BLOCK, self._there - self._done)
+            return 0 if self._given_up else min(DIGESTED, self._there - self._done)

@@ -19,6 +19,8 @@ from tagship.system.errors import Killed, ReleaseError
 from tagship.system.progress import Advance, silent
 
 BLOCK = 4 << 20
+# What is read and digested at a time: it stays in the processor's cache in between. 4 MiB take a third more time.
+DIGESTED = 1 << 20
 # How what is not whole yet ends: folders and files that lie among other people's, and what is inside of ours.
 _OWN = ".tagship.partial"
 _PARTIAL = ".partial"
@@ -267,11 +269,11 @@ def link_file(source: Path, target: Path, advance: Advance = silent) -> None:
 
 def sha256_of(path: Path, advance: Advance = silent) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            advance(len(block))
+    digest, block = hashlib.sha256(), memoryview(bytearray(DIGESTED))
+    with path.open("rb", buffering=0) as file:
+        while read := file.readinto(block):
+            digest.update(block[:read])
+            advance(read)
     return digest.hexdigest()
 
 
