@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,19 @@ def test_uncommitted_changes(make_project: MakeProject) -> None:
 
 @pytest.mark.long
 def test_processes_of_this_machine(make_project: MakeProject, on_one_machine: dict[str, dict[str, Any]]) -> None:
-    """By submitit's local executor, with one of the units killed while it works: it is done again, and what is
-    published is what one machine publishes. The same command again does nothing twice."""
+    """By submitit's local executor, one after another, with one of the units killed while it works: it is done again,
+    and what is published is what one machine publishes. The same command again does nothing twice."""
     pytest.importorskip("submitit")
     project = _tagged(make_project())
     running = _started(project, "--on", "submitit")
     _leashed_below(running.pid).kill()
-    _, said = running.communicate()
+    at_once = set()
+    while running.poll() is None:
+        at_once.add(len(_units_below({running.pid})))
+        time.sleep(0.2)
+    said = running.communicate()[1]
     assert running.returncode == 0, said
-    assert said.count("(it is done again)") == 1
+    assert said.count("(it is done again)") == 1 and max(at_once) == 1
     assert _published(project) == on_one_machine
     again = project.invoke("release", "--on", "submitit", "--json")
     assert again.code == 0, again.stderr
@@ -131,16 +136,27 @@ def _started(project: Project, *options: str, **environment: str) -> subprocess.
     )
 
 
+def _units_below(pids: set[int]) -> list[psutil.Process]:
+    """The processes that do units, below one of these."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            parents = process.parents()
+            # What a unit starts has its command line, too, until that is a program of its own.
+            if LEASHED in process.cmdline() and LEASHED not in parents[0].cmdline():
+                found += [process] if {parent.pid for parent in parents} & pids else []
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
 def _leashed_below(*pids: int) -> psutil.Process:
     """A process that does a unit, below one of these, which has begun to export."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        for process in psutil.process_iter():
-            try:
-                below = {parent.pid for parent in process.parents()} & set(pids)
-                if below and LEASHED in process.cmdline() and list(Path(process.cwd()).glob("exports/*")):
+        for process in _units_below(set(pids)):
+            with suppress(psutil.Error):
+                if list(Path(process.cwd()).glob("exports/*")):
                     return process
-            except psutil.Error:
-                continue
         time.sleep(0.1)
     raise AssertionError("nobody began a unit")

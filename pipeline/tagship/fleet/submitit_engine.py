@@ -1,8 +1,8 @@
 """Units as jobs of SLURM, by submitit; or as processes of this machine, by its local executor."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import BoundedSemaphore, Event, Lock
 from typing import Any
 
 from tagship.fleet.away import UnitDone, do_away
@@ -11,6 +11,8 @@ from tagship.release.planned import Unit
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
+from tagship.system.machine import available_memory
+from tagship.system.pool import cores
 
 _MEGABYTE = 1e6
 # Minutes that a job may take where SLURM has to be told; and those of the local executor.
@@ -24,14 +26,27 @@ class SubmititEngine:
         self._task, self._executor = task, executor
         self._lock = Lock()
         self._running: dict[int, Any] = {}
+        # A cluster queues by itself; the local executor begins whatever it is given.
+        self._room: AbstractContextManager[Any] = nullcontext()
+        if executor.cluster == "local":
+            self._room = BoundedSemaphore(units_at_once(task, cores(), available_memory()))
+        self._stopped = Event()
 
     def do(self, unit: Unit, needs: Needs) -> UnitDone:
+        with self._room:
+            return self._do(unit, needs)
+
+    def _do(self, unit: Unit, needs: Needs) -> UnitDone:
         job = None
         try:
             with self._lock:  # what is asked of the executor is its own until the job is submitted
+                if self._stopped.is_set():
+                    raise ToolError(f"{unit.name} was not begun: the release is ended")
                 self._executor.update_parameters(**self._parameters(needs))
                 job = self._running[unit.index] = self._executor.submit(do_away, self._task.shipment, unit.index)
             done: UnitDone = job.result()
+        except ToolError:
+            raise
         except Exception as error:  # of submitit: it was refused, cancelled, killed, or left nothing
             said = f"{type(error).__name__}: {str(error).strip().rpartition(chr(10))[2]:.300}"
             remedy = f"see what it printed: {job.paths.stderr}" if job else None
@@ -43,6 +58,7 @@ class SubmititEngine:
 
     def stop(self) -> None:
         with self._lock:
+            self._stopped.set()
             for job in self._running.values():
                 job.cancel()
 
@@ -54,6 +70,14 @@ class SubmititEngine:
         if needs.memory and self._executor.cluster == "slurm":
             asked["slurm_mem"] = f"{int(needs.memory / _MEGABYTE) + 1}M"
         return asked
+
+
+def units_at_once(task: Task, processors: int, memory: int) -> int:
+    """How many units a machine of so many processors and bytes of memory does at a time: one that has it to itself,
+    unless the policy says how many cores each gets, and no more than the largest leaves memory for."""
+    largest = max((needs.memory or 0 for needs in task.needs), default=0)
+    by_memory = memory // largest if largest else processors
+    return max(1, min(processors // (task.policy.cores or processors), by_memory))
 
 
 @contextmanager
