@@ -35,14 +35,16 @@ class ExactProduct:
         for first in range(start, stop, step):
             last = min(first + step, stop)
             some = rows[first - start : last - start]
-            some += self._in_turn(some, first, last) if self._in_order else self._rounded(some, first, last)
+            if self._in_order:
+                some += self._in_turn(some, first, last)
+            else:
+                self._add_rounded(some, first, last)
 
-    def _rounded(self, like: Array, first: int, last: int) -> Array:
-        exact = scratch("exact product", like.shape, np.dtype(np.float64))
+    def _add_rounded(self, some: Array, first: int, last: int) -> None:
+        exact = scratch("exact product", some.shape, np.dtype(np.float64))
         np.matmul(self._left[first:last], self._right, out=exact)
-        product = scratch("product", like.shape, like.dtype)
-        np.copyto(product, exact, casting="same_kind")
-        return product
+        # Rounded to what the rows are in, then added: a few thousand numbers at a time, in the nearest cache.
+        np.add(some, exact, out=some, dtype=some.dtype, casting="same_kind")
 
     def _in_turn(self, like: Array, first: int, last: int) -> Array:
         total = scratch("product", like.shape, like.dtype)
