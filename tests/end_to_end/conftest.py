@@ -113,27 +113,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def new_project(folder: Path) -> Project:
+    """A project in an empty folder, with the example committed."""
+    environment = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | _ENVIRONMENT
+    project = Project(folder, environment)
+    for name in ("tasks.py", "release.toml", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    # The whole text takes seconds in every format.
+    project.replace("release.toml", "[verify]\n", '[verify]\ntext = "measured.txt"\n')
+    (folder / "measured.txt").write_text(_MEASURED)
+    for part in ("base", "adapters"):
+        shutil.copytree(REPOSITORY / "examples/avro" / part, folder / "examples/avro" / part)
+    policy = folder / "release.toml"
+    policy.write_text(policy.read_text().partition("[evaluate]")[0])
+    project.git("init", "--quiet", "--initial-branch=main")
+    project.git("add", ".")
+    project.git("commit", "--quiet", "--message=feat: train on minimal schemas")
+    return project
+
+
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
     """Make another project with the example committed: a copy of one that is made once."""
-    environment = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | _ENVIRONMENT
-    first = Project(tmp_path_factory.mktemp("made-once"), environment)
-    for name in ("tasks.py", "release.toml", ".gitignore"):
-        shutil.copy(REPOSITORY / name, first.folder / name)
-    # The whole text takes seconds in every format.
-    first.replace("release.toml", "[verify]\n", '[verify]\ntext = "measured.txt"\n')
-    (first.folder / "measured.txt").write_text(_MEASURED)
-    for part in ("base", "adapters"):
-        shutil.copytree(REPOSITORY / "examples/avro" / part, first.folder / "examples/avro" / part)
-    policy = first.folder / "release.toml"
-    policy.write_text(policy.read_text().partition("[evaluate]")[0])
-    first.git("init", "--quiet", "--initial-branch=main")
-    first.git("add", ".")
-    first.git("commit", "--quiet", "--message=feat: train on minimal schemas")
+    first = new_project(tmp_path_factory.mktemp("made-once"))
 
     def make() -> Project:
         folder = shutil.copytree(first.folder, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
-        return Project(folder, {**environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
+        return Project(folder, {**first.environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
 
     return make
 

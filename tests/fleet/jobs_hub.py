@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ CREATED = "2026-01-01T00:00:00.000Z"
 
 class JobsHub(EmbeddedHub):
     """Serves the embedded Hub, and jobs; `specs` are what was asked for. `python` in a job is this one, and `pip`
-    installs nothing, as the image of these jobs has tagship. Jobs whose number is in `failing` are ended at once."""
+    installs nothing, as the image of these jobs has tagship. Jobs whose number is in `failing` are ended at once; those
+    that are done `in_turn` wait for each other, as this machine is the only one."""
 
-    def __init__(self, root: Path, *, failing: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    def __init__(self, root: Path, *, failing: Collection[int] = (), in_turn: bool = False) -> None:
         super().__init__(root=root / "hub", namespace="acme", tokens={"hf_writer": Role.WRITE})
         self.specs: list[dict[str, Any]] = []
-        self._folder, self._failing = root / "jobs", failing
+        self._folder, self._failing, self._in_turn = root / "jobs", failing, in_turn
         self._processes: list[subprocess.Popen[bytes]] = []
         self._cancelled: set[int] = set()
         self._bin = root / "bin"
@@ -53,6 +55,8 @@ class JobsHub(EmbeddedHub):
         number = len(self.specs)
         self.specs.append(spec)
         command = ["bash", "-c", "echo out of memory; exit 137"] if number in self._failing else spec["command"]
+        if self._in_turn:
+            command = ["flock", "--no-fork", str(self._folder), *command]
         with (self._folder / f"{number}.log").open("wb") as log:
             environment = {
                 "PATH": f"{self._bin}:{os.environ['PATH']}",
