@@ -94,7 +94,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _named(schema: Mapping[str, Any]) -> str:
-    return _KINDS.get(schema["type"], schema["type"])
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return " or ".join(_KINDS.get(kind, kind) for kind in kinds)
 
 
 _KINDS = {"object": "table"}

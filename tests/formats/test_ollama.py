@@ -7,10 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tagship.formats.ollama.format import FORMAT, OllamaSettings
+from tagship.formats.differences import NotAsExported
+from tagship.formats.ollama.format import FORMAT
+from tagship.formats.ollama.settings import OllamaSettings
 from tagship.formats.protocol import ExportJob
 from tagship.gguf.header import read_gguf_header
+from tagship.gguf.tensor_choices import TensorChoice
 from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.verify.questions import Questions
 
 from tests import tiny
 from tests.formats import jobs
@@ -51,6 +55,32 @@ def test_what_can_be_converted(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     FORMAT.examine([job])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_types_that_are_chosen(tmp_path: Path) -> None:
+    """Types of tensors are in the file and in what it is checked by; one that fits no tensor, or needs an importance
+    matrix that is not there, is refused before anything is exported."""
+    job = job_of(tmp_path, tiny.phi3)
+
+    def choosing(quant: str | None, pattern: str, kind: str) -> ExportJob:
+        return replace(job, settings=replace(SETTINGS, tensors=((quant, TensorChoice(pattern, kind)),)))
+
+    with pytest.raises(ReleaseError, match="'attn_x' fits no tensor of this model") as caught:
+        FORMAT.examine([choosing(None, "attn_x", "Q4_0")])
+    assert "blk.0.attn_" in str(caught.value.remedy)
+    with pytest.raises(ReleaseError, match=r"token_types' fits no tensor"):
+        FORMAT.examine([choosing("q8_0", "token_types", "Q4_0")])
+    FORMAT.examine([choosing("q4_0", "attn_x", "Q4_0")])  # of another type's files
+    folder = tmp_path / "export"
+    folder.mkdir()
+    chosen = choosing(None, r"blk\.0\.attn_output", "Q4_0")
+    FORMAT.export([(chosen, folder)], lambda _: None)
+    types = {held.name: held.type_name for held in read_gguf_header(folder / "title-Q8_0.gguf").tensors}
+    assert (types["blk.0.attn_output.weight"], types["blk.1.attn_output.weight"]) == ("Q4_0", "Q8_0")
+    questions = Questions(prompts=("the quick",), max_tokens=8)
+    assert FORMAT.subject(chosen, folder, questions)
+    with pytest.raises(NotAsExported, match=r"blk\.0\.attn_output\.weight is Q4_0 and not Q8_0"):
+        FORMAT.subject(job, folder, questions)
 
 
 def test_tokenizer_that_is_not_known(tmp_path: Path) -> None:

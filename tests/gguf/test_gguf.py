@@ -15,7 +15,8 @@ import pytest
 from tagship.gguf import ggml, k_quants
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.gguf.imatrix import read_imatrix
-from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, tensor_types
+from tagship.gguf.quant_mix import QUANTS, GgufTensor, Mix, ModelFacts, tensor_types
+from tagship.gguf.tensor_choices import TensorChoice
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
@@ -117,7 +118,7 @@ def test_tensors_are_the_merged_ones_encoded(phi3: MergedWeights, tmp_path: Path
     assert value(reader, "general.file_type") == gguf.LlamaFileType[QUANTS[quant].file_type].value
     held = tensors_of(reader)
     described = [GgufTensor(name=name, shape=array.shape, type="BF16") for name, array in expected.items()]
-    types = tensor_types(quant, described, ModelFacts(architecture="phi3", layers=2, experts=0, gqa=2))
+    types = tensor_types(Mix(quant=quant), described, ModelFacts(architecture="phi3", layers=2, experts=0, gqa=2))
     assert len(expected) == 2 + 2 * 4
     for name, array in expected.items():
         kind = gguf.GGMLQuantizationType[types[name]]
@@ -570,6 +571,32 @@ def test_bytes_of_llama_quantize_for_experts(tmp_path: Path, measured: bool) -> 
     write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, imatrix=imatrix)
     found = {quant: digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
     assert found == (GOLDEN_IMATRIX if measured else GOLDEN_MIXTURE), json.dumps(found, indent=4)
+
+
+# The same by `llama-quantize --tensor-type` of b11434, on the mixture with its matrix and on Phi-3 without.
+CHOSEN = (("token_embd", "Q6_K"), (r"^output\.", "IQ4_XS"), ("attn", "Q5_1"), (r"blk\.0\.", "F16"))
+GOLDEN_CHOSEN = {
+    (False, "q4_k_m"): "86c276b672abfe2f0005f12569525b3ff023133188a975604c6bb07934d88a37",
+    (False, "q3_k_m"): "372182ce219a06f3b1ac72875e6779659571c961e53359b52c8f5fb743b20456",
+    (True, "q4_k_m"): "a6d44921656dd6f72f5257a9807698e7a66ae1b8d382bc3ae890f0ed86a7ea1f",
+    (True, "q3_k_m"): "4ecb9e9e1d59a028206c41140398dd2c7a6eaf223d76d657194e4f7271f5a7fa",
+}
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="ggml's encoders round otherwise where multiply-add is fused"
+)
+@pytest.mark.parametrize("measured", [False, True])
+def test_bytes_of_llama_quantize_for_chosen_types(tmp_path: Path, measured: bool) -> None:
+    """Where types are chosen for tensors by patterns, the bytes are those of llama-quantize with the same ones."""
+    weights = formula_mixtral(tmp_path) if measured else formula_phi3(tmp_path)
+    imatrix = read_imatrix(imatrix_file(tmp_path / "imatrix.gguf")) if measured else None
+    choices = tuple(TensorChoice(*choice) for choice in CHOSEN)
+    mixes = {quant: Mix(quant=quant, choices=choices) for of, quant in GOLDEN_CHOSEN if of is measured}
+    targets = {quant: tmp_path / f"{quant}.gguf" for quant in mixes}
+    write_ggufs(weights, weights.base.folder, targets, METADATA, lambda _: None, mixes=mixes, imatrix=imatrix)
+    found = {(measured, quant): digest(gguf.GGUFReader(target)) for quant, target in targets.items()}
+    assert found.items() <= GOLDEN_CHOSEN.items(), found
 
 
 def test_refuses_a_type_that_needs_importance(tmp_path: Path) -> None:

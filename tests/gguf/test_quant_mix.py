@@ -8,7 +8,8 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
+from tagship.gguf.quant_mix import QUANTS, GgufTensor, Mix, ModelFacts, tensor_types
+from tagship.gguf.tensor_categories import may_be_quantized
 
 # Of 32 layers those that get more bits in the mixes "M": the first and the last eighth, and each third between.
 MORE_OF_32 = {0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31}
@@ -91,7 +92,7 @@ def test_every_quant_is_expected_here() -> None:
 @pytest.mark.parametrize("quant", WEIGHED)
 def test_types_that_need_importance(quant: str) -> None:
     """The mixes of few bits, as llama-quantize makes them of 32 layers; iq3_xs lowers the middle layers' gates."""
-    types = tensor_types(quant, model(32, LLAMA), facts(32), imatrix=True)
+    types = tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32), imatrix=True)
     most, embeddings, output, values, outputs, first_downs, queries = WEIGHED[quant]
     assert (types["token_embd.weight"], types["output.weight"]) == (embeddings, output)
     assert set(by_layer(types, "attn_v").values()) == {values}
@@ -115,7 +116,7 @@ def test_types_that_need_importance(quant: str) -> None:
 def test_few_bits_of_eight_experts(quant: str, values: str, keys: str, outputs: str, first_downs: str) -> None:
     """What all experts share is small beside them, and gets more bits."""
     kinds = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down_exps")
-    types = tensor_types(quant, model(32, kinds), facts(32, experts=8), imatrix=True)
+    types = tensor_types(Mix(quant=quant), model(32, kinds), facts(32, experts=8), imatrix=True)
     assert set(by_layer(types, "attn_v").values()) == {values}
     assert set(by_layer(types, "attn_k").values()) == {keys}
     assert set(by_layer(types, "attn_output").values()) == {outputs}
@@ -125,13 +126,13 @@ def test_few_bits_of_eight_experts(quant: str, values: str, keys: str, outputs: 
 @pytest.mark.parametrize("quant", ["iq3_xxs", "iq3_xs", "iq3_s", "iq2_xxs", "iq1_m"])
 def test_few_bits_of_shared_values(quant: str) -> None:
     """Values that four or more queries share are small, and get four bits."""
-    types = tensor_types(quant, model(32, LLAMA), facts(32, gqa=4), imatrix=True)
+    types = tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32, gqa=4), imatrix=True)
     assert set(by_layer(types, "attn_v").values()) == {"Q4_K"}
 
 
 def test_few_bits_in_rows_of_another_length() -> None:
     """Rows that are no multiple of 256 get blocks of 32, and the head eight bits."""
-    types = tensor_types("iq2_xs", model(32, LLAMA, columns=576), facts(32), imatrix=True)
+    types = tensor_types(Mix(quant="iq2_xs"), model(32, LLAMA, columns=576), facts(32), imatrix=True)
     assert set(by_layer(types, "ffn_up").values()) == {"IQ4_NL"}
     assert (types["token_embd.weight"], types["output.weight"]) == ("Q4_0", "Q8_0")
 
@@ -139,7 +140,7 @@ def test_few_bits_in_rows_of_another_length() -> None:
 @pytest.mark.parametrize("quant", PLAIN)
 def test_most_tensors_get_the_type_of_the_file(quant: str) -> None:
     """Embedding, queries, keys, gate and up get the file's type, output.weight its own, and norms stay."""
-    types = tensor_types(quant, model(32, LLAMA), facts(32))
+    types = tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32))
     most, output = PLAIN[quant]
     assert types["token_embd.weight"] == most
     assert types["output.weight"] == output
@@ -153,7 +154,7 @@ def test_most_tensors_get_the_type_of_the_file(quant: str) -> None:
 @pytest.mark.parametrize("quant", ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_s", "q4_0"])
 def test_files_of_one_type(quant: str) -> None:
     """Some files have one type for every layer's matrices."""
-    types = tensor_types(quant, model(32, LLAMA), facts(32))
+    types = tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32))
     for kind in LLAMA:
         assert set(by_layer(types, kind).values()) == {PLAIN[quant][0]}
 
@@ -184,7 +185,7 @@ def test_files_of_one_type(quant: str) -> None:
 )
 def test_dense_llama(quant: str, kind: str, raised: str, layers: set[int], others: str) -> None:
     """Of 32 layers the rule's own get more bits for values, down projections and attention outputs."""
-    found = by_layer(tensor_types(quant, model(32, LLAMA), facts(32)), kind)
+    found = by_layer(tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32)), kind)
     assert found == {layer: raised if layer in layers else others for layer in range(32)}
 
 
@@ -202,7 +203,7 @@ def test_dense_llama(quant: str, kind: str, raised: str, layers: set[int], other
 )
 def test_fused_qkv(quant: str, raised: str, layers: set[int], others: str) -> None:
     """Phi-3's fused qkv counts as values."""
-    types = tensor_types(quant, model(32, PHI3), facts(32, architecture="phi3"))
+    types = tensor_types(Mix(quant=quant), model(32, PHI3), facts(32, architecture="phi3"))
     assert by_layer(types, "attn_qkv") == {layer: raised if layer in layers else others for layer in range(32)}
     assert set(by_layer(types, "ffn_up").values()) == {PLAIN[quant][0]}
 
@@ -210,7 +211,7 @@ def test_fused_qkv(quant: str, raised: str, layers: set[int], others: str) -> No
 @pytest.mark.parametrize("quant", PLAIN)
 def test_tied_embeddings(quant: str) -> None:
     """Without output.weight the embedding is the output too, and gets its type."""
-    types = tensor_types(quant, model(2, LLAMA, tied=True), facts(2))
+    types = tensor_types(Mix(quant=quant), model(2, LLAMA, tied=True), facts(2))
     assert types["token_embd.weight"] == PLAIN[quant][1]
 
 
@@ -221,7 +222,7 @@ def test_tied_embeddings(quant: str) -> None:
 def test_grouped_queries(quant: str, few: str, many: str) -> None:
     """From four query heads for each key-value head on, the small value matrices get more bits."""
     for gqa, wanted in ((1, few), (3, few), (4, many), (8, many)):
-        types = tensor_types(quant, model(32, LLAMA), facts(32, gqa=gqa))
+        types = tensor_types(Mix(quant=quant), model(32, LLAMA), facts(32, gqa=gqa))
         assert set(by_layer(types, "attn_v").values()) == {wanted}, gqa
 
 
@@ -243,7 +244,7 @@ def test_grouped_queries(quant: str, few: str, many: str) -> None:
 )
 def test_eight_experts(quant: str, attn_output: str) -> None:
     """With eight experts keys and values get Q8_0, attention outputs five bits or the file's, and the router stays."""
-    types = tensor_types(quant, mixture(16), facts(16, experts=8, gqa=4))
+    types = tensor_types(Mix(quant=quant), mixture(16), facts(16, experts=8, gqa=4))
     assert set(by_layer(types, "attn_k").values()) == {"Q8_0"}
     assert set(by_layer(types, "attn_v").values()) == {"Q8_0"}
     assert set(by_layer(types, "attn_output").values()) == {attn_output}
@@ -271,13 +272,13 @@ def mixture(layers: int) -> list[GgufTensor]:
 def test_experts_are_counted_by_their_layer(quant: str, raised: str, layers: set[int]) -> None:
     """With experts the layer in a tensor's name decides, not how many came before it."""
     experts = [tensor for tensor in mixture(16) if ".0.ffn_down" not in tensor.name]
-    types = tensor_types(quant, experts, facts(16, experts=8, gqa=4))
+    types = tensor_types(Mix(quant=quant), experts, facts(16, experts=8, gqa=4))
     assert layers_of(types, "ffn_down_exps", raised) == layers - {0}
 
 
 def test_other_numbers_of_experts() -> None:
     """Only models of exactly eight experts get Q8_0 for keys and values."""
-    types = tensor_types("q4_k_m", mixture(16), facts(16, experts=16))
+    types = tensor_types(Mix(quant="q4_k_m"), mixture(16), facts(16, experts=16))
     assert set(by_layer(types, "attn_k").values()) == {"Q4_K"}
     assert layers_of(types, "attn_v", "Q6_K") == MORE_OF_16
     assert set(by_layer(types, "attn_output").values()) == {"Q4_K"}
@@ -287,16 +288,18 @@ def test_other_numbers_of_experts() -> None:
 def test_70b(architecture: str, layers: int) -> None:
     """The value matrices of what llama.cpp calls 70B have five bits at least."""
     seventy = facts(layers, architecture=architecture, gqa=8)
-    values = by_layer(tensor_types("q4_k_m", model(layers, LLAMA), seventy), "attn_v")
+    values = by_layer(tensor_types(Mix(quant="q4_k_m"), model(layers, LLAMA), seventy), "attn_v")
     assert set(values.values()) == {"Q6_K", "Q5_K"}
-    assert set(by_layer(tensor_types("q3_k_m", model(layers, LLAMA), seventy), "attn_v").values()) == {"Q5_K"}
+    assert set(by_layer(tensor_types(Mix(quant="q3_k_m"), model(layers, LLAMA), seventy), "attn_v").values()) == {
+        "Q5_K"
+    }
     fewer = facts(layers - 1, architecture=architecture, gqa=8)
-    assert "Q4_K" in by_layer(tensor_types("q4_k_m", model(layers - 1, LLAMA), fewer), "attn_v").values()
+    assert "Q4_K" in by_layer(tensor_types(Mix(quant="q4_k_m"), model(layers - 1, LLAMA), fewer), "attn_v").values()
 
 
 def test_65b() -> None:
     """A Llama of 80 layers without grouped queries is the old 65B, which gets no more bits."""
-    values = by_layer(tensor_types("q4_k_m", model(80, LLAMA), facts(80, gqa=1)), "attn_v")
+    values = by_layer(tensor_types(Mix(quant="q4_k_m"), model(80, LLAMA), facts(80, gqa=1)), "attn_v")
     assert set(values.values()) == {"Q6_K", "Q4_K"}
 
 
@@ -307,7 +310,7 @@ def test_65b() -> None:
 def test_falcon(quant: str, output: str, first: str, more: str, rest: str) -> None:
     """Falcon has its own rule for the output and the down projections, and none for the attention output."""
     types = tensor_types(
-        quant, model(32, ("attn_qkv", "attn_output", "ffn_up", "ffn_down")), facts(32, architecture="falcon")
+        Mix(quant=quant), model(32, ("attn_qkv", "attn_output", "ffn_up", "ffn_down")), facts(32, architecture="falcon")
     )
     assert types["output.weight"] == output
     assert set(by_layer(types, "attn_output").values()) == {PLAIN[quant][0]}
@@ -333,7 +336,7 @@ def test_falcon(quant: str, output: str, first: str, more: str, rest: str) -> No
 )
 def test_rows_that_are_no_multiple_of_256(quant: str, most: str, output: str) -> None:
     """A row of 288 numbers has no K-quant: each falls back to a type of blocks of 32."""
-    types = tensor_types(quant, model(2, LLAMA, columns=288), facts(2))
+    types = tensor_types(Mix(quant=quant), model(2, LLAMA, columns=288), facts(2))
     assert set(by_layer(types, "attn_q").values()) == {most}
     assert types["output.weight"] == output
 
@@ -341,21 +344,21 @@ def test_rows_that_are_no_multiple_of_256(quant: str, most: str, output: str) ->
 @pytest.mark.parametrize("quant", sorted(PLAIN.keys() - set(FLOATS)))
 def test_rows_that_are_no_multiple_of_32(quant: str) -> None:
     """A row of 40 numbers has no quantization at all and becomes F16."""
-    types = tensor_types(quant, model(2, LLAMA, columns=40), facts(2))
+    types = tensor_types(Mix(quant=quant), model(2, LLAMA, columns=40), facts(2))
     assert {types["output.weight"], *by_layer(types, "attn_q").values()} == {"F16"}
 
 
 @pytest.mark.parametrize("quant", FLOATS)
 def test_float_files_take_any_row(quant: str) -> None:
     """Files of floats have their type for rows of any length."""
-    types = tensor_types(quant, model(2, LLAMA, columns=37), facts(2))
+    types = tensor_types(Mix(quant=quant), model(2, LLAMA, columns=37), facts(2))
     assert set(by_layer(types, "ffn_down").values()) == {PLAIN[quant][0]}
 
 
 def test_only_what_falls_back_falls_back() -> None:
     """One odd tensor does not change the others."""
     tensors = [matrix("blk.0.ffn_down", 288), matrix("blk.0.ffn_up", 256), matrix("output", 256)]
-    types = tensor_types("q4_k_m", tensors, facts(1))
+    types = tensor_types(Mix(quant="q4_k_m"), tensors, facts(1))
     assert types == {"blk.0.ffn_down.weight": "Q8_0", "blk.0.ffn_up.weight": "Q4_K", "output.weight": "Q6_K"}
 
 
@@ -385,5 +388,5 @@ def test_what_is_quantized_at_all(name: str, shape: tuple[int, ...], allowed: bo
     """Only matrices are, and no norm, bias, router, position embedding or small convolution."""
     assert may_be_quantized(name, shape) is allowed
     if not allowed:
-        kept = tensor_types("q4_k_m", [GgufTensor(name=name, shape=shape, type="F32")], facts(1))
+        kept = tensor_types(Mix(quant="q4_k_m"), [GgufTensor(name=name, shape=shape, type="F32")], facts(1))
         assert kept == {name: "F32"}

@@ -47,12 +47,13 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One of several exports that share a repo: its quantization type, its files as they are called there, and what
-    verifying them showed."""
+    """One of several exports that share a repo: its quantization type with what is chosen of its tensors, its files as
+    they are called there, and what verifying them showed."""
 
     quant: str | None
     files: tuple[FileEntry, ...]
     evidence: Evidence | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,9 @@ class Manifest:
     `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
     the files, with versions; `siblings` are the other repos of the release, `missing` what a partial one lacks.
     `quantized` is what the base was held in while the adapter was trained, where that is not 16 bits, and what it was
-    merged into. Where several exports share a repo they are its `parts`: `files` are then those of all of them, and
-    `quant` and `evidence` are None."""
+    merged into. `tensors` are types by patterns of the names of tensors, the first that fits first. Where several
+    exports share a repo they are its `parts`: `files` are then those of all of them, `quant` and `evidence` None, and
+    `tensors` empty."""
 
     tagship: str
     format: str
@@ -89,12 +91,14 @@ class Manifest:
     siblings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     quantized: Mapping[str, Any] | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
 
     def each(self) -> tuple["Manifest", ...]:
         """A manifest for each export that there is, as if it were alone in the repo."""
         return tuple(
-            replace(self, quant=part.quant, files=part.files, evidence=part.evidence, parts=()) for part in self.parts
+            replace(self, quant=part.quant, files=part.files, evidence=part.evidence, tensors=part.tensors, parts=())
+            for part in self.parts
         ) or (self,)
 
     @property
@@ -260,6 +264,9 @@ def _check_types(document: Mapping[str, Any]) -> None:
             raise TypeError(f"{key} are no names")
     if not isinstance(document["fields"], dict):
         raise TypeError("fields is no object")
+    for chosen in (document.get("tensors", {}), *(part.tensors for part in document["parts"])):
+        if not isinstance(chosen, dict) or not all(isinstance(kind, str) for kind in chosen.values()):
+            raise TypeError(f"tensors is {chosen!r}")
 
 
 def manifests_below(folder: Path) -> list[Manifest]:

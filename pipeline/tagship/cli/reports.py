@@ -70,10 +70,13 @@ def release_rows(plan: Plan, finished: Finished) -> list[tuple[str, ...]]:
 
 
 def plan_lines(plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The exports of a plan by their formats, each with the names that it will get."""
+    """The exports of a plan by their formats, each with the names that it will get, and what is chosen of its
+    tensors."""
     for target in plan.targets:
         repo = target.repo_id if plan.publishes else "not published"
-        yield target.name, (str(target.export_dir), str(target.artifact), repo)
+        chosen = ", ".join(f"{pattern} = {kind}" for pattern, kind in target.tensors.items())
+        tensors = [f"tensors: {chosen}"] if chosen else []
+        yield target.name, (str(target.export_dir), str(target.artifact), repo, *tensors)
 
 
 def _files(files: tuple[FileEntry, ...]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tagship.formats.protocol import ExportJob, Format
 from tagship.naming.variant import Variant
@@ -30,6 +30,7 @@ _PHI3 = re.compile("phi-?3")
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 # How SentencePiece spells a space.
 _SPACE = "\u2581"
+T = TypeVar("T")
 # torch, transformers, a compiler for K-quants, and a large vocabulary; a Phi-3-mini takes 500 MB in all.
 _CONVERTER_MEMORY = 600 << 20
 
@@ -50,8 +51,9 @@ class GgufFormat(Format):
 
     @property
     @abstractmethod
-    def try_run(self) -> Callable[[ExportJob], None]:
-        """A function of a module that does, in the worker, what may fail before weights are read."""
+    def try_run(self) -> Callable[[Sequence[ExportJob]], None]:
+        """A function of a module that does, in the worker, what may fail before weights are read, for the types of one
+        run."""
 
     @property
     @abstractmethod
@@ -60,13 +62,13 @@ class GgufFormat(Format):
 
     def examine(self, jobs: Sequence[ExportJob]) -> None:
         with Worker(f"examine {self.name}") as worker:
-            for job in {job.run.path: job for job in jobs}.values():
-                worker.call("the converter ended", self.try_run, job)
+            for of_run in _by_run(jobs, lambda job: job.run.path):
+                worker.call("the converter ended", self.try_run, of_run)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
         # Encoding takes many times as long as reading the base: runs are made one after another.
         with Worker(f"export {self.name}") as worker:
-            for of_run in _by_run(parts):
+            for of_run in _by_run(parts, lambda part: part[0].run.path):
                 worker.call(f"the {self.name} export ended", self.export_run, of_run, advance=advance)
 
     def limits(self, variant: Variant) -> Limits:
@@ -113,11 +115,11 @@ def memory_to_convert(weights: "MergedWeights") -> int:
     return _CONVERTER_MEMORY + 10 * held + weights.prepared
 
 
-def _by_run(parts: Sequence[tuple[ExportJob, Path]]) -> list[list[tuple[ExportJob, Path]]]:
-    """Exports with their folders, those of one run together."""
-    runs: dict[Path, list[tuple[ExportJob, Path]]] = {}
-    for job, folder in parts:
-        runs.setdefault(job.run.path, []).append((job, folder))
+def _by_run(parts: Sequence[T], path_of: Callable[[T], Path]) -> list[list[T]]:
+    """Exports, those of one run together."""
+    runs: dict[Path, list[T]] = {}
+    for part in parts:
+        runs.setdefault(path_of(part), []).append(part)
     return list(runs.values())
 
 

@@ -212,6 +212,11 @@ class Format(ABC):
         again."""
         return ()
 
+    def tensors(self, settings: Any, variant: Variant) -> Mapping[str, str]:
+        """Types that are chosen for tensors by patterns of their names, the first that fits first: the plan, the
+        manifest and the card say them."""
+        return {}
+
     def shares(self, settings: Any) -> str | None:
         """What all exports of a run are made from beside it, which `share` makes first, in a few words; None where
         nothing is."""

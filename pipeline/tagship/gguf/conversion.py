@@ -4,7 +4,7 @@ llama.cpp's converter decides names, shapes, order and metadata. Its tensors are
 given merged ones that are computed when they are written; each is then encoded by ggml.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,8 +15,10 @@ from tagship.gguf.failures import converter_errors
 from tagship.gguf.imatrix import Imatrix
 from tagship.gguf.llama_cpp import class_for, import_converter, remote_code
 from tagship.gguf.merged_tensors import MergedTensors
-from tagship.gguf.quant_mix import QUANTS, GgufTensor, ModelFacts, may_be_quantized, tensor_types
-from tagship.gguf.writer import Encode, write_tensors
+from tagship.gguf.quant_mix import QUANTS, GgufTensor, Mix, ModelFacts, needs_importance, tensor_types
+from tagship.gguf.tensor_categories import may_be_quantized
+from tagship.gguf.tensor_choices import check_patterns
+from tagship.gguf.writer import Encode, no_importance, write_tensors
 from tagship.system.files import write_json
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
@@ -57,6 +59,7 @@ def write_ggufs(
     metadata: GgufMetadata,
     advance: Advance,
     *,
+    mixes: Mapping[str, Mix] | None = None,
     max_shard: int | None = None,
     imatrix: Imatrix | None = None,
     encode: Encode | None = None,
@@ -64,10 +67,10 @@ def write_ggufs(
 ) -> None:
     """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
 
-    `targets` are files by quantization type; one with tensors of more than `max_shard` bytes is divided into
-    files whose names end in `-00001-of-00002.gguf` and so on. Those that are there are kept. `model` is a
-    folder of ours with the configuration, the tokenizer and links to the base's weights; code in it is run only
-    where `trust_remote_code` says so. `imatrix` weighs what is
+    `targets` are files by quantization type, or by what else is the key of one of `mixes`; one with tensors of more
+    than `max_shard` bytes is divided into files whose names end in `-00001-of-00002.gguf` and so on. Those that are
+    there are kept. `model` is a folder of ours with the configuration, the tokenizer and links to the base's weights;
+    code in it is run only where `trust_remote_code` says so. `imatrix` weighs what is
     lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
     counts bytes of encoded tensors. Raises ToolError when llama.cpp cannot convert the model,
     ReleaseError when it does not know the architecture, or a GGUF would lack what the adapter changes.
@@ -80,8 +83,9 @@ def write_ggufs(
         with converter_errors(_title(metadata, model)):
             writings = _prepare_all(merged, model, targets, metadata)
             for writing, quant in zip(writings, targets, strict=True):
-                _set_metadata(writing, quant, metadata, imatrix)
-                _set_types(writing, quant, imatrix is not None)
+                mix = (mixes or {}).get(quant) or Mix(quant=quant)
+                _set_metadata(writing, mix.quant, metadata, imatrix)
+                _set_types(writing, mix, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
         encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
@@ -93,10 +97,17 @@ def write_ggufs(
 
 
 def try_conversion(
-    weights: MergedWeights, model: Path, metadata: GgufMetadata, *, trust_remote_code: bool = False
+    weights: MergedWeights,
+    model: Path,
+    metadata: GgufMetadata,
+    *,
+    mixes: Sequence[Mix] = (),
+    imatrix: bool = False,
+    trust_remote_code: bool = False,
 ) -> None:
     """Have the converter do all that it does before weights are read: find a place for each tensor, read the tokenizer
-    and the configuration. Writes nothing but into `model`; raises what `write_ggufs` would."""
+    and the configuration. Writes nothing but into `model`; raises what `write_ggufs` would, and ReleaseError for what
+    `mixes` choose of tensors that are not there, or need an `imatrix` for and there will be none."""
     import_converter()
     import torch
 
@@ -108,6 +119,8 @@ def try_conversion(
     ):
         (writing,) = _prepare_all(merged, model, {_ANY_QUANT: model / "tried.gguf"}, metadata)
         _set_metadata(writing, _ANY_QUANT, metadata, None)
+    for mix in mixes:
+        _check_mix(writing, mix, imatrix)
 
 
 def _sees(model: Path) -> bool:
@@ -215,19 +228,33 @@ def _set_metadata(writing: Any, quant: str, metadata: GgufMetadata, imatrix: Ima
         writer.add_add_space_prefix(metadata.space_prefix)
 
 
-def _set_types(writing: Any, quant: str, imatrix: bool) -> None:
+def _set_types(writing: Any, mix: Mix, imatrix: bool) -> None:
     """Choose each tensor's type, and give the writer its size before the first byte is written."""
     import gguf
 
-    tensors = writing.gguf_writer.tensors[0]
-    described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors.items()]
-    writer = writing.gguf_writer
-    facts = ModelFacts.of(writer.arch, {key: held.value for key, held in writer.kv_data[0].items()})
-    types = tensor_types(quant, described, facts, imatrix=imatrix)
-    for name, info in tensors.items():
+    types = _types_of(writing, mix, imatrix)
+    for name, info in writing.gguf_writer.tensors[0].items():
         if may_be_quantized(name, info.shape):
             info.dtype = gguf.GGMLQuantizationType[types[name]]
             info.nbytes = prod(info.shape[:-1]) * ggml.row_size(info.dtype.value, info.shape[-1])
+
+
+def _types_of(writing: Any, mix: Mix, imatrix: bool) -> dict[str, str]:
+    """The type of each tensor that the converter has, by name."""
+    writer = writing.gguf_writer
+    tensors = writer.tensors[0].items()
+    described = [GgufTensor(name=name, shape=info.shape, type=info.dtype.name) for name, info in tensors]
+    facts = ModelFacts.of(writer.arch, {key: held.value for key, held in writer.kv_data[0].items()})
+    return tensor_types(mix, described, facts, imatrix=imatrix)
+
+
+def _check_mix(writing: Any, mix: Mix, imatrix: bool) -> None:
+    """Raise ReleaseError for choices that fit no tensor, or that need an importance matrix."""
+    shapes = {name: info.shape for name, info in writing.gguf_writer.tensors[0].items()}
+    check_patterns(mix.choices, shapes)
+    for name, kind in _types_of(writing, mix, imatrix).items() if mix.choices and not imatrix else ():
+        if may_be_quantized(name, shapes[name]) and needs_importance(name, kind):
+            raise no_importance(name, kind)
 
 
 def _divide(writer: Any, most: int) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from tagship.gguf.tensor_categories import Category, category_of, layer_of
+from tagship.gguf.tensor_categories import Category, category_of, layer_of, may_be_quantized
+from tagship.gguf.tensor_choices import TensorChoice, chosen_type
+from tagship.gguf.types import TENSOR_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,11 @@ _WEIGHED = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
 # Mixes with rules of their own.
 _LOW_BITS, _LARGER_LOW_BITS = ("iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq1_s", "iq1_m"), ("iq2_s", "iq2_m")
 _FLOATS = ("F32", "F16", "BF16")
-_BLOCK_32 = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
+# How many numbers a block of a type holds.
+_BLOCKS = {known.name: known.block for known in TENSOR_TYPES.values()}
 _FALLBACKS = {
     **dict.fromkeys((*_WEIGHED, "IQ3_S", "IQ4_XS"), "IQ4_NL"),
-    "Q2_K": "Q4_0",
+    **dict.fromkeys(("Q2_K", "TQ1_0", "TQ2_0"), "Q4_0"),
     "Q3_K": "Q4_0",
     "Q4_K": "Q5_0",
     "Q5_K": "Q5_1",
@@ -73,37 +76,6 @@ _EMBEDDINGS = {
 _RAISED_OUTPUT = {"q2_k", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_xxs", "iq3_xs", "iq3_s", "iq3_m", "iq4_nl", "iq4_xs"}
 # llama.cpp calls these 70B by their number of layers.
 _LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
-
-_NEVER = (
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "ffn_gate_tid2eid.weight",
-    "altup",
-    "laurel",
-    "per_layer_model_proj",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "indexer.k_proj.weight",
-    "indexer.q_proj.weight",
-    "time_mix_first.weight",
-    "time_mix_w0.weight",
-    "time_mix_w1.weight",
-    "time_mix_w2.weight",
-    "time_mix_v0.weight",
-    "time_mix_v1.weight",
-    "time_mix_v2.weight",
-    "time_mix_a0.weight",
-    "time_mix_a1.weight",
-    "time_mix_a2.weight",
-    "time_mix_g1.weight",
-    "time_mix_g2.weight",
-    "time_mix_decay_w1.weight",
-    "time_mix_decay_w2.weight",
-    "time_mix_lerp_fused.weight",
-    "attn_rel_b.weight",
-    ".position_embd",
-)
-_NEVER_WHOLE = ("position_embd.weight", "token_types.weight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,36 +119,41 @@ class GgufTensor:
     type: str
 
 
-def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
-    """Whether llama.cpp would quantize a tensor at all, by its name and shape."""
-    # ggml does not count trailing dimensions of one, which are the first ones here.
-    dimensions = next((len(shape) - i for i, size in enumerate(shape) if size != 1), 1)
-    if dimensions < 2 or not name.endswith("weight") or name in _NEVER_WHOLE:
-        return False
-    return not any(part in name for part in _NEVER)
-
-
 def needs_importance(name: str, tensor_type: str) -> bool:
     """Whether a tensor is encoded in a type only by an importance matrix."""
     return tensor_type in _WEIGHED and category_of(name) not in (Category.TOKEN_EMBD, Category.OUTPUT)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Which type each tensor of a file gets: llama.cpp's mix of a name, but for what is chosen by patterns. Files of
+    floats have but one type."""
+
+    quant: str
+    choices: tuple[TensorChoice, ...] = ()
+
+
+def takes_choices(quant: str) -> bool:
+    """Whether types may be chosen in a file of a type."""
+    return QUANTS[quant].tensor_type not in _FLOATS
+
+
 def tensor_types(
-    quant: str, tensors: Iterable[GgufTensor], model: ModelFacts, *, imatrix: bool = False
+    mix: Mix, tensors: Iterable[GgufTensor], model: ModelFacts, *, imatrix: bool = False
 ) -> dict[str, str]:
-    """The ggml type of every tensor in a file of type `quant`, by name; `imatrix` is whether there is one."""
+    """The ggml type of every tensor in a file of a mix, by name; `imatrix` is whether there is one."""
     ordered = sorted(tensors, key=lambda tensor: (layer_of(tensor.name), tensor.name))
-    rule = _Rule(quant, model, [tensor.name for tensor in ordered], imatrix)
+    rule = _Rule(mix, model, [tensor.name for tensor in ordered], imatrix)
     return {tensor.name: rule.type_of(tensor) for tensor in ordered}
 
 
 class _Rule:
     """The rule's walk over the tensors, in llama.cpp's order: it counts what it has met."""
 
-    def __init__(self, quant: str, model: ModelFacts, names: Sequence[str], imatrix: bool) -> None:
-        self.quant = quant
+    def __init__(self, mix: Mix, model: ModelFacts, names: Sequence[str], imatrix: bool) -> None:
+        self.quant, self.choices = mix.quant, mix.choices
         self.imatrix = imatrix
-        self.default = QUANTS[quant].tensor_type
+        self.default = QUANTS[mix.quant].tensor_type
         self.model = model
         self.tied = "output.weight" not in names
         self.values = sum(category_of(name) is Category.ATTN_V for name in names)
@@ -187,7 +164,8 @@ class _Rule:
             return tensor.type
         if self.default in _FLOATS:
             return self.default
-        return _fallback(self._mixed(tensor), tensor.shape[-1])
+        # What is chosen is not counted as met.
+        return _fallback(chosen_type(tensor.name, self.choices) or self._mixed(tensor), tensor.shape[-1])
 
     def _mixed(self, tensor: GgufTensor) -> str:
         category = category_of(tensor.name)
@@ -233,8 +211,7 @@ class _Rule:
         return self.default
 
     def _output(self, tensor: GgufTensor) -> str:
-        block = 32 if self.default in _BLOCK_32 else 256
-        if self.model.architecture == "falcon" or tensor.shape[-1] % block:
+        if self.model.architecture == "falcon" or tensor.shape[-1] % _BLOCKS[self.default]:
             return "Q8_0"
         if self.quant in (*_LOW_BITS, "iq3_xxs"):
             return "Q5_K"
@@ -294,7 +271,7 @@ def _more_bits(layer: int, layers: int) -> bool:
 
 
 def _fallback(chosen: str, columns: int) -> str:
-    if columns % (32 if chosen in _BLOCK_32 else 256) == 0:
+    if columns % _BLOCKS[chosen] == 0:
         return chosen
     smaller = _FALLBACKS.get(chosen, chosen)
-    return smaller if columns % 32 == 0 else "F16"
+    return smaller if columns % _BLOCKS[smaller] == 0 else "F16"

@@ -1,6 +1,8 @@
-"""What a tensor is to llama.cpp's mixes of types, by its name: `tensor_get_category` of `src/llama-quant.cpp`."""
+"""What a tensor is to llama.cpp's mixes of types, by its name: `tensor_get_category` and `tensor_allows_quantization`
+of `src/llama-quant.cpp`."""
 
 import re
+from collections.abc import Sequence
 from enum import Enum, auto
 
 
@@ -32,6 +34,37 @@ _PARTS = (
     ("ffn_down", Category.FFN_DOWN),
 )
 
+_NEVER = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+)
+_NEVER_WHOLE = ("position_embd.weight", "token_types.weight")
+
 
 def category_of(name: str) -> Category:
     """The category of a tensor."""
@@ -46,3 +79,12 @@ def layer_of(name: str) -> int:
     """The number of the layer that a tensor is of; -1 for one of none."""
     match = re.match(r"blk\.(\d+)\.", name)
     return int(match[1]) if match else -1
+
+
+def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
+    """Whether llama.cpp would quantize a tensor at all, by its name and shape."""
+    # ggml does not count trailing dimensions of one, which are the first ones here.
+    dimensions = next((len(shape) - i for i, size in enumerate(shape) if size != 1), 1)
+    if dimensions < 2 or not name.endswith("weight") or name in _NEVER_WHOLE:
+        return False
+    return not any(part in name for part in _NEVER)

@@ -11,7 +11,8 @@ import numpy as np
 
 from tagship.gguf import ggml
 from tagship.gguf.imatrix import Imatrix
-from tagship.gguf.quant_mix import may_be_quantized, needs_importance
+from tagship.gguf.quant_mix import needs_importance
+from tagship.gguf.tensor_categories import may_be_quantized
 from tagship.system.errors import ReleaseError
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance
@@ -135,10 +136,15 @@ def _check_importance(models: Sequence[_GgufFiles], imatrix: Imatrix | None) -> 
         for name, shape in shapes.items():
             kind = model.info(name).dtype.name
             if needs_importance(name, kind) and (imatrix is None or imatrix.of(name, shape) is None):
-                raise ReleaseError(
-                    f"{name} is to be {kind}, which takes an importance matrix, and there are no numbers for it",
-                    remedy='have one made of this model, [export] imatrix = "make", or choose a type of more bits',
-                )
+                raise no_importance(name, kind)
+
+
+def no_importance(name: str, kind: str) -> ReleaseError:
+    """The refusal of a type that is encoded by an importance matrix alone."""
+    return ReleaseError(
+        f"{name} is to be {kind}, which takes an importance matrix, and there are no numbers for it",
+        remedy='have one made of this model, [export] imatrix = "make", or choose a type of more bits',
+    )
 
 
 def _write_tensor(

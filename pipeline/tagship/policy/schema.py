@@ -71,7 +71,7 @@ def _everything(forms: Sequence[str]) -> dict[str, Any]:
         },
         "tags": {ANY: {"pattern": "x-v{version}"}},
         "versions": {"aliases": {ANY: "feat"}},
-        "formats": {form: dict(versions) for form in forms},
+        "formats": {form: {**versions, "tensors": {ANY: "x"}} for form in forms},
         "bases": {ANY: {}},
         "verify": {"limits": quants, "kl": {}},
         "evaluate": {"file": "x", "schema": "x"},
@@ -85,6 +85,7 @@ class _Asked:
     def __init__(self, more: Schema) -> None:
         self.schema: Schema = {"type": "object", "properties": {}, **more}
         self.quiet = False
+        self.tables: set[str] = set()  # keys that may be of a table as well
 
 
 class _Recorder(Reader):
@@ -101,11 +102,17 @@ class _Recorder(Reader):
         if not self._noted.quiet:
             known = self._noted.schema["properties"].setdefault(key, {})
             known.update(schema, **({} if default in (None, "", (), []) else {"default": _plain(default)}))
+            if key in self._noted.tables:
+                known["type"] = [known["type"], "object"]
         before, self._noted.quiet = self._noted.quiet, True
         try:
             yield
         finally:
             self._noted.quiet = before
+
+    def is_table(self, key: str) -> bool:
+        self._noted.tables.add(key)
+        return super().is_table(key)
 
     def text(self, key: str, default: str = "") -> str:
         with self._noting(key, {"type": "string"}, default):

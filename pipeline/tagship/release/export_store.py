@@ -223,6 +223,7 @@ def _manifest(plan: Plan, target: Target, job: ExportJob, files: tuple[FileEntry
         files=files,
         model=model.document(),
         quantized=_quantized(job),
+        tensors=target.tensors,
         tools=tools_of(target.policy.format.modules),
         **claims_of(plan, target),
     )

@@ -90,6 +90,7 @@ class Plan:
                     "export_dir": self._shown(target.export_dir),
                     "artifact": self._shown(target.artifact),
                     "repo_id": target.repo_id,
+                    **({"tensors": dict(target.tensors)} if target.tensors else {}),
                 }
                 for target in self.targets
             ],

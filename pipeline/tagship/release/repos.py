@@ -69,8 +69,11 @@ def lay_out(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
         first,
         quant=None,
         evidence=None,
+        tensors={},
         files=_sorted([*common, *(entry for part in parts for entry in part.files)]),
-        parts=tuple(Part(quant=part.quant, files=part.files, evidence=part.evidence) for part in parts),
+        parts=tuple(
+            Part(quant=part.quant, files=part.files, evidence=part.evidence, tensors=part.tensors) for part in parts
+        ),
     )
     write_text(folder / CARD_FILE, _card(plan, targets, parts, manifest, done, tools))
     manifest = replace(manifest, files=_sorted([*manifest.files, file_entry(folder, CARD_FILE)]))

@@ -34,6 +34,11 @@ class Target:
         """The format, and its quantization type where it has one: `ollama q4_k_m`."""
         return " ".join(filter(None, (self.policy.name, self.variant.quant)))
 
+    @property
+    def tensors(self) -> Mapping[str, str]:
+        """Types that are chosen for tensors of it (`Format.tensors`)."""
+        return self.policy.format.tensors(self.policy.settings, self.variant)
+
 
 def make_targets(
     config: Config,

@@ -135,6 +135,10 @@ class Reader:
         """Whether the table says anything of a key."""
         return key in self._table
 
+    def is_table(self, key: str) -> bool:
+        """Whether the table says of a key that it is a table."""
+        return isinstance(self._table.get(key), dict)
+
     def note(self, key: str, problem: str) -> None:
         """Keep a mistake, once: a table may be read more than once."""
         if (noted := f"{self._dotted(key)} {problem}") not in self.problems:

@@ -62,11 +62,12 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
         raise ReleaseError(f"the lora-gguf export could not be written: {error}") from error
 
 
-def try_run(job: ExportJob) -> None:
+def try_run(jobs: Sequence[ExportJob]) -> None:
     """In the worker: do what may fail before weights are read, also of the base's GGUF."""
     from tagship.gguf.adapter_conversion import try_adapter
     from tagship.gguf.conversion import try_conversion
 
+    job = jobs[0]
     with tempfile.TemporaryDirectory(prefix="tagship-try-") as folder:
         with _configured(job, Path(folder)) as (weights, model):
             try_adapter(weights, model, _metadata([job]), trust_remote_code=job.base.trust_remote_code)

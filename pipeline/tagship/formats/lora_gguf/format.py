@@ -110,7 +110,7 @@ class _LoraGguf(GgufFormat):
         )
 
     @property
-    def try_run(self) -> Callable[[ExportJob], None]:
+    def try_run(self) -> Callable[[Sequence[ExportJob]], None]:
         return try_run
 
     @property

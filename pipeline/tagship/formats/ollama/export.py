@@ -12,6 +12,7 @@ from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.protocol import ExportJob
+from tagship.gguf.quant_mix import Mix
 from tagship.runs.model_files import TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
@@ -40,6 +41,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 {quant_of(each): into / file_name(each) for each, into in parts},
                 chat_metadata([each for each, _ in parts], chat),
                 advance,
+                mixes={quant_of(each): mix_of(each) for each, _ in parts},
                 max_shard=job.policy.max_shard,
                 imatrix=imatrix_of(job),
                 trust_remote_code=job.base.trust_remote_code,
@@ -52,16 +54,24 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
         raise ReleaseError(f"the ollama export could not be written: {error}") from error
 
 
-def try_run(job: ExportJob) -> None:
-    """In the worker: do what may fail before weights are read."""
+def try_run(jobs: Sequence[ExportJob]) -> None:
+    """In the worker: do what may fail before weights are read, for the quantization types of one run."""
     from tagship.gguf.conversion import try_conversion
 
+    job = jobs[0]
     with (
         tempfile.TemporaryDirectory(prefix="tagship-try-") as folder,
         staged(job, Path(folder)) as (weights, model, chat),
         about_its_tokenizer(job),
     ):
-        try_conversion(weights, model, chat_metadata([job], chat), trust_remote_code=job.base.trust_remote_code)
+        try_conversion(
+            weights,
+            model,
+            chat_metadata([job], chat),
+            mixes=[mix_of(each) for each in jobs],
+            imatrix=job.settings.weighed,
+            trust_remote_code=job.base.trust_remote_code,
+        )
 
 
 @contextmanager
@@ -97,6 +107,12 @@ def about_its_tokenizer(job: ExportJob) -> Iterator[None]:
             f"{own} is not the base's: if no tokens were added, remove it, and the base's is used; or {error.remedy}"
         )
         raise ToolError(str(error), remedy=remedy) from error
+
+
+def mix_of(job: ExportJob) -> Mix:
+    """Which types the tensors of an export get."""
+    quant = quant_of(job)
+    return Mix(quant=quant, choices=job.settings.choices(quant))
 
 
 def imatrix_of(job: ExportJob) -> "Imatrix | None":

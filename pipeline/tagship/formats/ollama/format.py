@@ -7,7 +7,7 @@ config.
 
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from tagship.formats.ollama.export import (
     export_run,
     file_name,
     imatrix_of,
+    mix_of,
     try_run,
     write_ollama_files,
 )
@@ -30,6 +31,7 @@ from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_i
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
 from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
+from tagship.formats.ollama.settings import OllamaSettings, read_tensors
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
@@ -57,24 +59,6 @@ _DRAFT, _SMALLER_DRAFT = "q8_0", "q4_k_m"
 _BESIDE_A_DRAFT = 1 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OllamaSettings:
-    """`[formats.ollama]`: the quantization types; and where no template can be derived from the
-    model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
-    that quantization is weighed by (`[export] imatrix`, `--imatrix`); where it is "make", `calibration` is the text
-    that one is made of (`[export] imatrix_text`)."""
-
-    quants: tuple[str, ...]
-    template: str | None
-    imatrix: Path | None
-    calibration: Path | None = None
-
-    @property
-    def weighed(self) -> bool:
-        """Whether there is an importance matrix, or will be."""
-        return bool(self.imatrix or self.calibration)
-
-
 class _Ollama(GgufFormat):
     name = "ollama"
     kl, top1 = KL, TOP1
@@ -87,8 +71,10 @@ class _Ollama(GgufFormat):
         made, text = export.optional_text("imatrix") == MAKE, export.optional_path("imatrix_text")
         if text and not made:
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
+        quants = self.named(table, "quants", _DEFAULT)
         return OllamaSettings(
-            quants=self.named(table, "quants", _DEFAULT),
+            quants=quants,
+            tensors=read_tensors(table.table("tensors")),
             template=table.optional_text("template"),
             imatrix=None if made else export.optional_path("imatrix"),
             calibration=(text or SHIPPED) if made else None,
@@ -121,6 +107,9 @@ class _Ollama(GgufFormat):
         with Worker("measure ollama") as worker:
             worker.call("making the importance matrix ended", make_imatrix, job, folder, advance=advance)
 
+    def tensors(self, settings: OllamaSettings, variant: Variant) -> Mapping[str, str]:
+        return {choice.pattern: choice.type.lower() for choice in settings.choices(str(variant.quant))}
+
     def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
             Variant(
@@ -151,7 +140,7 @@ class _Ollama(GgufFormat):
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
     @property
-    def try_run(self) -> Callable[[ExportJob], None]:
+    def try_run(self) -> Callable[[Sequence[ExportJob]], None]:
         return try_run
 
     @property
@@ -176,7 +165,7 @@ class _Ollama(GgufFormat):
         parts = [folder / name for name in _gguf_files(path.name for path in folder.iterdir())]
         if not parts:
             raise NotAsExported(f"{folder} has no GGUF", remedy="export it again")
-        check_headers(parts, quant_of(job), chat, config, headed=any(map(is_head, weights.outputs)))
+        check_headers(parts, mix_of(job), chat, config, headed=any(map(is_head, weights.outputs)))
         rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
         notes = (chat.note,) if chat.note else ()
         return Subject(what="the GGUF", model=parts[0], rendered=rendered, prompts=chat.prompts(), notes=notes)

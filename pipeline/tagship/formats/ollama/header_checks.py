@@ -8,28 +8,29 @@ from tagship.formats.differences import NotAsExported, listed
 from tagship.formats.ollama.chat import Chat
 from tagship.gguf.header import GgufHeader, GgufTensor, read_gguf_header
 from tagship.gguf.quant_mix import GgufTensor as Unquantized
-from tagship.gguf.quant_mix import ModelFacts, may_be_quantized, tensor_types
+from tagship.gguf.quant_mix import Mix, ModelFacts, tensor_types
+from tagship.gguf.tensor_categories import may_be_quantized
 from tagship.gguf.types import FILE_TYPES
 
 # Kinds of rope scaling without a scale.
 _UNSCALED = ("default", "mrope", "proportional")
 
 
-def check_headers(parts: Sequence[Path], quant: str, chat: Chat, config: Mapping[str, Any], *, headed: bool) -> None:
-    """Raise NotAsExported for a GGUF, in one or several files, that says or holds something else than a quantization
-    type makes of a model with this configuration, that is talked to like this; `headed` is whether its weights have a
-    head."""
+def check_headers(parts: Sequence[Path], mix: Mix, chat: Chat, config: Mapping[str, Any], *, headed: bool) -> None:
+    """Raise NotAsExported for a GGUF, in one or several files, that says or holds something else than a mix
+    of types makes of a model with this configuration, that is talked to like this; `headed` is whether its weights have
+    a head."""
     headers = [read_gguf_header(part) for part in parts]
     first, tensors = headers[0], [tensor for header in headers for tensor in header.tensors]
     found = [
         *(_head(tensors, config) if headed else ()),
         *_rope(first, tensors, config),
         *_chat(first, chat),
-        *_types(first, tensors, quant),
+        *_types(first, tensors, mix),
     ]
     if found:
         raise NotAsExported(
-            f"{parts[0].name} is not the {quant} GGUF of this model: {listed(found)}",
+            f"{parts[0].name} is not the {mix.quant} GGUF of this model: {listed(found)}",
             remedy="what runs it goes by what it says: export it again; nothing was published",
         )
 
@@ -66,15 +67,15 @@ def _chat(header: GgufHeader, chat: Chat) -> Iterator[str]:
         yield "tokenizer.ggml.eos_token_id, the token that ends an answer, is missing"
 
 
-def _types(header: GgufHeader, tensors: Sequence[GgufTensor], quant: str) -> Iterator[str]:
-    """Types that are others than llama.cpp's mix of that name has."""
+def _types(header: GgufHeader, tensors: Sequence[GgufTensor], mix: Mix) -> Iterator[str]:
+    """Types that are others than llama.cpp's mix of that name has, or than were chosen."""
     number = header.number("general.file_type")
     said = None if number is None else FILE_TYPES.get(number, number)
-    if said != quant.upper():
+    if said != mix.quant.upper():
         yield f"general.file_type says {said}"
     plain = [Unquantized(name=tensor.name, shape=tensor.shape[::-1], type=tensor.type_name) for tensor in tensors]
     facts = ModelFacts.of(header.text("general.architecture") or "", header.metadata)
-    types = tensor_types(quant, plain, facts, imatrix=header.text("quantize.imatrix.file") is not None)
+    types = tensor_types(mix, plain, facts, imatrix=header.text("quantize.imatrix.file") is not None)
     for tensor in plain:
         if may_be_quantized(tensor.name, tensor.shape) and tensor.type != types[tensor.name]:
             yield f"{tensor.name} is {tensor.type} and not {types[tensor.name]}"

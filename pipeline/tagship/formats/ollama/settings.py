@@ -1,0 +1,62 @@
+"""What `[formats.ollama]` says, and `[export]` of importance matrices."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagship.gguf.quant_mix import QUANTS, takes_choices
+from tagship.gguf.tensor_choices import CHOOSABLE, TensorChoice, problem_of
+from tagship.system.toml_reader import Reader, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OllamaSettings:
+    """`[formats.ollama]`: the quantization types; and where no template can be derived from the
+    model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
+    that quantization is weighed by (`[export] imatrix`, `--imatrix`); where it is "make", `calibration` is the text
+    that one is made of (`[export] imatrix_text`). `tensors` are types that are chosen for tensors, each for one
+    quantization type or for all (None)."""
+
+    quants: tuple[str, ...]
+    template: str | None
+    imatrix: Path | None
+    calibration: Path | None = None
+    tensors: tuple[tuple[str | None, TensorChoice], ...] = ()
+
+    @property
+    def weighed(self) -> bool:
+        """Whether there is an importance matrix, or will be."""
+        return bool(self.imatrix or self.calibration)
+
+    def choices(self, quant: str) -> tuple[TensorChoice, ...]:
+        """What is chosen in a quantization type, its own choices first; nothing in files of floats."""
+        if not takes_choices(quant):
+            return ()
+        return tuple(choice for wanted in (quant, None) for of, choice in self.tensors if of == wanted)
+
+
+def read_tensors(table: Reader) -> tuple[tuple[str | None, TensorChoice], ...]:
+    """`[formats.ollama.tensors]`: types by patterns of names, in their order; a table in it, called as a quantization
+    type is, has those of that type alone."""
+    found: list[tuple[str | None, TensorChoice]] = []
+    keys = table.keys()
+    for key in keys:
+        if not table.is_table(key):
+            found += [(None, choice) for choice in _choices(table, [key])]
+            continue
+        if key not in QUANTS or not takes_choices(key):
+            table.note(key, "is no quantization type whose tensors may get types of their own")
+        of_type = table.table(key)
+        found += [(key, choice) for choice in _choices(of_type, of_type.keys())]
+    return tuple(found)
+
+
+def _choices(table: Reader, patterns: Iterable[str]) -> Iterator[TensorChoice]:
+    for pattern in patterns:
+        if problem := problem_of(pattern):
+            table.note(pattern, problem)
+        chosen = table.text(pattern).lower()
+        if chosen in CHOOSABLE:
+            yield TensorChoice(pattern, chosen.upper())
+        else:
+            table.note(pattern, f"chooses no type of tensors: {chosen!r}{hint(chosen, CHOOSABLE)}")
