@@ -196,6 +196,36 @@ def test_what_cannot_be_made(tmp_path: Path, scheme: str, name: str, shape: tupl
         MergedWeights(open_checkpoint(base), read_adapter(adapter(tmp_path / "adapter")), scheme=SCHEMES[scheme])
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "heads", "message"),
+    [
+        ("self_attn.qkv_proj", 256, {"num_attention_heads": 3, "hidden_size": 576}, None),  # of something else
+        ("self_attn.qkv_proj", 512, {"num_attention_heads": 4, "hidden_size": 256}, None),
+        (
+            "self_attn.qkv_proj",
+            512,
+            {"text_config": {"num_attention_heads": 3, "head_dim": 64, "hidden_size": 1}},
+            "192",
+        ),
+        ("self_attn.qkv_proj", 384, {"num_attention_heads": 4, "hidden_size": 256}, "64"),
+        ("mlp.gate_up_proj", 256, {}, None),
+        ("mlp.gate_up_proj", 384, {}, "192"),
+    ],
+)
+def test_what_a_base_has_joined(
+    tmp_path: Path, name: str, rows: int, heads: dict[str, Any], message: str | None
+) -> None:
+    """In blocks of rows, vLLM takes no matrix of several in which one but the last ends within a block."""
+    base = model(tmp_path / "base", layer=LAYER | {name: (rows, 256)}, **heads)
+    checkpoint, trained = open_checkpoint(base), read_adapter(adapter(tmp_path / "adapter"))
+    MergedWeights(checkpoint, trained, scheme=SCHEMES["fp8-dynamic"])
+    if message is None:
+        MergedWeights(checkpoint, trained, scheme=SCHEMES["fp8-block"])
+        return
+    with pytest.raises(ReleaseError, match=rf"{name}\.weight joins several, one of {message} rows, and vLLM"):
+        MergedWeights(checkpoint, trained, scheme=SCHEMES["fp8-block"])
+
+
 def test_transposed_weights(tmp_path: Path) -> None:
     """A model of Conv1D layers has none that vLLM could load so."""
     base = model(tmp_path / "base", model_type="gpt2")

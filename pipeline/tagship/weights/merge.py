@@ -126,8 +126,7 @@ class MergedWeights:
         outputs = {output.name: output for output in self._outputs(trained.replaced, changes)}
         self._quantized: dict[str, Any] | None = None
         if scheme:
-            transposed = str(config.get("model_type")) in CONV1D_MODELS
-            outputs, self._quantized = _packed(outputs, scheme, transposed=transposed)
+            outputs, self._quantized = _packed(outputs, scheme, config)
         self.outputs: Mapping[str, Output] = outputs
         self.changed = frozenset(trained.replaced) | frozenset(trained.changes)
 
@@ -204,11 +203,11 @@ class MergedWeights:
 
 
 def _packed(
-    outputs: Mapping[str, Output], scheme: Scheme, *, transposed: bool
+    outputs: Mapping[str, Output], scheme: Scheme, config: Mapping[str, Any]
 ) -> tuple[dict[str, Output], dict[str, Any]]:
     """The tensors as a scheme has them, and what config.json says of that."""
     entries = {name: replace(output.source.entry, name=name, dtype=output.dtype) for name, output in outputs.items()}
-    chosen = packings(entries, scheme, transposed=transposed)
+    chosen = packings(entries, scheme, config, transposed=str(config.get("model_type")) in CONV1D_MODELS)
     packed = {name: replace(output, packing=chosen.get(name)) for name, output in outputs.items()}
     return packed, scheme.quantization_config(ignored_modules(entries, chosen))
 

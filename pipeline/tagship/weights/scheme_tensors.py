@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.linear_tensors import WEIGHT, is_linear, of_expert, of_senses
@@ -28,6 +29,9 @@ _NUMBER_JOINED = (3, 2, 2, 2)
 # experts each.
 _BEFORE_OTHERS = re.compile(r"\.(?:q_proj|k_proj|gate_proj|w1)\.weight$")
 _JOINED_EXPERTS = re.compile(r"\.(?:gate_proj|up_proj|w1|w3)\.weight$")
+# What a base has joined itself is held to the same (vLLM 0.32, QKVParallelLinear and MergedColumnParallelLinear).
+_QKV = re.compile(r"\.(?:qkv_proj|query_key_value|W_pack|Wqkv|wqkv|c_attn)\.weight$")
+_GATE_UP = re.compile(r"\.gate_up_proj\.weight$")
 _MOST = 4
 _DTYPES = ("BF16", "F16", "F32")
 
@@ -41,9 +45,11 @@ class Packing:
     joined: tuple[str, ...]
 
 
-def packings(entries: Mapping[str, TensorEntry], scheme: Scheme, *, transposed: bool) -> dict[str, Packing]:
+def packings(
+    entries: Mapping[str, TensorEntry], scheme: Scheme, config: Mapping[str, Any], *, transposed: bool
+) -> dict[str, Packing]:
     """How the tensors of a merged model are quantized, by name: the weights of linear modules that read text, but for
-    the head and what routes to experts. `transposed` is whether the model keeps its weights so.
+    the head and what routes to experts. `config` is its config.json; `transposed` is whether it keeps its weights so.
 
     Raises ReleaseError, tensor by tensor, for what the scheme or vLLM cannot have."""
     if transposed:
@@ -56,7 +62,7 @@ def packings(entries: Mapping[str, TensorEntry], scheme: Scheme, *, transposed: 
         for name, entry in entries.items()
         if is_linear(name, entry, entries) and not (is_head(name) or of_senses(name) or _leaf(name) in _NEVER)
     }
-    if problems := list(_problems(entries, chosen, scheme)):
+    if problems := list(_problems(entries, chosen, scheme, config)):
         raise ReleaseError(
             f"{scheme.name} cannot be made of this model: {'; '.join(problems[:_MOST])}"
             + (f"; and {len(problems) - _MOST} more" if len(problems) > _MOST else ""),
@@ -75,7 +81,9 @@ def ignored_modules(entries: Mapping[str, TensorEntry], chosen: Mapping[str, Pac
     )
 
 
-def _problems(entries: Mapping[str, TensorEntry], chosen: Mapping[str, TensorEntry], scheme: Scheme) -> Iterator[str]:
+def _problems(
+    entries: Mapping[str, TensorEntry], chosen: Mapping[str, TensorEntry], scheme: Scheme, config: Mapping[str, Any]
+) -> Iterator[str]:
     if not chosen:
         yield "it has no weights of linear modules in floats"
     for name, entry in entries.items():
@@ -89,6 +97,28 @@ def _problems(entries: Mapping[str, TensorEntry], chosen: Mapping[str, TensorEnt
             yield f"{name} has {columns} columns, which is no multiple of {scheme.columns}"
         elif rows % scheme.height and (_JOINED_EXPERTS if of_expert(name) else _BEFORE_OTHERS).search(name):
             yield f"{name} has {rows} rows, and vLLM loads it only if that is a multiple of {scheme.height}"
+        elif odd := [size for size in _before_the_last(name, rows, config) if size % scheme.height]:
+            yield (
+                f"{name} joins several, one of {odd[0]} rows, and vLLM loads it only if that is a multiple of "
+                f"{scheme.height}"
+            )
+
+
+def _before_the_last(name: str, rows: int, config: Mapping[str, Any]) -> Sequence[int]:
+    """The rows of all but the last of what a base has joined in a matrix; of queries and keys, as far as config.json
+    tells."""
+    if _GATE_UP.search(name):
+        return [rows // 2]
+    if not _QKV.search(name):
+        return []
+    inner = config.get("text_config")
+    said = inner if isinstance(inner, dict) else config
+    heads, hidden = (said.get(key) for key in ("num_attention_heads", "hidden_size"))
+    if not (isinstance(heads, int) and isinstance(hidden, int) and heads > 0):
+        return []
+    size = said.get("head_dim")
+    queries = heads * (size if isinstance(size, int) else hidden // heads)
+    return [queries, (rows - queries) // 2] if queries < rows else []
 
 
 def _joined(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
