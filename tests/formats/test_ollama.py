@@ -73,6 +73,9 @@ def test_types_that_are_chosen(tmp_path: Path) -> None:
     FORMAT.examine([choosing("q4_0", "attn_x", "Q4_0")])  # of another type's files
     folder = tmp_path / "export"
     folder.mkdir()
+    with pytest.raises(ReleaseError, match="'attn_x' fits no tensor of this model"):
+        FORMAT.export([(choosing(None, "attn_x", "Q4_0"), folder)], lambda _: None)
+    assert not list(folder.iterdir())
     chosen = choosing(None, r"blk\.0\.attn_output", "Q4_0")
     FORMAT.export([(chosen, folder)], lambda _: None)
     types = {held.name: held.type_name for held in read_gguf_header(folder / "title-Q8_0.gguf").tensors}

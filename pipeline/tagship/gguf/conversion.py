@@ -85,6 +85,7 @@ def write_ggufs(
             for writing, quant in zip(writings, targets, strict=True):
                 mix = (mixes or {}).get(quant) or Mix(quant=quant)
                 _set_metadata(writing, mix.quant, metadata, imatrix)
+                _check_mix(writing, mix, imatrix is not None)
                 _set_types(writing, mix, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
