@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tagship.artifacts.manifest import list_files
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Footprint
 from tagship.release.export_store import SHARED, job_to_export
 from tagship.release.plan import Plan
 from tagship.release.results import Fetched, Fitting, Results, Shared
@@ -14,7 +14,8 @@ from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder, write_json
-from tagship.system.templating import human_size
+from tagship.system.pool import cores
+from tagship.system.templating import human_size, human_time
 
 
 def unless_shared_parts(plan: Plan) -> str | None:
@@ -48,6 +49,19 @@ def shared_parts(targets: Sequence[Target], plan: Plan, done: Results, tools: To
         if new:
             _make(target, job, done, tools, what)
         yield Shared(target=target, folder=job.shared, what=what, new=new)
+
+
+def predicted_parts(footprints: Sequence[tuple[Target, Footprint]]) -> str | None:
+    """About how long it takes to make what exports share, in a line; None where there is nothing, or nobody knows."""
+    parts = {(target.policy.name, target.run.path): (target, needs.shared) for target, needs in footprints}
+    known = [(target, part.seconds) for target, part in parts.values() if part and part.seconds]
+    if not known:
+        return None
+    what = " and ".join(dict.fromkeys(str(each.policy.format.shares(each.policy.settings)) for each, _ in known))
+    of = f", for each of {len(known)} runs" if len(known) > 1 else ""
+    scale = 2 / cores()
+    least, most = (scale * sum(seconds[at] for _, seconds in known) for at in (0, 1))
+    return f"making the {what}{of}, where it was not made before: {human_time(least, most)}"
 
 
 def shared_folders(state: Path) -> list[Path]:

@@ -51,7 +51,7 @@ from tagship.release.room import check_disk
 from tagship.release.room import predicted as predicted_room
 from tagship.release.seal_checks import check_sealable
 from tagship.release.sealing import seal, unless_sealed
-from tagship.release.sharing import share_parts, shared_parts, unless_shared_parts
+from tagship.release.sharing import predicted_parts, share_parts, shared_parts, unless_shared_parts
 from tagship.release.step import (
     ARCHIVES,
     BASE_IN_STORE,
@@ -131,6 +131,8 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ())
     tools.console.note(predicted_room(plan, footprints, steps, base))
     if by_file:
         tools.console.note(f"{', '.join(by_file)}: sent to the Hub file by file, as there is no room for all of it")
+    if SHARE in steps and (told := predicted_parts(footprints)):
+        tools.console.note(told)
     if compares:
         tools.console.note(predicted(plan, base))
     return iter(fits)

@@ -31,6 +31,9 @@ _CHUNK, _MOST_CHUNKS = 512, 128
 # The types that take nothing from merged weights of these dtypes, and what those take in bytes for each weight.
 _UNQUANTIZED = {"BF16": "bf16", "F16": "f16"}
 _BYTES = {"bf16": 2, "f16": 2, "f32": 4}
+# Letters of a token, in a text of several kinds; and what is computed for each number of the model and each token, in
+# billions a second on two cores, and the bytes a second that a disk gives or takes, where it is waited for.
+_LETTERS, _SPEED, _DISK = 3.6, 40e9, 0.8e9
 # Beside the weights, which are mapped: the library, a piece's activations, and two blocks of logits.
 _MEMORY = 1 << 30
 
@@ -94,12 +97,23 @@ def measure(gguf: Path, text: str, advance: Advance) -> Measurement:
 
 
 def imatrix_footprint(job: ExportJob, weights: "MergedWeights", memory: int) -> Footprint:
-    """What making it takes, where an export takes `memory`: the unquantized GGUF is on the disk meanwhile. How long it
-    takes was not measured for models of many sizes."""
+    """What making it takes, where an export takes `memory`: the unquantized GGUF is on the disk meanwhile."""
     numbers = sum(output.source.entry.elements for output in weights.outputs.values())
     size = numbers * _BYTES[_type_of(weights)]
     logits = 4 * (vocabulary_rows(job.base.path) or 0)
-    return Footprint(disk=int(size * 1.1), memory=memory + _MEMORY + logits, work=2 * size)
+    seconds = 2 * numbers * _tokens_of(job) / _SPEED + 2 * size / _DISK
+    return Footprint(
+        disk=int(size * 1.1),
+        memory=memory + _MEMORY + logits,
+        work=2 * size,
+        seconds=(seconds / 2, seconds * 2),
+    )
+
+
+def _tokens_of(job: ExportJob) -> float:
+    """About how many tokens of the text are read."""
+    letters = sum(len(passage.plain) for passage in read_text(_text_of(job)))
+    return min(letters / _LETTERS, _CHUNK * _MOST_CHUNKS)
 
 
 def _text_of(job: ExportJob) -> Path:
