@@ -55,7 +55,9 @@ def phi3(folder: Path, *, dtype: str = BFLOAT16, layers: int = 2, hidden: int = 
     return _save(Phi3ForCausalLM, config, folder, dtype, **more)
 
 
-def llama(folder: Path, *, dtype: str = BFLOAT16, layers: int = 2, hidden: int = 64, **more: Any) -> Path:
+def llama(
+    folder: Path, *, dtype: str = BFLOAT16, layers: int = 2, hidden: int = 64, tied: bool = False, **more: Any
+) -> Path:
     """A Llama: separate projections, grouped queries."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -70,7 +72,7 @@ def llama(folder: Path, *, dtype: str = BFLOAT16, layers: int = 2, hidden: int =
         bos_token_id=1,
         eos_token_id=3,
         pad_token_id=3,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     return _save(LlamaForCausalLM, config, folder, dtype, **more)
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from tagship.weights.checkpoint import SINGLE_FILE
@@ -49,11 +50,11 @@ def lay_out(weights: MergedWeights, max_shard: int | None = None) -> Layout:
         groups = _split(list(weights.outputs.values()), max_shard)
         names = _names(len(groups))
     olds: Sequence[Header | None] = weights.base.shards if max_shard is None else [None] * len(groups)
-    shards = tuple(_shard(*parts) for parts in zip(names, groups, olds, strict=True))
+    shards = tuple(_shard(weights.library, *parts) for parts in zip(names, groups, olds, strict=True))
     return Layout(shards=shards, index=_index(weights, shards))
 
 
-def _shard(name: str, outputs: Sequence[Output], old: Header | None) -> Shard:
+def _shard(library: str, name: str, outputs: Sequence[Output], old: Header | None) -> Shard:
     if old is not None and _unmoved(outputs, old):
         return Shard(
             name=name,
@@ -62,21 +63,21 @@ def _shard(name: str, outputs: Sequence[Output], old: Header | None) -> Shard:
         )
     # Wide dtypes first, as the format's own library has them: each tensor begins at a multiple of its element's size.
     parts = sorted((part for output in outputs for part in output.parts), key=lambda part: -SIZES[part.dtype])
-    described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    described: dict[str, Any] = {"__metadata__": {"format": library}}
     at = 0
     for part in parts:
-        described[part.name] = {
-            "dtype": part.dtype,
-            "shape": list(part.shape),
-            "data_offsets": [at, at + part.nbytes],
-        }
-        at += part.nbytes
+        if part.name in described:  # another one of a stack
+            continue
+        shape = list(part.shape) if part.stacked is None else [part.stacked, *part.shape]
+        size = part.nbytes * (part.stacked or 1)
+        described[part.name] = {"dtype": part.dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
     text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight, as the format's own library does
     header = len(text).to_bytes(8, "little") + text
+    starts = {part.name: len(header) + described[part.name]["data_offsets"][0] for part in parts}
     tensors = tuple(
-        (output, tuple(len(header) + described[part.name]["data_offsets"][0] for part in output.parts))
-        for output in outputs
+        (output, tuple(starts[part.name] + part.index * part.nbytes for part in output.parts)) for output in outputs
     )
     return Shard(name=name, header=header, tensors=tensors)
 
@@ -95,12 +96,14 @@ def _head(old: Header) -> bytes:
 def _split(outputs: Sequence[Output], most: int) -> list[list[Output]]:
     groups: list[list[Output]] = [[]]
     size = 0
-    for output in outputs:
-        if groups[-1] and size + output.nbytes > most:
+    for _, same in groupby(outputs, key=lambda output: output.written_as):
+        tensor = list(same)  # or all that are stacked in one
+        nbytes = sum(output.nbytes for output in tensor)
+        if groups[-1] and size + nbytes > most:
             groups.append([])
             size = 0
-        groups[-1].append(output)
-        size += output.nbytes
+        groups[-1] += tensor
+        size += nbytes
     return groups
 
 

@@ -6,6 +6,7 @@ adapter changes is found under the trained model's names, which may differ (`bas
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,21 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a tensor becomes in a file: a tensor of this name, or of that the one at `index` of `stacked`."""
+
+    name: str
+    index: int = 0
+    stacked: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """A tensor of the merged model: what its rows are read from, and what is done to them.
 
     `replaced` is whether it is read from the adapter; `shard` is the number of the base's file that
-    it belongs to. With a `packing` its rows, which are in `dtype` when they are merged, are quantized.
+    it belongs to. With a `packing` its rows, which are in `dtype` when they are merged, are quantized. `target` is what
+    it becomes, where that has not its own name.
     """
 
     name: str
@@ -55,6 +66,7 @@ class Output:
     changes: tuple[Change, ...]
     shard: int
     packing: Packing | None = None
+    target: Target | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,8 +76,18 @@ class Output:
     def parts(self) -> tuple[Part, ...]:
         """The tensors that are written of it."""
         if self.packing:
-            return self.packing.scheme.parts(self.name, self.shape, self.dtype)
-        return (Part(name=self.name, dtype=self.dtype, shape=self.shape),)
+            parts = self.packing.scheme.parts(self.written_as, self.shape, self.dtype)
+        else:
+            parts = (Part(name=self.written_as, dtype=self.dtype, shape=self.shape),)
+        target = self.target
+        if target is None or target.stacked is None:
+            return parts
+        return tuple(replace(part, index=target.index, stacked=target.stacked) for part in parts)
+
+    @property
+    def written_as(self) -> str:
+        """The name of the tensor in a file that it becomes, or a part of."""
+        return self.target.name if self.target else self.name
 
     @property
     def nbytes(self) -> int:
@@ -128,7 +150,15 @@ class MergedWeights:
         if scheme:
             outputs, self._quantized = _packed(outputs, scheme, config)
         self.outputs: Mapping[str, Output] = outputs
+        self.library = "pt"
         self.changed = frozenset(trained.replaced) | frozenset(trained.changes)
+
+    def arranged(self, outputs: Mapping[str, Output], library: str) -> "MergedWeights":
+        """The same model, of which these tensors are written, and so: by their targets and packings. `library` is what
+        files say that they are for."""
+        made = copy(self)
+        made.outputs, made.library = outputs, library
+        return made
 
     def config_changes(self) -> dict[str, Any]:
         """What config.json has to say of the merged model that the base's does not."""

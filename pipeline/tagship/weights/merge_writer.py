@@ -17,6 +17,8 @@ import numpy as np
 from tagship.system.files import copy_file, write_json
 from tagship.system.pool import in_order, in_turns
 from tagship.system.progress import Advance, silent
+from tagship.weights.affine import Affine
+from tagship.weights.affine_rows import AffineRows
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.layout import Layout, Shard, lay_out
 from tagship.weights.merge import MergedWeights, Output
@@ -227,6 +229,8 @@ def _written(user: _Place, stored: SourceRows, maxima: SharedMaxima) -> _Parts:
         row_bytes = output.nbytes // max(1, stored.count)
         return lambda rows, start: [(0, start * row_bytes, rows.reshape(-1).view(np.uint8))]
     scheme, maximum = output.packing.scheme, None
+    if isinstance(scheme, Affine):
+        return AffineRows(scheme, output.name, output.shape, output.dtype).quantized
     if scheme.shared:
         found = maxima.of(user.adapter, output)
         maximum = lambda: found.value  # noqa: E731

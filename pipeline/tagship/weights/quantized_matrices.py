@@ -7,7 +7,6 @@ tagship writes.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import ml_dtypes
@@ -18,7 +17,7 @@ from tagship.system.json_files import read_object
 from tagship.weights.checkpoint import Checkpoint
 from tagship.weights.dtypes import DTYPES
 from tagship.weights.linear_tensors import WEIGHT
-from tagship.weights.safetensors import TensorEntry
+from tagship.weights.mlx_matrices import is_mlx, mlx_matrices
 from tagship.weights.schemes import FP4, FP8, INT4, SCHEMES, Scheme
 from tagship.weights.scratch import Array
 
@@ -47,8 +46,11 @@ class Matrix(Protocol):
 def find_matrices(checkpoint: Checkpoint) -> dict[str, Matrix]:
     """The quantized matrices of a model by the names that their weights have where they are not quantized; none for a
     model that is not quantized, or in another layout. Raises ReleaseError where parts of a matrix are missing."""
-    config = checkpoint.folder / _CONFIG
-    said = read_object(config).get("quantization_config") if config.is_file() else None
+    path = checkpoint.folder / _CONFIG
+    config = read_object(path) if path.is_file() else {}
+    if is_mlx(checkpoint, config):
+        return dict(mlx_matrices(checkpoint, config))
+    said = config.get("quantization_config")
     if not isinstance(said, dict):
         return {}
     layout = _LAYOUTS.get(str(said.get("quant_method")))
@@ -90,20 +92,20 @@ def _of_compressed_tensors(checkpoint: Checkpoint, said: Mapping[str, Any]) -> d
     if scheme is None:
         return {}
     entries = checkpoint.entries()
-    files = {name: shard.path for shard in checkpoint.shards for name in shard.tensors}
+    files = {name: shard for shard in checkpoint.shards for name in shard.tensors}
     found: dict[str, Matrix] = {}
     for scale in (name for name in entries if name.endswith(f"{WEIGHT}_scale")):
         name = scale.removesuffix("_scale")
         first = entries.get(name if scheme.kind == FP8 else f"{name}_packed")
         if first is None:
-            raise ReleaseError(f"{files[scale]} has {scale}, and not what it is the scale of")
+            raise ReleaseError(f"{files[scale].path} has {scale}, and not what it is the scale of")
         shape = (first.shape[0], first.shape[1] * 8 * DTYPES[first.dtype].itemsize // scheme.bits)
         tensors = {}
         for part in scheme.parts(name, shape, entries[scale].dtype):
             entry = entries.get(part.name)
             if entry is None or (entry.dtype, entry.shape) != (part.dtype, part.shape):
-                raise ReleaseError(f"{files[scale]} has no {part.name} of {part.dtype} {list(part.shape)}")
-            tensors[part.name] = _mapped(files[part.name], entry)
+                raise ReleaseError(f"{files[scale].path} has no {part.name} of {part.dtype} {list(part.shape)}")
+            tensors[part.name] = files[part.name].mapped(part.name)
         found[name] = _Packed(scheme, shape, tensors)
     return found
 
@@ -122,11 +124,6 @@ def _scheme_of(said: Mapping[str, Any]) -> Scheme | None:
 _LAYOUTS: Mapping[str, Callable[[Checkpoint, Mapping[str, Any]], dict[str, Matrix]]] = {
     "compressed-tensors": _of_compressed_tensors
 }
-
-
-def _mapped(path: Path, entry: TensorEntry) -> Array:
-    held = np.memmap(path, np.uint8, "r")[entry.start : entry.end]
-    return held.view(DTYPES[entry.dtype]).reshape(entry.shape)
 
 
 def _from_fp8(codes: Array) -> Array:

@@ -98,6 +98,14 @@ class Header:
         data = np.fromfile(self.path, dtype=np.uint8, count=entry.nbytes, offset=entry.start)
         return data.view(entry.numpy_dtype).reshape(entry.shape)
 
+    def mapped(self, name: str) -> "np.ndarray[Any, np.dtype[Any]]":
+        """The same, of which only that is read from the file which somebody looks at."""
+        import numpy as np
+
+        entry = self.tensors[name]
+        data = np.memmap(self.path, np.uint8, "r")[entry.start : entry.end]
+        return data.view(entry.numpy_dtype).reshape(entry.shape)
+
 
 def read_header(path: Path) -> Header:
     """Read and check a header.

@@ -25,6 +25,9 @@ _FP8 = np.dtype(ml_dtypes.float8_e4m3fn)
 # Halfway between the magnitudes that FP4 has, and whether that goes to the one below.
 _FP4_BOUNDS = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
 _BELOW = (True, False, True, False, True, False, True)
+# The least step between two numbers of MLX's.
+_LEAST_AFFINE = np.float32(1e-7)
+_AFFINE_BITS = (4, 8)
 
 
 def magnitudes(rows: Array, width: int) -> Array:
@@ -40,6 +43,14 @@ def divided_to(kind: str, rows: Array, scales: Array, width: int) -> Array:
     return loops.divided_to(kind, rows, scales, width) if loops else _divided_to(kind, rows, scales, width)
 
 
+def to_affine(rows: Array, width: int, bits: int) -> tuple[Array, Array, Array]:
+    """Groups of up to 512 numbers as whole ones of 4 or 8 bits, which are times a scale plus a bias: the bytes, of 4
+    bits two numbers in each, and scales and biases in float32. The end of a group with the larger magnitude stays what
+    it is. Scales of what is not finite, or has a range that is not, are not finite either."""
+    loops = _own_loops() if rows.dtype == _BF16 else None
+    return loops.to_affine(rows, width, bits) if loops else _to_affine(rows, width, bits)
+
+
 def _magnitudes(rows: Array, width: int) -> Array:
     return np.abs(rows.reshape(-1, width).astype(np.float32)).max(axis=1)
 
@@ -50,6 +61,24 @@ def _divided_to(kind: str, rows: Array, scales: Array, width: int) -> Array:
         if kind != FP4:  # which has its scales in float32, and is divided in that
             divided = divided.astype(rows.dtype).astype(np.float32)
     return _KINDS[kind](divided)
+
+
+def _to_affine(rows: Array, width: int, bits: int) -> tuple[Array, Array, Array]:
+    """MLX's arithmetic, mlx/backend/cpu/quantized.cpp of 0.32 (quantize)."""
+    numbers = rows.reshape(-1, width).astype(np.float32)
+    most = np.float32((1 << bits) - 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest, least = numbers.max(axis=1), numbers.min(axis=1)
+        below = np.abs(least) > np.abs(largest)
+        scales = np.maximum((largest - least) / most, _LEAST_AFFINE)
+        scales = np.where(below, scales, -scales)
+        edges = np.where(below, least, largest)
+        steps = np.rint(edges / scales)
+        whole = steps != 0
+        scales = np.where(whole, edges / np.where(whole, steps, 1), scales)
+        biases = np.where(whole, edges, np.float32(0))
+        codes = np.rint(np.clip((numbers - biases[:, None]) / scales[:, None], 0, most)).astype(np.uint8)
+    return codes.reshape(-1) if bits == 8 else _pairs(codes), scales, biases
 
 
 def _to_fp8(numbers: Array) -> Array:
@@ -94,6 +123,15 @@ class Loops:
         loop(rows.ctypes.data, scales.ctypes.data, made.ctypes.data, len(scales), width)
         return made
 
+    def to_affine(self, rows: Array, width: int, bits: int) -> tuple[Array, Array, Array]:
+        groups = rows.size // width
+        made = scratch("quantized", (rows.size * bits // 8,), np.dtype(np.uint8))
+        scales, biases = np.empty(groups, np.float32), np.empty(groups, np.float32)
+        self.library.tagship_to_affine(
+            rows.ctypes.data, made.ctypes.data, scales.ctypes.data, biases.ctypes.data, groups, width, bits
+        )
+        return made, scales, biases
+
 
 @cache
 def _own_loops() -> Loops | None:
@@ -109,6 +147,8 @@ def find_loops(path: Path) -> Loops | None:
     for kind in _KINDS:
         loop = getattr(library, f"tagship_to_{kind}")
         loop.argtypes, loop.restype = (ctypes.c_void_p,) * 3 + (ctypes.c_size_t,) * 2, None
+    library.tagship_to_affine.argtypes = (ctypes.c_void_p,) * 4 + (ctypes.c_size_t,) * 2 + (ctypes.c_int,)
+    library.tagship_to_affine.restype = None
     loops = Loops(library)
     return loops if _agrees(loops) else None
 
@@ -124,4 +164,11 @@ def _agrees(loops: Loops) -> bool:
         scales = np.full(rows.size // 16, scale, np.float32)
         if loops.divided_to(kind, rows, scales, 16).tobytes() != _divided_to(kind, rows, scales, 16).tobytes():
             return False
-    return True
+    together = sample[: len(sample) // 32 * 32].reshape(-1, 32)
+    # Numbers that are next to each other, and some of all sizes.
+    groups = np.concatenate([together, np.ascontiguousarray(together.reshape(32, -1).T)])
+    return all(_same(loops.to_affine(groups, 32, bits), _to_affine(groups, 32, bits)) for bits in _AFFINE_BITS)
+
+
+def _same(ours: tuple[Array, ...], theirs: tuple[Array, ...]) -> bool:
+    return all(one.tobytes() == other.tobytes() for one, other in zip(ours, theirs, strict=True))

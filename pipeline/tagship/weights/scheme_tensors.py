@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tagship.system.errors import ReleaseError
+from tagship.weights.affine import Affine
 from tagship.weights.linear_tensors import WEIGHT, is_linear, of_expert, of_senses
 from tagship.weights.safetensors import TensorEntry
 from tagship.weights.schemes import Scheme
@@ -38,11 +39,11 @@ _DTYPES = ("BF16", "F16", "F32")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """How a tensor is written: quantized by a scheme. `joined` are the tensors, itself among them, that have the same
-    scale of scales."""
+    """How a tensor is written: quantized by a scheme, or as MLX does it. `joined` are the tensors, itself among them,
+    that have the same scale of scales."""
 
-    scheme: Scheme
-    joined: tuple[str, ...]
+    scheme: Scheme | Affine
+    joined: tuple[str, ...] = ()
 
 
 def packings(

@@ -167,3 +167,66 @@ void tagship_to_fp4(const uint16_t *restrict numbers, const float *restrict scal
         pairs(bits, made, some);
     }
 }
+
+/* The least and the largest number of a group, found as integers that have the same order. */
+struct range {
+    float least, largest;
+};
+
+static inline struct range range_of(const uint16_t *restrict numbers, size_t width)
+{
+    int16_t least = INT16_MAX, largest = INT16_MIN;
+    for (size_t i = 0; i < width; i++) {
+        int16_t bits = (int16_t)numbers[i], ordered = (int16_t)(bits ^ ((bits >> 15) & 0x7FFF));
+        least = ordered < least ? ordered : least;
+        largest = ordered > largest ? ordered : largest;
+    }
+    uint16_t low = (uint16_t)(least ^ ((least >> 15) & 0x7FFF)), high = (uint16_t)(largest ^ ((largest >> 15) & 0x7FFF));
+    return (struct range){from_bits((uint32_t)low << 16), from_bits((uint32_t)high << 16)};
+}
+
+/* To the nearest whole number, and to the even one of two, where there can be anything behind the point. */
+static inline float whole(float value)
+{
+    float magnitude = from_bits(bits_of(value) & 0x7FFFFFFF);
+    if (!(magnitude < 8388608.0f))
+        return value;
+    float rounded = magnitude + 8388608.0f - 8388608.0f;
+    return value < 0 ? -rounded : rounded;
+}
+
+/* Groups have at most SOME numbers. */
+FOR_EACH_PROCESSOR
+void tagship_to_affine(const uint16_t *restrict numbers, uint8_t *restrict made, float *restrict scales,
+                       float *restrict biases, size_t groups, size_t width, int bits)
+{
+    const float most = (float)((1 << bits) - 1);
+    uint32_t codes[SOME];
+    for (size_t group = 0; group < groups; group++, numbers += width) {
+        struct range range = range_of(numbers, width);
+        int below = from_bits(bits_of(range.least) & 0x7FFFFFFF) > from_bits(bits_of(range.largest) & 0x7FFFFFFF);
+        float scale = (range.largest - range.least) / most, bias = 0;
+        scale = scale < 1e-7f ? 1e-7f : scale;
+        scale = below ? scale : -scale;
+        float edge = below ? range.least : range.largest, steps = whole(edge / scale);
+        if (steps != 0) {
+            scale = edge / steps;
+            bias = edge;
+        }
+        scales[group] = scale;
+        biases[group] = bias;
+        for (size_t i = 0; i < width; i++) {
+            float value = (from_bits((uint32_t)numbers[i] << 16) - bias) / scale;
+            value = value > 0.0f ? value : 0.0f;
+            value = value < most ? value : most;
+            /* As in to_int4: what is left in the float is whole. */
+            codes[i] = bits_of(value + 12582912.0f) - 0x4B400000;
+        }
+        if (bits == 4)
+            pairs(codes, made, width);
+        else
+            for (size_t i = 0; i < width; i++)
+                made[i] = (uint8_t)codes[i];
+        made += width * (size_t)bits / 8;
+    }
+}

@@ -19,11 +19,14 @@ FP8, INT4, FP4 = "fp8", "int4", "fp4"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A tensor as it is written to a file."""
+    """A tensor as it is written to a file. Of several that are stacked in one tensor there, it is the one at `index`
+    of `stacked`, and `shape` is its own."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    index: int = 0
+    stacked: int | None = None
 
     @property
     def nbytes(self) -> int:

@@ -19,16 +19,16 @@ _LEAST_SCALE, _LEAST_IN_GROUP = 1 / (448 * 512), 1e-10
 
 
 def load_quantized(known: KnownClass, checkpoint: Checkpoint, matrices: Mapping[str, Matrix], *, whole: bool) -> Any:
-    """The model of a checkpoint that is quantized, as `load_made`. Raises ReleaseError where a matrix is in no linear
-    module."""
+    """The model of a checkpoint that is quantized, as `load_made`. Raises ReleaseError where a matrix is nowhere in
+    it."""
     parts = {part for matrix in matrices.values() for part in matrix.parts}
     others = slices_of(checkpoint, [name for name in checkpoint.entries() if name not in parts])
     model, missing = load_made(known, checkpoint.main_dtype, matrices, others, whole=whole)
     if missing:
         raise ReleaseError(
-            f"{min(missing)} is not the weight of a linear module in transformers, so that what vLLM computes with "
-            "it cannot be computed here",
-            remedy="leave this scheme out of [formats.vllm] schemes",
+            f"{min(missing)} is no parameter of the model in transformers, so that what is computed with it elsewhere "
+            "cannot be computed here",
+            remedy="leave this quantization out of its format's table in release.toml",
         )
     return model
 
@@ -37,9 +37,9 @@ def load_made(
     known: KnownClass, dtype: str, matrices: Mapping[str, Matrix], others: Mapping[str, Any], *, whole: bool
 ) -> tuple[Any, set[str]]:
     """A model of `matrices` and of `others`, tensors or slices of files; in float32 when it is `whole`. Else it is in
-    `dtype`, in safetensors' name, and its linear modules have no weights of their own, but in `weight_blocks` what
-    `streaming` asks for them; what transformers stacks as it loads, the weights of experts, is made whole. Comes with
-    the names of the matrices that are in no linear module, with which the model cannot compute."""
+    `dtype`, in safetensors' name, and its linear modules and embeddings have no weights of their own, but in
+    `weight_blocks` and `weight_rows` what `streaming` asks for them; what transformers stacks as it loads, the weights
+    of experts, is made whole. Comes with the names of the matrices that are nowhere in it."""
     import torch
 
     loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[dtype]), whole)
@@ -63,19 +63,26 @@ class _Loading:
         return _Tensor(partial(self._made, name, matrix), matrix.shape, self.dtype)
 
     def attach(self, model: Any, names: list[str]) -> set[str]:
-        """Have the linear modules of these matrices compute with them. Returns those that are in none."""
-        import torch
-
+        """Have the modules of these matrices compute with them. Returns those that are nowhere."""
         missing = set(names)
         for module in model.modules():
-            if isinstance(module, torch.nn.Linear) and (given := self._given.get(module.weight.data_ptr())):
-                name, matrix, _ = given
-                missing.discard(name)
-                if not self._whole:
-                    module.weight_blocks = partial(_blocks, matrix)
-                if matrix.activations is not None:
-                    module.register_forward_pre_hook(partial(_round_given, matrix.activations))
+            for parameter in module.parameters(recurse=False):
+                if given := self._given.get(parameter.data_ptr()):
+                    name, matrix, _ = given
+                    missing.discard(name)
+                    self._attach(module, parameter, matrix)
         return missing
+
+    def _attach(self, module: Any, parameter: Any, matrix: Matrix) -> None:
+        import torch
+
+        if not self._whole and isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+            module.weight_blocks = partial(_blocks, matrix)
+            module.weight_rows = partial(_rows, matrix)
+        elif not self._whole:  # what routes to experts, which is small
+            parameter.data = torch.from_numpy(matrix.rows(0, matrix.shape[0]))
+        if matrix.activations is not None:
+            module.register_forward_pre_hook(partial(_round_given, matrix.activations))
 
     def _made(self, name: str, matrix: Matrix) -> Any:
         import torch
@@ -122,6 +129,13 @@ def _blocks(matrix: Matrix, rows: int) -> Iterator[Any]:
     height = matrix.shape[0]
     for start in range(0, height, rows):
         yield torch.from_numpy(matrix.rows(start, min(start + rows, height)))
+
+
+def _rows(matrix: Matrix, which: Any) -> Any:
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.concatenate([matrix.rows(row, row + 1) for row in which.tolist()]))
 
 
 def _round_given(group: int, module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:

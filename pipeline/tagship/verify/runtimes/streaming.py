@@ -10,8 +10,9 @@ from typing import Any
 # Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
 # largest matrices by far.
 _BLOCK = 64 << 20
-# Where a linear module computes with other numbers than its weight has: what gives blocks of so many rows of them.
-_BLOCKS = "weight_blocks"
+# Where a module computes with other numbers than its weight has: what gives blocks of so many rows of them to a linear
+# one, and rows by their numbers to an embedding.
+_BLOCKS, _ROWS = "weight_blocks", "weight_rows"
 _ON_PARAMETERS = "ParamWrapper"
 _TRAINED_WHOLE = "modules_to_save"
 
@@ -27,6 +28,7 @@ def stream(model: Any) -> bool:
     for name, module in model.named_modules():
         if _TRAINED_WHOLE in name.split("."):  # copies of the base's modules
             module.__dict__.pop(_BLOCKS, None)
+            module.__dict__.pop(_ROWS, None)
         short = any(_is_short(parameter) for parameter in module.parameters(recurse=False))
         if not short and not hasattr(module, _BLOCKS):
             continue
@@ -75,7 +77,8 @@ def _widening(module: Any) -> Any:
     def forward(ids: Any) -> Any:
         asked, places = torch.unique(ids, return_inverse=True)
         weight, padding = module.weight.data, module.padding_idx
-        module.weight.data, module.padding_idx = weight[asked].float(), None
+        rows = getattr(module, _ROWS, None)
+        module.weight.data, module.padding_idx = rows(asked) if rows else weight[asked].float(), None
         try:
             return original(places.view_as(ids))
         finally:
