@@ -210,6 +210,8 @@ def test_family_of_the_part_that_reads(policy: Config) -> None:
         ("phi3mini4k-minimal-vllm-v2.0.0", merged(), "format", OK),
         ("phi3mini4k-minimal-lora-v2.0.0", merged(), "format", ERROR),
         ("phi3-avro-gguf", merged(), "format", ERROR),
+        ("phi3-avro-mlx-4bit", merged(), "format", OK),
+        ("phi3-avro-mlx-4bit", HELD, "format", ERROR),
         ("phi3-avro-merged", HELD, "format", ERROR),
         ("phi3-avro-lora-merged", merged(), "format", OK),
         ("phi3-avro-lora-gguf", merged(), "format", ERROR),

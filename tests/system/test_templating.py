@@ -38,6 +38,7 @@ def test_shipped_templates() -> None:
         "ollama",
         "lora",
         "lora-gguf",
+        "mlx",
     }
 
 

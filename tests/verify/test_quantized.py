@@ -12,6 +12,9 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from tagship.formats.registry import find_format  # noqa: E402
+from tagship.naming.variant import Variant  # noqa: E402
+from tagship.system.toml_reader import Reader  # noqa: E402
 from tagship.verify.questions import Tokens  # noqa: E402
 from tagship.verify.runtimes import transformers as runtime  # noqa: E402
 from tagship.verify.runtimes.protocol import Subject  # noqa: E402
@@ -23,12 +26,14 @@ from tagship.weights.quantized_matrices import find_matrices  # noqa: E402
 from tagship.weights.schemes import SCHEMES  # noqa: E402
 
 from tests import tiny  # noqa: E402
+from tests.formats.jobs import job_of  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::RuntimeWarning"),
 ]
 IDS = tuple(range(5, 40))
+MLX = find_format("mlx")
 
 
 def made_in(folder: Path, base: Path, scheme: str) -> Path:
@@ -62,7 +67,8 @@ def dequantized(made: Path, folder: Path) -> Path:
         tensors |= {name: shard.read(name).astype(np.float32) for name in shard.tensors if name not in parts}
     tiny.write_tensors(folder / "model.safetensors", tensors)
     config = json.loads((folder / "config.json").read_text())
-    del config["quantization_config"]
+    config.pop("quantization_config", None)
+    config.pop("quantization", None)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -105,6 +111,46 @@ def test_activations_too(tmp_path: Path, scheme: str, streams: bool, monkeypatch
     # A number beside the middle between two of FP8 may go either way.
     assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
     assert np.linalg.norm(found - logits(plain)) > 0.002 * np.linalg.norm(expected)
+
+
+def made_for_mlx(folder: Path, base: Path, quant: str, **lora: Any) -> Path:
+    """Base + adapter as the mlx format exports it."""
+    tiny.tokenizer(base)
+    job = job_of(
+        base,
+        tiny.adapter(base, folder / "adapter", **lora),
+        variant=Variant(quant=quant, kind="mlx", prefix="mlx", label="mlx"),
+        settings=MLX.configure(Reader({}, "formats.mlx", []), Reader({}, "export", [])),
+    )
+    (made := folder / "made").mkdir()
+    MLX.export([(job, made)], lambda _: None)
+    return made
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
+@pytest.mark.parametrize("quant", ["4bit", "8bit"])
+@pytest.mark.parametrize("tied", [False, True], ids=["head", "tied"])
+def test_for_mlx(tmp_path: Path, quant: str, tied: bool, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embedding and head are dequantized, too, also where they are one matrix."""
+    base = tiny.llama(tmp_path / "base", hidden=128, tied=tied)
+    made = made_for_mlx(tmp_path, base, quant, target_modules=["q_proj", "v_proj"])
+    names = find_matrices(open_checkpoint(made))
+    assert "model.embed_tokens.weight" in names and ("lm_head.weight" in names) is not tied
+    expected = logits(dequantized(made, tmp_path / "plain"))
+    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
+    np.testing.assert_allclose(logits(made), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
+@pytest.mark.parametrize("quant", ["4bit", "bf16"])
+def test_experts_for_mlx(tmp_path: Path, quant: str, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts that are stacked are found by their names in transformers, quantized or not."""
+    base = tiny.mixtral(tmp_path / "base", hidden=128, intermediate=128)
+    made = made_for_mlx(tmp_path, base, quant, target_modules=["q_proj", "v_proj"])
+    assert any(".switch_mlp." in name for name in open_checkpoint(made).entries())
+    expected = logits(dequantized(made, tmp_path / "plain"))
+    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
+    assert np.linalg.norm(logits(made) - expected) < 0.02 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])

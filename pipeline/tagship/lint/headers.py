@@ -19,7 +19,7 @@ from tagship.weights.tied_embeddings import is_vocabulary
 # How configurations call the number of experts, and of those that are used for a token.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
 _USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "moe_k", "top_k_experts")
-_OF_EXPERTS = re.compile(r"\.experts\.|_exps\.|\.input_linear\.|\.output_linear\.")
+_OF_EXPERTS = re.compile(r"\.experts\.|\.switch_mlp\.|_exps\.|\.input_linear\.|\.output_linear\.")
 _VOCABULARY_OF_GGUF = ("token_embd.weight", "output.weight")
 _MOST_EXPERTS = 10_000
 # Weights whose elements are the model's; others are packed, several to an element.

@@ -20,6 +20,7 @@ _MARKERS = {
     "peft": ADAPTER,
     "gguf": GGUF,
     "vllm": MERGED,
+    "mlx": MERGED,
     "merged": MERGED,
 }
 
