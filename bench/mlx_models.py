@@ -13,20 +13,15 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tagship.formats.protocol import ExportJob, ExportPolicy, Lineage
-from tagship.formats.registry import find_format
-from tagship.runs.base_folder import BaseFolder
-from tagship.runs.run import Run
-from tagship.system.templating import Templates
-from tagship.system.toml_reader import Reader
-from tagship.weights.adapter_config import read_adapter_config
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.mlx_models import MODELS
+
+from bench.exports import exported
 
 _IDS = tuple(range(5, 40))
 _SHAPE: Mapping[str, Any] = {
@@ -71,6 +66,11 @@ _MORE: Mapping[str, Mapping[str, Any]] = {
     "qwen2_moe": dict(_EXPERTS),
     "qwen3_moe": {**_EXPERTS, "head_dim": 32, "norm_topk_prob": True},
 }
+# What else a way to stretch positions needs; texts here are longer than what the model began with.
+_OF_SCALING: Mapping[str, Mapping[str, Any]] = {
+    "llama3": {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16},
+    "yarn": {"original_max_position_embeddings": 16},
+}
 # What transformers 5 writes otherwise, or not, in config.json: `convert` is given these, too.
 _OURS = (
     "num_experts",
@@ -90,7 +90,7 @@ def main(kinds: list[str]) -> int:
     failed = False
     for kind in kinds or MODELS:
         with tempfile.TemporaryDirectory(prefix="tagship-bench-") as name:
-            for what in _compared(kind, Path(name)):
+            for what in chain(_compared(kind, Path(name)), _stretched(kind, Path(name))):
                 failed |= "DIFFER" in what
                 print(f"{kind}: {what}", flush=True)
     return int(failed)
@@ -99,9 +99,9 @@ def main(kinds: list[str]) -> int:
 def _compared(kind: str, folder: Path) -> Iterator[str]:
     base, run = _base(kind, folder / "base"), folder / "run"
     _adapter(base, run)
-    merged = _exported("vllm", None, base, run, folder / "merged")
+    merged = exported("vllm", None, base, run, folder / "merged")
     for quant in ("bf16", "8bit", "4bit"):
-        ours, theirs = _exported("mlx", quant, base, run, folder / quant), folder / f"theirs-{quant}"
+        ours, theirs = exported("mlx", quant, base, run, folder / quant), folder / f"theirs-{quant}"
         _complete(merged / "config.json", ours / "config.json")
         _convert(merged, theirs, quant)
         one, other = _tensors(ours), _tensors(theirs)
@@ -115,17 +115,36 @@ def _compared(kind: str, folder: Path) -> Iterator[str]:
             same = (ours / file).read_bytes() == (theirs / file).read_bytes()
             yield f"{quant}: {file} {'is the same' if same else 'DIFFER'}"
         if quant == "bf16":
-            expected, found = _reference(merged), _logits(ours)
-            error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-            yield f"logits are {error:.4f} from those of transformers{' and DIFFER' if error > _CLOSE else ''}"
+            yield f"logits are {_beside(ours, merged)}"
 
 
-def _base(kind: str, folder: Path) -> Path:
+def _stretched(kind: str, folder: Path) -> Iterator[str]:
+    """Positions beyond what the model began with, in each way that mlx-lm is said to know."""
+    for scaling in sorted(MODELS[kind].scalings):
+        rope = {"rope_type": scaling, "rope_theta": 10000.0, "factor": 4.0, **_OF_SCALING.get(scaling, {})}
+        if kind == "gemma3_text":
+            rope = {"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+        base, run = (
+            _base(kind, folder / f"base-{scaling}", rope_parameters=rope, max_position_embeddings=16),
+            folder / "run",
+        )
+        merged = exported("vllm", None, base, run, folder / f"merged-{scaling}")
+        ours = exported("mlx", "bf16", base, run, folder / f"ours-{scaling}")
+        yield f"stretched by {scaling} logits are {_beside(ours, merged)}"
+
+
+def _beside(ours: Path, merged: Path) -> str:
+    expected, found = _reference(merged), _logits(ours)
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    return f"{error:.6f} from those of transformers{' and DIFFER' if error > _CLOSE else ''}"
+
+
+def _base(kind: str, folder: Path, **more: Any) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**_SHAPE, **_MORE.get(kind, {})})
+    config = AutoConfig.for_model(kind, **{**_SHAPE, **_MORE.get(kind, {}), **more})
     model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     for parameter in model.parameters():  # biases are zero and norms one, otherwise
         parameter.data += (torch.randn(parameter.shape) * 0.03).to(torch.bfloat16)
@@ -155,29 +174,6 @@ def _adapter(base: Path, folder: Path) -> None:
         if ".lora_" in name:
             parameter.data = torch.randn(parameter.shape) * 0.05
     adapted.save_pretrained(folder)
-
-
-def _exported(name: str, quant: str | None, base: Path, run: Path, folder: Path) -> Path:
-    form = find_format(name)
-    settings = form.configure(Reader({}, f"formats.{name}", []), Reader({}, "export", []))
-    (variant,) = form.variants(settings, (quant,) if quant else ())
-    job = ExportJob(
-        run=Run(name="run", path=run, adapter=read_adapter_config(run), fields={}, recorded={}),
-        base=BaseFolder(id="org/base", path=base, revision=None, license="mit"),
-        variant=variant,
-        settings=settings,
-        policy=ExportPolicy(),
-        title="title",
-        repo_id="org/title",
-        lineage=Lineage(parent="org/base", relation="finetune"),
-        version=None,
-        moment=datetime(2026, 1, 1, tzinfo=UTC),
-        namespace="org",
-        templates=Templates(base),
-    )
-    folder.mkdir()
-    form.export([(job, folder)], lambda _: None)
-    return folder
 
 
 def _convert(merged: Path, folder: Path, quant: str) -> None:

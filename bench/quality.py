@@ -1,11 +1,11 @@
 """What each quantization type costs small models with real weights, and what a broken export costs them.
 
 Run as `python -m bench.quality [--wide] [--tokens N] [--quants q8_0,q2_k] [--imatrix] [--broken] FILE.gguf`: the GGUF
-is made a base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type
-and by every scheme for vLLM (`vllm` is 16 bits), and held against base + adapter along the first N tokens (2,048) of
-the text that ships with tagship. `--imatrix` weighs GGUFs by an importance matrix, made along the other text that
-ships; types that need one are left out without it. `--broken` also measures exports that are wrong on purpose, in 16
-bits. docs/quality.md has the tables, and where the models are from.
+is made a base with an adapter (`bench/small_models.py`), as it is or with rows of 768 numbers, released in every type,
+by every scheme for vLLM (`vllm` is 16 bits) and for MLX (`mlx-4bit`, …), and held against base + adapter along the
+first N tokens (2,048) of the text that ships with tagship. `--imatrix` weighs GGUFs by an importance matrix, made along
+the other text that ships; types that need one are left out without it. `--broken` also measures exports that are wrong
+on purpose, in 16 bits. docs/quality.md has the tables, and where the models are from.
 """
 
 import argparse
@@ -38,12 +38,14 @@ from tagship.weights.merge import MergedWeights
 from tagship.weights.merge_writer import write_merged
 from tagship.weights.schemes import SCHEMES
 
+from bench.exports import exported
 from bench.small_models import make
 
 _HEAD = (
     "| | bits | mean KL | median | 99% | largest | RMS Δp | same likeliest | perplexity | worst 64 |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
+_MLX = ("mlx-bf16", "mlx-8bit", "mlx-4bit")
 # A short answer.
 _FEW = 64
 
@@ -69,6 +71,7 @@ def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: 
         ggufs = [quant for quant in quants if quant in QUANTS and (weighed or not QUANTS[quant].needs_imatrix)]
         _measure_types(trained, ggufs, weighed)
         _measure_schemes(trained, [quant for quant in quants if quant in ("vllm", *SCHEMES)])
+        _measure_mlx(trained, [quant for quant in quants if quant in _MLX])
         if broken:
             _measure_broken(trained)
 
@@ -122,6 +125,15 @@ def _measure_schemes(trained: _Trained, names: Sequence[str]) -> None:
         write_merged([(weights, folder)])
         _print(name, folder, trained, "transformers")
         shutil.rmtree(folder)
+
+
+def _measure_mlx(trained: _Trained, names: Sequence[str]) -> None:
+    """What the variants for MLX cost, as they are verified."""
+    for name in names:
+        made = trained.folder / name
+        exported("mlx", name.removeprefix("mlx-"), trained.folder / "base", trained.folder / "adapter", made)
+        _print(name, made, trained, "transformers")
+        shutil.rmtree(made)
 
 
 def _print(name: str, path: Path, trained: _Trained, runtime: str = "llama_cpp") -> None:
@@ -231,7 +243,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path)
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--quants", default=",".join((*QUANTS, "vllm", *SCHEMES)))
+    parser.add_argument("--quants", default=",".join((*QUANTS, "vllm", *SCHEMES, *_MLX)))
     parser.add_argument("--imatrix", action="store_true")
     parser.add_argument("--broken", action="store_true")
     return parser.parse_args()

@@ -1,4 +1,5 @@
-"""Schemes for vLLM: tensor by tensor what llm-compressor makes of the merged model, and what making them costs.
+"""Schemes for vLLM: tensor by tensor what llm-compressor makes of the merged model, and what making them costs, as
+well as what is made for MLX.
 
 Run as `REFERENCE=…/bin/python python -m bench.schemes [LAYERS]`: of so many layers of a model of Phi-3-mini's shape
 (3, 1.1 GB in bf16), with random weights. REFERENCE is the Python of an environment of its own with `llmcompressor`
@@ -21,9 +22,12 @@ from tagship.weights.schemes import SCHEMES
 
 from bench.checkpoint import make_apart
 from bench.measure import python
+from bench.sides import MLX
 
 _TIMES = 3
 _ALL = ("bf16", *SCHEMES)
+# What is not compared here, but by bench/mlx_models.py.
+_COSTS = (*_ALL, *MLX)
 _REFERENCE = """
 import sys
 from llmcompressor import model_free_ptq
@@ -67,7 +71,7 @@ def _arguments(folder: Path, made: Path, scheme: str) -> list[str]:
 def _print_costs(folder: Path) -> None:
     print("| | processor seconds | of a merge | peak memory |\n|---|---:|---:|---:|")
     merge: _Cost | None = None
-    for names in (*((name,) for name in _ALL), _ALL):
+    for names in (*((name,) for name in _COSTS), _ALL):
         costs = []
         for _ in range(_TIMES):
             shutil.rmtree(folder / "made", ignore_errors=True)

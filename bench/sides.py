@@ -7,6 +7,9 @@ empty `made/` in it.
 import sys
 from pathlib import Path
 
+# Bits of what is made for MLX, by the names that it has here.
+MLX = {"mlx-4bit": 4, "mlx-8bit": 8}
+
 
 def ours(folder: Path, *adapters: str) -> None:
     """Merge with tagship: one adapter, or several of them from one reading."""
@@ -52,11 +55,14 @@ def nf4(folder: Path, quantized: str) -> None:
 
 
 def schemes(folder: Path, *names: str) -> None:
-    """Merge with tagship, quantized by each of these schemes for vLLM, from one reading; `bf16` is plain."""
+    """Merge with tagship, quantized by these schemes for vLLM, or for MLX, from one reading; `bf16` is plain."""
+    from tagship.system.json_files import read_object
+    from tagship.weights.affine import Affine
     from tagship.weights.checkpoint import open_checkpoint
     from tagship.weights.lora import read_adapter
     from tagship.weights.merge import MergedWeights
     from tagship.weights.merge_writer import write_merged
+    from tagship.weights.mlx_tensors import as_mlx
     from tagship.weights.schemes import SCHEMES
 
     models = []
@@ -64,7 +70,10 @@ def schemes(folder: Path, *names: str) -> None:
         merged = folder / "made" / name
         merged.mkdir()
         base, adapter = open_checkpoint(folder / "base"), read_adapter(folder / "adapter")
-        models.append((MergedWeights(base, adapter, scheme=SCHEMES.get(name)), merged))
+        weights = MergedWeights(base, adapter, scheme=SCHEMES.get(name))
+        if name in MLX:
+            weights = as_mlx(weights, read_object(folder / "base" / "config.json"), Affine(bits=MLX[name]))
+        models.append((weights, merged))
     write_merged(models)
 
 

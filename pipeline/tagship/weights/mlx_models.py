@@ -79,7 +79,6 @@ MODELS: Mapping[str, MlxModel] = {
     "gemma3_text": MlxModel(layer=_DENSE | _MORE_NORMS | _QK_NORMS, head=HELD, scalings=_SCALINGS),
     "phi3": MlxModel(
         layer=_NORMS | {"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"},
-        scalings=frozenset({"linear"}),
     ),
     "smollm3": _LLAMA,
     "mixtral": MlxModel(
