@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from tagship.formats.ollama.importance import SHIPPED, measure
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.gguf.imatrix import Imatrix, read_imatrix, write_imatrix
-from tagship.gguf.quant_mix import QUANTS
+from tagship.gguf.quant_mix import QUANTS, Mix
 from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import Measured
 from tagship.verify.measured_text import read_text, shipped_text
@@ -51,7 +51,7 @@ _FEW = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trained:
+class Trained:
     """A model folder of ours, base + adapter in its runtime, and the text in its tokens."""
 
     folder: Path
@@ -65,7 +65,7 @@ def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: 
     with tempfile.TemporaryDirectory(prefix="tagship-bench-") as name, Runtimes() as runtimes:
         folder = Path(name)
         make(folder, file, wide=wide)
-        trained = _open(folder, runtimes, tokens)
+        trained = open_trained(folder, runtimes, tokens)
         number = sum(len(part.looked_at) for part in trained.text)
         print(f"\n### {file.stem}{', rows of 768' if wide else ''}, {number} tokens\n\n{_HEAD}", flush=True)
         ggufs = [quant for quant in quants if quant in QUANTS and (weighed or not QUANTS[quant].needs_imatrix)]
@@ -76,7 +76,8 @@ def main(file: Path, quants: Sequence[str], tokens: int, *, wide: bool, broken: 
             _measure_broken(trained)
 
 
-def _open(folder: Path, runtimes: Runtimes, tokens: int) -> _Trained:
+def open_trained(folder: Path, runtimes: Runtimes, tokens: int) -> Trained:
+    """What `base/` and `adapter/` of a folder are, and so many tokens of the text that measures."""
     subject = Subject(what="base + adapter", model=folder / "base", adapter=folder / "adapter")
     reference = runtimes.kept("transformers", subject)
     text: list[Tokens] = []
@@ -84,32 +85,33 @@ def _open(folder: Path, runtimes: Runtimes, tokens: int) -> _Trained:
         room = tokens - sum(len(part.looked_at) for part in text)
         if room > 0 and len(ids) > 1:
             text.append(Tokens(ids=tuple(ids[: room + 1]), since=1))
-    return _Trained(folder=folder, reference=reference, text=tuple(text), runtimes=runtimes)
+    return Trained(folder=folder, reference=reference, text=tuple(text), runtimes=runtimes)
 
 
-def _measure_types(trained: _Trained, quants: Sequence[str], weighed: bool) -> None:
+def _measure_types(trained: Trained, quants: Sequence[str], weighed: bool) -> None:
     folder = trained.folder
-    imatrix = _importance(trained) if weighed else None
+    imatrix = importance(trained) if weighed else None
     made = release(folder, folder / "base", folder / "adapter", quants, imatrix)
     for quant, path in made.items():
         _print(quant, path, trained)
         path.unlink()
 
 
-def _importance(trained: _Trained) -> Imatrix:
+def importance(trained: Trained) -> Imatrix:
+    """An importance matrix of the merged model, along the text that ships for that."""
     plain = release(trained.folder, trained.folder / "base", trained.folder / "adapter", ["f16"])["f16"]
     text = "\n\n".join(passage.plain for passage in read_text(SHIPPED))
     began = time.process_time()
-    measured = measure(plain, text, lambda _: None)
+    made = measure(plain, text, lambda _: None)
     seconds = time.process_time() - began
     path = trained.folder / "imatrix.gguf"
-    write_imatrix(path, measured.sums, dataset=SHIPPED.name, chunks=measured.chunks, chunk=measured.chunk)
+    write_imatrix(path, made.sums, dataset=SHIPPED.name, chunks=made.chunks, chunk=made.chunk)
     plain.unlink()
-    print(f"importance matrix: {measured.chunks} pieces of {measured.chunk} tokens, {seconds:.0f} s of a processor\n")
+    print(f"importance matrix: {made.chunks} pieces of {made.chunk} tokens, {seconds:.0f} s of a processor\n")
     return read_imatrix(path)
 
 
-def _measure_schemes(trained: _Trained, names: Sequence[str]) -> None:
+def _measure_schemes(trained: Trained, names: Sequence[str]) -> None:
     """What the schemes for vLLM cost, as they are verified: in the forward pass of transformers."""
     base, adapter = open_checkpoint(trained.folder / "base"), read_adapter(trained.folder / "adapter")
     for name in names:
@@ -127,7 +129,7 @@ def _measure_schemes(trained: _Trained, names: Sequence[str]) -> None:
         shutil.rmtree(folder)
 
 
-def _measure_mlx(trained: _Trained, names: Sequence[str]) -> None:
+def _measure_mlx(trained: Trained, names: Sequence[str]) -> None:
     """What the variants for MLX cost, as they are verified."""
     for name in names:
         made = trained.folder / name
@@ -136,7 +138,15 @@ def _measure_mlx(trained: _Trained, names: Sequence[str]) -> None:
         shutil.rmtree(made)
 
 
-def _print(name: str, path: Path, trained: _Trained, runtime: str = "llama_cpp") -> None:
+def _print(name: str, path: Path, trained: Trained, runtime: str = "llama_cpp") -> None:
+    found, worst = measured(name, path, trained, runtime)
+    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+    bits = 8 * sum(file.stat().st_size for file in files) / _numbers(trained.folder)
+    print(_row(name, bits, found, worst), flush=True)
+
+
+def measured(name: str, path: Path, trained: Trained, runtime: str) -> tuple[Measured, Measured]:
+    """How far a model is from base + adapter along the text, and along the few tokens where it is furthest."""
     following = [token for part in trained.text for token in part.looked_at]
     with trained.runtimes.model(runtime, Subject(what=name, model=path)) as model:
         along = per_token(trained.reference.rows(trained.text), model.rows(trained.text), following)
@@ -145,9 +155,7 @@ def _print(name: str, path: Path, trained: _Trained, runtime: str = "llama_cpp")
     worst = max(
         (along.part(start, start + _FEW).measured() for start in starts), key=lambda part: part.kl, default=found
     )
-    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
-    bits = 8 * sum(file.stat().st_size for file in files) / _numbers(trained.folder)
-    print(_row(name, bits, found, worst), flush=True)
+    return found, worst
 
 
 def _row(name: str, bits: float, found: Measured, worst: Measured) -> str:
@@ -163,7 +171,12 @@ def _numbers(folder: Path) -> int:
 
 
 def release(
-    folder: Path, base: Path, adapter: Path, quants: Sequence[str], imatrix: Imatrix | None = None
+    folder: Path,
+    base: Path,
+    adapter: Path,
+    quants: Sequence[str],
+    imatrix: Imatrix | None = None,
+    mixes: Mapping[str, Mix] | None = None,
 ) -> dict[str, Path]:
     """GGUFs of a base with an adapter, by type."""
     model = folder / "model"
@@ -173,7 +186,7 @@ def release(
     targets = {quant: folder / f"{quant}.gguf" for quant in quants}
     metadata = GgufMetadata(general={"general.name": "bench"}, license="mit", add_bos=None)
     weights = MergedWeights(open_checkpoint(base), read_adapter(adapter))
-    write_ggufs(weights, model, targets, metadata, lambda _: None, imatrix=imatrix)
+    write_ggufs(weights, model, targets, metadata, lambda _: None, mixes=mixes, imatrix=imatrix)
     shutil.rmtree(model)
     return targets
 
@@ -181,7 +194,7 @@ def release(
 # Exports that are wrong
 
 
-def _measure_broken(trained: _Trained) -> None:
+def _measure_broken(trained: Trained) -> None:
     for name, spoil in _BROKEN.items():
         folder = trained.folder / "broken"
         base, adapter = folder / "base", folder / "adapter"
