@@ -147,7 +147,7 @@ def test_importance_matrix_made_here(project: Project) -> None:
     assert "exports are made from measured.txt, which [verify] text measures them by" in told
     project.replace("release.toml", 'imatrix_text = "measured.txt"\n', "")
     asked = project.invoke("imatrix", "--run", NEWEST_RUN, "--json")
-    assert "making the importance matrix, where it was not made before: some seconds" in asked.stderr
+    assert "making the importance matrix, where it was not made before: " in asked.stderr
     made = asked.document["imatrix"]
     assert [Path(path).name for path in made] == ["imatrix.gguf"]  # below the project's folder
     matrix = project.folder / made[0]
