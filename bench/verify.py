@@ -12,16 +12,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from bench.limited import POLICY, limited, make_project
+from bench.processes import Took, run
 
 _ROOT = Path(__file__).parents[1]
 # What is asked: the number of prompts, and of tokens of each answer.
@@ -30,19 +27,6 @@ _PROMPTS = ('"Write an AVRO schema for Customer"', '"Tell me a story of rivers"'
 # Random weights say nothing for sure: of so many equally likely tokens, rounding decides which is the likeliest.
 _LIMITS = "[verify.limits.q8_0]\nkl = 1\ntop1 = 0.01\n"
 _LIMITS_BEFORE = "[verify.kl]\nq8_0 = 1\n"
-# Seconds between two looks at memory.
-_LOOK = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Took:
-    """Seconds of wall time and of processors, and bytes: the peak of anonymous memory of all processes together, and
-    what was read from the disk."""
-
-    seconds: float
-    processors: float
-    memory: int
-    read: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +85,7 @@ def _set_up(project: Path, side: _Side, number: int, tokens: int) -> None:
     )
 
 
-def _verified(project: Path, side: _Side, number: int, tokens: int, gigabytes: float | None) -> _Took:
+def _verified(project: Path, side: _Side, number: int, tokens: int, gigabytes: float | None) -> Took:
     _set_up(project, side, number, tokens)
     kept = _kept(project, side)
     kept.rename(project / "exports")
@@ -128,56 +112,19 @@ def _drop_cache(project: Path) -> None:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _run(project: Path, side: _Side, task: Sequence[str], prefix: Sequence[str] = ()) -> _Took:
-    known = {"PYTHONPATH": str(side.sources / "pipeline")}
+def _run(project: Path, side: _Side, task: Sequence[str], prefix: Sequence[str] = ()) -> Took:
     command = [*prefix, sys.executable, "-m", "invoke", *task, "--at", "20250914-132416"]
-    began = time.monotonic()
-    process = subprocess.Popen(command, cwd=project, env=os.environ | known)
-    peaks = [0]
-    looking = threading.Thread(target=_look, args=(process.pid, peaks))
-    looking.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    looking.join()
-    if process.returncode:
-        raise SystemExit(f"{side.name}: {' '.join(task)} ended with {process.returncode}")
-    return _Took(
-        seconds=time.monotonic() - began,
-        processors=usage.ru_utime + usage.ru_stime,
-        memory=max(peaks),
-        read=usage.ru_inblock * 512,
-    )
+    return run(command, project, {"PYTHONPATH": str(side.sources / "pipeline")})
 
 
-def _look(root: int, peaks: list[int]) -> None:
-    """Note the anonymous memory of a process and of all that it started, until it ends."""
-    while psutil.pid_exists(root):
-        try:
-            process = psutil.Process(root)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return
-            peaks.append(sum(map(_anonymous, [process, *process.children(recursive=True)])))
-        except psutil.NoSuchProcess:
-            return
-        time.sleep(_LOOK)
-
-
-def _anonymous(process: psutil.Process) -> int:
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except OSError:  # it has ended
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
-
-
-def _print(title: str, took: dict[str, _Took]) -> None:
+def _print(title: str, took: dict[str, Took]) -> None:
     print(f"\n### {title}\n\n| | seconds | of ours | processor seconds | anonymous memory | read from the disk |")
     print("|---|---:|---:|---:|---:|---:|")
     first = next(iter(took.values()))
     for name, each in took.items():
         print(
             f"| {name} | {each.seconds:.1f} | {each.seconds / first.seconds:.2f} | {each.processors:.0f} "
-            f"| {each.memory / 1e9:.2f} GB | {each.read / 1e9:.1f} GB |",
+            f"| {each.memory / 1e9:.2f} GB | {each.from_disk / 1e9:.1f} GB |",
             flush=True,
         )
 
