@@ -352,7 +352,7 @@ def lint_code(context: Context) -> None:
         print('left out: the site of docs/, which pip install -e ".[docs]" lets it build', file=sys.stderr)
 
 
-@task(help={"name": "startup, tags, export, package or hub; default: all"})
+@task(help={"name": "startup, tags, export, package, hub, release or another of bench; default: the first five"})
 def bench(context: Context, name: str = "") -> None:
     """Measure this program against what a user would use instead."""
     for module in [name] if name else ["startup", "tags", "export", "package", "hub"]:
