@@ -40,9 +40,13 @@ def configured(**table: Any) -> tuple[Any, list[str]]:
     return MLX.configure(Reader(table, "formats.mlx", mistakes), Reader({}, "export", [])), mistakes
 
 
-def exported(folder: Path, quant: str, **table: Any) -> tuple[ExportJob, Path]:
-    """An export of a tiny model, and what it was made from."""
-    base = tiny.llama(folder / "base", hidden=128, tied=True)
+def exported(
+    folder: Path, quant: str, *, dtype: str = "bfloat16", said: dict[str, Any] | None = None, **table: Any
+) -> tuple[ExportJob, Path]:
+    """An export of a tiny model, whose configuration says this, and what it was made from."""
+    base = tiny.llama(folder / "base", hidden=128, tied=True, dtype=dtype)
+    if said:
+        tiny.edit_json(base / "config.json", **said)
     tiny.tokenizer(base)
     settings = configured(**table)[0]
     (variant,) = MLX.variants(settings, (quant,))
@@ -101,6 +105,25 @@ def test_what_an_export_holds(tmp_path: Path, quant: str) -> None:
     tiny.edit_json(made / "config.json", rope_theta=1.0)
     with pytest.raises(NotAsExported, match="config"):
         MLX.subject(job, made, Questions(prompts=(), moment=None, max_tokens=8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("quant", "dtype", "said", "held"),
+    [
+        ("4bit", "bfloat16", "bfloat16", "BF16"),
+        ("4bit", "float32", "float32", "F32"),
+        ("4bit", "float32", "float16", "F16"),
+        ("bf16", "float16", "float16", "BF16"),
+    ],
+)
+def test_what_weights_are_converted_to(tmp_path: Path, quant: str, dtype: str, said: str, held: str) -> None:
+    """As mlx-lm, by `torch_dtype`; bf16 says it itself. Where nothing is, config.json says what it said."""
+    _, made = exported(tmp_path, quant, dtype=dtype, said={"torch_dtype": said, "dtype": said})
+    assert {entry.dtype for entry in open_checkpoint(made).entries().values()} <= {held, "U32"}
+    config = json.loads((made / "config.json").read_text())
+    expected = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}[held]
+    assert config["dtype"] == config["torch_dtype"] == expected
 
 
 @pytest.mark.slow

@@ -9,19 +9,22 @@ from tagship.formats.protocol import ExportJob
 from tagship.runs.model_files import CONFIG_FILE, GENERATION_FILE, model_files
 from tagship.system.files import write_text
 from tagship.weights.affine import Affine
-from tagship.weights.checkpoint import INDEX_FILE
+from tagship.weights.checkpoint import INDEX_FILE, open_checkpoint
 from tagship.weights.merge import MergedWeights
 from tagship.weights.mlx_tensors import as_mlx
-from tagship.weights.safetensors import read_header
+from tagship.weights.safetensors import FLOATS, read_header
 
-# The words that configurations have for what mlx-lm converts weights to.
+# What mlx-lm converts all floats to by `torch_dtype`, where nobody says it.
 _DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 def mlx_weights(job: ExportJob, affine: Affine | None) -> MergedWeights:
     """Base and adapter as mlx-lm has them, quantized where `affine` says how, else in bf16. Raises ReleaseError."""
     config = model_files(job.base, job.run.path).document(CONFIG_FILE)
-    weights = open_weights(job, (job.policy.dtype or _said_dtype(config)) if affine else "BF16")
+    wanted = (job.policy.dtype or _DTYPES.get(str(config.get("torch_dtype")))) if affine else "BF16"
+    floats = {entry.dtype for entry in open_checkpoint(job.base.path).entries().values()} & set(FLOATS)
+    # Where nothing is converted, config.json has nothing new to say.
+    weights = open_weights(job, None if floats <= {wanted} else wanted)
     weights = as_mlx(weights, with_changes(config, weights.config_changes()), affine)
     _config(job, weights, affine)  # refused now rather than after the export
     return weights
@@ -49,8 +52,3 @@ def _config(job: ExportJob, weights: MergedWeights, affine: Affine | None) -> di
     files = model_files(job.base, job.run.path)
     merged = with_changes(files.document(CONFIG_FILE), weights.config_changes())
     return mlx_config(merged, files.document(GENERATION_FILE), weights, affine)
-
-
-def _said_dtype(config: dict[str, Any]) -> str | None:
-    """What mlx-lm converts all floats to, where it is not told: what `torch_dtype` says."""
-    return _DTYPES.get(str(config.get("torch_dtype")))
