@@ -93,7 +93,7 @@ def test_readme(clone: Project) -> None:
 def test_tutorial(clone: Project) -> None:
     """From an adapter on disk to the folder that Ollama makes a model of."""
     seen = typed(REPOSITORY / "docs/tutorial.md", clone.folder, clone.environment)
-    made = clone.folder.parent / "recipes" / "gguf"
+    made = clone.folder.parent / "gguf"
     assert (made / "Modelfile").read_text(encoding="utf-8").startswith("FROM ./")
     assert list(made.glob("*.gguf"))
     assert "ada/phi3avro-minimal-lora-v1.0.0" in seen

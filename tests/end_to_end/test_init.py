@@ -55,7 +55,7 @@ def test_from_nothing_to_a_release(stranger: Project) -> None:
     assert 'namespace = "ada"' in planned.stderr and "tagship init --yes --set dataset=" in planned.stderr
     refused = tagship(stranger, "init", "--yes", "--json-file", "init.json")
     assert (refused.code, stranger.files()) == (2, before | {"init.json"})
-    assert "--set dataset=my_data --set trained=" in json.loads((stranger.folder / "init.json").read_text())["remedy"]
+    assert "--set dataset=… --set trained=…" in json.loads((stranger.folder / "init.json").read_text())["remedy"]
     (stranger.folder / "init.json").unlink()
     given = ("--set", "dataset=minimal", "--set", "trained=20250914-132416")
     written = tagship(stranger, "init", "--yes", "--json", *given)

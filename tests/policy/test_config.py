@@ -372,7 +372,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ('[project]\nnamespace = ""\n[formats.vllm]', "project.namespace is empty"),
         ('[project]\nnamespace = "a b"\n[formats.vllm]', "project.namespace may only have letters"),
         ('[project]\nnamespace = "acme/team"\n[formats.vllm]', "project.namespace may only have letters"),
-        ('[project]\nnamespace = "acme"', "formats is missing: add [formats.X]"),
+        ('[project]\nnamespace = "acme"', "formats is missing: add a table in it for each format"),
         (f'{MINIMAL}[tags.nightly]\ndoes = ["export"]', "tags.nightly.pattern is missing"),
         (f'{MINIMAL}[tags]\nmodel = {{ pattern = "model" }}', "tags.model.pattern must have {version}"),
         (f'{MINIMAL}[tags]\nmodel = {{ pattern = "{{run}}-v{{version}}" }}', "tags.model.pattern unknown field {run}"),

@@ -38,6 +38,15 @@ def test_adapters(tmp_path: Path, write_run: WriteRun) -> None:
     assert found["other"] == "it is IA3, not LORA"
 
 
+def test_checkpoints(tmp_path: Path, write_run: WriteRun) -> None:
+    """Of a run's checkpoints the one of the most steps comes first, whatever its files' times, as releases take it."""
+    for number, name in enumerate(("a/checkpoint-100", "a/checkpoint-20", "b/checkpoint-30")):
+        for file in write_run(tmp_path / name).iterdir():
+            os.utime(file, (1000 + number, 1000 + number))
+    found = [run.path.relative_to(tmp_path).as_posix() for run in find_adapters(tmp_path)]
+    assert found == ["b/checkpoint-30", "a/checkpoint-100", "a/checkpoint-20"]
+
+
 def test_links(tmp_path: Path, write_run: WriteRun) -> None:
     """Adapters are found where a link leads to another disk, but each once, and in no circle."""
     write_run(tmp_path / "disk/run-a")

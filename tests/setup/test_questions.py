@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from tagship.setup.questions import NAMESPACE, OF_RUNS, ask_all, options_for, read_said
+from tagship.setup.questions import BASE, NAMESPACE, OF_RUNS, ask_all, options_for, read_said, said_by
 from tagship.system.errors import UsageError
 
 
@@ -49,4 +49,14 @@ def test_asked() -> None:
 
     assert ask_all([NAMESPACE, OF_RUNS["dataset"]], ask) == {"namespace": "ada", "dataset": "recipes"}
     assert len(shown) == 3 and "a hyphen separates" in shown[2]
-    assert options_for([NAMESPACE]) == "--set namespace=your-name"
+
+
+def test_options() -> None:
+    """What was answered can be said again; what stands for an answer is none, also where it is pasted as it is."""
+    said = read_said(["dataset=recipes", "epochs=3", "trained=20250914-132416"])
+    assert read_said(said_by(said)) == said
+    placeholders = options_for([NAMESPACE, BASE, *OF_RUNS.values()]).split(" --set ")
+    assert placeholders[0] == "--set namespace=…"
+    for pair in placeholders:  # pasted as they are
+        with pytest.raises(UsageError, match="cannot be '…'"):
+            read_said([pair.removeprefix("--set ")])

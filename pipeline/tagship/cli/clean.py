@@ -16,10 +16,9 @@ def clean(session: Session, keep: str | None, *, dry_run: bool) -> Document:
         decided = decide(hub, find_left(config), number)
     removed = [left for left in decided if left.why]
     console.step("Clean", f"of {len(decided)} exports, archives and shared parts {len(removed)} go")
+    goes = "would be removed" if dry_run else "removed"
     for left in decided:
-        console.note(
-            f"{'removed' if left.why else 'kept'}: {left.path}, {human_size(left.size)}: {left.why or left.kept}"
-        )
+        console.note(f"{goes if left.why else 'kept'}: {left.path}, {human_size(left.size)}: {left.why or left.kept}")
     freed = sum(left.size for left in removed) if dry_run else remove(config, removed)
     console.step("Done" if not dry_run else "Would free", human_size(freed))
     if not removed and number is None:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tagship.setup.changes import ADD, WRITE, Change, apply
 from tagship.setup.facts import Facts, look
 from tagship.setup.policy_text import POLICY_FILE
 from tagship.setup.proposal import Proposal, Wishes, propose
-from tagship.setup.questions import ask_all, options_for, read_said
+from tagship.setup.questions import ask_all, options_for, read_said, said_by
 from tagship.system.console import Console
 from tagship.system.errors import UsageError
 from tagship.system.installation import installed_from
@@ -28,6 +28,7 @@ def init(console: Console, given: Sequence[str], templates: Sequence[str], *, ye
         answers = ask_all(proposal.questions, _ask)
         wishes = replace(wishes, said={**wishes.said, **answers})
         proposal = propose(facts, wishes)
+        given = [*given, *said_by(answers)]
     _show(console, facts, proposal)
     if proposal.questions:
         listed = "; ".join(f"{question.field} ({question.meaning})" for question in proposal.questions)
@@ -38,7 +39,7 @@ def init(console: Console, given: Sequence[str], templates: Sequence[str], *, ye
     following = list(_next(facts, proposal, _words(given, templates, proposal), yes=yes))
     console.step("Next" if yes or not proposal.written else "Nothing is written yet")
     for line in following:
-        console.note(line)
+        console.line(line)
     return {
         "applied": yes,
         "changes": [
@@ -113,6 +114,12 @@ def _next(facts: Facts, proposal: Proposal, again: str, *, yes: bool) -> Iterato
     elif not facts.git.has_commit:
         yield 'git add . && git commit -m "feat: the first model"'
     else:
-        yield f'git add {" ".join(proposal.written)} && git commit -m "ci: release models by tagship"'
+        written = (path for path in proposal.written if not _is_passed_over(facts.root / path, facts.git.ignored))
+        yield f'git add {shlex.join(written)} && git commit -m "ci: release models by tagship"'
     yield "tagship plan"
     yield "tagship release --hub embedded"
+
+
+def _is_passed_over(path: Path, ignored: Collection[Path]) -> bool:
+    """Whether git ignores a path, of which it is known of some folders."""
+    return any(path.is_relative_to(folder) for folder in ignored)

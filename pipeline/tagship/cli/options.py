@@ -32,7 +32,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "quick": (False, "compare fewer tokens of an export, and say so"),
     "thorough": (False, "compare all of the text that exports are measured by"),
     "dry-run": (False, "print the plan and do nothing"),
-    "yes": (False, "do not ask"),
+    "yes": (False, "do what is shown, and do not ask"),
     "json": (False, "print one JSON document on standard output"),
     "json-file": (None, "write the same document into a file, beside what people see"),
     "name": ("", "a name, or a version tag"),

@@ -55,7 +55,8 @@ def _published(session: Session, unseen: list[str]) -> Sequence[Matrix] | None:
 def _runs(session: Session, unseen: list[str]) -> list[CiRun] | None:
     web = repository_page(session.config, session.repository)
     if web is None:
-        unseen.append(f"CI runs are not seen: the remote {session.config.versions.remote} is no page of a forge")
+        remote = session.config.versions.remote
+        unseen.append(f"CI runs are not seen: there is no remote {remote}, or it is no page of a forge")
         return None
     try:
         found = ci_runs(web)

@@ -62,7 +62,7 @@ def read_formats(
         policies.append(_read_format(name, table, naming, export, together=together))
         table.close()
     if not tables.keys():
-        reader.note("formats", f"is missing: add [formats.X] for each format to release ({', '.join(known)})")
+        reader.note("formats", f"is missing: add a table in it for each format to release ({', '.join(known)})")
     if export.unasked():  # perhaps of one of tagship's own formats that this policy does not release
         for name in registry.shipped_names():
             if not tables.has(name):

@@ -1,5 +1,6 @@
 """The units of a release, gathered: every result checked, and published as if one machine had made them all."""
 
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def as_far_as_done(plans: Sequence[tuple[Gathering, Plan]], console: Console) ->
     left = [(gathering, _without(plan, repos)) for gathering, plan in plans]
     left = [(gathering, plan) for gathering, plan in left if plan.targets]
     if not left or not left[0][1].config.release.partial:
-        raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(missing))
+        raise ReleaseError(f"{what}\nnothing was published", remedy=_remedy(plans[0][0], missing))
     gone = [target for _, plan in plans for target in plan.targets if target.repo_id in repos]
     with_them = [target.name for target in gone if not any(target is each.target for each in missing)]
     if with_them:
@@ -117,9 +118,10 @@ def _missing(gathering: Gathering, plan: Plan) -> Iterator[_Missing]:
             )
 
 
-def _remedy(missing: list[_Missing]) -> str:
+def _remedy(gathering: Gathering, missing: list[_Missing]) -> str:
     own = next((each.remedy for each in missing if each.remedy), None)
-    again = "; ".join(f"{called()} work --plan plan.json --index {each.unit.index}" for each in missing[:3])
+    work = f"{called()} work --plan {shlex.quote(str(gathering.planned.file))} --index"
+    again = "; ".join(f"{work} {each.unit.index}" for each in missing[:3])
     return f"{own}; then {again}" if own else again
 
 

@@ -35,8 +35,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A run's plan, read: the options that come to it again, and its units in order."""
+    """A run's plan, read from a file: the options that come to it again, and its units in order."""
 
+    file: Path
     document: Mapping[str, Any]
     options: Options
     units: tuple[Unit, ...]
@@ -98,7 +99,7 @@ def read_planned(path: Path, root: Path) -> PlannedRuns:
         for each in document["runs"] if RUNS in document else [document]:
             units = _units(each, sum(len(planned.units) for planned in plans))
             _text(each["run"])
-            plans.append(Planned(document=each, options=_options(each["options"], root), units=units))
+            plans.append(Planned(file=path, document=each, options=_options(each["options"], root), units=units))
         if not plans or {planned.commit for planned in plans} != {document["commit"]}:
             raise ValueError("its runs are not of one commit")
         return PlannedRuns(plans=tuple(plans))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagship.formats.registry import format_names
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.name_rules import FILES, HUB, PLUS_IN_REPO_NAMES, NameRules
 from tagship.naming.names import make_name
@@ -111,6 +112,8 @@ def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -
     released = config.released_by(tag.stream if tag else None)
     for name in wanted:
         if name not in by_name:
+            if name in format_names():
+                raise UsageError(f"the policy does not release {name}", remedy=f"add [formats.{name}] to release.toml")
             raise UsageError(f"unknown format {name!r}{hint(name, list(by_name))}")
         if tag and by_name[name] not in released:
             own = by_name[name].stream

@@ -1,5 +1,6 @@
 """What a unit of work leaves: its export with the evidence, or why it failed."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -130,7 +131,7 @@ def find_result(store: ResultStore, planned: Planned, unit: Unit, scratch: Path)
         why = str(error).replace(f"{folder}/", "").replace(str(folder / _EXPORT), _EXPORT)
         raise ReleaseError(
             f"the result of {unit.name} is not what was made: {why}",
-            remedy=f"do it again: {called()} work --plan plan.json --index {unit.index}",
+            remedy=f"do it again: {called()} work --plan {shlex.quote(str(planned.file))} --index {unit.index}",
         ) from None
     return Found(result=result, manifest=manifest, export=export)
 

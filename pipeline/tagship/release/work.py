@@ -118,7 +118,7 @@ def _sending(work: UnitWork, plan: Plan) -> tuple[Step, ...]:
 
 
 def _unless_compared(plan: Plan) -> str | None:
-    return unless_evaluated(plan) or unless_versioned(plan)
+    return unless_versioned(plan) or unless_evaluated(plan)
 
 
 def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target], drafts: Path) -> Iterator[object]:

@@ -47,9 +47,20 @@ class FoundRun:
 
 
 def find_adapters(root: Path) -> list[FoundRun]:
-    """Every adapter below a folder, but for those in exports and environments, the newest first."""
+    """Every adapter below a folder, but for those in exports and environments, the newest first; of a run's checkpoints
+    the one of the most steps, as releases take it."""
     found = [_read(path) for path in _folders(root)]
-    return sorted(found, key=lambda run: (run.made, run.path), reverse=True)
+    newest: dict[Path, datetime] = {}
+    for run in found:
+        home = run.path.parent if run.is_checkpoint else run.path
+        newest[home] = max(run.made, newest.get(home, run.made))
+
+    def age(run: FoundRun) -> tuple[datetime, int, Path]:
+        step = checkpoint_step(run.path.name)
+        home = run.path if step is None else run.path.parent
+        return newest[home], step or 0, run.path
+
+    return sorted(found, key=age, reverse=True)
 
 
 def places_of_runs(runs: Iterable[FoundRun], root: Path) -> RunPlaces | None:

@@ -76,8 +76,14 @@ def ask_all(questions: Sequence[Question], ask: Callable[[str], str]) -> dict[st
 
 
 def options_for(questions: Sequence[Question]) -> str:
-    """The options that answer questions, as examples."""
-    return " ".join(f"--set {question.field}={question.example}" for question in questions)
+    """The options that answer questions: what stands for the answers is none, so that it cannot be taken for one."""
+    return " ".join(f"--set {question.field}=…" for question in questions)
+
+
+def said_by(answers: Mapping[str, FieldValue]) -> list[str]:
+    """The pairs that say what was answered."""
+    times = {field: value.strftime(MOMENT_FORMAT) for field, value in answers.items() if isinstance(value, datetime)}
+    return [f"{field}={value}" for field, value in {**answers, **times}.items()]
 
 
 def _moment(text: str) -> datetime | None:
@@ -94,7 +100,11 @@ def _unless(fits: Callable[[str], object], problem: str) -> Callable[[str], str 
 
 _PROBLEMS: Mapping[str, Callable[[str], str | None]] = {
     "namespace": HUB.problem,
-    "base": _unless(is_model_id, "it is organization/name"),
+    "base": _unless(
+        is_model_id,
+        "it is organization/name; where its files are in a folder, release.toml says so beside it: "
+        '[bases."organization/name"] path = "FOLDER"',
+    ),
     "license": _unless(_LICENSE.fullmatch, "it is an identifier such as apache-2.0"),
     "dataset": _unless(_WORD.fullmatch, "it is a word of letters, digits, '.' and '_'; a hyphen separates fields"),
     "epochs": _unless(lambda text: text.isascii() and text.isdigit() and int(text) > 0, "it is a whole number"),
