@@ -90,6 +90,6 @@ def _check_nf4(run: Run, base: BaseFolder) -> None:
 
 
 def _stores_transposed(base: BaseFolder) -> bool:
-    from tagship.weights.merge import CONV1D_MODELS
+    from tagship.weights.orientation import CONV1D_MODELS
 
     return read_object(base.path / "config.json").get("model_type") in CONV1D_MODELS

@@ -5,7 +5,7 @@ adapter changes is found under the trained model's names, which may differ (`bas
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,13 @@ from tagship.weights.lora import Adapter
 from tagship.weights.nf4 import ToNf4
 from tagship.weights.nf4_form import Nf4
 from tagship.weights.nf4_tensors import to_nf4
+from tagship.weights.orientation import CONV1D_MODELS, oriented
 from tagship.weights.safetensors import FLOATS, Header, TensorEntry
 from tagship.weights.scheme_tensors import Packing, ignored_modules, packings
 from tagship.weights.schemes import Part, Scheme
-from tagship.weights.tied_embeddings import embedding_of, is_head, settle
+from tagship.weights.tied_embeddings import embedding_of, settle
 
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-# Models whose layers are Conv1D, which store their weights transposed (transformers, pytorch_utils.py).
-CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
-# Models whose experts are (experts, in, out) to PEFT (transformers, use_experts_implementation's is_transposed).
-_TRANSPOSED_EXPERTS = ("gpt_oss", "openai_privacy_filter", "aria")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +136,7 @@ class MergedWeights:
         if self.untied:
             head, embedding = self.untied
             entries.setdefault(head, entries[embedding])
-        changes = _oriented(trained.changes, entries, str(config.get("model_type")))
+        changes = oriented(trained.changes, entries, str(config.get("model_type")))
         check_fit(adapter, base, replace(trained, changes=changes), entries)
         if portable:
             changes = {name: tuple(map(_as_portable, made)) for name, made in changes.items()}
@@ -248,72 +245,10 @@ def _after(first: Mapping[str, ToNf4], changes: Mapping[str, tuple[Change, ...]]
     return before | {name: (*before.get(name, ()), *made) for name, made in changes.items()}
 
 
-def _oriented(
-    changes: Mapping[str, tuple[Change, ...]], entries: Mapping[str, TensorEntry], model_type: str
-) -> dict[str, tuple[Change, ...]]:
-    """The changes, transposed where the base's tensor is.
-
-    The adapter's `fan_in_fan_out` is one flag, and PEFT sets it by the last module it wrapped, so
-    that it is no word on all of them. Where it or the architecture has Conv1D layers, a tensor's
-    shape tells; a square one goes with the architecture, else with others of its name, else with the flag. Experts
-    that are square go with others of their module, else with the architecture.
-    """
-    told: dict[str, bool] = {}
-
-    def by_shape(entry: TensorEntry, low: LowRank | ExpertsLowRank) -> bool:
-        may_be = isinstance(low, ExpertsLowRank) or low.transposed or model_type in CONV1D_MODELS
-        return may_be and entry.shape == replace(low, transposed=True).shape
-
-    for name, made in changes.items():
-        entry, low = entries.get(name), _low_rank(made)
-        if entry and low and not _is_square(entry):
-            told[_leaf(name)] = by_shape(entry, low)
-    oriented = {}
-    for name, made in changes.items():
-        entry, low = entries.get(name), _low_rank(made)
-        if entry is None or low is None:
-            oriented[name] = made
-            continue
-        if not _is_square(entry):
-            transposed = by_shape(entry, low)
-        elif isinstance(low, ExpertsLowRank):
-            transposed = told.get(_leaf(name), model_type in _TRANSPOSED_EXPERTS)
-        elif model_type in CONV1D_MODELS:
-            transposed = not is_head(name)
-        else:
-            transposed = told.get(_leaf(name), low.transposed)
-        oriented[name] = tuple(
-            replace(change, transposed=transposed)
-            if isinstance(change, LowRank | ExpertsLowRank | Magnitude)
-            else change
-            for change in made
-        )
-    return oriented
-
-
 def _as_portable(change: Change) -> Change:
     if isinstance(change, LowRank | Magnitude | ExpertsLowRank | ExpertLowRank):
         return replace(change, portable=True)
     return change
-
-
-def _low_rank(made: Sequence[Change]) -> LowRank | ExpertsLowRank | None:
-    return next(
-        (
-            change
-            for change in made
-            if isinstance(change, ExpertsLowRank) or (isinstance(change, LowRank) and not change.embedding)
-        ),
-        None,
-    )
-
-
-def _is_square(entry: TensorEntry) -> bool:
-    return entry.shape[-1:] == entry.shape[-2:-1]
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition(".")[0].rpartition(".")[2]
 
 
 def _config(folder: Path) -> dict[str, Any]:
