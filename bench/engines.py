@@ -20,6 +20,8 @@ ENGINES = (WORK, RAY, SUBMITIT, HF_JOBS)
 LEASHED = "tagship.cli.leashed"
 _TOKEN, _RESULTS = "hf_writer", "acme/results"
 _STORE = 80 << 20
+# A node gives up after seconds that a machine which others use does not have for it.
+_PATIENT = {"RAY_raylet_start_wait_time_s": "600", "RAY_agent_register_timeout_ms": "600000"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def opened(engine: str) -> Iterator[Opened]:
 
 def _ray() -> Iterator[Opened]:
     """A head that does nothing, and two nodes of one core."""
-    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_raylet_start_wait_time_s": "600"}
+    os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **_PATIENT}
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": _STORE, "include_dashboard": False}

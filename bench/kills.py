@@ -24,8 +24,8 @@ from tests.end_to_end.conftest import Project, new_project
 
 # Of each engine; and the minutes after which no more are.
 _KILLS, _MINUTES = 30, 60.0
-# Of the units that begin while some are still to be killed; and seconds that one takes, until it is known.
-_CHANCE, _SECONDS = 0.85, 15.0
+# Of the units that begin while some are still to be killed.
+_CHANCE = 0.85
 # Seconds between two looks, and those in which whatever belonged to a killed unit has to be gone.
 _PAUSE, _GONE = 0.5, 120.0
 # How often one command may be needed, as a unit was killed.
@@ -40,13 +40,15 @@ class Broken(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Killer:
-    """Kills processes of units, each at a random time of those that units take."""
+    """Kills processes of units, each at a random time of the seconds that one takes: at first those of a release on one
+    machine, then as those took that were spared."""
 
     left: int
     until: float
     random: random.Random
-    seconds: float = _SECONDS
+    seconds: float = 0.0
     killed: Counter[str] = field(default_factory=Counter)
+    spared: set[psutil.Process] = field(default_factory=set)
     ends: dict[psutil.Process, tuple[float, float | None]] = field(default_factory=dict)
 
     def watch(self, process: "subprocess.Popen[bytes]", engine: Opened, project: Project) -> dict[str, Any]:
@@ -58,17 +60,24 @@ class Killer:
                 whole |= engine.results(project)
             for unit in roots[:1] if engine.name == WORK else _units_below(roots):
                 self._meet(unit, engine)
+            self._forget()
             time.sleep(_PAUSE)
+        self._forget()
+        return whole
+
+    def _forget(self) -> None:
+        """Learn of units that ended what one takes."""
         for unit, (began, _) in list(self.ends.items()):
             if not _is_at_work(unit):
                 self.ends.pop(unit)
-                self.seconds = 0.8 * self.seconds + 0.2 * (time.monotonic() - began)
-        return whole
+                if unit in self.spared:
+                    self.seconds = (self.seconds + time.monotonic() - began) / 2
 
     def _meet(self, unit: psutil.Process, engine: Opened) -> None:
         now = time.monotonic()
         if unit not in self.ends:
             dies = self.left > 0 and self.random.random() < _CHANCE
+            self.spared |= set() if dies else {unit}
             self.ends[unit] = (now, now + self.random.uniform(0, self.seconds) if dies else None)
         began, end = self.ends[unit]
         if now > self.until:
@@ -213,7 +222,9 @@ def _until_killed(engine: Opened, killer: Killer) -> tuple[int, int]:
             engine.prepare(project)
             project.git("tag", "v1.0.0", "--message", "Release v1.0.0: learns a field")
             if expected is None:
+                began = time.monotonic()
                 expected = _on_one_machine(engine, project)
+                killer.seconds = (time.monotonic() - began) / 2  # of two units
                 continue
             commands += Round(engine=engine, project=project, killer=killer).run()
             releases += 1
