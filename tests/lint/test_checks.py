@@ -99,6 +99,13 @@ def test_lies_of_a_run(policy: Config, field: str, old: str, new: str, held: str
         assert finding.remedy == f"rename the folder to {GUIDE}"
 
 
+def test_several_lies_of_a_run(policy: Config) -> None:
+    """What is proposed for each mends all of them."""
+    name = run(policy, "-r32-a64-e20-", "-r16-a128-e3-")
+    remedies = {found(name, HELD, field)[0].remedy for field in ("rank", "alpha", "epochs")}
+    assert remedies == {f"rename the folder to {GUIDE}"}
+
+
 @pytest.mark.parametrize(
     ("field", "more", "part"),
     [

@@ -1,5 +1,6 @@
 """The verbs that make a release, whole or in parts."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +112,8 @@ def show_plan(console: Console, made: Plan) -> None:
         f"{version_tag.name} (version {version_tag.version})" if version_tag else "no tag"
     )
     console.step("Plan", what)
-    console.note(f"base model {made.base.id}; commit {made.commit.sha[:10]}; Hub {made.endpoint}")
+    by = " (as HF_ENDPOINT says)" if os.environ.get("HF_ENDPOINT", "").rstrip("/") == made.endpoint else ""
+    console.note(f"base model {made.base.id}; commit {made.commit.sha[:10]}; Hub {made.endpoint}{by}")
     for name, paths in plan_lines(made):
         console.note(name)
         for path in paths:

@@ -25,5 +25,11 @@ _CHECKS: tuple[Callable[[Named, Held], Iterator[Finding]], ...] = (
 def lint_names(names: Sequence[Named], held: Held) -> list[Finding]:
     """Hold names against what is there: what one says that is not so, leaves out, and what agrees. What is found of
     several names, as one is inside of the next, is said of the first."""
-    findings = [finding for name in names for check in _CHECKS for finding in check(name, held)]
+    for name in names:
+        list(_findings(name, held))  # after which each knows what else of the name is to be mended
+    findings = [finding for name in names for finding in _findings(name, held)]
     return without_repetition([*findings, *check_ggufs(held)])
+
+
+def _findings(name: Named, held: Held) -> Iterator[Finding]:
+    return (finding for check in _CHECKS for finding in check(name, held))

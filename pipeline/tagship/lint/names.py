@@ -22,7 +22,8 @@ _VERSION_AT_THE_END = re.compile(r"-v(?P<version>\d+\.\d+\.\d+\S*)$")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
     """A name: `what` it is (`run`, `export`, `artifact`, `repo`), its `fields` by the policy's pattern for such names
-    or an older one (`parsed`), and its quantization type. `rules` are those of the places that it goes to."""
+    or an older one (`parsed`), and its quantization type. `rules` are those of the places that it goes to. `mended` is
+    what checks have found its fields to be in truth, so that each of them proposes the one name that mends all."""
 
     text: str
     what: str
@@ -31,6 +32,7 @@ class Named:
     parsed: bool = False
     quant: str | None = None
     rules: Sequence[NameRules] = ()
+    mended: dict[str, FieldValue] = field(default_factory=dict, compare=False)
 
     @property
     def plain(self) -> str:
@@ -66,7 +68,8 @@ class Named:
 
     def corrected(self, name: str, value: FieldValue) -> str:
         """How it comes to say what is so."""
-        fields = {**self.fields, name: value}
+        self.mended[name] = value
+        fields = {**self.fields, **self.mended}
         if self.what == RUN and self.parsed:
             with suppress(PatternError):
                 return f"rename the folder to {make_name(self.naming.run, fields, RUN)}"
