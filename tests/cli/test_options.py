@@ -2,6 +2,7 @@
 
 import pytest
 from tagship.cli.options import OPTIONS, format_options, read_options, unusable_options
+from tagship.system.errors import UsageError
 
 from tests.conftest import InstallPackage
 
@@ -60,7 +61,10 @@ def test_proposals() -> None:
 
 
 def test_several_runs() -> None:
-    """Runs in the order in which they are named, each once; none where it is empty, as a workflow's inputs come."""
-    for given, first, more in (([], None, ()), ([""], None, ()), (["b", "", "a", "b"], "b", ("a",))):
+    """Runs in the order in which they are named, each once; none where it is empty, as a workflow's inputs come. Of
+    several none is left out for that."""
+    for given, first, more in (([], None, ()), ([""], None, ()), (["b", "a", "b"], "b", ("a",))):
         options = read_options({"run": given})
         assert (options.run, options.more_runs) == (first, more)
+    with pytest.raises(UsageError, match="once empty"):
+        read_options({"run": ["a", ""]})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ from huggingface_hub import HfApi
 from tagship.cli import units
 from tagship.cli.session import open_session
 from tagship.hub_server.app import EmbeddedHub, Role
-from tagship.release import trained
+from tagship.release import trained, work
 from tagship.release.options import Options
+from tagship.release.step import Step
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError
 
@@ -492,6 +494,7 @@ def test_agreement(worked: Project) -> None:
         ({"commit": "0" * 40}, "the result of lora is of v1.0.0 of the commit 0000000000"),
         ({"repo_id": "acme/other"}, "the result of lora is of the repo acme/other"),
         ({"evidence": None}, "the result of lora is not verified: nothing was shown of these files"),
+        ({"model": None}, "what lora was made of is not the model that was planned"),
     ],
 )
 def test_claims(worked: Project, changed: dict[str, Any], told: str) -> None:
@@ -501,6 +504,30 @@ def test_claims(worked: Project, changed: dict[str, Any], told: str) -> None:
     done = worked.invoke("gather", "--plan", "plan.json")
     assert done.code == 1 and told in done.stderr, done.stderr
     assert not worked.published()
+
+
+def test_a_base_that_changes_meanwhile(
+    clone: Callable[[], Project], plan_text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit whose base became another one while it was done leaves no result, whatever the times of its files say."""
+    project = _with_plan(clone(), plan_text)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project.folder)
+    weights = next(project.folder.glob("examples/avro/base/*-of-*.safetensors"))
+
+    def send(*_: object) -> tuple[()]:
+        status, content = weights.stat(), bytearray(weights.read_bytes())
+        content[-2] ^= 1
+        weights.write_bytes(content)
+        os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return ()
+
+    monkeypatch.setattr(work, "_sending", lambda *_: (Step(name="meanwhile", title="Meanwhile", once=send),))
+    refused = pytest.raises(ReleaseError, match="what lora was made of is not the model that was planned: the base")
+    with refused, open_session(None, Options(), Console()) as session:
+        units.work(session, "plan.json", "2", "results", to_hub=False)
+    assert not list(project.folder.glob("results/units/*"))
 
 
 def _replace_manifest(export: Path, manifest: dict[str, Any]) -> None:

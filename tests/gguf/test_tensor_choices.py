@@ -74,15 +74,23 @@ def test_types_are_known() -> None:
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [
-        ("", "neither = nor white space"),
+        ("", "is empty"),
         ("attn_v=", "neither = nor white space"),
         ("a b", "neither = nor white space"),
         (r"blk\.\D", r"capitals, which llama-quantize reads as small letters: blk\.\d"),
-        ("(?>x)attn", "a group that llama-quantize does not know"),
-        ("(?i)attn", "a group that llama-quantize does not know"),
-        ("[[:digit:]]", "a group that llama-quantize does not know"),
+        ("(?>x)attn", "that llama-quantize does not know"),
+        ("(?i)attn", "that llama-quantize does not know"),
+        ("[[:digit:]]", "that llama-quantize does not know"),
+        ("a{,2}", "that llama-quantize does not know"),
+        ("[]a]", "that llama-quantize does not know"),
         ("attn_(v", "is no regular expression"),
+        ("a{99999999999999999999}", "is no regular expression"),
+        ("(" * 5000 + "a" + ")" * 5000, "is no regular expression"),
+        ("(([a-z_.0-9]+)+)+!", "may take for ever"),
+        ("(?:a|a)*b", "may take for ever"),
         (r"^blk\.[0-9]+\.attn_(?:v|k)\.weight$", None),
+        (r"blk\.(1?[0-9]|2[0-7])\.ffn_(up|down)", None),
+        (r"[(+)]+\(a+\)+", None),
     ],
 )
 def test_what_patterns_may_be(pattern: str, problem: str | None) -> None:

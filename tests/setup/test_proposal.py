@@ -126,6 +126,17 @@ def test_an_alpha_that_is_no_whole_number(repository: GitFolder, write_run: Writ
     assert "{alpha}" not in policy["naming"]["run"] and "{rank}" in policy["naming"]["run"]
 
 
+def test_a_file_in_the_way(repository: GitFolder, write_run: WriteRun) -> None:
+    """Where a folder has to be made and a file is, that is told before anything is written."""
+    write_run(repository.folder / "adapters" / RUN)
+    repository.write(".github/workflows", "")
+    before = texts(repository.folder)
+    proposal = proposed(repository.folder, "namespace=acme")
+    with pytest.raises(ReleaseError, match=r"^\.github/workflows is a file, where .+ needs a folder"):
+        apply(repository.folder, proposal.changes)
+    assert texts(repository.folder) == before
+
+
 def test_a_base_on_this_disk(repository: GitFolder, write_run: WriteRun) -> None:
     """A base whose folder tells nothing gets a name below the namespace, and is published with the model; its license
     is asked for where no card tells it. --set base says which one it is."""

@@ -54,6 +54,13 @@ def test_defaults() -> None:
     assert table.problems == []
 
 
+def test_a_choice_that_stands_twice() -> None:
+    """It is a mistake, and no two of what it chooses."""
+    table = reader({"key": ["a", "b", "a"]})
+    table.choices("key", (), ("a", "b"))
+    assert table.problems == ["key names 'a' twice"]
+
+
 @pytest.mark.parametrize(
     ("getter", "value", "problem"),
     [

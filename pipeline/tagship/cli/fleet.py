@@ -15,6 +15,7 @@ from tagship.fleet.engine import Needs, Task
 from tagship.fleet.engines import find_engine
 from tagship.fleet.shipment import Packing, pack
 from tagship.fleet.supervising import Supervised, run_units
+from tagship.policy.config import UNITS_FOLDER
 from tagship.policy.fleet import HERE
 from tagship.release.gather import Gathering, gathering_steps
 from tagship.release.plan import Plan
@@ -150,7 +151,8 @@ def _marked(results: str) -> Iterator[Path | None]:
     if is_address(results):
         yield None
         return
-    mark = Path(results).absolute() / f".seen-{secrets.token_hex(8)}"
+    # Among the units, where one that a killed release left makes no tree dirty.
+    mark = Path(results).absolute() / UNITS_FOLDER / f".seen-{secrets.token_hex(8)}"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     try:

@@ -130,6 +130,8 @@ def read_options(given: Mapping[str, Any]) -> Options:
         values[field] = tuple(word for said in values.get(field, ()) for word in _SEPARATED.split(said) if word)
     if isinstance(given.get("run"), list):
         # None where it is empty: as a workflow's input comes that nobody filled in.
+        if len(given["run"]) > 1 and not all(given["run"]):
+            raise UsageError("--run is given several times, and once empty: which run was meant?")
         first, *more = dict.fromkeys(filter(None, given["run"])) or (None,)
         values |= {"run": first, "more_runs": tuple(more)}
     if given.get("tag") and given.get("untagged"):

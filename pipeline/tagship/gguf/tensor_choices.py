@@ -20,7 +20,9 @@ CHOOSABLE = (
 """The types that may be chosen for a tensor, as people write them."""
 
 # What Python's patterns know and those of C++ do not, or read otherwise.
-_FOREIGN = re.compile(r"\(\?(?![:!])|\[\[[:.=]")
+_FOREIGN = re.compile(r"\(\?(?![:!])|\[\[[:.=]|\[\^?\]|(?<!\\)\{(?!\d)")
+# What repeats what is before it, any number of times.
+_REPEATS = re.compile(r"[*+]|\{\d+,\}")
 _NEAREST = 3
 
 
@@ -34,17 +36,33 @@ class TensorChoice:
 
 def problem_of(pattern: str) -> str | None:
     """What is wrong with a pattern, where llama-quantize would not take it or read it otherwise."""
-    if not pattern or "=" in pattern or pattern.split() != [pattern]:
+    if not pattern:
+        return "is empty, and would be found in every name"
+    if "=" in pattern or pattern.split() != [pattern]:
         return "must have neither = nor white space, as llama-quantize takes PATTERN=TYPE"
     if pattern != pattern.lower():
         return f"has capitals, which llama-quantize reads as small letters: {pattern.lower()}"
     if _FOREIGN.search(pattern):
-        return "has a group that llama-quantize does not know: of those that begin with (? it takes (?: and (?!"
+        return "has a group, a class or a brace that llama-quantize does not know or reads otherwise"
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         return f"is no regular expression: {error}"
+    if _repeats_repetitions(pattern):
+        return "repeats a group in which something is repeated or chosen, which may take for ever"
     return None
+
+
+def _repeats_repetitions(pattern: str) -> bool:
+    """Whether a group is repeated that has a repetition or a choice in it: there are more ways to find such a pattern
+    than can be tried."""
+    plain = re.sub(r"\\.|\[[^\]]*\]", "x", pattern)  # what is escaped, or in a class, means itself
+    while (inner := re.search(r"\(([^()]*)\)", plain)) is not None:
+        many = bool(_REPEATS.search(inner[1]) or "|" in inner[1])
+        if many and _REPEATS.match(plain[inner.end() :]):
+            return True
+        plain = f"{plain[: inner.start()]}{'y*' if many else 'y'}{plain[inner.end() :]}"
+    return False
 
 
 def chosen_type(name: str, choices: Iterable[TensorChoice]) -> str | None:

@@ -12,7 +12,7 @@ from tagship.release import gates, steps
 from tagship.release.agreement import answers_differ, check_agreement, check_claims
 from tagship.release.export_store import claims_of, forget
 from tagship.release.plan import Plan
-from tagship.release.planned import Planned, Unit
+from tagship.release.planned import Planned, Unit, check_model
 from tagship.release.publishing import unless_base_is_published
 from tagship.release.result_store import ResultStore
 from tagship.release.results import Exported, Fetched, Results, Sent, Sized, Verified
@@ -136,6 +136,7 @@ def _collect(plan: Plan, done: Results, tools: Tools, *, gathering: Gathering) -
             if result is None:
                 raise ReleaseError(f"the result of {unit.name} is gone", remedy="run the same command again")
             check_claims(plan, target, result.manifest)
+            check_model(gathering.planned, result.manifest.model, f"what {target.name} was made of")
             found.append((target, result))
         check_agreement(found)
         if answers_differ(found):

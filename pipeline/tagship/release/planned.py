@@ -182,8 +182,8 @@ def check_same(planned: Planned, here: Mapping[str, Any]) -> None:
     differing = [key for key in now if _canonical(before.get(key)) != _canonical(now[key])]
     if not differing:
         return
-    if "model" in differing and (told := _changes(before["model"], now["model"])):
-        raise ReleaseError(f"this is not the model that was planned: {told}", remedy=_anew())
+    if "model" in differing:
+        check_model(planned, now["model"])
     key = differing[0]
     if key in _CALLED:
         raise ReleaseError(f"{_CALLED[key]} is not what was planned{_which(before.get(key), now[key])}", remedy=_anew())
@@ -191,6 +191,15 @@ def check_same(planned: Planned, here: Mapping[str, Any]) -> None:
         f"the plan says {key} {_canonical(before.get(key)):.200}, and here it is {_canonical(now[key]):.200}",
         remedy=_anew(),
     )
+
+
+def check_model(planned: Planned, state: Any, what: str = "this") -> None:
+    """Raise ReleaseError, with what changed, where the state of a model, as a manifest has it, is not the planned one;
+    `what` is of that model."""
+    before = planned.document["model"]
+    if _canonical(before) != _canonical(state):
+        told = _changes(before, state)
+        raise ReleaseError(f"{what} is not the model that was planned" + (f": {told}" if told else ""), remedy=_anew())
 
 
 def _changes(before: Any, now: Any) -> str:

@@ -66,6 +66,7 @@ from tagship.release.step import (
 )
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
+from tagship.system.errors import ReleaseError
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
@@ -124,7 +125,11 @@ def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ())
     fits = gates.check_fit(plan, base, tools.templates, steps, sends=bool(names & {SEND.name, SEND_WHERE_FULL.name}))
     by_file = [fitting.target.name for fitting in fits if fitting.by_file]
     if by_file and SEND.name not in names:  # which the gates did not know of
-        check_repos(plan, tools.hub, exports_only=True)
+        try:
+            check_repos(plan, tools.hub, exports_only=True)
+        except ReleaseError as error:
+            why = f"the disk has no room for all of {', '.join(by_file)}, which then goes to the Hub file by file"
+            raise type(error)(f"{why}: {error}", remedy=error.remedy) from error
     if compares:  # and describes
         check_cards(plan, base, tools.templates)
     footprints = [(fitting.target, fitting.footprint) for fitting in fits]

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, tool_version
+from tagship.history.model_lookup import disk_state
 from tagship.release import steps
 from tagship.release.describing import sizes_of, unless_versioned
 from tagship.release.evaluating import unless_evaluated
 from tagship.release.export_store import job_of
 from tagship.release.plan import Plan
-from tagship.release.planned import Planned, Unit
+from tagship.release.planned import Planned, Unit, check_model
 from tagship.release.result_store import ResultStore
 from tagship.release.results import Answered, Exported, Fetched, Fitting, Results, Sent, Verified
 from tagship.release.room import check_room
@@ -145,6 +146,9 @@ def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]
 
 def _keep(plan: Plan, target: Target, done: Results, tools: Tools, *, work: UnitWork) -> Iterator[object]:
     exported, sent = done.for_target(Exported, target), done.find(Sent, target)
+    # What it is made from, as it was read for it and as it is now: it may have changed in between.
+    for state in (exported.manifest.model, disk_state(plan.config, target.run.path).document()):
+        check_model(work.planned, state, f"what {target.name} was made of")
     result = UnitResult(
         plan=work.planned.digest,
         digest=work.unit.digest,

@@ -42,10 +42,11 @@ def appended(path: str, present: str, text: str, why: str) -> Change:
 def apply(root: Path, changes: Iterable[Change]) -> list[str]:
     """Make the changes; returns the paths that were written. Raises ReleaseError where a file that is to be new is
     there by now."""
+    changes = [change for change in changes if change.what != KEEP]
+    for change in changes:
+        _check_way(root, change.path)
     written = []
     for change in changes:
-        if change.what == KEEP:
-            continue
         path = root / change.path
         if path.is_symlink() and not path.exists():
             raise ReleaseError(f"{change.path} is a link to nothing", remedy="remove it, or have it lead somewhere")
@@ -57,3 +58,13 @@ def apply(root: Path, changes: Iterable[Change]) -> list[str]:
         write_text(path.resolve() if change.what == ADD else path, change.whole)
         written.append(change.path)
     return written
+
+
+def _check_way(root: Path, path: str) -> None:
+    """Raise ReleaseError, before anything is written, where something on the way to a file is no folder."""
+    for parent in (root / path).parents:
+        if parent.exists() and not parent.is_dir():
+            shown = parent.relative_to(root).as_posix()
+            raise ReleaseError(f"{shown} is a file, where {path} needs a folder", remedy="move it away")
+        if parent == root:
+            return

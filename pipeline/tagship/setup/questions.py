@@ -45,7 +45,9 @@ def read_said(pairs: Iterable[str]) -> dict[str, FieldValue]:
     known = [question.field for question in ALL]
     for pair in pairs:
         field, equals, value = pair.partition("=")
-        if not equals or field not in known:
+        if not equals:
+            raise UsageError(f"--set must be FIELD=VALUE, not {pair!r}")
+        if field not in known:
             raise UsageError(f"--set must be FIELD=VALUE with a known field, not {pair!r}{hint(field, known)}")
         said[field] = read_value(field, value)
     return said

@@ -81,6 +81,8 @@ class Reader:
         for value in values:
             if value not in allowed:
                 self.note(key, f"unknown {value!r}{hint(value, allowed)}")
+        if twice := next((value for place, value in enumerate(values) if value in values[:place]), None):
+            self.note(key, f"names {twice!r} twice")
         return tuple(value for value in values if value in allowed)
 
     def choice(self, key: str, default: str, allowed: Collection[str]) -> str:
