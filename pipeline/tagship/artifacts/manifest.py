@@ -34,6 +34,7 @@ _DESCRIBING = (CARD_FILE, PLOT_FILE, BILL_FILE)
 TELLING = (MANIFEST_FILE, *_DESCRIBING, *SEALS)
 """The files that say what verifying showed: other machines have other figures."""
 _SCHEMA = 1
+_Digests = Mapping[Path, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +142,7 @@ def tool_version() -> str:
     return version("tagship")
 
 
-def list_files(
-    folder: Path, advance: Advance = silent, *, known: Mapping[Path, str] | None = None
-) -> tuple[FileEntry, ...]:
+def list_files(folder: Path, advance: Advance = silent, *, known: _Digests = None) -> tuple[FileEntry, ...]:
     """Every file of a folder but its manifest and its seals, hashed, but for those whose SHA-256 is `known`. `advance`
     counts bytes."""
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
@@ -151,9 +150,7 @@ def list_files(
     return tuple(in_order(lambda name: file_entry(folder, name, advance, known=known), listed))
 
 
-def file_entry(
-    folder: Path, name: str, advance: Advance = silent, *, known: Mapping[Path, str] | None = None
-) -> FileEntry:
+def file_entry(folder: Path, name: str, advance: Advance = silent, *, known: _Digests = None) -> FileEntry:
     """One file of a folder, hashed unless its SHA-256 is `known`."""
     path = folder / name
     digest = (known or {}).get(path) or sha256_of(path, advance)

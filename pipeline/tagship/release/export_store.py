@@ -14,7 +14,6 @@ from tagship.artifacts.manifest import (
     FileEntry,
     Manifest,
     check_files,
-    file_entry,
     list_files,
     read_manifest,
     tool_version,
@@ -108,33 +107,6 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     return results
 
 
-def export_by_file(
-    plan: Plan, target: Target, job: ExportJob, send: Callable[[FileEntry, Path], None], advance: Advance
-) -> tuple[Manifest, list[FileEntry]]:
-    """Make an export under its final name of which each file of weights is sent on when it is whole, and then let go
-    of: `send` is called with what it is and the folder that it is in. Comes with its manifest and what was sent. Raises
-    as `export_together`; nothing of it is kept for another run."""
-    from tagship.weights.remade import let_go
-
-    forget(plan, target)
-    sent: list[FileEntry] = []
-    try:
-        with new_folder(target.export_dir) as folder:
-            known: dict[Path, str] = {}
-            for path, digest in target.policy.format.export_by_file(job, folder, advance):
-                known |= {path: digest} if digest else {}
-                sent.append(file_entry(folder, path.relative_to(folder).as_posix(), known=known))
-                send(sent[-1], folder)
-                let_go(path)
-                known[path] = sent[-1].sha256
-            model = disk_state(plan.config, target.run.path)
-            manifest = _manifest(plan, target, job, list_files(folder, known=known), model)
-            write_manifest(folder, manifest)
-    except OSError as error:
-        raise _unwritten([target], error) from error
-    return manifest, sent
-
-
 def _as_of_now(plan: Plan, target: Target, manifest: Manifest) -> Manifest:
     """A kept export's manifest, with what it says of the release around it."""
     now = replace(manifest, **claims_of(plan, target))
@@ -162,17 +134,18 @@ def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance:
             with _models(plan, targets) as model_of:
                 digests = targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
                 manifests = [
-                    _manifest(plan, target, job, list_files(folder, known=digests), model_of(target))
+                    manifest_of(plan, target, job, list_files(folder, known=digests), model_of(target))
                     for target, job, folder in zip(targets, jobs, folders, strict=True)
                 ]
             for manifest, folder in zip(manifests, folders, strict=True):
                 write_manifest(folder, manifest)
     except OSError as error:
-        raise _unwritten(targets, error) from error
+        raise unwritten(targets, error) from error
     return manifests
 
 
-def _unwritten(targets: Sequence[Target], error: OSError) -> ReleaseError:
+def unwritten(targets: Sequence[Target], error: OSError) -> ReleaseError:
+    """What is said of exports that a disk did not take."""
     formats = " and ".join(dict.fromkeys(target.name for target in targets))
     return ReleaseError(f"the {formats} export could not be written: {error}")
 
@@ -205,7 +178,9 @@ def _models(plan: Plan, targets: Sequence[Target]) -> Iterator[Callable[[Target]
         yield lambda target: states()[target.run.path]
 
 
-def _manifest(plan: Plan, target: Target, job: ExportJob, files: tuple[FileEntry, ...], model: ModelState) -> Manifest:
+def manifest_of(
+    plan: Plan, target: Target, job: ExportJob, files: tuple[FileEntry, ...], model: ModelState
+) -> Manifest:
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,

@@ -1,9 +1,7 @@
 """The steps that bring a release to the Hub: base model, exports and their check, the way from the last version."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from tagship.artifacts.manifest import FileEntry
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import publish_base
 from tagship.hub.keyless import NotTrusted
@@ -12,14 +10,13 @@ from tagship.hub.publish import check_published, publish, send_ahead, tag_publis
 from tagship.hub.succession import lead_on, lines_to
 from tagship.hub.upload import Commit, Upload
 from tagship.naming.tags import version_tags
-from tagship.release.export_store import export_by_file, forget, job_to_export
+from tagship.release.export_store import forget
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, version_of
 from tagship.release.results import (
     Committed,
     Exported,
     Fetched,
-    Fitting,
     Laid,
     Published,
     Pushed,
@@ -56,38 +53,6 @@ def publish_repo(plan: Plan, targets: Sequence[Target], done: Results, tools: To
     if commit.kept:
         tools.console.note(f"{upload.tag} was released before, and says what was shown then ({', '.join(commit.kept)})")
     yield Committed(repo_id=upload.repo_id, upload=upload, commit=commit)
-
-
-def export_and_send(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
-    """Export with room for one file of weights: each is sent ahead of the commit when it is whole, and has its header
-    alone here afterwards."""
-    job = job_to_export(plan, target, done.one(Fetched).base, tools.templates)
-    work = done.for_target(Fitting, target).footprint.work
-
-    def send(entry: FileEntry, folder: Path) -> None:
-        if entry.path not in send_ahead(tools.hub, _part(plan, target, entry, folder)):
-            raise ToolError(f"{tools.hub.url} keeps {entry.path} in git, so that it cannot be sent ahead")
-
-    with tools.console.bytes(f"{target.name}, file by file", work) as advance:
-        manifest, sent = export_by_file(plan, target, job, send, advance)
-    size = human_size(sum(entry.size for entry in sent))
-    tools.console.note(f"{target.name}: {len(sent)} files ({size}) wait on {tools.hub.url} for a commit")
-    yield Exported(target=target, folder=target.export_dir, manifest=manifest)
-    yield Sent(target=target, paths=frozenset(entry.path for entry in sent))
-
-
-def _part(plan: Plan, target: Target, entry: FileEntry, folder: Path) -> Upload:
-    """A file of an export that is not whole yet, as what is sent ahead."""
-    return Upload(
-        repo_id=target.repo_id,
-        folder=folder,
-        files=(entry,),
-        private=plan.private,
-        message="",
-        description="",
-        tag=None,
-        proposes=plan.proposes,
-    )
 
 
 def send_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:

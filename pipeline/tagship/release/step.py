@@ -66,6 +66,9 @@ def templates_of(config: Config) -> Templates:
     return Templates(config.root, {name: folder for name, folder in brought.items() if folder})
 
 
+# The steps that send exports ahead of their commit: all of them, or those that this disk has no room for; and the one
+# that makes what exports share. Others ask whether a task has them.
+SENDS, SENDS_WHERE_FULL, SHARES = "send", "send_where_full", "share"
 # What steps leave on this machine's disks, as large as the models are.
 EXPORTS, ARCHIVES, STORE, BASE_IN_STORE = "exports", "archives", "the Hub's store", "the base in the Hub's store"
 # What is there only while exports are compared, or what they share is made.

@@ -17,18 +17,18 @@ from tagship.hub.fetch import fetch_base, locate_base
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.announcing import announce, check_announcing, unless_announced
+from tagship.release.by_file import export_and_send
 from tagship.release.collecting import collect_repos, unless_collected
-from tagship.release.describing import check_cards, describe, take_notes, unless_versioned
+from tagship.release.describing import describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
 from tagship.release.export_store import export_together, job_to_export
-from tagship.release.four_bit import check_quantized
+from tagship.release.fitting import fit
 from tagship.release.name_checks import check_names
 from tagship.release.oci import check_registry, push_repo, unless_pushed
 from tagship.release.plan import Plan
 from tagship.release.publishing import (
     check_repo,
-    export_and_send,
     lead_from_before,
     publish_base_model,
     publish_repo,
@@ -48,25 +48,25 @@ from tagship.release.results import (
     Sent,
 )
 from tagship.release.room import check_disk
-from tagship.release.room import predicted as predicted_room
 from tagship.release.seal_checks import check_sealable
 from tagship.release.sealing import seal, unless_sealed
-from tagship.release.sharing import predicted_parts, share_parts, shared_parts, unless_shared_parts
+from tagship.release.sharing import share_parts, shared_parts, unless_shared_parts
 from tagship.release.step import (
     ARCHIVES,
     BASE_IN_STORE,
     BESIDE,
     EXPORTS,
+    SENDS,
+    SENDS_WHERE_FULL,
     SHARED,
+    SHARES,
     STORE,
     Step,
     Tools,
-    verifies,
     written_by,
 )
 from tagship.release.targets import Target
-from tagship.release.verifying import answer_as_trained, examine_model, predicted, verify_export
-from tagship.system.errors import ReleaseError
+from tagship.release.verifying import answer_as_trained, examine_model, verify_export
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
@@ -116,31 +116,6 @@ def _names(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     for finding in check_names(plan, done.one(Fetched).base.path, exported):
         tools.console.warn(finding.sentence, finding.remedy)
     return iter(())
-
-
-def _fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) -> Iterator[object]:
-    base, compares = done.one(Fetched).base, verifies(steps)
-    check_quantized(plan, base, tools)
-    names = {step.name for step in steps}
-    fits = gates.check_fit(plan, base, tools.templates, steps, sends=bool(names & {SEND.name, SEND_WHERE_FULL.name}))
-    by_file = [fitting.target.name for fitting in fits if fitting.by_file]
-    if by_file and SEND.name not in names:  # which the gates did not know of
-        try:
-            check_repos(plan, tools.hub, exports_only=True)
-        except ReleaseError as error:
-            why = f"the disk has no room for all of {', '.join(by_file)}, which then goes to the Hub file by file"
-            raise type(error)(f"{why}: {error}", remedy=error.remedy) from error
-    if compares:  # and describes
-        check_cards(plan, base, tools.templates)
-    footprints = [(fitting.target, fitting.footprint) for fitting in fits]
-    tools.console.note(predicted_room(plan, footprints, steps, base))
-    if by_file:
-        tools.console.note(f"{', '.join(by_file)}: sent to the Hub file by file, as there is no room for all of it")
-    if SHARE in steps and (told := predicted_parts(footprints)):
-        tools.console.note(told)
-    if compares:
-        tools.console.note(predicted(plan, base))
-    return iter(fits)
 
 
 def export_targets(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) -> Iterator[object]:
@@ -210,9 +185,9 @@ GATES = Step(name="gates", title="Gates", once=_gates)
 NOTES = Step(name="notes", title="Release notes", once=take_notes, skip=unless_versioned)
 BASE = Step(name="base", title="Base model", once=_base)
 NAMES = Step(name="names", title="Names", once=_names, skip=_unless_names_are_checked)
-FIT = Step(name="fit", title="Adapter, memory and disk", once=_fit)
+FIT = Step(name="fit", title="Adapter, memory and disk", once=fit)
 EXAMINE = Step(name="examine", title="The trained model", once=examine_model)
-SHARE = Step(name="share", title="What exports share", once=share_parts, skip=unless_shared_parts, writes=(SHARED,))
+SHARE = Step(name=SHARES, title="What exports share", once=share_parts, skip=unless_shared_parts, writes=(SHARED,))
 EXPORT = Step(name="export", title="Export", together=export_targets, portable=True, writes=(EXPORTS,))
 LOAD = Step(name="load", title="Exports", each=_load)
 ROOM = Step(name="room", title="Disk", once=_room)
@@ -223,8 +198,8 @@ CARD = Step(name="card", title="Model cards", each=describe)
 REPOS = Step(name="repos", title="Repos of several exports", of_repo=lay_out, skip=unless_shared)
 PACKAGE = Step(name="package", title="Package", each=_package, portable=True, writes=(ARCHIVES,))
 SEAL = Step(name="seal", title="Provenance and signature", of_repo=seal, skip=unless_sealed)
-SEND = Step(name="send", title="Large files, ahead of the commit", each=send_export, skip=unless_published)
-SEND_WHERE_FULL = replace(SEND, name="send_where_full", each=send_the_rest)
+SEND = Step(name=SENDS, title="Large files, ahead of the commit", each=send_export, skip=unless_published)
+SEND_WHERE_FULL = replace(SEND, name=SENDS_WHERE_FULL, each=send_the_rest)
 PUBLISH_BASE = Step(
     name="publish_base",
     title="Publish the base model",
@@ -245,7 +220,7 @@ ANNOUNCE = Step(name="announce", title="Announce", once=announce, skip=unless_an
 
 def as_task(*steps: Step) -> tuple[Step, ...]:
     """The steps of a task, of which the gates know the others: they ask for what those need and write, and no more."""
-    knowing = {GATES.name: _gates, FIT.name: _fit, ROOM.name: _room}
+    knowing = {GATES.name: _gates, FIT.name: fit, ROOM.name: _room}
     return tuple(
         replace(step, once=partial(knowing[step.name], steps=steps)) if step.name in knowing else step for step in steps
     )
