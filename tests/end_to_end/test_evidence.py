@@ -70,6 +70,7 @@ def test_type_that_costs_too_much(project: Project) -> None:
     assert refused.code == 1 and "the limit is 99.0%" in refused.stderr
 
 
+@pytest.mark.long
 def test_quantization_types_side_by_side(project: Project) -> None:
     """Their cards show what was measured of each, and a plot; less is compared with --quick, and that is said."""
     project.git("tag", "-a", "v1.0.0", "-m", "first")

@@ -81,6 +81,7 @@ def test_same_run_twice(project: Project) -> None:
     assert [entry["run"] for entry in document["formats"]] == [OLDER_RUN]
 
 
+@pytest.mark.long
 def test_divided_files(project: Project) -> None:
     """With [export] max_shard both formats are divided, verified, and the card says what runs a divided GGUF."""
     project.replace("release.toml", "[formats.vllm]", '[export]\nmax_shard = "0.5MB"\n\n[formats.vllm]')

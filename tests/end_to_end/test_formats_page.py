@@ -16,7 +16,8 @@ FILES = ("pyproject.toml", "options.py", "format.py", "templates/card.md.j2", "r
 
 
 def blocks() -> list[str]:
-    return re.findall(r"^```(?:toml|python|jinja)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    package = PAGE[PAGE.index("## A format\n") :]
+    return re.findall(r"^```(?:toml|python|jinja)\n(.*?)^```$", package, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,7 @@ with Repository(config.root) as repository:
 """
 
 
+@pytest.mark.long
 def test_executor_of_the_page(make_project: Callable[[], Project], tmp_path: Path) -> None:
     """Work that other processes do, from a plan that was handed to them, gives the files of a release made here."""
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE.format(code=blocks()[-1]))

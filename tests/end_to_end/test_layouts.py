@@ -203,6 +203,7 @@ def test_after_the_release(versions: Versions, open_hub: Callable[[Project], HfA
     assert finished(project, "audit")["ok"]
 
 
+@pytest.mark.long
 def test_proposed_release(versions: Versions, open_hub: Callable[[Project], HfApi]) -> None:
     """With --create-pr main and tags stay as they are; once the pull request is merged, the same command without it
     makes no commit, and tags the version."""

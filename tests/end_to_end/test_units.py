@@ -304,6 +304,7 @@ def test_a_disk_without_room(
         assert all(each == whole[each["path"]] for each in entry["files"] if each["path"] not in telling)
 
 
+@pytest.mark.long
 def test_units_that_share_a_repo(make_project: MakeProject, tmp_path: Path) -> None:
     """Quantization types of one repo are units of their own, done anywhere, also sent ahead, and published as one
     commit; without one of them the repo is left out of a partial release, as a version is never completed."""

@@ -559,6 +559,7 @@ GOLDEN_IMATRIX: Mapping[str, str] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="ggml's encoders round otherwise where multiply-add is fused"
 )
