@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model
 
-# Tokens of a draft: a quantized model leaves the other every 50 or so, and what it writes from there on is for nothing;
-# a pass over the other costs as much as some 12 of its tokens. And how many drafts of an answer there are at most.
-_DRAFT, _ROUNDS = 48, 12
+# Tokens of a draft: a quantized model leaves the other every 25 (random weights) to 200 tokens, and what it writes from
+# there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
+# come from the disk (docs/design.md). And how many drafts of an answer there are at most.
+_DRAFT, _ROUNDS = 32, 18
 
 
 @dataclass(slots=True)
