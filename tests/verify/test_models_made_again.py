@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[Callable[..., Path], dict[str, Any]]] = {
     "phi3": (tiny.phi3, {"target_modules": ["qkv_proj", "down_proj"]}),
     "embedding": (tiny.llama, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}),
     "mixtral": (tiny.mixtral, {"target_modules": ["q_proj", "v_proj"]}),
+    "experts": (tiny.mixtral, {"target_modules": ["q_proj"], "target_parameters": ["experts.gate_up_proj"]}),
     "gpt2": (tiny.gpt2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
 }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagship.formats.differences import NotAsExported, differences, listed
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Footprint
 from tagship.runs.base_folder import vocabulary_rows
 from tagship.runs.model_files import CONFIG_FILE, TOKENIZER_FILE, model_files
 from tagship.runs.tokenizer_file import read_tokenizer_file
@@ -30,6 +30,22 @@ def open_weights(job: ExportJob, dtype: str | None = None, scheme: "Scheme | Non
     weights = MergedWeights(base, adapter, dtype, job.nf4, scheme, portable=job.policy.portable)
     _check_vocabulary(job, weights)
     return weights
+
+
+# Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
+_MEMORY = 400 << 20
+# Bytes of 16-bit weights a second: from page cache to page cache, and where the disk is waited for
+# (docs/performance.md). Quantizing takes up to half as long again.
+_FASTEST, _SLOWEST, _QUANTIZING = 2.8e9, 0.8e9, 1.5
+
+
+def merge_footprint(weights: "MergedWeights", *, quantizes: bool, by_file: int | None = None) -> Footprint:
+    """What writing merged weights needs, where `quantizes` is whether they are quantized as they are written."""
+    size = weights.nbytes
+    # By headers: a base that is not here yet is not longer or shorter for its files' own headers.
+    read = max(size, sum(entry.nbytes for entry in weights.base.entries().values()))
+    seconds = (read / _FASTEST, (_QUANTIZING if quantizes else 1) * read / _SLOWEST)
+    return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds, by_file=by_file)
 
 
 def copy_model_files(job: ExportJob, weights: "MergedWeights", folder: Path) -> None:

@@ -195,6 +195,19 @@ class Format(ABC):
         UsageError."""
         return settings
 
+    def variants_of(self, first: str, quants: Sequence[str], label: str) -> tuple[Variant, ...]:
+        """A variant for each quantization type, whose names have a `label` with the type in place of `{}`; the policy's
+        `first` has the format's plain name, as variants must not share an export folder."""
+        return tuple(
+            Variant(
+                quant=quant,
+                kind=self.name if quant == first else f"{self.name}_{quant}",
+                prefix=f"{self.name}-{quant}",
+                label=label.format(quant),
+            )
+            for quant in quants
+        )
+
     def variants(self, settings: Any, quants: Sequence[str]) -> tuple[Variant, ...]:
         """What to export: by the settings, or by `quants` where the options name some."""
         return (Variant(quant=None, kind=self.name, prefix=self.name, label=self.name),)
@@ -251,10 +264,13 @@ class Format(ABC):
         (`weights/remade.py`)."""
         raise NotImplementedError(f"{self.name} is not exported file by file")
 
-    def remade(self, job: ExportJob, subject: Subject, digests: Mapping[str, str]) -> Subject:
-        """The subject of an export that was sent file by file, whose weights are made again as they are run; `digests`
-        are the SHA-256 of the files that were sent, by their names. Raises ReleaseError where they come out
-        otherwise."""
+    def digests(self, job: ExportJob) -> Iterator[tuple[str, str]]:
+        """The name of each file of weights that `export_by_file` gives, and the SHA-256 that it has if it is made once
+        more, which is not kept."""
+        raise NotImplementedError(f"{self.name} is not exported file by file")
+
+    def remade(self, job: ExportJob, subject: Subject) -> Subject:
+        """The subject of an export that was sent file by file, whose weights are made again as they are run."""
         raise NotImplementedError(f"{self.name} is not exported file by file")
 
     @abstractmethod

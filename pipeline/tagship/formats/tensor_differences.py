@@ -10,7 +10,6 @@ from tagship.gguf.header import read_gguf_header
 from tagship.system.errors import ReleaseError
 from tagship.system.files import BLOCK
 from tagship.weights.checkpoint import open_checkpoint
-from tagship.weights.dtypes import DTYPES
 from tagship.weights.safetensors import read_header
 
 _FLOATS = ("F32", "F16", "BF16")
@@ -76,6 +75,8 @@ class _Tensor:
     def beginning(self) -> Any:
         """Some of its numbers, in float32."""
         import numpy as np
+
+        from tagship.weights.dtypes import DTYPES
 
         return np.frombuffer(next(self.blocks(), b""), DTYPES[self.form[0]]).astype(np.float32)
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
+from tagship.formats.model_folder import check_model_files, copy_model_files, merge_footprint, open_weights
 from tagship.formats.protocol import MERGED, QUANTIZED, CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.formats.vllm_schemes import KL, SERVES, TOP1, how_it_was_run
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files
-from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder, write_text
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 
 # The scheme that quantizes nothing.
 _PLAIN = "bf16"
-# Merging holds a few blocks of rows for each core, whatever the model's size, beside the adapter's part in a tensor.
-_MEMORY = 400 << 20
-# Bytes of 16-bit weights a second: from page cache to page cache, and where the disk is waited for
-# (docs/performance.md). Quantizing takes up to half as long again.
-_FASTEST, _SLOWEST, _QUANTIZING = 2.8e9, 0.8e9, 1.5
 # Rounding to 16 bits is all that may differ.
 _KL = 0.01
 # Where vLLM serves by default.
@@ -69,13 +63,9 @@ class _Vllm(Format):
         return f"vLLM; {SERVES[variant.quant]}"
 
     def footprint(self, job: ExportJob) -> Footprint:
-        weights = _weights(job)
-        size = weights.nbytes
-        # By headers: a base that is not here yet is not longer or shorter for its files' own headers.
-        read = max(size, sum(entry.nbytes for entry in weights.base.entries().values()))
-        seconds = (read / _FASTEST, (1 if job.variant.quant is None else _QUANTIZING) * read / _SLOWEST)
-        by_file = None if job.variant.quant else _largest_file(weights, job.policy.max_shard)
-        return Footprint(disk=size, memory=_MEMORY + weights.prepared, work=size, seconds=seconds, by_file=by_file)
+        weights, quantizes = _weights(job), job.variant.quant is not None
+        by_file = None if quantizes else _largest_file(weights, job.policy.max_shard)
+        return merge_footprint(weights, quantizes=quantizes, by_file=by_file)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
         from tagship.weights.merge_writer import write_merged
@@ -92,16 +82,12 @@ class _Vllm(Format):
         _write_beside(job, weights, folder)
         return write_file_by_file(weights, folder, advance, max_shard=job.policy.max_shard)
 
-    def remade(self, job: ExportJob, subject: Subject, digests: Mapping[str, str]) -> Subject:
+    def digests(self, job: ExportJob) -> Iterator[tuple[str, str]]:
         from tagship.weights.remade import digests_of
 
-        for name, digest in digests_of(_weights(job), job.policy.max_shard):
-            if digests.get(name) != digest:
-                raise ReleaseError(
-                    f"{name} is not what was sent to the Hub when it is made again, so that what was sent is not what "
-                    "would be compared",
-                    remedy="do the unit again; where that shows the same, look after this machine's memory and disk",
-                )
+        return digests_of(_weights(job), job.policy.max_shard)
+
+    def remade(self, job: ExportJob, subject: Subject) -> Subject:
         made_of = Ingredients(
             base=job.base.path,
             adapter=job.run.path,

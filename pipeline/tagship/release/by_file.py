@@ -8,12 +8,12 @@ from tagship.artifacts.manifest import FileEntry, Manifest, file_entry, list_fil
 from tagship.history.model_lookup import disk_state
 from tagship.hub.publish import send_ahead
 from tagship.hub.upload import Upload
-from tagship.release.export_store import forget, job_to_export, manifest_of, unwritten
+from tagship.release.export_store import forget, job_of, job_to_export, manifest_of, unwritten
 from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Fitting, Results, Sent
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.system.errors import ToolError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import new_folder
 from tagship.system.progress import Advance
 from tagship.system.templating import human_size
@@ -56,6 +56,21 @@ def _exported(
         manifest = manifest_of(plan, target, job, list_files(folder, known=known), model)
         write_manifest(folder, manifest)
     return manifest, sent
+
+
+def check_sent(plan: Plan, target: Target, done: Results, tools: Tools) -> None:
+    """Raise ReleaseError where what was sent is not what its weights come to when they are made again, as they are to
+    be compared."""
+    sent = done.for_target(Exported, target).manifest.files
+    digests = {entry.path: entry.sha256 for entry in sent}
+    job = job_of(plan, target, done.one(Fetched).base, tools.templates)
+    for name, digest in target.policy.format.digests(job):
+        if digests.get(name) != digest:
+            raise ReleaseError(
+                f"{name} is not what was sent to the Hub when it is made again, so that what was sent is not what "
+                "would be compared",
+                remedy="do the unit again; where that shows the same, look after this machine's memory and disk",
+            )
 
 
 def _part(plan: Plan, target: Target, entry: FileEntry, folder: Path) -> Upload:

@@ -83,9 +83,8 @@ def export_model(
     form, exported = target.policy.format, done.for_target(Exported, target)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates)
     subject = form.subject(job, exported.folder, questions)
-    if sent := done.find(Sent, target):
-        digests = {entry.path: entry.sha256 for entry in exported.manifest.files if entry.path in sent.paths}
-        subject = form.remade(job, subject, digests)
+    if done.find(Sent, target):
+        subject = form.remade(job, subject)
     if not form.whole:
         subject = form.beside(job, subject, tools.scratch.inside(plan.config.exports))
     with tools.runtimes.model(form.runtime, subject) as model:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format
 from tagship.policy.verify import QUICK, VerifyPolicy
+from tagship.release.by_file import check_sent
 from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
 from tagship.release.export_store import job_of
@@ -99,11 +100,15 @@ def _seconds(plan: Plan, base: BaseFolder) -> float:
 def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     """Hold an export against base + adapter; what that showed is recorded in its manifest."""
     exported = done.for_target(Exported, target)
+    sent = done.find(Sent, target)
     try:
+        if sent:
+            with tools.console.working(f"{target.name} is made again, to see that it is what was sent"):
+                check_sent(plan, target, done, tools)
         evidence = _verified(plan, target, done, tools)
         evidence = replace(evidence, evaluation=evaluate_export(plan, target, done, tools))
     except ReleaseError as refused:
-        sent = done.find(Sent, target)  # what of it is not here cannot be held against another one
+        # Of what was sent, nothing is here that could be held against another one.
         error = refused if sent else diagnosed(refused, plan, exported, done.one(Fetched).base, tools)
         if plan.config.verify.required:
             raise error from refused

@@ -76,16 +76,7 @@ class _LoraGguf(GgufFormat):
         return LoraGgufSettings(quants=quants, base_gguf=base_gguf)
 
     def variants(self, settings: LoraGgufSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
-        return tuple(
-            Variant(
-                quant=quant,
-                # Types must not share an export folder; the policy's first has the plain name.
-                kind=self.name if quant == settings.quants[0] else f"{self.name}_{quant}",
-                prefix=f"{self.name}-{quant}",
-                label=f"{quant}-{self.name}",
-            )
-            for quant in quants or settings.quants
-        )
+        return self.variants_of(settings.quants[0], quants or settings.quants, f"{{}}-{self.name}")
 
     def shared_path(self, variant: Variant, path: str) -> str:
         return f"{path}-{WORDS[str(variant.quant)]}" if path == MODELFILE else path

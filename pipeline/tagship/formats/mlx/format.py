@@ -1,12 +1,12 @@
 """mlx: merged weights as mlx-lm loads them on Apple silicon, in 4 or 8 bits or in bf16."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tagship.formats.mlx.files import mlx_weights, write_files, write_index
-from tagship.formats.model_folder import check_model_files
+from tagship.formats.model_folder import check_model_files, merge_footprint
 from tagship.formats.protocol import QUANTIZED, CardFacts, ExportJob, Footprint, Format, Usage
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import has_chat_template, model_files
@@ -16,7 +16,9 @@ from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.affine import GROUP_SIZES, Affine
-from tagship.weights.merge import MergedWeights
+
+if TYPE_CHECKING:
+    from tagship.weights.merge import MergedWeights
 
 _PLAIN = "bf16"
 _BITS = {"4bit": 4, "8bit": 8}
@@ -33,9 +35,6 @@ _TOP1 = {"4bit": 0.7, "8bit": 0.92}
 _PLAIN_KL = 0.01
 # The largest file that mlx-lm writes, in bytes.
 _MAX_SHARD = 5 << 30
-# As for merged weights in 16 bits, which are made by the same loop (docs/performance.md); quantizing takes longer.
-_MEMORY = 400 << 20
-_FASTEST, _SLOWEST, _QUANTIZING = 2.8e9, 0.8e9, 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +60,7 @@ class _Mlx(Format):
         return MlxSettings(quants=quants, group_size=group_size)
 
     def variants(self, settings: MlxSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
-        return tuple(
-            Variant(
-                quant=quant,
-                # Variants must not share an export folder; the policy's first has the plain name.
-                kind=self.name if quant == settings.quants[0] else f"{self.name}_{quant}",
-                prefix=f"{self.name}-{quant}",
-                label=f"{self.name}-{quant}",
-            )
-            for quant in quants or settings.quants
-        )
+        return self.variants_of(settings.quants[0], quants or settings.quants, f"{self.name}-{{}}")
 
     def facts(self, variant: Variant) -> CardFacts:
         bits = () if variant.quant == _PLAIN else ("quantized", _hub_word(variant))
@@ -80,29 +70,24 @@ class _Mlx(Format):
         return _SERVES[str(variant.quant)]
 
     def footprint(self, job: ExportJob) -> Footprint:
-        weights = _weights(job)
-        size = weights.nbytes
-        read = sum(entry.nbytes for entry in weights.base.entries().values())
-        slowest = (1 if job.variant.quant == _PLAIN else _QUANTIZING) * max(size, read) / _SLOWEST
-        return Footprint(
-            disk=size,
-            memory=_MEMORY + weights.prepared,
-            work=size,
-            seconds=(max(size, read) / _FASTEST, slowest),
-        )
+        return merge_footprint(_weights(job), quantizes=job.variant.quant != _PLAIN)
 
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
+        from tagship.formats.mlx.files import write_files, write_index
         from tagship.weights.merge_writer import write_merged
 
         models = [(_weights(job), folder) for job, folder in parts]
         for (job, folder), (weights, _) in zip(parts, models, strict=True):
             write_files(job, weights, _affine(job), folder)
         most = min(parts[0][0].policy.max_shard or _MAX_SHARD, _MAX_SHARD)
-        write_merged(models, advance, max_shard=most)
+        digests = write_merged(models, advance, max_shard=most)
         for weights, folder in models:
             write_index(weights, folder)
+        return digests
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
+        from tagship.formats.mlx.files import write_files
+
         with scratch_folder("tagship-files") as expected:
             write_files(job, _weights(job), _affine(job), expected)
             check_model_files(job, folder, expected, "the mlx export")
@@ -162,5 +147,7 @@ def _affine(job: ExportJob) -> Affine | None:
     return Affine(bits=bits, width=settings.group_size) if bits else None
 
 
-def _weights(job: ExportJob) -> MergedWeights:
+def _weights(job: ExportJob) -> "MergedWeights":
+    from tagship.formats.mlx.files import mlx_weights
+
     return mlx_weights(job, _affine(job))

@@ -6,7 +6,7 @@ from tagship.verify.runtimes.protocol import Ingredients
 from tagship.verify.runtimes.quantized import load_made, slices_of
 from tagship.verify.runtimes.transformers_classes import KnownClass
 from tagship.weights.checkpoint import Checkpoint, open_checkpoint
-from tagship.weights.linear_tensors import is_linear, of_expert
+from tagship.weights.linear_tensors import is_linear
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
 from tagship.weights.merged_rows import whole_tensor
@@ -15,17 +15,13 @@ from tagship.weights.remade import RemadeMatrices
 
 def load_remade(known: KnownClass, checkpoint: Checkpoint, made_of: Ingredients, *, whole: bool) -> Any:
     """The model of a checkpoint without its weights. Tensors that merging leaves as they are come from the base's
-    files; of the others, matrices of linear modules are merged block by block while they compute, and the rest is in
-    memory."""
+    files; of the others, matrices of linear modules are merged block by block while they compute, those of single
+    experts as transformers stacks them, and the rest is in memory."""
     base = open_checkpoint(made_of.base)
     weights = MergedWeights(base, read_adapter(made_of.adapter), made_of.dtype, made_of.nf4, portable=made_of.portable)
     copied = {name for name, output in weights.outputs.items() if output.copied}
     entries = checkpoint.entries()
-    streamed = {
-        name
-        for name in weights.outputs
-        if name not in copied and not of_expert(name) and is_linear(name, entries[name], entries)
-    }
+    streamed = {name for name in weights.outputs if name not in copied and is_linear(name, entries[name], entries)}
     makes = RemadeMatrices(weights)
     while True:
         matrices = {name: makes.of(weights.outputs[name]) for name in streamed}
