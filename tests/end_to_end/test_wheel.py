@@ -16,6 +16,8 @@ from tests.end_to_end.conftest import AT, Project
 ROOT = Path(__file__).parents[2]
 # What a wheel is made of.
 PARTS = ("pipeline", "templates", "docs", "tasks.py", "pyproject.toml", "hatch_build.py", "README.md")
+LOOPS = ("bf16", "nf4", "schemes", "tiles")
+SOURCES, LIBRARIES = [f"{name}.c" for name in LOOPS], [f"lib{name}.so" for name in LOOPS]
 
 
 def build(folder: Path, **environment: str) -> Path:
@@ -47,7 +49,7 @@ def of_the_loops(wheel: Path) -> list[str]:
 def test_wheel_with_what_was_compiled(tmp_path: Path) -> None:
     """With a compiler the wheel has the library, and is for this kind of machine and any Python."""
     wheel = build(tmp_path)
-    assert of_the_loops(wheel) == ["bf16.c", "libbf16.so", "libnf4.so", "libschemes.so", "nf4.c", "schemes.c"]
+    assert of_the_loops(wheel) == sorted([*SOURCES, *LIBRARIES])
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
 
@@ -57,10 +59,10 @@ def test_wheel_where_nothing_can_be_compiled(tmp_path: Path, compiler: str) -> N
     """Without a compiler that does its work, installing works nevertheless, and the wheel is for all machines; a
     library of an earlier build is not taken for this one's."""
     (tmp_path / "tree/pipeline/tagship/weights").mkdir(parents=True)
-    for name in ("libbf16.so", "libnf4.so", "libschemes.so"):
+    for name in LIBRARIES:
         (tmp_path / "tree/pipeline/tagship/weights" / name).write_bytes(b"of an earlier build")
     wheel = build(tmp_path, CC=compiler)
-    assert of_the_loops(wheel) == ["bf16.c", "nf4.c", "schemes.c"]
+    assert of_the_loops(wheel) == SOURCES
     assert wheel.name.endswith("-py3-none-any.whl")
 
 

@@ -63,6 +63,7 @@ class _Ollama(GgufFormat):
     name = "ollama"
     kl, top1 = KL, TOP1
     quants = tuple(QUANTS)
+    reads_with = ("transformers.models.auto.tokenization_auto",)
     name_rules = (OLLAMA,)
     shared_label = "gguf"
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)

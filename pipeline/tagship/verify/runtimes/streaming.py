@@ -1,11 +1,17 @@
 """Models that compute in float32 with weights that stay as their files have them, in 16 bits and mapped.
 
 Each module casts its own weights while it computes, and lets go of them: what is in memory beside the page cache is the
-largest module and the activations, whatever the size of the model.
+largest module and the activations, whatever the size of the model. Where the processor multiplies float32 with bfloat16
+as it is, matrices are not cast at all.
 """
 
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+
+from tagship.weights import tiles
+from tagship.weights.scratch import scratch
 
 # Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
 # largest matrices by far.
@@ -49,16 +55,19 @@ def _is_short(tensor: Any) -> bool:
 
 
 def _casting(module: Any) -> Any:
-    """What a linear module computes, with blocks of its weight in float32."""
+    """What a linear module computes, with blocks of its weight in float32, or with its bfloat16."""
     import torch
 
     def forward(given: Any) -> Any:
         weight, bias = module.weight, module.bias
         given = given.float()
+        other = getattr(module, _BLOCKS, None)
+        if other is None and _is_multiplied_as_it_is(weight):
+            made = _multiplied(given, weight)
+            return made if bias is None else made + bias.float()
         rows = max(1, _BLOCK // (4 * weight.shape[1]))
         starts = range(0, weight.shape[0], rows)
-        other = getattr(module, _BLOCKS, None)
-        blocks = other(rows) if other else (weight[start : start + rows].float() for start in starts)
+        blocks = other(rows) if other else (_cast(weight[start : start + rows]) for start in starts)
         parts = [
             torch.nn.functional.linear(given, block, None if bias is None else bias[start : start + rows].float())
             for start, block in zip(starts, blocks, strict=True)
@@ -66,6 +75,30 @@ def _casting(module: Any) -> Any:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     return forward
+
+
+def _is_multiplied_as_it_is(weight: Any) -> bool:
+    import torch
+
+    here = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and weight.is_contiguous()
+    return here and weight.shape[1] % 2 == 0 and tiles.can_multiply()
+
+
+def _multiplied(given: Any, weight: Any) -> Any:
+    import torch
+
+    values = given.reshape(-1, given.shape[-1]).contiguous()
+    made = tiles.multiply(values.numpy(), weight.detach().view(torch.uint16).numpy())
+    return torch.from_numpy(made).view(*given.shape[:-1], -1)
+
+
+def _cast(weight: Any) -> Any:
+    """Rows in float32, until the next ones are cast: fresh memory for each takes three times as long."""
+    import torch
+
+    if weight.device.type != "cpu":
+        return weight.float()
+    return torch.from_numpy(scratch("cast weights", tuple(weight.shape), np.dtype(np.float32))).copy_(weight)
 
 
 def _widening(module: Any) -> Any:
