@@ -1,5 +1,7 @@
 """A release whose units are done by engines: the same bytes as on one machine, whoever dies meanwhile."""
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +93,38 @@ def test_processes_of_this_machine(make_project: MakeProject, on_one_machine: di
     assert not list((project.folder / "results").glob(".seen-*"))
 
 
+@pytest.mark.parametrize(
+    ("number", "told", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+@pytest.mark.long
+def test_ended(make_project: MakeProject, number: signal.Signals, told: str, code: int) -> None:
+    """Ctrl-C, which a terminal sends to all that runs there, and SIGTERM end the units that are being done, and one
+    line says so; what was whole is kept, and the same command goes on with the rest."""
+    pytest.importorskip("submitit")
+    project = _tagged(make_project())
+    options = ("--format", "lora", "--format", "vllm", "--on", "submitit")
+    running = _started(project, *options)
+    started = psutil.Process(running.pid)
+    while not list((project.folder / "results/units").glob("[!.]*/result.json")):
+        assert running.poll() is None, running.communicate()[1]
+        time.sleep(0.1)
+    _leashed_below(running.pid)
+    below = started.children(recursive=True)
+    if number == signal.SIGINT:
+        os.killpg(running.pid, number)
+    else:
+        running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == code, said
+    assert not psutil.wait_procs(below, timeout=10)[1]
+    assert "Traceback" not in said, said
+    lines = [line.strip() for line in said.strip().splitlines()]
+    assert lines[-2:] == [f"error: {told}", "remedy: the same command goes on where this one stopped"], said
+    again = project.invoke("release", *options, "--json")
+    assert again.code == 0, again.stderr
+    assert sorted(unit["done_before"] for unit in again.document["fleet"]["units"]) == [False, True]
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster of a head that does nothing and two nodes of one core, all on this machine."""
@@ -133,6 +167,7 @@ def _started(project: Project, *options: str, **environment: str) -> subprocess.
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
 
 

@@ -1,5 +1,8 @@
 """A release whose units are jobs of Hugging Face, by the unmodified client, on a Hub of the tests."""
 
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +46,32 @@ def test_release(make_project: Callable[[], Project], tmp_path: Path) -> None:
         assert len(hub.specs) == 3
         commits = [[entry["commit"] for entry in each.document["formats"]] for each in (done, again)]
         assert commits[0] == commits[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_ended(make_project: Callable[[], Project], tmp_path: Path, number: int, told: str, code: int) -> None:
+    """Ctrl-C and SIGTERM cancel the jobs that were started, and one line says that it was ended."""
+    project = make_project()
+    project.replace("release.toml", "[verify]\n", '[fleet]\ninstall = "exec sleep 600"\n\n[verify]\n')
+    project.git("commit", "--quiet", "--all", "--message=feat: have jobs")
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
+    with JobsHub(tmp_path) as hub:
+        HfApi(endpoint=hub.url, token="hf_writer").create_repo("acme/results", repo_type="dataset", private=True)
+        running = subprocess.Popen(
+            project.command("release", "--on", "hf-jobs", "--format", "vllm", "--format", "lora", "--results", RESULTS),
+            cwd=project.folder,
+            env={**project.environment, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_writer"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while len(hub.specs) < 2:
+            assert running.poll() is None, running.communicate()[1]
+            time.sleep(0.1)
+        time.sleep(0.5)  # until both answers were read, perhaps: a job whose answer was not is cancelled, too
+        running.send_signal(number)
+        said = running.communicate(timeout=60)[1]
+        assert running.returncode == code and "Traceback" not in said, said
+        assert said.strip().splitlines()[-2].strip() == f"error: {told}", said
+        assert hub.cancelled == {0, 1}, said

@@ -19,7 +19,8 @@ CREATED = "2026-01-01T00:00:00.000Z"
 
 
 class JobsHub(EmbeddedHub):
-    """Serves the embedded Hub, and jobs; `specs` are what was asked for. `python` in a job is this one, and `pip`
+    """Serves the embedded Hub, and jobs; `specs` are what was asked for, `cancelled` the numbers of jobs
+    that were. `python` in a job is this one, and `pip`
     installs nothing, as the image of these jobs has tagship. Jobs whose number is in `failing` are ended at once; those
     that are done `in_turn` wait for each other, as this machine is the only one."""
 
@@ -28,7 +29,7 @@ class JobsHub(EmbeddedHub):
         self.specs: list[dict[str, Any]] = []
         self._folder, self._failing, self._in_turn = root / "jobs", failing, in_turn
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._cancelled: set[int] = set()
+        self.cancelled: set[int] = set()
         self._bin = root / "bin"
         self._bin.mkdir(parents=True)
         self._folder.mkdir()
@@ -77,8 +78,9 @@ class JobsHub(EmbeddedHub):
         return Response("".join(events), media_type="text/event-stream")
 
     async def _cancel(self, request: Request) -> Response:
-        self._cancelled.add(request.path_params["job"])
+        self.cancelled.add(request.path_params["job"])
         self._processes[request.path_params["job"]].kill()
+        self._processes[request.path_params["job"]].wait()
         return JSONResponse({})
 
     def _told(self, namespace: str, number: int) -> Response:
@@ -89,6 +91,6 @@ class JobsHub(EmbeddedHub):
                 "id": str(number),
                 "createdAt": CREATED,
                 "owner": {"id": "1", "name": namespace, "type": "org"},
-                "status": {"stage": "CANCELED" if number in self._cancelled else stage},
+                "status": {"stage": "CANCELED" if number in self.cancelled else stage},
             }
         )

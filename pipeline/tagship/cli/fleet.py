@@ -26,6 +26,7 @@ from tagship.release.runner import run_steps
 from tagship.release.step import open_tools
 from tagship.release.unit_results import has_result
 from tagship.release.units import check_apart, plan_document, runs_document
+from tagship.system.ending import raising_terminated
 from tagship.system.errors import UsageError
 from tagship.system.files import write_json
 
@@ -126,7 +127,8 @@ def _done_away(session: Session, planned: _Planned, away: _Away, to_do: Sequence
             endpoint=made.endpoint,
             namespace=session.config.namespace,
         )
-        with find_engine(away.on)(task, away.on) as engine:
+        # Inside, as Ray has its own opinion of SIGTERM, from when it is connected to.
+        with find_engine(away.on)(task, away.on) as engine, raising_terminated():
             return run_units(engine, needed, session.console, partial=session.config.release.partial)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tagship.cli.outcome import Outcome
     from tagship.system.console import Console
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes after Ctrl-C and after SIGTERM, as shells have them."""
 
 
 class Refusal(dict[str, Any]):
@@ -133,6 +133,7 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
     from tagship.cli.outcome import Outcome, failed, failure
     from tagship.system.console import Console
     from tagship.system.disk import told
+    from tagship.system.ending import Terminated
     from tagship.system.errors import NothingToDo, ReleaseError
 
     console, task = Console(), body.__name__.replace("_", "-")
@@ -144,10 +145,11 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
         console.step("Nothing to do", str(nothing))
         tell(task, nothing.document)
         return Outcome(document=nothing.document)
-    except KeyboardInterrupt:
-        error, remedy = "interrupted", "the same command goes on where this one stopped"
+    except KeyboardInterrupt as stopped:
+        terminated = isinstance(stopped, Terminated)
+        error, remedy = "terminated" if terminated else "interrupted", "the same command goes on where this one stopped"
         console.fail(error, remedy)
-        return failure(error, remedy, INTERRUPTED)
+        return failure(error, remedy, TERMINATED if terminated else INTERRUPTED)
     except BrokenPipeError:
         raise
     except (ReleaseError, OSError) as error:

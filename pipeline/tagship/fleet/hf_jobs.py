@@ -4,10 +4,9 @@ where results are, in a repo of the Hub.
 
 import secrets
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -43,13 +42,18 @@ class HfJobs:
         self._shipped = put_shipment(self._store, task.shipment)
         self._lock = Lock()
         self._running: set[str] = set()
+        self._stopped = Event()
 
     def do(self, unit: Unit, needs: Needs) -> UnitDone:
         end = f"{unit.digest}-{secrets.token_hex(4)}"
+        if self._stopped.is_set():
+            raise ToolError(f"{unit.name} was not begun: the release is ended")
         with hub_errors("start a job"):
             job = self._api.run_job(**self._asked(unit, end))
         with self._lock:
             self._running.add(job.id)
+            if self._stopped.is_set():  # meanwhile
+                self._cancel(job.id)
         self._task.console.note(f"{unit.index} {unit.name}: {job.url}")
         try:
             stage = self._wait(job.id)
@@ -65,12 +69,16 @@ class HfJobs:
 
     def stop(self) -> None:
         with self._lock:
+            self._stopped.set()
             for job in self._running:
-                try:
-                    with hub_errors("end a job"):
-                        self._api.cancel_job(job_id=job, namespace=self._task.namespace)
-                except ToolError as error:
-                    self._task.console.warn(f"the job {job} goes on: {error}", error.remedy)
+                self._cancel(job)
+
+    def _cancel(self, job: str) -> None:
+        try:
+            with hub_errors("end a job"):
+                self._api.cancel_job(job_id=job, namespace=self._task.namespace)
+        except ToolError as error:
+            self._task.console.warn(f"the job {job} goes on: {error}", error.remedy)
 
     def _asked(self, unit: Unit, end: str) -> dict[str, Any]:
         policy, token = self._task.policy, self._api.token
@@ -96,7 +104,8 @@ class HfJobs:
                 status = self._api.inspect_job(job_id=job, namespace=self._task.namespace).status
             if status.stage in ended:
                 return str(getattr(status.stage, "value", status.stage))
-            time.sleep(max(_PAUSE, _BETWEEN * len(self._running)))
+            if self._stopped.wait(max(_PAUSE, _BETWEEN * len(self._running))):
+                raise ToolError(f"the job {job} was ended")
 
     def _log(self, job: str) -> list[str]:
         """The last lines of a job's log, as far as the Hub still has them."""

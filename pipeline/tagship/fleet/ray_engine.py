@@ -35,13 +35,16 @@ class RayEngine:
         self._remote = ray.remote(max_retries=0, num_cpus=self._cores)(do_away)
         self._lock = Lock()
         self._running: set[Any] = set()
+        self._stopped = False
 
     def do(self, unit: Unit, needs: Needs) -> UnitDone:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        reference = self._remote.options(**self._options(unit, needs)).remote(self._shipment, unit.index)
         with self._lock:
+            if self._stopped:
+                raise ToolError(f"{unit.name} was not begun: the release is ended")
+            reference = self._remote.options(**self._options(unit, needs)).remote(self._shipment, unit.index)
             self._running.add(reference)
         try:
             done: UnitDone = ray.get(reference)
@@ -64,6 +67,7 @@ class RayEngine:
         import ray
 
         with self._lock:
+            self._stopped = True
             for reference in self._running:
                 ray.cancel(reference, force=True)
 

@@ -1,5 +1,6 @@
 """Units as jobs of SLURM, by submitit; or as processes of this machine, by its local executor."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import BoundedSemaphore, Event, Lock
@@ -8,6 +9,7 @@ from typing import Any
 from tagship.fleet.away import UnitDone, do_away
 from tagship.fleet.engine import Needs, Task
 from tagship.release.planned import Unit
+from tagship.system.ending import deaf_to_interrupts, kill_with_children
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
@@ -17,6 +19,8 @@ from tagship.system.pool import cores
 _MEGABYTE = 1e6
 # Minutes that a job may take where SLURM has to be told; and those of the local executor.
 _MINUTES = 24 * 60
+# Seconds between two looks at a job, as submitit itself has them.
+_PAUSE = 1.0
 
 
 class SubmititEngine:
@@ -28,7 +32,8 @@ class SubmititEngine:
         self._running: dict[int, Any] = {}
         # A cluster queues by itself; the local executor begins whatever it is given.
         self._room: AbstractContextManager[Any] = nullcontext()
-        if executor.cluster == "local":
+        self._local = executor.cluster == "local"
+        if self._local:
             self._room = BoundedSemaphore(units_at_once(task, cores(), available_memory()))
         self._stopped = Event()
 
@@ -43,7 +48,11 @@ class SubmititEngine:
                 if self._stopped.is_set():
                     raise ToolError(f"{unit.name} was not begun: the release is ended")
                 self._executor.update_parameters(**self._parameters(needs))
-                job = self._running[unit.index] = self._executor.submit(do_away, self._task.shipment, unit.index)
+                with deaf_to_interrupts():  # a process of this machine is ended by `stop`, and says nothing of it
+                    job = self._running[unit.index] = self._executor.submit(do_away, self._task.shipment, unit.index)
+            while not job.done():
+                if self._stopped.wait(_PAUSE):
+                    raise ToolError(f"{unit.name} was ended")
             done: UnitDone = job.result()
         except ToolError:
             raise
@@ -60,7 +69,17 @@ class SubmititEngine:
         with self._lock:
             self._stopped.set()
             for job in self._running.values():
-                job.cancel()
+                self._cancel(job)
+
+    def _cancel(self, job: Any) -> None:
+        if self._local:
+            # Its id is that of a process; `cancel` would have it print where it was interrupted, to our own output.
+            kill_with_children(int(job.job_id))
+            return
+        try:
+            job.cancel()
+        except (OSError, subprocess.CalledProcessError) as error:  # one that cannot be ended keeps no other from it
+            self._task.console.warn(f"the job {job.job_id} goes on: {error}", f"scancel {job.job_id}")
 
     def _parameters(self, needs: Needs) -> dict[str, Any]:
         cores = self._task.policy.cores
