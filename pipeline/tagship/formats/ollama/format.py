@@ -30,8 +30,9 @@ from tagship.formats.ollama.header_checks import check_headers
 from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_imatrix
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
-from tagship.formats.ollama.quant_facts import BITS, KL, SERVES, TOP1, seconds_to_encode
+from tagship.formats.ollama.quant_facts import KL, SERVES, TOP1, seconds_to_encode
 from tagship.formats.ollama.settings import OllamaSettings, read_tensors
+from tagship.formats.ollama.size import elements_of, estimated_size, gguf_size
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
@@ -131,13 +132,13 @@ class _Ollama(GgufFormat):
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
-        size = _size_in(weights, quant_of(job))
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
+        size = gguf_size(job, weights)
         check_tokenizer(job, self.name)
         _check_importance(job)
         memory = memory_to_convert(weights)
         shared = imatrix_footprint(job, weights, memory) if job.settings.calibration else None
-        seconds = seconds_to_encode(quant_of(job), _elements(weights), size)
+        seconds = seconds_to_encode(quant_of(job), elements_of(weights), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
     @property
@@ -216,18 +217,9 @@ def _download(job: ExportJob) -> str | None:
 
 def _draft_for(weights: "MergedWeights", folder: Path) -> str:
     """The type of a draft that memory, and the disk of its folder, have room for."""
-    size = _size_in(weights, _DRAFT)
+    size = estimated_size(weights, _DRAFT)
     fits = size + _BESIDE_A_DRAFT <= available_memory() and size <= free_disk(folder)
     return _DRAFT if fits else _SMALLER_DRAFT
-
-
-def _size_in(weights: "MergedWeights", quant: str) -> int:
-    """Bytes of a GGUF: a little more than its type says, as some tensors have more bits."""
-    return int(_elements(weights) * BITS[quant] / 8 * 1.1)
-
-
-def _elements(weights: "MergedWeights") -> int:
-    return sum(output.source.entry.elements for output in weights.outputs.values())
 
 
 FORMAT = _Ollama()
