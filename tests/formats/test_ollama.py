@@ -14,6 +14,7 @@ from tagship.formats.protocol import ExportJob
 from tagship.gguf.header import read_gguf_header
 from tagship.gguf.tensor_choices import TensorChoice
 from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.files import sha256_of
 from tagship.verify.questions import Questions
 
 from tests import tiny
@@ -77,7 +78,8 @@ def test_types_that_are_chosen(tmp_path: Path) -> None:
         FORMAT.export([(choosing(None, "attn_x", "Q4_0"), folder)], lambda _: None)
     assert not list(folder.iterdir())
     chosen = choosing(None, r"blk\.0\.attn_output", "Q4_0")
-    FORMAT.export([(chosen, folder)], lambda _: None)
+    digests = FORMAT.export([(chosen, folder)], lambda _: None)
+    assert digests == {file: sha256_of(file) for file in folder.glob("*.gguf")}
     types = {held.name: held.type_name for held in read_gguf_header(folder / "title-Q8_0.gguf").tensors}
     assert (types["blk.0.attn_output.weight"], types["blk.1.attn_output.weight"]) == ("Q4_0", "Q8_0")
     questions = Questions(prompts=("the quick",), max_tokens=8)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
+from tagship.system.files import sha256_of
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
 from tagship.weights.merge import MergedWeights
@@ -42,6 +43,20 @@ def write(weights: MergedWeights, folder: Path, *quants: str, max_shard: int | N
     targets = {quant: folder / f"tiny-{quant.upper()}.gguf" for quant in quants}
     write_ggufs(weights, weights.base.folder, targets, METADATA, counted.append, max_shard=max_shard)
     return sum(counted)
+
+
+@pytest.mark.parametrize("max_shard", [None, 40 << 10])
+def test_digests_of_what_was_written(weights: MergedWeights, tmp_path: Path, max_shard: int | None) -> None:
+    """Each file has the digest that its bytes have, whatever its types; one that was there is read by who wants it."""
+    targets = {quant: tmp_path / f"tiny-{quant}.gguf" for quant in ("q4_k_m", "q8_0", "bf16", "f32")}
+    made = (weights, weights.base.folder, targets, METADATA, lambda _: None)
+    digests = write_ggufs(*made, max_shard=max_shard)
+    files = sorted(tmp_path.glob("*.gguf"))
+    assert digests == {path: sha256_of(path) for path in files}
+    assert max_shard is None or len(files) > len(targets)
+    files[0].unlink()
+    again = write_ggufs(*made, max_shard=max_shard)
+    assert again == {files[0]: digests[files[0]]}
 
 
 def names(folder: Path) -> list[str]:

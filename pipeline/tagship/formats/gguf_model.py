@@ -57,23 +57,33 @@ class GgufFormat(Format):
 
     @property
     @abstractmethod
-    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
-        """A function of a module that exports, in the worker, the types of one run into their folders."""
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Path, Advance], None]:
+        """A function of a module that exports, in the worker, the types of one run into their folders, and leaves in a
+        file the digests of what it wrote (`write_digests`)."""
 
     def examine(self, jobs: Sequence[ExportJob]) -> None:
         with Worker(f"examine {self.name}") as worker:
             for of_run in _by_run(jobs, lambda job: job.run.path):
                 worker.call("the converter ended", self.try_run, of_run)
 
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
+        digests: dict[Path, str] = {}
         # Encoding takes many times as long as reading the base: runs are made one after another.
         with Worker(f"export {self.name}") as worker:
             for of_run in _by_run(parts, lambda part: part[0].run.path):
-                worker.call(f"the {self.name} export ended", self.export_run, of_run, advance=advance)
+                left = worker.folder / "digests.json"
+                worker.call(f"the {self.name} export ended", self.export_run, of_run, left, advance=advance)
+                digests |= {Path(path): str(digest) for path, digest in read_object(left).items()}
+        return digests
 
     def limits(self, variant: Variant) -> Limits:
         quant = str(variant.quant)
         return Limits(kl=self.kl[quant], top1=self.top1[quant], same_tokens=False, key=f"[verify.limits.{quant}]")
+
+
+def write_digests(file: Path, digests: Mapping[Path, str]) -> None:
+    """Leave, in the worker, the SHA-256 of what was digested while it was written, for `GgufFormat.export`."""
+    write_json(file, {str(path): digest for path, digest in digests.items()})
 
 
 def quant_of(job: ExportJob) -> str:

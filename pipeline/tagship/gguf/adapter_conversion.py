@@ -57,8 +57,9 @@ def write_adapter(
     advance: Advance,
     *,
     trust_remote_code: bool = False,
-) -> None:
+) -> dict[Path, str]:
     """Write GGUFs of an adapter, one for each type of ADAPTER_QUANTS in `targets`; those that are there are kept.
+    Returns the SHA-256, in hexadecimal, of the others.
 
     `weights` are base + adapter, of which every change must be a LowRank of a matrix. `model` is a folder of ours with
     the base's configuration, without weights. `advance` counts the bytes that are read, for each file the adapter's.
@@ -69,13 +70,15 @@ def write_adapter(
     import_converter()
     import torch
 
+    digests: dict[Path, str] = {}
     for quant, target in targets.items():
         if target.exists():
             advance(weights.adapter.weights.size)
             continue
         with torch.inference_mode(), remote_code(trust_remote_code):
             writing = _prepared(weights, model, target, quant, metadata, advance)
-            write_tensors([writing], weights, {}, ggml.encode, None, advance)
+            digests |= write_tensors([writing], weights, {}, ggml.encode, None, advance)[1]
+    return digests
 
 
 def try_adapter(

@@ -64,8 +64,9 @@ def write_ggufs(
     imatrix: Imatrix | None = None,
     encode: Encode | None = None,
     trust_remote_code: bool = False,
-) -> None:
-    """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once.
+) -> dict[Path, str]:
+    """Write GGUFs of base + adapter, one for each quantization type, reading and merging but once; returns the SHA-256,
+    in hexadecimal, of those that were written now.
 
     `targets` are files by quantization type, or by what else is the key of one of `mixes`; one with tensors of more
     than `max_shard` bytes is divided into files whose names end in `-00001-of-00002.gguf` and so on. Those that are
@@ -90,11 +91,12 @@ def write_ggufs(
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
         encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
-        every = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
+        every, digests = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}
         streamed = {held for name, names in merged.streamed.items() if name in written for held in names}
         merged.check(merged.computed | streamed)
+    return digests
 
 
 def try_conversion(

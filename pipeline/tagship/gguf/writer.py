@@ -13,6 +13,7 @@ from tagship.gguf import ggml
 from tagship.gguf.imatrix import Imatrix
 from tagship.gguf.quant_mix import needs_importance
 from tagship.gguf.tensor_categories import may_be_quantized
+from tagship.system.digesting import GrowingDigest
 from tagship.system.errors import ReleaseError
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance
@@ -23,6 +24,8 @@ from tagship.weights.sources import Sources
 
 # Rows that are encoded by one worker at a time, in float32 bytes.
 _CHUNK_BYTES = 4 << 20
+# How much of a file may be written and not digested: it is still in the page cache when it is read for that.
+_UNDIGESTED = 256 << 20
 
 # Encodes rows (rows, columns) of float32 in a type of ggml's, as `ggml.encode` does.
 Encode = Callable[[Array, int], Array]
@@ -49,6 +52,12 @@ class _GgufFiles:
         self._writer.write_ti_data_to_file()
         for file in self._writer.fout:
             self._writer.write_padding(file, file.tell())
+        self._digests = [
+            None if kept else GrowingDigest(path) for kept, path in zip(self._kept, self._paths, strict=True)
+        ]
+        self._written = [0] * len(self._paths)
+        for number in range(len(self._paths)):
+            self._wrote(number)
 
     @property
     def names(self) -> list[str]:
@@ -65,7 +74,9 @@ class _GgufFiles:
 
     def write(self, name: str, data: Array) -> None:
         """Write the next bytes of a tensor."""
-        data.tofile(self._writer.fout[self._shards[name]])
+        number = self._shards[name]
+        data.tofile(self._writer.fout[number])
+        self._wrote(number)
 
     def complete(self, name: str) -> None:
         """End a tensor; with its last one a file gets its place."""
@@ -76,12 +87,31 @@ class _GgufFiles:
         file = self._writer.fout[number]
         self._writer.write_padding(file, info.nbytes)
         self._missing[number] -= 1
+        self._wrote(number)
         if not self._missing[number]:
-            file.flush()
+            if digest := self._digests[number]:
+                digest.complete(self._written[number])
             self._paths[number].rename(self._folder / self._paths[number].name)
+
+    def _wrote(self, number: int) -> None:
+        """Have what a file got be digested: it is written from its beginning to its end."""
+        file, before = self._writer.fout[number], self._written[number]
+        file.flush()
+        self._written[number] = file.tell()
+        if digest := self._digests[number]:
+            digest.wrote(before, self._written[number] - before)
+            digest.wait(_UNDIGESTED)
+
+    def digests(self) -> dict[Path, str]:
+        """The SHA-256 of each file that was written now, in hexadecimal, when all are whole."""
+        found = zip(self._paths, self._digests, strict=True)
+        digests = {self._folder / path.name: digest.hexdigest() for path, digest in found if digest}
+        return {path: digest for path, digest in digests.items() if digest}
 
     def close(self) -> None:
         self._writer.close()
+        for digest in filter(None, self._digests):
+            digest.give_up()
 
 
 def write_tensors(
@@ -91,9 +121,10 @@ def write_tensors(
     encode: Encode,
     imatrix: Imatrix | None,
     advance: Advance,
-) -> bool:
+) -> tuple[bool, dict[Path, str]]:
     """Write the files of several of the converter's models, whose tensors have the same names in the
-    same order; returns whether every tensor was written now, into one of them at least.
+    same order; returns whether every tensor was written now, into one of them at least, and the SHA-256, in
+    hexadecimal, of each file that was.
 
     `streamed` are the tensors that the converter takes as they are, one or several on top of each other, by the
     names of the merged model's; their rows never are in memory together. `encode` is what encodes rows where no
@@ -124,7 +155,7 @@ def write_tensors(
                 if model not in wanted and may_be_quantized(name, info.shape):
                     advance(info.nbytes)
                 model.complete(name)
-    return every
+        return every, {path: digest for model in models for path, digest in model.digests().items()}
 
 
 def _check_importance(models: Sequence[_GgufFiles], imatrix: Imatrix | None) -> None:

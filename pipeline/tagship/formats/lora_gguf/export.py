@@ -17,6 +17,7 @@ from tagship.formats.gguf_model import (
     space_prefix,
     swallows,
     tell_added_tokens,
+    write_digests,
 )
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.protocol import ExportJob
@@ -43,14 +44,14 @@ def file_name(job: ExportJob) -> str:
     return f"{title}LoRA-{WORDS[quant_of(job)]}.gguf"
 
 
-def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-    """In the worker: export the types of one run."""
+def export_run(parts: Sequence[tuple[ExportJob, Path]], digests: Path, advance: Advance) -> None:
+    """In the worker: export the types of one run; `digests` gets the SHA-256 of their GGUFs."""
     from tagship.gguf.adapter_conversion import write_adapter
 
     job, folder = parts[0]
     try:
         with _configured(job, folder) as (weights, model):
-            write_adapter(
+            written = write_adapter(
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
@@ -58,6 +59,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 advance,
                 trust_remote_code=job.base.trust_remote_code,
             )
+        write_digests(digests, written)
     except OSError as error:
         raise ReleaseError(f"the lora-gguf export could not be written: {error}") from error
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,13 +105,14 @@ class _LoraGguf(GgufFormat):
         return try_run
 
     @property
-    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Path, Advance], None]:
         return export_run
 
-    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-        super().export(parts, advance)
+    def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
+        digests = super().export(parts, advance)
         for job, folder in parts:
             write_beside(job, folder)
+        return digests
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
         check_beside(job, folder)

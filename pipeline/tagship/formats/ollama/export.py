@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.gguf_model import known_name, link_weights, metadata_of, quant_of, tell_added_tokens
+from tagship.formats.gguf_model import known_name, link_weights, metadata_of, quant_of, tell_added_tokens, write_digests
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
@@ -28,14 +28,14 @@ TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
 IMATRIX_FILE = "imatrix.gguf"
 
 
-def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> None:
-    """In the worker: export the quantization types of one run."""
+def export_run(parts: Sequence[tuple[ExportJob, Path]], digests: Path, advance: Advance) -> None:
+    """In the worker: export the quantization types of one run; `digests` gets the SHA-256 of their GGUFs."""
     from tagship.gguf.conversion import write_ggufs
 
     job, folder = parts[0]
     try:
         with staged(job, folder) as (weights, model, chat), about_its_tokenizer(job):
-            write_ggufs(
+            written = write_ggufs(
                 weights,
                 model,
                 {quant_of(each): into / file_name(each) for each, into in parts},
@@ -46,6 +46,7 @@ def export_run(parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Non
                 imatrix=imatrix_of(job),
                 trust_remote_code=job.base.trust_remote_code,
             )
+        write_digests(digests, written)
         for each, into in parts:
             write_ollama_files(each, chat, into)
             if made := made_imatrix(each):

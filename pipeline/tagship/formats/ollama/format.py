@@ -146,7 +146,7 @@ class _Ollama(GgufFormat):
         return try_run
 
     @property
-    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Advance], None]:
+    def export_run(self) -> Callable[[Sequence[tuple[ExportJob, Path]], Path, Advance], None]:
         return export_run
 
     def subject(self, job: ExportJob, folder: Path, questions: Questions) -> Subject:
