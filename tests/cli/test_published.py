@@ -101,6 +101,22 @@ def test_matrix(released: GitFolder, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert capsys.readouterr().out == ""
 
 
+def test_matrix_in_a_narrow_terminal(
+    released: GitFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is wider than the terminal has a line for each format of each version; what fits stays a table."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with opened(released) as session:
+        told = {}
+        for columns in ("22", "23"):
+            monkeypatch.setenv("COLUMNS", columns)
+            published.matrix(session, None, None, json=False)
+            told[columns] = capsys.readouterr().out.splitlines()
+    assert told["23"][1:3] == ["  version  vllm", "  v2.0.0   live, latest"]
+    narrow = ["phi3mini4k-minimal", "  v2.0.0", "    vllm  live, latest", "  v1.0.0", "    vllm  live"]
+    assert told["22"] == narrow
+
+
 def test_mistakes_in_options(released: GitFolder, tmp_path: Path) -> None:
     """Each is a mistake in the options, told as that."""
     with opened(released, formats=("bogus",)) as session:

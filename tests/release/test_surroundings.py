@@ -41,6 +41,8 @@ def test_remote_that_answers(project: GitFolder, tmp_path: Path) -> None:
     project.git("remote", "set-url", "origin", str(tmp_path / "nowhere.git"))
     found = findings(project)["the"]
     assert found.level == WARN and "nowhere.git" in found.what
+    assert "\n" not in found.what and "correct access rights" not in found.what and "fatal:" not in found.what
+    assert "git remote set-url origin" in str(found.remedy)
 
 
 def test_workflows(project: GitFolder) -> None:

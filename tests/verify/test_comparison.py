@@ -45,6 +45,16 @@ def test_equal_models() -> None:
     assert evidence.example and (evidence.example.question, evidence.example.answer) == ("why?", "1 2 3 0")
 
 
+def test_example_that_ends() -> None:
+    """An answer that was followed to its end is a better example than one that was cut off before it."""
+    asked = trial(replace(ANSWER, ended=False), ANSWER)
+    prompts = replace(asked.questions, prompts=("why?", "how?"))
+    example = replace(asked, questions=prompts).example()
+    assert example and example.ended and example.question == "how?"
+    cut = trial(replace(ANSWER, ended=False), replace(ANSWER, ended=False)).example()
+    assert cut and not cut.ended
+
+
 def test_evidence_is_data() -> None:
     """What is recorded is read again as it was, and reads as one line."""
     evidence = replace(held(Told(after=AFTER, other=0.02), LOOSE, trial(ANSWER, text=(TEXT,))), unlike=("tools",))

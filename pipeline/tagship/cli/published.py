@@ -1,9 +1,12 @@
 """The verbs that look after what was published: `audit`, `rollback`, `matrix`."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tagship.cli.help import terminal_width
+from tagship.cli.lines import print_lines
 from tagship.cli.session import Document, Session
 from tagship.cli.shell import Refusal
 from tagship.hub.access import check_access
@@ -26,6 +29,8 @@ from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import write_text
 from tagship.system.toml_reader import hint
 from tagship.verify.evidence import PASSED, UNTESTED
+
+_INDENT = "  "
 
 
 def audit(session: Session, repo_id: str | None) -> Document:
@@ -139,7 +144,7 @@ def matrix(session: Session, html: str | bool | None, markdown: str | bool | Non
         elif not json:
             print(text, end="")
     if not (html or markdown or json):
-        print(*_lines(found), sep="\n")
+        print_lines(_lines(found, terminal_width() if sys.stdout.isatty() else None))
     return document
 
 
@@ -150,16 +155,28 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _lines(found: Sequence[Matrix]) -> Iterator[str]:
-    """Tables as people read them, with columns as wide as what is in them."""
+def _lines(found: Sequence[Matrix], width: int | None) -> Iterator[str]:
+    """Tables as people read them, with columns as wide as what is in them; one that does not fit a terminal of `width`
+    columns has a line for each format in place of a column."""
     for each in found:
-        rows = [["version", *each.formats], *([row.name, *map(_word, row.cells.values())] for row in each.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield each.model
-        for row in rows:
-            yield "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        lines = _columns(
+            [["version", *each.formats], *([row.name, *map(_word, row.cells.values())] for row in each.rows)]
+        )
+        if width is None or max(map(len, lines)) + len(_INDENT) <= width:
+            yield from (f"{_INDENT}{line}" for line in lines)
+            continue
+        for row in each.rows:
+            yield f"{_INDENT}{row.name}"
+            cells = _columns([[name, _word(cell)] for name, cell in row.cells.items()])
+            yield from (f"{_INDENT * 2}{line}" for line in cells)
     if not found:
         yield "nothing was published yet"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _word(cell: Cell) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits
 
-_PROMPTS = ("Hello! Who are you?", "Write one sentence about the sea.", "Count from one to five.")
+# The first one is what a card shows, and what its lines of use ask: an answer that any model has, and soon ends.
+_PROMPTS = ("What is a rainbow? Be brief.", "Write one sentence about the sea.", "Count from one to five.")
 _QUICK_TOKENS = 16
 
 # How much is compared: `--quick`, as usual, `--thorough`.

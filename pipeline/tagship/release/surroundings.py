@@ -60,7 +60,11 @@ def _remote(config: Config, repository: Repository) -> Finding:
     try:
         tags = repository.remote_tags(remote, seconds=ASIDE)
     except ToolError as error:
-        return Finding(level=WARN, what=f"the git remote {remote}: {error}", remedy=error.remedy)
+        remedy = (
+            f"mend its address, git remote set-url {remote} URL) or your access, or name another: [versions] remote"
+        )
+        told = "; ".join(str(error).splitlines())
+        return Finding(level=WARN, what=f"the git remote {remote}: {told}", remedy=error.remedy or remedy)
     return Finding(level=OK, what=f"the git remote {remote} answers, and has {len(tags)} tags")
 
 

@@ -19,6 +19,12 @@ _SSH = "ssh -oBatchMode=yes -oConnectTimeout=10 -oServerAliveInterval=10 -oServe
 # For a remote's answer; a server that takes no byte over HTTP for as long is given up, too.
 ANSWER_SECONDS = 30
 _HTTP_LIMITS = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(ANSWER_SECONDS)}
+# What git says of every remote that it cannot read, below why it cannot.
+_SAID_OF_ALL = (
+    "Could not read from remote repository",
+    "Please make sure you have the correct access rights",
+    "and the repository exists",
+)
 
 
 class Git:
@@ -88,7 +94,7 @@ class Git:
                 remedy="look after the network, or the remote's address (git remote --verbose)",
             ) from None
         if started.proc.returncode:
-            raise ToolError(f"git {command}: {said.decode(errors='replace').strip()}")
+            raise ToolError(f"git {command}: {_what_is_said(said.decode(errors='replace'))}")
         return str(printed.decode(errors="replace").rstrip("\n"))
 
     def run(self, command: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
@@ -100,6 +106,13 @@ class Git:
             raise ToolError(f"git {command}: {said}") from None
         # Bytes that are no UTF-8 come as lone surrogates, which cannot be printed.
         return printed.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _what_is_said(printed: str) -> str:
+    """What git prints of a remote that it cannot use, but for what it adds to each of them."""
+    lines = [line.removeprefix("fatal: ").strip() for line in printed.splitlines()]
+    told = [line for line in lines if line and not line.startswith(_SAID_OF_ALL)]
+    return "\n".join(told or filter(None, lines))
 
 
 def new_repository(folder: Path) -> Git:

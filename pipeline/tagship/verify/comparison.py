@@ -30,12 +30,15 @@ class Trial:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def example(self, same: Sequence[bool] | None = None) -> Example | None:
-        """The first question whose answer says something, of those that are an export's own too (None: all are)."""
+        """The first question whose answer says something, of those that are an export's own too (None: all are); one
+        that was answered to the end, where there is any."""
         kept = same or [True] * len(self.answers)
-        for question, answer, own in zip(self.questions.prompts, self.answers, kept, strict=True):
-            if own and answer.text.strip():
-                return Example(question=question, prompt=answer.asked.prompt, answer=answer.text, ended=answer.ended)
-        return None
+        said = [
+            Example(question=question, prompt=answer.asked.prompt, answer=answer.text, ended=answer.ended)
+            for question, answer, own in zip(self.questions.prompts, self.answers, kept, strict=True)
+            if own and answer.text.strip()
+        ]
+        return next((example for example in said if example.ended), said[0] if said else None)
 
     @property
     def tokens(self) -> int:
