@@ -1,14 +1,24 @@
 """The vllm format: its variants, what it says of them, and how they are exported."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tagship.formats.registry import find_format
 from tagship.formats.vllm_schemes import KL, SERVES, TOP1, how_it_was_run
+from tagship.system.templating import Templates
 from tagship.system.toml_reader import Reader
 from tagship.weights.schemes import SCHEMES
 
 VLLM = find_format("vllm")
+
+
+def test_served_to_this_machine_alone(tmp_path: Path) -> None:
+    """The compose file opens its port to nobody else, and gives vLLM the key that whoever changes that will want."""
+    text = Templates(tmp_path).render("vllm/docker-compose.yml.j2", served_name="it", trust_remote_code=False)
+    service = yaml.safe_load(text)["services"]["vllm"]
+    assert service["ports"] == ["127.0.0.1:8000:8000"] and service["environment"] == ["VLLM_API_KEY"]
 
 
 def configured(**table: Any) -> tuple[Any, list[str]]:

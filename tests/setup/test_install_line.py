@@ -12,6 +12,7 @@ def test_from_where_it_came() -> None:
     """A copy from an address is installed from it; one from an index by its version, which somebody has to look at."""
     pinned = install_line(Source(version="0.1.0", url="git+https://example.org/t@abc"), "gguf")
     assert (pinned.line, pinned.to_do) == ('pip install "tagship[gguf] @ git+https://example.org/t@abc"', None)
+    assert install_line(Source(version="0.1.0"), "").line == 'pip install "tagship==0.1.0"'
     indexed = install_line(Source(version="0.1.0"), "gguf")
     assert indexed.line == 'pip install "tagship[gguf]==0.1.0"' and "--index-url" in str(indexed.to_do)
 

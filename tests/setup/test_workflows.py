@@ -12,11 +12,16 @@ import yaml
 from tagship.naming.pattern import Pattern
 from tagship.naming.tags import Stream
 from tagship.policy.config import load_config, parse_config
-from tagship.setup.workflow_changes import extras_for, workflow_values
+from tagship.setup.workflow_changes import extras_for, extras_to_gather, workflow_values
 from tagship.setup.workflows import EXPORT_WORKFLOW, PUBLISH_WORKFLOW, WorkflowValues, render_workflow, tags_by_workflow
 
 ROOT = Path(__file__).parents[2]
-OWN = {"install": 'pip install -e ".[gguf]" --constraint constraints.txt', "program": "invoke", "python": "3.11"}
+OWN = {
+    "install": 'pip install -e ".[gguf]" --constraint constraints.txt',
+    "install_to_gather": "pip install -e . --constraint constraints.txt",
+    "program": "invoke",
+    "python": "3.11",
+}
 TEMPLATES = ("export-complete.yml", "publish-huggingface.yml", "gitlab-ci.yml")
 
 
@@ -166,14 +171,31 @@ def test_audited(tmp_path: Path, policy: str) -> None:
 
 
 def test_extras(tmp_path: Path) -> None:
-    """CI installs what signs only where something is signed, or has a bill of materials."""
+    """CI installs what signs only where something is signed, or has a bill of materials, and what pushes to a registry
+    where there is one; jobs that neither export nor verify do without torch and llama.cpp."""
     for policy, extras in (
-        ("", "gguf"),
-        ("[publish]\nprovenance = true\n", "gguf"),
-        ("[publish]\nsbom = true\n", "gguf,trust"),
+        ("", ""),
+        ("[publish]\nprovenance = true\n", ""),
+        ("[publish]\nsbom = true\n", "trust"),
+        ('[publish]\nsbom = true\noci = "registry.example.org/models"\n', "trust,oci"),
     ):
         text = f'[project]\nnamespace = "acme"\n[formats.lora]\n{policy}'
-        assert extras_for(parse_config(text, tmp_path / "release.toml", {})) == extras
+        config = parse_config(text, tmp_path / "release.toml", {})
+        assert extras_to_gather(config) == extras
+        assert extras_for(config) == ",".join(filter(None, ("gguf", extras)))
+
+
+def test_jobs_install_what_they_need() -> None:
+    """The job that only gathers installs nothing to export with; all others do."""
+    jobs = {**workflow("export-complete.yml")["jobs"], **workflow("publish-huggingface.yml")["jobs"]}
+    installs = {name: next(filter(None, map(_installs, job["steps"]))) for name, job in jobs.items() if "steps" in job}
+    alone = {name for name, line in installs.items() if line == OWN["install_to_gather"]}
+    assert alone == {"gather", "publish"}
+    assert {line for name, line in installs.items() if name not in alone} == {OWN["install"]}
+
+
+def _installs(step: dict[str, Any]) -> str | None:
+    return step.get("run") if step.get("name") == "Install" else None
 
 
 def test_groups_differ() -> None:

@@ -61,7 +61,7 @@ def _remote(config: Config, repository: Repository) -> Finding:
         tags = repository.remote_tags(remote, seconds=ASIDE)
     except ToolError as error:
         remedy = (
-            f"mend its address, git remote set-url {remote} URL) or your access, or name another: [versions] remote"
+            f"mend its address (git remote set-url {remote} URL) or your access, or name another: [versions] remote"
         )
         told = "; ".join(str(error).splitlines())
         return Finding(level=WARN, what=f"the git remote {remote}: {told}", remedy=error.remedy or remedy)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tagship.history.web_links import web_address
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
-from tagship.system.installation import NOWHERE, Source
+from tagship.system.installation import NOWHERE, Source, named
 
 # Nobody has this address: a run ends where it stands, and says so.
 PLACEHOLDER = f"git+https://{NOWHERE}/with-where-tagship-is@COMMIT"
@@ -21,7 +21,7 @@ class InstallLine:
 
 
 def install_line(source: Source | None, extra: str) -> InstallLine:
-    """How another machine installs this copy with an extra. `tagship` alone is the name of nothing on any index."""
+    """How another machine installs this copy with extras, or none of them. `tagship` alone is the name of nothing on any index."""
     requirement = source.requirement(extra) if source else None
     to_do = None
     if source and requirement and not source.url:
@@ -29,7 +29,7 @@ def install_line(source: Source | None, extra: str) -> InstallLine:
     if requirement is None:
         folder = source.path if source else None
         address = _pushed_address(folder) if folder else None
-        requirement = f"tagship[{extra}] @ {address or PLACEHOLDER}"
+        requirement = f"{named(extra)} @ {address or PLACEHOLDER}"
         if address is None:
             where = f"this copy of tagship came from {folder}, which" if folder else "this copy of tagship"
             to_do = f"{where} no other machine has: in the workflows, put where CI gets tagship for {NOWHERE}"

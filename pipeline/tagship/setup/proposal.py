@@ -18,7 +18,7 @@ from tagship.setup.policy_proposal import first_run, propose_policy
 from tagship.setup.questions import Question
 from tagship.setup.run_record import lacking_of, record_change
 from tagship.setup.tasks_file import TASKS_FILE, is_ours, tasks_change
-from tagship.setup.workflow_changes import extras_for, workflow_changes, workflow_values
+from tagship.setup.workflow_changes import extras_for, extras_to_gather, workflow_changes, workflow_values
 from tagship.system.installation import Source
 from tagship.system.templating import Templates
 
@@ -79,7 +79,10 @@ def _workflows(facts: Facts, config: Config, source: Source | None, *, program: 
     """The workflows, and what people have to do about them."""
     install = install_line(source, extras_for(config))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    values = workflow_values(config, install=install.line, program=program, python=python)
+    gathering = install_line(source, extras_to_gather(config))
+    values = workflow_values(
+        config, install=install.line, install_to_gather=gathering.line, program=program, python=python
+    )
     changes = list(workflow_changes(facts, values))
     writes = any(change.what != KEEP for change in changes)
     return changes, [install.to_do] if writes and install.to_do else []

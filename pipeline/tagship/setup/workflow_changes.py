@@ -16,12 +16,15 @@ from tagship.setup.workflows import (
 )
 
 
-def workflow_values(config: Config, *, install: str, program: str, python: str) -> WorkflowValues:
+def workflow_values(
+    config: Config, *, install: str, install_to_gather: str, program: str, python: str
+) -> WorkflowValues:
     """What workflows are made with, by a policy."""
     export_tags, publish_tags = tags_by_workflow(config.streams)
     inside = config.artifacts.is_relative_to(config.root)
     return WorkflowValues(
         install=install,
+        install_to_gather=install_to_gather,
         program=program,
         python=python,
         export_tags=export_tags,
@@ -40,7 +43,13 @@ def workflow_values(config: Config, *, install: str, program: str, python: str) 
 
 def extras_for(config: Config) -> str:
     """The extras of tagship that a release by a policy needs, as pip takes them."""
-    return "gguf,trust" if config.sign.checks or config.publish.sbom else "gguf"
+    return ",".join(filter(None, ("gguf", extras_to_gather(config))))
+
+
+def extras_to_gather(config: Config) -> str:
+    """The extras that sealing and publishing what others exported needs, which may be none."""
+    wanted = {"trust": config.sign.checks or config.publish.sbom, "oci": config.publish.oci is not None}
+    return ",".join(extra for extra, needed in wanted.items() if needed)
 
 
 def workflow_changes(facts: Facts, values: WorkflowValues) -> Iterator[Change]:

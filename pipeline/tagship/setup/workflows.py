@@ -31,13 +31,15 @@ _ACTIONS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowValues:
-    """What workflows are made with: the command that installs tagship, the program that has its tasks (`invoke` or
+    """What workflows are made with: the command that installs tagship, and the one that does for a job that neither
+    exports nor verifies (`install_to_gather`); the program that has its tasks (`invoke` or
     `tagship`), the version of Python, the globs of tags that export and of those that publish, the formats, the folder
     of archives, and the namespace on the Hub. `secrets` are the variables that releases are signed by, `keyless` is
     whether a job signs by its identity, `attests` whether GitHub attests where archives come from. `tells_github` and
     `tells_gitlab` are whether the tag gets a release there, `webhook` the variables that a webhook is told by."""
 
     install: str
+    install_to_gather: str
     program: str
     python: str
     export_tags: tuple[str, ...]

@@ -30,8 +30,13 @@ class Source:
     def requirement(self, extra: str) -> str | None:
         """What pip installs anywhere to get the same copy; None where only this machine has it."""
         if self.url:
-            return f"{_PACKAGE}[{extra}] @ {self.url}"
-        return None if self.path else f"{_PACKAGE}[{extra}]=={self.version}"
+            return f"{named(extra)} @ {self.url}"
+        return None if self.path else f"{named(extra)}=={self.version}"
+
+
+def named(extra: str) -> str:
+    """What pip calls this package, with extras or, where that is empty, without."""
+    return f"{_PACKAGE}[{extra}]" if extra else _PACKAGE
 
 
 def installed_from() -> Source | None:
