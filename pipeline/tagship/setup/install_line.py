@@ -21,7 +21,8 @@ class InstallLine:
 
 
 def install_line(source: Source | None, extra: str) -> InstallLine:
-    """How another machine installs this copy with extras, or none of them. `tagship` alone is the name of nothing on any index."""
+    """How another machine installs this copy with extras, or none of them. `tagship` alone is the name of nothing on
+    any index."""
     requirement = source.requirement(extra) if source else None
     to_do = None
     if source and requirement and not source.url:
