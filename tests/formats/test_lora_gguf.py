@@ -11,7 +11,7 @@ import pytest
 from tagship.formats.differences import NotAsExported
 from tagship.formats.lora_gguf.format import FORMAT, LoraGgufSettings
 from tagship.formats.protocol import NF4, ExportJob, ExportPolicy
-from tagship.lint.quants import label_in, unread_label_in
+from tagship.gguf.labels import label_in, unread_label_in
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Questions

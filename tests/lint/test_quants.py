@@ -2,9 +2,10 @@
 
 import pytest
 from tagship.gguf.header import GgufHeader, GgufTensor
+from tagship.gguf.labels import label_in, unread_label_in
 from tagship.gguf.quant_mix import QUANTS
 from tagship.gguf.types import FILE_TYPES, TENSOR_TYPES
-from tagship.lint.quants import label_in, missing_parts, quantized, same_type, tensor_types_of, unread_label_in
+from tagship.lint.quants import missing_parts, quantized, same_type, tensor_types_of
 
 KINDS = {kind.name: number for number, kind in TENSOR_TYPES.items()}
 FILES = {name: number for number, name in FILE_TYPES.items()}

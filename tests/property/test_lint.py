@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tagship.gguf.labels import label_in, unread_label_in
 from tagship.lint.checks import lint_names
 from tagship.lint.finding import ERROR, OK, WARN
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.names import named
-from tagship.lint.quants import Quantized, label_in, missing_parts, unread_label_in
+from tagship.lint.quants import Quantized, missing_parts
 from tagship.lint.sizes import Parameters, counted, sizes_in
 from tagship.naming.names import ARTIFACT, EXPORT, REPO
 from tagship.naming.parsing import RUN

@@ -6,19 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tagship.gguf.header import GgufHeader, GgufTensor
+from tagship.gguf.labels import LABEL, MIXES, ONLY_IN_NAMES
 from tagship.gguf.types import FILE_TYPES
 
-# Labels of the Hub that no file has as its type: former ones, and those of mixes by people of their own.
-_ONLY_IN_NAMES = ("Q4_1_SOME_F16", "Q4_2", "Q4_3", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8")
-_MIXES = ("Q2_K_XL", "Q3_K_XL", "Q4_K_XL", "Q5_K_XL", "Q6_K_XL", "Q8_K_XL")
-_KNOWN = sorted([*FILE_TYPES.values(), *_ONLY_IN_NAMES, *_MIXES], key=len, reverse=True)
-# huggingface.js, packages/tasks/src/gguf.ts, GGUF_QUANT_RE.
-_LABEL = re.compile(rf"(?:UD-)?(?P<quant>{'|'.join(_KNOWN)})(?:_[A-Z]+)?")
-# What people write for a type, and nobody reads.
-_UNREAD = re.compile(
-    r"(?<![a-z0-9])(?:i?q\d(?:[._-]?[0-9k][._-]?[a-z]{0,3})?|int[248]|fp(?:16|32|8)|[234568]-?bits?)(?![a-z0-9])",
-    re.IGNORECASE,
-)
 _SHARD = re.compile(r"-(?P<number>\d{5})-of-(?P<total>\d{5})$")
 _SIZE_LABEL = re.compile(r"(?:\d+x)?(?:\d+\.)?\d+[QTBMK]", re.IGNORECASE)
 _VERSION = re.compile(r"v\d+(?:\.\d+)*(?:[-+_].*)?", re.IGNORECASE)
@@ -79,25 +69,13 @@ def quantized(header: GgufHeader, tensors: Sequence[GgufTensor]) -> Quantized:
     )
 
 
-def label_in(file_name: str) -> str | None:
-    """The type that the Hub shows for a file, and Ollama finds it by: the last label in its name; None for none."""
-    found = [match[0] for match in _LABEL.finditer(file_name.upper())]
-    return found[-1] if found else None
-
-
-def unread_label_in(file_name: str) -> str | None:
-    """What looks like a type in a file's name, and is none that the Hub and Ollama know."""
-    found = _UNREAD.search(file_name.removesuffix(".gguf"))
-    return found[0] if found else None
-
-
 def same_type(label: str, file_type: str) -> bool:
     """Whether a label in a name may stand on a file of that type: its own, or one of somebody's mixes of it."""
-    match = _LABEL.fullmatch(label)
+    match = LABEL.fullmatch(label)
     quant = match["quant"] if match else label
-    if quant in _MIXES or label.startswith("UD-"):
+    if quant in MIXES or label.startswith("UD-"):
         return quant[:4] == file_type[:4] or quant.startswith("Q8_K") or not quant.startswith("Q")
-    return quant == file_type or (quant in _ONLY_IN_NAMES and quant[:4] == file_type[:4])
+    return quant == file_type or (quant in ONLY_IN_NAMES and quant[:4] == file_type[:4])
 
 
 def tensor_types_of(file_type: str) -> tuple[str, ...]:
