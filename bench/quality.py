@@ -90,21 +90,22 @@ def open_trained(folder: Path, runtimes: Runtimes, tokens: int) -> Trained:
 
 def _measure_types(trained: Trained, quants: Sequence[str], weighed: bool) -> None:
     folder = trained.folder
-    imatrix = importance(trained) if weighed else None
+    imatrix = importance(folder) if weighed else None
     made = release(folder, folder / "base", folder / "adapter", quants, imatrix)
     for quant, path in made.items():
         _print(quant, path, trained)
         path.unlink()
 
 
-def importance(trained: Trained) -> Imatrix:
-    """An importance matrix of the merged model, along the text that ships for that."""
-    plain = release(trained.folder, trained.folder / "base", trained.folder / "adapter", ["f16"])["f16"]
+def importance(folder: Path) -> Imatrix:
+    """An importance matrix of the merged model of a folder's `base/` and `adapter/`, along the text that ships for
+    that."""
+    plain = release(folder, folder / "base", folder / "adapter", ["f16"])["f16"]
     text = "\n\n".join(passage.plain for passage in read_text(SHIPPED))
     began = time.process_time()
     made = measure(plain, text, lambda _: None)
     seconds = time.process_time() - began
-    path = trained.folder / "imatrix.gguf"
+    path = folder / "imatrix.gguf"
     write_imatrix(path, made.sums, dataset=SHIPPED.name, chunks=made.chunks, chunk=made.chunk)
     plain.unlink()
     print(f"importance matrix: {made.chunks} pieces of {made.chunk} tokens, {seconds:.0f} s of a processor\n")

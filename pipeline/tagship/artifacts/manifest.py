@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tagship.formats.shared_parts import FoundTypes
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.files import files_below, sha256_of, write_json
@@ -55,6 +56,7 @@ class Part:
     files: tuple[FileEntry, ...]
     evidence: Evidence | None = None
     tensors: Mapping[str, str] = field(default_factory=dict)
+    mix: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,8 @@ class Manifest:
     `source` the page of the repository whose `commit` this is, `policy` the SHA-256 of release.toml, `tools` what made
     the files, with versions; `siblings` are the other repos of the release, `missing` what a partial one lacks.
     `quantized` is what the base was held in while the adapter was trained, where that is not 16 bits, and what it was
-    merged into. `tensors` are types by patterns of the names of tensors, the first that fits first. Where several
+    merged into. `tensors` are types by patterns of the names of tensors, the first that fits first; `mix` is how
+    they were found, where they were searched for. Where several
     exports share a repo they are its `parts`: `files` are then those of all of them, `quant` and `evidence` None, and
     `tensors` empty."""
 
@@ -93,19 +96,24 @@ class Manifest:
     missing: tuple[str, ...] = ()
     quantized: Mapping[str, Any] | None = None
     tensors: Mapping[str, str] = field(default_factory=dict)
+    mix: Mapping[str, Any] | None = None
     parts: tuple[Part, ...] = ()
 
     def each(self) -> tuple["Manifest", ...]:
         """A manifest for each export that there is, as if it were alone in the repo."""
         return tuple(
-            replace(self, quant=part.quant, files=part.files, evidence=part.evidence, tensors=part.tensors, parts=())
-            for part in self.parts
+            replace(self, **{name: getattr(part, name) for name in Part.__slots__}, parts=()) for part in self.parts
         ) or (self,)
 
     @property
     def quants(self) -> tuple[str, ...]:
         """The quantization types of what there is."""
         return tuple(each.quant for each in self.each() if each.quant)
+
+    @property
+    def found(self) -> FoundTypes | None:
+        """The types that were found for its tensors, where they were searched for."""
+        return None if self.mix is None else FoundTypes(tensors=self.tensors, record=self.mix)
 
     @property
     def size(self) -> int:
@@ -264,6 +272,9 @@ def _check_types(document: Mapping[str, Any]) -> None:
     for chosen in (document.get("tensors", {}), *(part.tensors for part in document["parts"])):
         if not isinstance(chosen, dict) or not all(isinstance(kind, str) for kind in chosen.values()):
             raise TypeError(f"tensors is {chosen!r}")
+    for mix in (document.get("mix"), *(part.mix for part in document["parts"])):
+        if not isinstance(mix, dict | None) or (mix and not isinstance(mix.get("file_type"), str)):
+            raise TypeError(f"mix is {mix!r:.200}")
 
 
 def manifests_below(folder: Path) -> list[Manifest]:

@@ -68,19 +68,21 @@ class _Layout:
         return self.x(self.sizes.place(point.size)), self.y(point.kl)
 
 
-def plot(points: Sequence[Point], *, title: str) -> str:
+def plot(points: Sequence[Point], *, title: str, curve: Sequence[Point] = ()) -> str:
     """An SVG of sizes (x) and divergences (y, logarithmic), with a label at each point; the same points make the same
-    bytes. It grows in height where the labels of many points need that.
+    bytes. It grows in height where the labels of many points need that. A `curve` is a dashed line of what was
+    predicted.
 
     Raises ValueError where there is no point, or one has no size or divergence.
     """
-    if not points or not all(point.size >= 0 and isfinite(point.kl) for point in points):
+    if not points or not all(point.size >= 0 and isfinite(point.kl) for point in (*points, *curve)):
         raise ValueError(f"nothing to plot, or no size or no divergence: {points}")
     points = sorted(points, key=lambda point: (point.size, point.kl, point.label))
     shown = [shortened(point.label, _COLUMNS) for point in points]
-    layout, labels = _arranged(points, [columns_of(label) * _COLUMN + _SPACE for label in shown])
+    layout, labels = _arranged(points, [columns_of(label) * _COLUMN + _SPACE for label in shown], curve)
     root = _root(layout, points, title)
     _draw_axes(root, layout)
+    _draw_curve(root, [(layout.place(point), point) for point in sorted(curve, key=lambda point: point.size)])
     _draw_points(root, points, [layout.place(point) for point in points], labels)
     group = _group(root, "text", fill=_LIGHT["text"], **_RIM, **{"font-family": _MONO, "font-size": str(_SIZE)})
     for text, label in zip(shown, labels, strict=True):
@@ -92,11 +94,12 @@ def plot(points: Sequence[Point], *, title: str) -> str:
 _RIM = {"stroke": _LIGHT["rim"], "stroke-width": "3", "stroke-linejoin": "round", "paint-order": "stroke"}
 
 
-def _arranged(points: Sequence[Point], widths: Sequence[float]) -> tuple[_Layout, list[Label]]:
-    sizes = size_axis([point.size for point in points])
-    positive = [point.kl for point in points if point.kl >= ZERO]
+def _arranged(points: Sequence[Point], widths: Sequence[float], curve: Sequence[Point]) -> tuple[_Layout, list[Label]]:
+    drawn = (*points, *curve)
+    sizes = size_axis([point.size for point in drawn])
+    positive = [point.kl for point in drawn if point.kl >= ZERO]
     divergences = log_axis(positive) if positive else None
-    zeros = len(positive) < len(points)
+    zeros = len(positive) < len(drawn)
     attempt = 0
     while True:
         height = _HEIGHT + attempt * _MORE
@@ -155,6 +158,16 @@ def _draw_axes(root: ElementTree.Element, layout: _Layout) -> None:
     _text(texts, f"File size ({layout.sizes.unit})", (middle[0], layout.height - 16), **{"text-anchor": "middle"})
     turned = {"transform": f"rotate(-90 20 {_digits(middle[1])})", "text-anchor": "middle"}
     _text(texts, "Mean KL divergence (nats, logarithmic)", (20, middle[1]), **turned)
+
+
+def _draw_curve(root: ElementTree.Element, places: Sequence[tuple[Place, Point]]) -> None:
+    if not places:
+        return
+    group = _group(root, "leader", stroke=_LIGHT["muted"], fill="none", **{"stroke-dasharray": "4 4"})
+    through = " ".join(f"{_digits(x)},{_digits(y)}" for (x, y), _ in places)
+    line = ElementTree.SubElement(group, "polyline", {"points": through})
+    told = "; ".join(f"{human_size(point.size)}, {max(point.kl, 0):.3g} nats" for _, point in places)
+    ElementTree.SubElement(line, "title").text = f"{clean(places[0][1].label)}: {told}"
 
 
 def _draw_points(

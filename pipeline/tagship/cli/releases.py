@@ -8,6 +8,7 @@ from pathlib import Path
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, manifests_below, read_manifest
 from tagship.cli.reports import plan_lines, release_document, release_rows
 from tagship.cli.session import Document, Session
+from tagship.formats.shared_parts import FoundTypes
 from tagship.hub.served import SERVED
 from tagship.policy.versions import OFF
 from tagship.release import steps
@@ -73,7 +74,9 @@ def imatrix(session: Session) -> Document:
     if not any(map(_shares, made.targets)):
         given = {**session.options.of_formats, "imatrix": "make"}
         made = replace(session, options=replace(session.options, of_formats=given)).plan()
-    made = replace(made, targets=tuple(filter(_shares, made.targets)))
+    # As if types of tensors were known, which are found by more than a matrix.
+    known = FoundTypes(tensors={}, record={})
+    made = replace(made, targets=tuple(replace(target, found=known) for target in made.targets if _shares(target)))
     with open_tools(made, session.repository, session.console) as tools:
         finished = run_steps(steps.SHARE_ONLY, made, tools)
     files = [str(path) for shared in finished.results.of(Shared) for path in sorted(shared.folder.iterdir())]
@@ -82,7 +85,7 @@ def imatrix(session: Session) -> Document:
 
 
 def _shares(target: Target) -> bool:
-    return target.policy.format.shares(target.policy.settings) is not None
+    return any(not part.finds for part in target.policy.format.shares(target.policy.settings, target.variant))
 
 
 def on_exports(session: Session, path: str | None, chosen: Sequence[Step]) -> Document:

@@ -76,6 +76,7 @@ def plan_lines(plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
         repo = target.repo_id if plan.publishes else "not published"
         chosen = ", ".join(f"{pattern} = {kind}" for pattern, kind in target.tensors.items())
         tensors = [f"tensors: {chosen}"] if chosen else []
+        tensors += [f"tensors: found for {target.aim}"] if target.aim else []
         yield target.name, (str(target.export_dir), str(target.artifact), repo, *tensors)
 
 

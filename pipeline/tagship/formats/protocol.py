@@ -6,11 +6,12 @@ subclass of `Format`. `docs/formats.md` has a whole one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tagship.formats.shared_parts import FoundTypes, SharedPart
 from tagship.naming.name_rules import NameRules
 from tagship.naming.variant import Variant
 from tagship.runs.base_folder import BaseFolder
@@ -79,8 +80,10 @@ class Lineage:
 class ExportJob:
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
     will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified.
-    `revision` is the tag by which the repo has this version, where it has several; `shared` is the folder of what the
-    format has the exports of a run share."""
+    `revision` is the tag by which the repo has this version, where it has several; `shared` are the folders of what the
+    format has the exports of a run share, by what they are. `found` are types of tensors that were found before, of an
+    export that is there or is made once more; `measured_by` is the text that exports are measured by, None for the one
+    that ships."""
 
     run: Run
     base: BaseFolder
@@ -96,7 +99,9 @@ class ExportJob:
     templates: Templates
     question: str = "Hello"
     revision: str | None = None
-    shared: Path | None = None
+    shared: Mapping[str, Path] = field(default_factory=dict)
+    found: FoundTypes | None = None
+    measured_by: Path | None = None
 
     @property
     def nf4(self) -> Nf4 | None:
@@ -109,15 +114,16 @@ class Footprint:
     """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `beside` is what
     the disk holds while exports are compared, once for all of a base: what they are run beside. `seconds` is
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
-    not measured. `shared` is what `Format.share` needs, once for all exports of a run; `by_file` is what the disk holds
-    of an export that is sent file by file (`Format.export_by_file`), None for formats that cannot do that."""
+    not measured. `shared` is what `Format.share` needs for each part, once for all exports of a run; `by_file` is
+    what the disk holds of an export that is sent file by file (`Format.export_by_file`), None for formats that cannot
+    do that."""
 
     disk: int
     memory: int
     work: int
     beside: int = 0
     seconds: tuple[float, float] | None = None
-    shared: "Footprint | None" = None
+    shared: "Mapping[str, Footprint]" = field(default_factory=dict)
     by_file: int | None = None
 
 
@@ -197,6 +203,10 @@ class Format(ABC):
         UsageError."""
         return settings
 
+    def quants_of(self, settings: Any) -> tuple[str, ...]:
+        """Its quantization types, with those that the settings make."""
+        return self.quants
+
     def variants_of(self, first: str, quants: Sequence[str], label: str) -> tuple[Variant, ...]:
         """A variant for each quantization type, whose names have a `label` with the type in place of `{}`; the policy's
         `first` has the format's plain name, as variants must not share an export folder."""
@@ -232,15 +242,28 @@ class Format(ABC):
         manifest and the card say them."""
         return {}
 
-    def shares(self, settings: Any) -> str | None:
-        """What all exports of a run are made from beside it, which `share` makes first, in a few words; None where
-        nothing is."""
+    def aim(self, settings: Any, variant: Variant) -> str | None:
+        """What types are found for, tensor by tensor, in a few words; None where no types are searched for."""
         return None
 
-    def share(self, job: ExportJob, folder: Path, advance: Advance) -> None:
-        """Fill a folder with that; exports find it as `job.shared`, which is kept until what it is made from changes:
-        the run, its base, and `inputs`. Raises ReleaseError where it cannot be made."""
+    def shares(self, settings: Any, variant: Variant) -> tuple[SharedPart, ...]:
+        """What an export is made from beside its run, which `share` makes first, and other exports of the run may be,
+        too; each part may need those before it."""
+        return ()
+
+    def share(self, job: ExportJob, part: SharedPart, folder: Path, advance: Advance) -> None:
+        """Fill a folder with a part; exports find it in `job.shared`. It is kept until what it is made from changes:
+        the run, its base, `inputs`, and the parts before it. Raises ReleaseError where it cannot be made."""
         raise NotImplementedError(f"{self.name} has nothing that exports share")
+
+    def told(self, job: ExportJob, part: SharedPart) -> tuple[str, ...]:
+        """What people are told of a part that was made, in lines."""
+        return ()
+
+    def found(self, job: ExportJob) -> FoundTypes | None:
+        """Types that were found for the tensors of an export, by what is shared or told; None where none were searched
+        for."""
+        return None
 
     @abstractmethod
     def footprint(self, job: ExportJob) -> Footprint:
@@ -300,6 +323,10 @@ class Format(ABC):
     @abstractmethod
     def limits(self, variant: Variant) -> Limits:
         """How far an export may be from base + adapter, where the policy does not say it."""
+
+    def limits_of(self, settings: Any, variant: Variant) -> Limits:
+        """The same, of a variant that the settings describe."""
+        return self.limits(variant)
 
     @abstractmethod
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:

@@ -53,14 +53,14 @@ QUANTS: Mapping[str, Quant] = {
     "iq1_s": Quant("MOSTLY_IQ1_S", "IQ1_S", needs_imatrix=True),
 }
 # Types of tensors that ggml does not encode without an importance matrix, but for embeddings and heads.
-_WEIGHED = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
+WEIGHED = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
 # Mixes with rules of their own.
 _LOW_BITS, _LARGER_LOW_BITS = ("iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq1_s", "iq1_m"), ("iq2_s", "iq2_m")
 _FLOATS = ("F32", "F16", "BF16")
 # How many numbers a block of a type holds.
 _BLOCKS = {known.name: known.block for known in TENSOR_TYPES.values()}
 _FALLBACKS = {
-    **dict.fromkeys((*_WEIGHED, "IQ3_S", "IQ4_XS"), "IQ4_NL"),
+    **dict.fromkeys((*WEIGHED, "IQ3_S", "IQ4_XS"), "IQ4_NL"),
     **dict.fromkeys(("Q2_K", "TQ1_0", "TQ2_0"), "Q4_0"),
     "Q3_K": "Q4_0",
     "Q4_K": "Q5_0",
@@ -121,7 +121,7 @@ class GgufTensor:
 
 def needs_importance(name: str, tensor_type: str) -> bool:
     """Whether a tensor is encoded in a type only by an importance matrix."""
-    return tensor_type in _WEIGHED and category_of(name) not in (Category.TOKEN_EMBD, Category.OUTPUT)
+    return tensor_type in WEIGHED and category_of(name) not in (Category.TOKEN_EMBD, Category.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

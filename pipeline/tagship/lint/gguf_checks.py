@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tagship.gguf.labels import label_in, unread_label_in
 from tagship.lint.finding import ERROR, OK, WARN, Finding
 from tagship.lint.held import Held
-from tagship.lint.quants import Quantized, label_in, missing_parts, same_type, tensor_types_of, unread_label_in
+from tagship.lint.quants import Quantized, missing_parts, same_type, tensor_types_of
 
 
 def check_ggufs(held: Held) -> Iterator[Finding]:
     """Every GGUF of a folder or repo."""
     models = [name for name, found in held.ggufs.items() if found.kind == "model"]
     for name in models:
-        yield from _check_label(name, held.ggufs[name])
+        yield from _check_label(name, held)
         yield from _check_tensors(name, held.ggufs[name])
         if missing := missing_parts(name):
             yield Finding(
@@ -37,12 +38,15 @@ def check_ggufs(held: Held) -> Iterator[Finding]:
             )
 
 
-def _check_label(name: str, found: Quantized) -> Iterator[Finding]:
+def _check_label(name: str, held: Held) -> Iterator[Finding]:
+    found = held.ggufs[name]
     label, file_type = label_in(name), found.file_type
     there = file_type or (found.shares[0][0] if found.shares else None)
     finding = Finding(level=OK, field="quantization", name=name, said=label, held=there, where="general.file_type")
     remedy = f"name it …-{there}.gguf" if there else "end its name with -Q4_K_M.gguf, or what it is"
-    if label is None:
+    if label is None and held.quant is not None and name.upper().endswith(f"-{held.quant.value.upper()}.GGUF"):
+        yield replace(finding, said=held.quant.value, held=held.quant.value, where=held.quant.where)
+    elif label is None:
         unread = unread_label_in(name)
         said = f"{unread}, which the Hub and Ollama do not read" if unread else "no type that the Hub and Ollama read"
         yield replace(finding, level=ERROR if unread else WARN, said=said, remedy=remedy)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tagship.gguf.labels import label_in
 from tagship.lint.finding import ERROR, WARN, Finding
 from tagship.lint.held import ADAPTER, GGUF, MERGED, Fact, Held
 from tagship.lint.names import Named
-from tagship.lint.quants import label_in, same_type
+from tagship.lint.quants import same_type
 from tagship.naming.names import ARTIFACT, REPO
 from tagship.naming.parsing import RUN
 from tagship.system.called import called
@@ -45,6 +46,8 @@ def check_quant(name: Named, held: Held) -> Iterator[Finding]:
     if said is None or name.what == RUN:
         return
     models = {file: found.file_type for file, found in held.ggufs.items() if found.kind == "model" and found.file_type}
+    if label_in(said) is None and held.quant is not None:  # a mix of somebody's own, which no file's type is called for
+        models = {}
     if not models and held.quant is not None:
         yield from _compared_quant(name, said, held.quant)
     right = [file for file, file_type in models.items() if same_type(said, file_type)]

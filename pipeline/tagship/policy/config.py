@@ -126,7 +126,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
     sign = read_sign(reader.table("sign"), path.parent)
     streams = (*read_streams(reader.table("tags")), *(policy.stream for policy in formats if policy.stream))
     check_streams(reader, streams, formats)
-    quants = [quant for policy in formats for quant in policy.format.quants]
+    quants = [quant for policy in formats for quant in policy.format.quants_of(policy.settings)]
     config = Config(
         root=path.parent,
         file=path,

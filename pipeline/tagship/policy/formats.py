@@ -92,7 +92,9 @@ def _read_format(name: str, table: Reader, naming: NamingPolicy, export: Reader,
             table.note("together", "is of formats that make several files of one model, which this one does not")
     together = table.flag("together", together)
     settings = found.configure(table, export)
-    variants = tuple(dict.fromkeys((*found.variants(settings, ()), *found.variants(settings, found.quants))))
+    variants = tuple(
+        dict.fromkeys((*found.variants(settings, ()), *found.variants(settings, found.quants_of(settings))))
+    )
     stream = read_format_stream(table, name)
     policy = FormatPolicy(
         name=name,

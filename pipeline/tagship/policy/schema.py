@@ -71,7 +71,7 @@ def _everything(forms: Sequence[str]) -> dict[str, Any]:
         },
         "tags": {ANY: {"pattern": "x-v{version}"}},
         "versions": {"aliases": {ANY: "feat"}},
-        "formats": {form: {**versions, "tensors": {ANY: "x"}} for form in forms},
+        "formats": {form: {**versions, "tensors": {ANY: "x"}, "mixes": {ANY: {}}} for form in forms},
         "bases": {ANY: {}},
         "verify": {"limits": quants, "kl": {}},
         "evaluate": {"file": "x", "schema": "x"},

@@ -1,6 +1,6 @@
 """The steps that say what a release is: its notes, and the card of each export."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -89,12 +89,26 @@ def _with_plot(plan: Plan, target: Target, done: Results) -> Manifest:
         for other, manifest, measured in _measured(plan, done)
         if other.variant.quant and other.policy.name == target.policy.name and other.run == target.run
     ]
+    curve = _curve(exported.manifest, points)
     plotted = exported.folder / PLOT_FILE
-    if len(points) < 2 or target.variant.quant is None:
+    if (len(points) < 2 and not curve) or not points or target.variant.quant is None:
         plotted.unlink(missing_ok=True)
         return without_file(exported.manifest, PLOT_FILE)
-    write_text(plotted, plot(points, title=f"Quantization types of {target.run.name}"))
+    write_text(plotted, plot(points, title=f"Quantization types of {target.run.name}", curve=curve))
     return with_file(exported.manifest, exported.folder, PLOT_FILE)
+
+
+def _curve(manifest: Manifest, points: Sequence[Point]) -> list[Point]:
+    """What was predicted of mixes of about the sizes that are released, where an export is one that was found."""
+    if manifest.mix is None or not points:
+        return []
+    least, most = (way(point.size for point in points) for way in (min, max))
+    sizes = ((each, int(manifest.size * each["bits"] / manifest.mix["bits"])) for each in manifest.mix["curve"])
+    return [
+        Point(label="predicted of mixes", size=size, kl=each["predicted"])
+        for each, size in sizes
+        if 0.7 * least <= size <= 1.3 * most
+    ]
 
 
 def _measured(plan: Plan, done: Results) -> Iterator[tuple[Target, Manifest, Measured]]:

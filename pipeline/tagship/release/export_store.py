@@ -20,6 +20,7 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.formats.protocol import ExportJob
+from tagship.formats.shared_parts import SharedPart
 from tagship.history.model import ModelState
 from tagship.history.model_lookup import disk_state
 from tagship.release.lineage import lineage_of
@@ -39,8 +40,10 @@ from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
 SHARED = "shared"
 
 
-def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
-    """What a format needs to know to make an export."""
+def job_of(
+    plan: Plan, target: Target, base: BaseFolder, templates: Templates, manifest: Manifest | None = None
+) -> ExportJob:
+    """What a format needs to know to make an export; of one that is there, with what its `manifest` says was found."""
     return ExportJob(
         run=target.run,
         base=base,
@@ -56,17 +59,33 @@ def job_of(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -
         templates=templates,
         question=plan.config.verify.prompts[0],
         revision=plan.version_tag.name if plan.version_tag and plan.config.tags_versions else None,
+        found=manifest.found if manifest else target.found,
+        measured_by=plan.config.verify.text,
     )
 
 
 def job_to_export(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
     """As `job_of`, with where that is which the exports of its run share (`release/sharing.py`)."""
     job, form = job_of(plan, target, base, templates), target.policy.format
-    if form.shares(job.settings) is None:
+    parts = parts_of(target)
+    if not parts:
         return job
     made_from = _made_from(job, form.inputs(job.settings)) | {"tools": tools_of(form.modules)}
     made_from["policy"] = repr((job.policy, job.nf4))
-    return replace(job, shared=plan.config.state / SHARED / f"{form.name}-{_digest(made_from)[:20]}")
+    shared, before = {}, []
+    for part in parts:
+        if part.finds:
+            before.append([part.what, part.made_by, sha256_of(job.measured_by) if job.measured_by else None])
+        digest = _digest(made_from | ({"parts": before} if before else {}))
+        shared[part.what] = plan.config.state / SHARED / f"{form.name}-{digest[:20]}"
+    return replace(job, shared=shared)
+
+
+def parts_of(target: Target) -> tuple[SharedPart, ...]:
+    """What an export is made from that others of its run may share, in order; where the types of its tensors are known,
+    without what would find them."""
+    parts = target.policy.format.shares(target.policy.settings, target.variant)
+    return tuple(part for part in parts if not (part.finds and target.found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +200,7 @@ def _models(plan: Plan, targets: Sequence[Target]) -> Iterator[Callable[[Target]
 def manifest_of(
     plan: Plan, target: Target, job: ExportJob, files: tuple[FileEntry, ...], model: ModelState
 ) -> Manifest:
+    found = target.policy.format.found(job)
     return Manifest(
         tagship=tool_version(),
         format=target.policy.name,
@@ -198,7 +218,8 @@ def manifest_of(
         files=files,
         model=model.document(),
         quantized=_quantized(job),
-        tensors=target.tensors,
+        tensors=found.tensors if found else target.tensors,
+        mix=found.record if found else None,
         tools=tools_of(target.policy.format.modules),
         **claims_of(plan, target),
     )
@@ -258,6 +279,7 @@ def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
         **_made_from(job, inputs),
         "variant": asdict(job.variant),
         "settings": repr((job.settings, job.policy, job.nf4)),
+        "found": dict(job.found.tensors) if job.found else None,
         "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
     }
 

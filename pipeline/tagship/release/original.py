@@ -112,12 +112,12 @@ def original_plan(manifest: Manifest, config: Config, scratch: Path, here: Here)
             targets = _targets(manifest, made)
     if targets is None:
         raise ReleaseError(f"release.toml of {manifest.commit:.10} makes no {manifest.format} as was released")
-    family = [replace(other, repo_id=manifest.repo_id) if other in targets else other for other in made.family]
+    family = [_as_was(other, manifest) if other in targets else other for other in made.family]
     made = replace(
         made,
         base=_pinned(made.base, manifest),
         run=targets[0].run,
-        targets=tuple(replace(target, repo_id=manifest.repo_id) for target in targets),
+        targets=tuple(_as_was(target, manifest) for target in targets),
         # What was released with it then, which options may have said.
         family=tuple(other for other in family if other.repo_id in (manifest.repo_id, *manifest.siblings)),
         does=(EXPORT,),
@@ -132,6 +132,12 @@ def _targets(manifest: Manifest, plan: Plan) -> tuple[Target, ...] | None:
     wanted = [(manifest.format, quant) for quant in manifest.quants or (None,)]
     found = {(target.policy.name, target.variant.quant): target for target in plan.targets}
     return tuple(found[each] for each in wanted) if found.keys() >= set(wanted) else None
+
+
+def _as_was(target: Target, manifest: Manifest) -> Target:
+    """A target with the repo that it went to, and with what was searched for then, which is not searched for again."""
+    found = next((each.found for each in manifest.each() if each.quant == target.variant.quant), None)
+    return replace(target, repo_id=manifest.repo_id, found=found)
 
 
 def _pinned(base: BaseModel, manifest: Manifest) -> BaseModel:

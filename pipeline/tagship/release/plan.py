@@ -91,6 +91,7 @@ class Plan:
                     "artifact": self._shown(target.artifact),
                     "repo_id": target.repo_id,
                     **({"tensors": dict(target.tensors)} if target.tensors else {}),
+                    **({"aim": target.aim} if target.aim else {}),
                 }
                 for target in self.targets
             ],

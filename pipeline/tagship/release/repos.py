@@ -70,9 +70,11 @@ def lay_out(plan: Plan, targets: Sequence[Target], done: Results, tools: Tools) 
         quant=None,
         evidence=None,
         tensors={},
+        mix=None,
         files=_sorted([*common, *(entry for part in parts for entry in part.files)]),
         parts=tuple(
-            Part(quant=part.quant, files=part.files, evidence=part.evidence, tensors=part.tensors) for part in parts
+            Part(quant=part.quant, files=part.files, evidence=part.evidence, tensors=part.tensors, mix=part.mix)
+            for part in parts
         ),
     )
     write_text(folder / CARD_FILE, _card(plan, targets, parts, manifest, done, tools))

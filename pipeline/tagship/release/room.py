@@ -89,7 +89,11 @@ def _sizes(
             most[target.export_dir.parent] = max(most[target.export_dir.parent], footprint.beside)
         yield from ((BESIDE, folder, size) for folder, size in most.items() if size)
     if SHARED in written:  # of one run after another
-        yield SHARED, plan.config.state, max(each.shared.disk if each.shared else 0 for _, each in footprints)
+        yield (
+            SHARED,
+            plan.config.state,
+            max((part.disk for _, each in footprints for part in each.shared.values()), default=0),
+        )
     if EXPORTS in written:
         for folder in {target.export_dir.parent for target, _ in footprints}:
             yield EXPORTS, folder, -size_of_leftovers(folder)
@@ -107,9 +111,7 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path |
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
     needs += [
-        (f"making the {target.policy.format.shares(target.policy.settings)}", footprint.shared.memory)
-        for target, footprint in footprints
-        if footprint.shared
+        (f"making the {what}", part.memory) for _, footprint in footprints for what, part in footprint.shared.items()
     ]
     if weights:
         needs += [
@@ -128,7 +130,7 @@ def predicted(
     plan: Plan, footprints: Sequence[tuple[Target, Footprint]], steps: Sequence[Step], base: BaseFolder
 ) -> str:
     """What the steps of a task will need and what there is, in a line."""
-    most = max(max(each.memory, each.shared.memory if each.shared else 0) for _, each in footprints)
+    most = max(max(each.memory, *(part.memory for part in each.shared.values()), 0) for _, each in footprints)
     memory = f"{human_size(most)} of memory"
     if verifies(steps):
         runtimes = {target.policy.format.runtime for target, _ in footprints}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tagship.artifacts.manifest import list_files
 from tagship.formats.protocol import ExportJob, Footprint
-from tagship.release.export_store import SHARED, job_to_export
+from tagship.formats.shared_parts import SharedPart
+from tagship.release.export_store import SHARED, job_to_export, parts_of
 from tagship.release.plan import Plan
 from tagship.release.results import Fetched, Fitting, Results, Shared
 from tagship.release.step import Tools
@@ -20,7 +21,7 @@ from tagship.system.templating import human_size, human_time
 
 def unless_shared_parts(plan: Plan) -> str | None:
     """Why a plan has nothing that exports share."""
-    if any(target.policy.format.shares(target.policy.settings) for target in plan.targets):
+    if any(map(parts_of, plan.targets)):
         return None
     return "each export is made from run and base alone"
 
@@ -37,30 +38,35 @@ def shared_parts(targets: Sequence[Target], plan: Plan, done: Results, tools: To
     """What the exports of these targets share, each once; what is not there is made."""
     known: set[Path] = set()
     for target in targets:
-        what = target.policy.format.shares(target.policy.settings)
-        if what is None:
-            continue
-        job = job_to_export(plan, target, done.one(Fetched).base, tools.templates)
-        assert job.shared is not None
-        if job.shared in known:
-            continue
-        known.add(job.shared)
-        new = not _is_there(job.shared, what, tools)
-        if new:
-            _make(target, job, done, tools, what)
-        yield Shared(target=target, folder=job.shared, what=what, new=new)
+        parts = parts_of(target)
+        job = job_to_export(plan, target, done.one(Fetched).base, tools.templates) if parts else None
+        for part in parts:
+            assert job is not None
+            folder = job.shared[part.what]
+            if folder in known:
+                continue
+            known.add(folder)
+            new = not _is_there(folder, part.what, tools)
+            if new:
+                _make(target, job, done, tools, part)
+            yield Shared(target=target, folder=folder, what=part.what, new=new)
 
 
 def predicted_parts(footprints: Sequence[tuple[Target, Footprint]]) -> str | None:
     """About how long it takes to make what exports share, in a line; None where there is nothing, or nobody knows."""
-    parts = {(target.policy.name, target.run.path): (target, needs.shared) for target, needs in footprints}
-    known = [(target, part.seconds) for target, part in parts.values() if part and part.seconds]
+    parts = {
+        (target.policy.name, target.run.path, what): part
+        for target, needs in footprints
+        for what, part in needs.shared.items()
+    }
+    known = {key: part.seconds for key, part in parts.items() if part.seconds}
     if not known:
         return None
-    what = " and ".join(dict.fromkeys(str(each.policy.format.shares(each.policy.settings)) for each, _ in known))
-    of = f", for each of {len(known)} runs" if len(known) > 1 else ""
+    what = ", ".join(dict.fromkeys(what for *_, what in known))
+    runs = len({path for _, path, _ in known})
+    of = f", for each of {runs} runs" if runs > 1 else ""
     scale = 2 / cores()
-    least, most = (scale * sum(seconds[at] for _, seconds in known) for at in (0, 1))
+    least, most = (scale * sum(seconds[at] for seconds in known.values()) for at in (0, 1))
     return f"making the {what}{of}, where it was not made before: {human_time(least, most)}"
 
 
@@ -70,19 +76,21 @@ def shared_folders(state: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _make(target: Target, job: ExportJob, done: Results, tools: Tools, what: str) -> None:
-    needs = done.for_target(Fitting, target).footprint.shared
-    assert job.shared is not None
+def _make(target: Target, job: ExportJob, done: Results, tools: Tools, part: SharedPart) -> None:
+    needs = done.for_target(Fitting, target).footprint.shared.get(part.what)
+    what, into = part.what, job.shared[part.what]
     try:
         with (
             tools.console.bytes(f"{what} of {job.run.name}", needs.work if needs else 0) as advance,
-            new_folder(job.shared) as folder,
+            new_folder(into) as folder,
         ):
-            target.policy.format.share(job, folder, advance)
-            write_json(_record(job.shared), _listed(folder))
+            target.policy.format.share(job, part, folder, advance)
+            write_json(_record(into), _listed(folder))
     except OSError as error:
         raise ReleaseError(f"the {what} could not be written: {error}") from error
-    size = human_size(sum(path.stat().st_size for path in job.shared.iterdir()))
+    for line in target.policy.format.told(job, part):
+        tools.console.note(line)
+    size = human_size(sum(path.stat().st_size for path in into.iterdir()))
     tools.console.note(f"{what} of {job.run.name}: {size}")
 
 

@@ -1,10 +1,11 @@
 """The exports of a release, with every name that they will get, checked before anything runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tagship.formats.registry import format_names
+from tagship.formats.shared_parts import FoundTypes
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.name_rules import FILES, HUB, PLUS_IN_REPO_NAMES, NameRules
 from tagship.naming.names import make_name
@@ -20,7 +21,8 @@ from tagship.system.toml_reader import hint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One export of the release, with every name that it will get."""
+    """One export of the release, with every name that it will get. `found` are types of its tensors that were found
+    before, where it is made once more."""
 
     run: Run
     policy: FormatPolicy
@@ -29,6 +31,7 @@ class Target:
     export_dir: Path
     artifact: Path
     repo_id: str
+    found: FoundTypes | None = field(default=None, hash=False)
 
     @property
     def name(self) -> str:
@@ -39,6 +42,11 @@ class Target:
     def tensors(self) -> Mapping[str, str]:
         """Types that are chosen for tensors of it (`Format.tensors`)."""
         return self.policy.format.tensors(self.policy.settings, self.variant)
+
+    @property
+    def aim(self) -> str | None:
+        """What types of its tensors are searched for (`Format.aim`)."""
+        return self.policy.format.aim(self.policy.settings, self.variant)
 
 
 def make_targets(
@@ -130,11 +138,12 @@ def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -
 
 def _quants_of(policy: FormatPolicy, quants: Sequence[str]) -> tuple[str, ...]:
     """Those that a format has; where it has none of them, it is exported as its settings say."""
-    return tuple(quant for quant in quants if quant in policy.format.quants)
+    known = policy.format.quants_of(policy.settings)
+    return tuple(quant for quant in quants if quant in known)
 
 
 def _check_quants(policies: Sequence[FormatPolicy], quants: Sequence[str]) -> None:
-    known = list(dict.fromkeys(quant for policy in policies for quant in policy.format.quants))
+    known = list(dict.fromkeys(quant for policy in policies for quant in policy.format.quants_of(policy.settings)))
     if quants and not known:
         raise UsageError("--quant is given, but none of the formats has quantization types")
     for quant in quants:

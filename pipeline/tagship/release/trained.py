@@ -81,7 +81,7 @@ def export_model(
 ) -> Iterator[tuple[Subject, Model]]:
     """An export in its format's runtime, beside what it needs where it is no model by itself."""
     form, exported = target.policy.format, done.for_target(Exported, target)
-    job = job_of(plan, target, done.one(Fetched).base, tools.templates)
+    job = job_of(plan, target, done.one(Fetched).base, tools.templates, exported.manifest)
     subject = form.subject(job, exported.folder, questions)
     if done.find(Sent, target):
         subject = form.remade(job, subject)

@@ -26,21 +26,23 @@ from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
 from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
 from tagship.verify.influence import check_influence
-from tagship.verify.measured_text import digest_of, read_text, shipped_text
+from tagship.verify.measured_text import (
+    LONGEST_READ,
+    MOST_TOKENS,
+    SPEED,
+    digest_of,
+    first_tokens,
+    read_text,
+    shipped_text,
+    usual_tokens,
+)
 from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Answers, Limits, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
 
-# Numbers that are computed for a token and a parameter, in billions a second on two cores; and the seconds that a
-# text may take by that.
-_SPEED, _SECONDS = 40e9, 25.0
 # Seconds until libraries are loaded; tokens of a prompt.
 _START, _PROMPT = 8, 40
-# Of a passage as many tokens as this are read, or as the model reads at once.
-_LONGEST = 512
-# Tokens of text: what is measured at least, and where a model is so small that it could read all, at most.
-_LEAST_TEXT, _MOST_TEXT = 512, 4096
 
 
 def examine_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -64,7 +66,7 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     with tools.console.working("base + adapter answers", _START + _seconds(plan, base)):
         reference = reference_model(plan, base, tools)
         answers = follow(plan, done, tools, reference, questions)
-        longest = min(context_length(model_files(base, plan.run.path)) or _LONGEST, _LONGEST)
+        longest = min(context_length(model_files(base, plan.run.path)) or LONGEST_READ, LONGEST_READ)
         text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
@@ -88,13 +90,13 @@ def _most_tokens(plan: Plan, base: BaseFolder) -> tuple[int, int]:
     """The tokens of questions and answers, and of text, that each model reads at most."""
     policy = plan.config.verify
     asked = len(policy.prompts) * (_PROMPT + policy.tokens_of(plan.extent))
-    return asked, min(_tokens_of_text(plan, base), _MOST_TEXT)
+    return asked, min(_tokens_of_text(plan, base), MOST_TOKENS)
 
 
 def _seconds(plan: Plan, base: BaseFolder) -> float:
     """About how long one model takes for them."""
     asked, text = _most_tokens(plan, base)
-    return 2 * parameters_of(base) * (2 * asked + text) * 2 / cores() / _SPEED
+    return 2 * parameters_of(base) * (2 * asked + text) * 2 / cores() / SPEED
 
 
 def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
@@ -126,14 +128,14 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
 
 def limits_of(plan: Plan, target: Target) -> Limits:
     """How far an export may be from base + adapter: as the policy says, else its format."""
-    limits = target.policy.format.limits(target.variant)
+    limits = target.policy.format.limits_of(target.policy.settings, target.variant)
     return plan.config.verify.limited(limits, target.variant.quant)
 
 
 def _verified(plan: Plan, target: Target, done: Results, tools: Tools) -> Evidence:
     base, form, trial = done.one(Fetched).base, target.policy.format, done.one(Answered).trial
     exported = done.for_target(Exported, target)
-    job = job_of(plan, target, base, tools.templates)
+    job = job_of(plan, target, base, tools.templates, exported.manifest)
     reference = reference_runtime()
     known = Evidence(
         outcome=PASSED,
@@ -178,20 +180,12 @@ def _unlike(subject: Subject, form: Format, tools: Tools, what: str) -> tuple[st
 def _text(policy: VerifyPolicy, reference: Model, most: int, longest: int) -> tuple[tuple[Tokens, ...], str]:
     """Passages of the text, `most` tokens in all and of each no more than `longest`, and the digest of all of it."""
     passages = read_text(policy.text) if policy.text else shipped_text()
-    taken: list[Tokens] = []
-    for ids in reference.spell(passages) if most else []:
-        if most <= 0:
-            break
-        if len(ids) > 1:
-            taken.append(Tokens(ids=tuple(ids[: min(most + 1, longest)]), since=1))
-            most -= len(taken[-1].looked_at)
-    return tuple(taken), digest_of(passages)
+    return first_tokens(reference.spell(passages) if most else (), most, longest), digest_of(passages)
 
 
 def _tokens_of_text(plan: Plan, base: BaseFolder) -> int:
     """As many as are read in a fair time."""
-    usual = min(max(_SPEED * _SECONDS / (2 * parameters_of(base)), _LEAST_TEXT), _MOST_TEXT)
-    return plan.config.verify.text_of(plan.extent, int(usual))
+    return plan.config.verify.text_of(plan.extent, usual_tokens(parameters_of(base)))
 
 
 def _digests(answers: Answers, text: str) -> dict[str, str]:

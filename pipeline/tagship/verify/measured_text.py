@@ -7,7 +7,7 @@ that the first few hundred tokens, which may be all that a large model is asked,
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,16 @@ from typing import Any
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
 from tagship.verify.conversations import ASSISTANT, SYSTEM, USER
+from tagship.verify.questions import Tokens
 
 SHIPPED = Path(__file__).parent / "text" / "measured.jsonl"
+# Numbers that are computed for a token and a parameter, in billions a second on two cores; and the seconds that a
+# text may take by that.
+SPEED, _SECONDS = 40e9, 25.0
+# Tokens of text: what is measured at least, and where a model is so small that it could read all, at most.
+_LEAST_TOKENS, MOST_TOKENS = 512, 4096
+# Of a passage as many tokens as this are read, or as the model reads at once.
+LONGEST_READ = 512
 # Characters of a passage that is cut from a plain file: some 250 tokens of English.
 LONGEST = 1_000
 # Of a file, which is read as a whole. A measurement takes some 10,000 tokens, which are 50 kB.
@@ -68,6 +76,23 @@ def read_text(path: Path) -> tuple[Passage, ...]:
     if not passages:
         raise ReleaseError(f"{path} holds no text", remedy="name a file with text, some 10,000 tokens of it")
     return passages
+
+
+def usual_tokens(parameters: int) -> int:
+    """As many tokens of a text as a model of so many parameters reads in a fair time."""
+    return int(min(max(SPEED * _SECONDS / (2 * parameters), _LEAST_TOKENS), MOST_TOKENS))
+
+
+def first_tokens(spelled: Iterable[Sequence[int]], most: int, longest: int) -> tuple[Tokens, ...]:
+    """Of passages in tokens the first ones, `most` tokens in all and of each no more than `longest`."""
+    taken: list[Tokens] = []
+    for ids in spelled:
+        if most <= 0:
+            break
+        if len(ids) > 1:
+            taken.append(Tokens(ids=tuple(ids[: min(most + 1, longest)]), since=1))
+            most -= len(taken[-1].looked_at)
+    return tuple(taken)
 
 
 def digest_of(passages: Iterable[Passage]) -> str:

@@ -59,6 +59,14 @@ def render_passage(tokenizer: Any, passage: Passage) -> str | None:
         return None
 
 
+def spell_passage(tokenizer: Any, passage: Passage) -> list[int]:
+    """A passage in tokens: a conversation as the chat template has it, where it takes it."""
+    rendered = render_passage(tokenizer, passage)
+    if rendered is not None:
+        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(passage.plain)["input_ids"])
+
+
 @contextmanager
 def _clock(moment: datetime | None) -> Iterator[None]:
     """Has transformers' `strftime_now` tell a time. What templates are given is stripped of functions, so that the

@@ -12,10 +12,13 @@ from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.protocol import ExportJob
+from tagship.formats.shared_parts import FoundTypes
 from tagship.gguf.quant_mix import Mix
+from tagship.gguf.tensor_choices import TensorChoice
 from tagship.runs.model_files import TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
+from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from tagship.weights.merge import MergedWeights
 
 TEMPLATE_FILE, MODELFILE = "template", "Modelfile"
+# What exports share, and the file of it; the file of a mix that was found.
+IMATRIX, MIX_FILE = "importance matrix", "mix.json"
 # An importance matrix that was made, beside the GGUFs; the Hub's clients know by its name that it is no model.
 IMATRIX_FILE = "imatrix.gguf"
 
@@ -69,7 +74,7 @@ def try_run(jobs: Sequence[ExportJob]) -> None:
             weights,
             model,
             chat_metadata([job], chat),
-            mixes=[mix_of(each) for each in jobs],
+            mixes=[mix_of(each) for each in jobs if each.settings.mix(quant_of(each)) is None],
             imatrix=job.settings.weighed,
             trust_remote_code=job.base.trust_remote_code,
         )
@@ -113,7 +118,21 @@ def about_its_tokenizer(job: ExportJob) -> Iterator[None]:
 def mix_of(job: ExportJob) -> Mix:
     """Which types the tensors of an export get."""
     quant = quant_of(job)
-    return Mix(quant=quant, choices=job.settings.choices(quant))
+    if (found := found_of(job)) is None:
+        return Mix(quant=quant, choices=job.settings.choices(quant))
+    choices = tuple(TensorChoice(pattern, kind.upper()) for pattern, kind in found.tensors.items())
+    return Mix(quant=found.record["file_type"], choices=choices)
+
+
+def found_of(job: ExportJob) -> FoundTypes | None:
+    """The types that were found for an export that is a mix; None for others."""
+    aim = job.settings.mix(quant_of(job))
+    if aim is None:
+        return None
+    if job.found is not None:
+        return job.found
+    document = read_object(job.shared[aim.part] / MIX_FILE)
+    return FoundTypes(tensors=document["tensors"], record=document["record"])
 
 
 def imatrix_of(job: ExportJob) -> "Imatrix | None":
@@ -128,8 +147,7 @@ def made_imatrix(job: ExportJob) -> Path | None:
     """The importance matrix that the exports of a run share; None where none is made for them."""
     if job.settings.calibration is None:
         return None
-    assert job.shared is not None
-    return job.shared / IMATRIX_FILE
+    return job.shared[IMATRIX] / IMATRIX_FILE
 
 
 def file_name(job: ExportJob) -> str:

@@ -15,25 +15,31 @@ from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of, without_code
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
 from tagship.formats.ollama.export import (
+    IMATRIX,
     IMATRIX_FILE,
     MODELFILE,
     TEMPLATE_FILE,
     chat_of,
     export_run,
     file_name,
+    found_of,
     imatrix_of,
     mix_of,
     try_run,
     write_ollama_files,
 )
+from tagship.formats.ollama.finding import COSTS, costs_footprint, find_mix, measure_types, mix_footprint
 from tagship.formats.ollama.header_checks import check_headers
 from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_imatrix
-from tagship.formats.ollama.name_rules import OLLAMA
+from tagship.formats.ollama.mix_search import told_of
+from tagship.formats.ollama.mixes import read_mixes
+from tagship.formats.ollama.name_rules import LONGEST, OLLAMA
 from tagship.formats.ollama.options import MAKE
-from tagship.formats.ollama.quant_facts import KL, SERVES, TOP1, seconds_to_encode
+from tagship.formats.ollama.quant_facts import BITS, KL, OF_A_MIX, SERVES, TOP1, limits_of_mix, seconds_to_encode
 from tagship.formats.ollama.settings import OllamaSettings, read_tensors
 from tagship.formats.ollama.size import elements_of, estimated_size, gguf_size
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
+from tagship.formats.shared_parts import FoundTypes, SharedPart
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
@@ -46,7 +52,7 @@ from tagship.system.machine import available_memory, free_disk
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
-from tagship.verify.questions import Questions
+from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head
 
@@ -73,9 +79,13 @@ class _Ollama(GgufFormat):
         made, text = export.optional_text("imatrix") == MAKE, export.optional_path("imatrix_text")
         if text and not made:
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
+        mixes = read_mixes(table.table("mixes"))
         quants = self.named(table, "quants", _DEFAULT)
+        if mixes and not table.has("quants"):  # who asks for mixes alone gets no type beside them
+            quants = ()
         return OllamaSettings(
             quants=quants,
+            mixes=mixes,
             tensors=read_tensors(table.table("tensors")),
             template=table.optional_text("template"),
             imatrix=None if made else export.optional_path("imatrix"),
@@ -102,43 +112,79 @@ class _Ollama(GgufFormat):
     def inputs(self, settings: OllamaSettings) -> tuple[Path, ...]:
         return tuple(filter(None, (settings.imatrix, settings.calibration)))
 
-    def shares(self, settings: OllamaSettings) -> str | None:
-        return "importance matrix" if settings.calibration else None
+    def aim(self, settings: OllamaSettings, variant: Variant) -> str | None:
+        aim = settings.mix(variant.quant)
+        return None if aim is None else str(aim)
 
-    def share(self, job: ExportJob, folder: Path, advance: Advance) -> None:
+    def shares(self, settings: OllamaSettings, variant: Variant) -> tuple[SharedPart, ...]:
+        matrix = (SharedPart(what=IMATRIX),) if settings.calibration else ()
+        aim = settings.mix(variant.quant)
+        if aim is None:
+            return matrix
+        costs = SharedPart(what=COSTS, finds=True)
+        return (*matrix, costs, SharedPart(what=aim.part, made_by=str(aim), finds=True))
+
+    def share(self, job: ExportJob, part: SharedPart, folder: Path, advance: Advance) -> None:
         with Worker("measure ollama") as worker:
-            worker.call("making the importance matrix ended", make_imatrix, job, folder, advance=advance)
+            if part.what == IMATRIX:
+                worker.call("making the importance matrix ended", make_imatrix, job, folder, advance=advance)
+            elif part.what == COSTS:
+                worker.call("measuring types ended", measure_types, job, folder, advance=advance)
+            else:
+                aim = job.settings.mix(quant_of(job))
+                worker.call(f"finding the {part.what} ended", find_mix, job, aim, folder, advance=advance)
+
+    def told(self, job: ExportJob, part: SharedPart) -> tuple[str, ...]:
+        aim = job.settings.mix(quant_of(job))
+        found = found_of(job) if aim and part.what == aim.part else None
+        return () if aim is None or found is None else told_of(aim, found)
+
+    def found(self, job: ExportJob) -> FoundTypes | None:
+        return found_of(job)
 
     def tensors(self, settings: OllamaSettings, variant: Variant) -> Mapping[str, str]:
+        if settings.mix(variant.quant):  # which is found for each tensor
+            return {}
         return {choice.pattern: choice.type.lower() for choice in settings.choices(str(variant.quant))}
+
+    def quants_of(self, settings: OllamaSettings) -> tuple[str, ...]:
+        return (*self.quants, *(mix.name for mix in settings.mixes))
+
+    def limits_of(self, settings: OllamaSettings, variant: Variant) -> Limits:
+        aim = settings.mix(variant.quant)
+        return self.limits(variant) if aim is None else limits_of_mix(aim)
 
     def variants(self, settings: OllamaSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(
             Variant(
                 quant=quant,
                 # Quantization types must not share an export folder; the policy's first has the plain name.
-                kind="ollama" if quant == settings.quants[0] else f"ollama_{quant}",
+                kind="ollama" if quant == settings.exports[0] else f"ollama_{quant}",
                 prefix=f"ollama-{quant}",
                 label=f"{quant}-gguf",
             )
-            for quant in quants or settings.quants
+            for quant in quants or settings.exports
         )
 
     def shared_path(self, variant: Variant, path: str) -> str:
         return f"{path}-{str(variant.quant).upper()}" if path == MODELFILE else path
 
     def serves(self, variant: Variant) -> str:
-        return f"Ollama and llama.cpp; {SERVES[str(variant.quant)]}"
+        return f"Ollama and llama.cpp; {SERVES.get(str(variant.quant), OF_A_MIX)}"
 
     def footprint(self, job: ExportJob) -> Footprint:
         weights = open_weights(job)
+        aim, quant = job.settings.mix(quant_of(job)), quant_of(job)
         check_architecture(read_object(job.base.path / CONFIG_FILE))  # refused now rather than after hours
         size = gguf_size(job, weights)
         check_tokenizer(job, self.name)
         _check_importance(job)
         memory = memory_to_convert(weights)
-        shared = imatrix_footprint(job, weights, memory) if job.settings.calibration else None
-        seconds = seconds_to_encode(quant_of(job), elements_of(weights), size)
+        shared = {IMATRIX: imatrix_footprint(job, weights, memory)} if job.settings.calibration else {}
+        if aim and job.found is None:
+            shared[COSTS] = costs_footprint(job, weights, memory)
+            shared[aim.part] = mix_footprint(job, aim, weights, memory)
+        seconds = seconds_to_encode(quant, elements_of(weights), size)
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
 
     @property
@@ -205,7 +251,9 @@ class _Ollama(GgufFormat):
             return get
         first, *more = _gguf_files(files)
         # Ollama does not run divided files.
-        return _llama_line(job, first) if more else f"ollama run hf.co/{job.repo_id}:{quant_of(job).upper()}"
+        # A mix has no label that a file is found by.
+        tag = first if job.settings.mix(quant_of(job)) else quant_of(job).upper()
+        return _llama_line(job, first) if more or len(tag) > LONGEST else f"ollama run hf.co/{job.repo_id}:{tag}"
 
 
 def _download(job: ExportJob) -> str | None:
@@ -217,7 +265,7 @@ def _download(job: ExportJob) -> str | None:
 
 def _draft_for(weights: "MergedWeights", folder: Path) -> str:
     """The type of a draft that memory, and the disk of its folder, have room for."""
-    size = estimated_size(weights, _DRAFT)
+    size = estimated_size(weights, BITS[_DRAFT])
     fits = size + _BESIDE_A_DRAFT <= available_memory() and size <= free_disk(folder)
     return _DRAFT if fits else _SMALLER_DRAFT
 
@@ -230,7 +278,13 @@ def _check_importance(job: ExportJob) -> None:
     quant = quant_of(job)
     if job.settings.imatrix:
         imatrix_of(job)
-    elif QUANTS[quant].needs_imatrix and not job.settings.weighed:
+    elif job.settings.mix(quant) and not job.settings.weighed:
+        raise ReleaseError(
+            f"[formats.ollama.mixes.{quant}] is found by an importance matrix, and there is none",
+            remedy=f'have one made, [export] imatrix = "{MAKE}" in release.toml or --imatrix {MAKE}; or name a file of '
+            "llama-imatrix",
+        )
+    elif quant in QUANTS and QUANTS[quant].needs_imatrix and not job.settings.weighed:
         raise ReleaseError(
             f"the quantization type {quant} takes an importance matrix, and there is none",
             remedy=f'have one made, [export] imatrix = "{MAKE}" in release.toml or --imatrix {MAKE}; or name a file of '

@@ -100,7 +100,7 @@ def measure(gguf: Path, text: str, advance: Advance) -> Measurement:
 def imatrix_footprint(job: ExportJob, weights: "MergedWeights", memory: int) -> Footprint:
     """What making it takes, where an export takes `memory`: the unquantized GGUF is on the disk meanwhile."""
     numbers = sum(output.source.entry.elements for output in weights.outputs.values())
-    size = numbers * _BYTES[_type_of(weights)]
+    size = bytes_unquantized(weights)
     logits = 4 * (vocabulary_rows(job.base.path) or 0)
     seconds = 2 * numbers * _tokens_of(job) / _SPEED + 2 * size / _DISK
     return Footprint(
@@ -123,7 +123,14 @@ def _text_of(job: ExportJob) -> Path:
     return text
 
 
-def _type_of(weights: "MergedWeights") -> str:
+def bytes_unquantized(weights: "MergedWeights") -> int:
+    """What such a GGUF takes, but for its header."""
+    numbers = sum(output.source.entry.elements for output in weights.outputs.values())
+    return numbers * _BYTES[unquantized_type(weights)]
+
+
+def unquantized_type(weights: "MergedWeights") -> str:
+    """The type of a GGUF that takes nothing from merged weights."""
     return _UNQUANTIZED.get(weights.main_dtype, "f32")
 
 
@@ -140,7 +147,7 @@ def _unquantized(job: ExportJob, passages: Iterable[Passage], scratch: Path, adv
         write_ggufs(
             weights,
             model,
-            {_type_of(weights): path},
+            {unquantized_type(weights): path},
             chat_metadata([job], chat),
             advance,
             trust_remote_code=job.base.trust_remote_code,

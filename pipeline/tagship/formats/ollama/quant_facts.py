@@ -1,5 +1,8 @@
 """What a quantization type costs, and for whom it is: bits, divergence, words, time."""
 
+from tagship.formats.ollama.mixes import MixAim
+from tagship.verify.questions import Limits
+
 # Bits for each weight of a file, rounded up a little: llama.cpp's README of tools/quantize, for
 # Llama 3.1 8B. A small model with large embeddings takes more, so the prediction adds a tenth.
 BITS = {
@@ -121,3 +124,25 @@ def seconds_to_encode(quant: str, numbers: int, size: int) -> tuple[float, float
     bytes; None for types that were not measured."""
     speeds = _SPEEDS.get(quant)
     return (numbers / speeds[0], numbers / speeds[1] + size / _DISK) if speeds else None
+
+
+# What is said of a mix that was found.
+OF_A_MIX = "each tensor in the type that costs this model least"
+# What a mix for a divergence may take at most: it is not known before it is found.
+_MOST_BITS = 8.5
+
+
+def bits_of(aim: MixAim) -> float:
+    """The bits for each weight of a mix, at most."""
+    return _MOST_BITS if aim.bpw is None else aim.bpw
+
+
+def limits_of_mix(aim: MixAim) -> Limits:
+    """What verifying holds a mix to: a divergence that was asked for, or else what llama.cpp's type of as many bits is
+    held to, and where none has so few, the loosest of all."""
+    key = f"[verify.limits.{aim.name}]"
+    if aim.kl is not None:
+        return Limits(kl=aim.kl, top1=_LEAST_TOP1, same_tokens=False, key=key)
+    smaller = [quant for quant in KL if BITS[quant] <= bits_of(aim)]
+    nearest = max(smaller, key=lambda quant: (BITS[quant], -KL[quant]), default="iq1_s")
+    return Limits(kl=KL[nearest], top1=TOP1[nearest], same_tokens=False, key=key)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagship.formats.ollama.mixes import MixAim
 from tagship.gguf.quant_mix import QUANTS, takes_choices
 from tagship.gguf.tensor_choices import CHOOSABLE, TensorChoice, problem_of
 from tagship.system.toml_reader import Reader, hint
@@ -15,13 +16,23 @@ class OllamaSettings:
     model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
     that quantization is weighed by (`[export] imatrix`, `--imatrix`); where it is "make", `calibration` is the text
     that one is made of (`[export] imatrix_text`). `tensors` are types that are chosen for tensors, each for one
-    quantization type or for all (None)."""
+    quantization type or for all (None). `mixes` are found for a model (`[formats.ollama.mixes]`)."""
 
     quants: tuple[str, ...]
     template: str | None
     imatrix: Path | None
     calibration: Path | None = None
     tensors: tuple[tuple[str | None, TensorChoice], ...] = ()
+    mixes: tuple[MixAim, ...] = ()
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The quantization types, and the names of the mixes."""
+        return (*self.quants, *(mix.name for mix in self.mixes))
+
+    def mix(self, quant: str | None) -> MixAim | None:
+        """The mix of that name; None for a quantization type."""
+        return next((mix for mix in self.mixes if mix.name == quant), None)
 
     @property
     def weighed(self) -> bool:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tagship.formats.gguf_model import quant_of
 from tagship.formats.ollama.export import mix_of
-from tagship.formats.ollama.quant_facts import BITS
+from tagship.formats.ollama.quant_facts import BITS, bits_of
 from tagship.formats.protocol import ExportJob
 from tagship.gguf.layout import foreseen_size, foreseen_tensors
 from tagship.runs.model_files import CONFIG_FILE
@@ -20,19 +20,25 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 def gguf_size(job: ExportJob, weights: "MergedWeights") -> int:
     """The bytes of an export's GGUF: those of its tensors in the types that they will have, where it is known how the
-    converter calls them, and a little more for what is before them; else as its quantization type says."""
+    converter calls them, and a little more for what is before them; else as its quantization type says, or what a mix
+    that is still to be found aims at."""
+    quant = quant_of(job)
+    aim = job.settings.mix(quant)
+    bits = bits_of(aim) if aim else BITS[quant]
+    if aim and job.found is None:
+        return estimated_size(weights, bits)
     shapes = {name: output.shape for name, output in weights.outputs.items()}
     tensors = foreseen_tensors(shapes)
     if tensors is None:
-        return estimated_size(weights, quant_of(job))
+        return estimated_size(weights, bits)
     config = read_object(job.base.path / CONFIG_FILE)
     imatrix = bool(job.settings.weighed)
     return foreseen_size(tensors, mix_of(job), config, imatrix=imatrix) + _size_of_keys(job)
 
 
-def estimated_size(weights: "MergedWeights", quant: str) -> int:
-    """A little more than a quantization type says, as some tensors have more bits."""
-    return int(elements_of(weights) * BITS[quant] / 8 * 1.1)
+def estimated_size(weights: "MergedWeights", bits: float) -> int:
+    """A little more than so many bits for each number, as some tensors have more."""
+    return int(elements_of(weights) * bits / 8 * 1.1)
 
 
 def elements_of(weights: "MergedWeights") -> int:

@@ -13,7 +13,7 @@ from tagship.system.machine import available_memory
 from tagship.system.templating import human_size
 from tagship.verify.measured_text import Passage
 from tagship.verify.questions import Asked, Questions, Tokens
-from tagship.verify.rendering import render_chat, render_passage
+from tagship.verify.rendering import render_chat, spell_passage
 from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
@@ -89,7 +89,7 @@ class _TransformersModel(Model):
         return tuple(Asked(prompt=prompt, ids=tuple(ids)) for prompt, ids in rendered)
 
     def spell(self, passages: Sequence[Passage]) -> Sequence[Sequence[int]]:
-        return [_spelled(self._tokenizer, passage) for passage in passages]
+        return [spell_passage(self._tokenizer, passage) for passage in passages]
 
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         import torch
@@ -205,14 +205,6 @@ def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str
         return prompt, list(tokenizer(prompt)["input_ids"])
     text = render_chat(tokenizer, [{"role": "user", "content": prompt}], moment)
     return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _spelled(tokenizer: Any, passage: Passage) -> list[int]:
-    """A passage in tokens: a conversation as the chat template has it, where it takes it."""
-    rendered = render_passage(tokenizer, passage)
-    if rendered is not None:
-        return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
-    return list(tokenizer(passage.plain)["input_ids"])
 
 
 def _stop_ids(config: Any) -> list[int]:
