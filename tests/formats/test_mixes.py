@@ -227,6 +227,9 @@ def test_a_mix_is_found_exported_and_made_again(job: ExportJob, tmp_path: Path) 
     assert sum(found.record["types"].values()) == len(chosen)
     known = replace(job, found=found, shared={"importance matrix": job.shared["importance matrix"]})
     assert exported(known, tmp_path / "again").read_bytes() == path.read_bytes()
+    for wrong in (replace(found, tensors={"^(a+)+$": "q4_k"}), replace(found, tensors={"attn": "q4_k_m"})):
+        with pytest.raises(ReleaseError, match="names types or patterns that are none"):
+            FORMAT.export([(replace(known, found=wrong), tmp_path)], silent)
     assert FORMAT.footprint(known).shared.keys() == {"importance matrix"}
     assert len(FORMAT.footprint(replace(job, found=None)).shared) == 3
 

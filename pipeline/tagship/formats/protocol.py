@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tagship.formats.shared_parts import FoundTypes, SharedPart
+from tagship.formats.shared_parts import FoundTypes, MadeOfParts
 from tagship.naming.name_rules import NameRules
 from tagship.naming.variant import Variant
 from tagship.runs.base_folder import BaseFolder
@@ -149,7 +149,7 @@ class CardFacts:
     text_only: bool = False
 
 
-class Format(ABC):
+class Format(MadeOfParts, ABC):
     """A way to ship a model. What has a value or a body here is what most formats need not say.
 
     `name` is what `--format` and `[formats.X]` say. `runtime` is the name of the runtime that answers for its
@@ -241,29 +241,6 @@ class Format(ABC):
         """Types that are chosen for tensors by patterns of their names, the first that fits first: the plan, the
         manifest and the card say them."""
         return {}
-
-    def aim(self, settings: Any, variant: Variant) -> str | None:
-        """What types are found for, tensor by tensor, in a few words; None where no types are searched for."""
-        return None
-
-    def shares(self, settings: Any, variant: Variant) -> tuple[SharedPart, ...]:
-        """What an export is made from beside its run, which `share` makes first, and other exports of the run may be,
-        too; each part may need those before it."""
-        return ()
-
-    def share(self, job: ExportJob, part: SharedPart, folder: Path, advance: Advance) -> None:
-        """Fill a folder with a part; exports find it in `job.shared`. It is kept until what it is made from changes:
-        the run, its base, `inputs`, and the parts before it. Raises ReleaseError where it cannot be made."""
-        raise NotImplementedError(f"{self.name} has nothing that exports share")
-
-    def told(self, job: ExportJob, part: SharedPart) -> tuple[str, ...]:
-        """What people are told of a part that was made, in lines."""
-        return ()
-
-    def found(self, job: ExportJob) -> FoundTypes | None:
-        """Types that were found for the tensors of an export, by what is shared or told; None where none were searched
-        for."""
-        return None
 
     @abstractmethod
     def footprint(self, job: ExportJob) -> Footprint:

@@ -13,8 +13,8 @@ from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
 from tagship.formats.protocol import ExportJob
 from tagship.formats.shared_parts import FoundTypes
-from tagship.gguf.quant_mix import Mix
-from tagship.gguf.tensor_choices import TensorChoice
+from tagship.gguf.quant_mix import QUANTS, Mix
+from tagship.gguf.tensor_choices import CHOOSABLE, TensorChoice, problem_of
 from tagship.runs.model_files import TOKENIZER_FILE, model_files
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
@@ -121,7 +121,11 @@ def mix_of(job: ExportJob) -> Mix:
     if (found := found_of(job)) is None:
         return Mix(quant=quant, choices=job.settings.choices(quant))
     choices = tuple(TensorChoice(pattern, kind.upper()) for pattern, kind in found.tensors.items())
-    return Mix(quant=found.record["file_type"], choices=choices)
+    file_type = found.record["file_type"]
+    known = all(choice.type.lower() in CHOOSABLE and not problem_of(choice.pattern) for choice in choices)
+    if file_type not in QUANTS or not known:  # in a release.json that is somebody else's
+        raise ReleaseError(f"what is recorded of the mix {quant} names types or patterns that are none")
+    return Mix(quant=file_type, choices=choices)
 
 
 def found_of(job: ExportJob) -> FoundTypes | None:

@@ -6,7 +6,7 @@ config.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of, without_code
 from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
+from tagship.formats.ollama import usage
 from tagship.formats.ollama.export import (
     IMATRIX,
     IMATRIX_FILE,
@@ -21,7 +22,6 @@ from tagship.formats.ollama.export import (
     TEMPLATE_FILE,
     chat_of,
     export_run,
-    file_name,
     found_of,
     imatrix_of,
     mix_of,
@@ -33,17 +33,17 @@ from tagship.formats.ollama.header_checks import check_headers
 from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_imatrix
 from tagship.formats.ollama.mix_search import told_of
 from tagship.formats.ollama.mixes import read_mixes
-from tagship.formats.ollama.name_rules import LONGEST, OLLAMA
+from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
 from tagship.formats.ollama.quant_facts import BITS, KL, OF_A_MIX, SERVES, TOP1, limits_of_mix, seconds_to_encode
 from tagship.formats.ollama.settings import OllamaSettings, read_tensors
 from tagship.formats.ollama.size import elements_of, estimated_size, gguf_size
+from tagship.formats.ollama.usage import gguf_files
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.formats.shared_parts import FoundTypes, SharedPart
 from tagship.gguf.architectures import check_architecture
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
-from tagship.naming.version import is_prerelease
 from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
@@ -210,7 +210,7 @@ class _Ollama(GgufFormat):
             raise NotAsExported(f"{folder} has a {TEMPLATE_FILE} that nothing made", remedy="export it again")
         if job.settings.calibration and not (folder / IMATRIX_FILE).is_file():
             raise NotAsExported(f"{folder} has no {IMATRIX_FILE}, which weighed its types", remedy="export it again")
-        parts = [folder / name for name in _gguf_files(path.name for path in folder.iterdir())]
+        parts = [folder / name for name in gguf_files(path.name for path in folder.iterdir())]
         if not parts:
             raise NotAsExported(f"{folder} has no GGUF", remedy="export it again")
         check_headers(parts, mix_of(job), chat, config, headed=any(map(is_head, weights.outputs)))
@@ -230,37 +230,10 @@ class _Ollama(GgufFormat):
         return replace(self.subject(drafting, folder, questions), what="the draft")
 
     def usages(self, job: ExportJob, files: Sequence[str]) -> tuple[Usage, ...]:
-        first, *more = _gguf_files(files)
-        run = Usage(title="Ollama", language="shell", code=self.use_line(job, files))
-        llama = Usage(title="llama.cpp", language="shell", code=_llama_line(job, first))
-        modelfile = next((name for name in files if name.startswith(MODELFILE)), MODELFILE)
-        create = f"ollama create {job.title.lower()} -f {modelfile}\nollama run {job.title.lower()}"
-        folder = "Ollama, in the downloaded folder"
-        if get := _download(job):
-            llama = replace(llama, code=f"{get}\nllama-cli --model {first}")
-        if more:
-            create = f"llama-gguf-split --merge {first} {file_name(job)}\n{create}"
-            folder += ", after joining the files"
-        created = Usage(title=folder, language="shell", code=f"{get}\n{create}" if get else create)
-        if more:
-            return llama, created
-        return (created, llama) if get else (run, created, llama)
+        return usage.usages(job, files)
 
     def use_line(self, job: ExportJob, files: Sequence[str]) -> str:
-        if get := _download(job):
-            return get
-        first, *more = _gguf_files(files)
-        # Ollama does not run divided files.
-        # A mix has no label that a file is found by.
-        tag = first if job.settings.mix(quant_of(job)) else quant_of(job).upper()
-        return _llama_line(job, first) if more or len(tag) > LONGEST else f"ollama run hf.co/{job.repo_id}:{tag}"
-
-
-def _download(job: ExportJob) -> str | None:
-    """How a version is had that is no repo's main: of a repo, Ollama and llama.cpp take main alone."""
-    if job.revision is None or not is_prerelease(str(job.version)):
-        return None
-    return f"hf download {job.repo_id} --revision {job.revision} --local-dir ."
+        return usage.use_line(job, files)
 
 
 def _draft_for(weights: "MergedWeights", folder: Path) -> str:
@@ -290,12 +263,3 @@ def _check_importance(job: ExportJob) -> None:
             remedy=f'have one made, [export] imatrix = "{MAKE}" in release.toml or --imatrix {MAKE}; or name a file of '
             "llama-imatrix, or a type of more bits",
         )
-
-
-def _gguf_files(files: Iterable[str]) -> list[str]:
-    """The names of an export's GGUF: one, or the parts of a divided one in order."""
-    return sorted(name for name in files if name.endswith(".gguf") and name != IMATRIX_FILE)
-
-
-def _llama_line(job: ExportJob, file: str) -> str:
-    return f"llama-cli --hf-repo {job.repo_id} --hf-file {file}"
