@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# Statuses are answered in place of the Hub; "after" means that the Hub does it first, and its answer is lost.
+# Statuses are answered in place of the Hub, "bare" ones without a word;
+# "after" means that the Hub does it first, and its answer is lost.
 STATUSES = (400, 401, 403, 404, 408, 409, 412, 422, 429, 500, 502, 503, 504, 507)
 FAULTS = (*map(str, STATUSES), "drop", "cut", "html", "empty", "null", "half", "after 503", "after drop")
 
@@ -48,6 +49,8 @@ def proxy(upstream: str, plan: Plan) -> Iterator[str]:
                 return self.hang_up()
             if fault and fault.isdecimal():
                 return self.answer(int(fault), [], b'{"error": "No."}')
+            if fault and fault.startswith("bare "):
+                return self.answer(int(fault.removeprefix("bare ")), [], b"")
             if fault in ("html", "empty", "null"):
                 return self.answer(200, [], {"html": b"<html>Sign in</html>", "empty": b"", "null": b"null"}[fault])
             status, headers, data = self.forward(body)

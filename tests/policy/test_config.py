@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tagship.formats.protocol import ExportPolicy
 from tagship.naming.parsing import read_as
-from tagship.policy.config import EMBEDDED, Config, load_config
+from tagship.policy.config import EMBEDDED, Config, load_config, parse_config
 from tagship.policy.verify import OwnLimits
 from tagship.policy.versions import CHECKS
 from tagship.system.errors import UsageError
@@ -642,3 +642,12 @@ def test_names_of_shared_repos_are_read(tmp_path: Path) -> None:
         (reading,) = read_as("repo", f"acme/{name}", config)
         assert reading.format is not None
         assert (reading.format.name, reading.style, reading.quant, reading.tagged) == ("ollama", style, quant, True)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_port_of_a_registry(tmp_path: Path, port: str) -> None:
+    """A port that is none is a mistake in release.toml, and not something to be found at the end of a release."""
+    text = f'[project]\nnamespace = "acme"\n[formats.lora]\n[publish]\noci = "localhost:{port}/models"\n'
+    with pytest.raises(UsageError, match=f"publish.oci has {port} as its port, which is none: they are 1 to 65535"):
+        parse_config(text, tmp_path / "release.toml", {})
+    parse_config(text.replace(port, "65535"), tmp_path / "release.toml", {})

@@ -9,6 +9,7 @@ import pytest
 from tagship.setup.facts import GITHUB, GITLAB, look
 from tagship.setup.found_bases import find_base, find_models
 from tagship.setup.found_runs import find_adapters, places_of_runs
+from tagship.setup.policy_proposal import propose_policy
 from tagship.system.errors import ReleaseError
 
 from tests.conftest import GitFolder, WriteRun
@@ -149,6 +150,28 @@ def test_a_folder_for_a_file(repository: GitFolder) -> None:
     (repository.folder / ".gitignore").mkdir()
     with pytest.raises(ReleaseError, match=r"^\.gitignore is a folder"):
         look(repository.folder, NOBODY).text_of(".gitignore")
+
+
+@pytest.mark.parametrize(("kind", "told"), [("pipe", "is no file: a pipe"), ("link", "is a link to nothing")])
+def test_what_is_no_file(repository: GitFolder, kind: str, told: str) -> None:
+    """A pipe would be waited for, and a link to nothing taken for nothing; also where the policy would be."""
+    for name in (".gitignore", "release.toml"):
+        path = repository.folder / name
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to("nowhere")
+    facts = look(repository.folder, NOBODY)
+    with pytest.raises(ReleaseError, match=rf"^\.gitignore {told}"):
+        facts.text_of(".gitignore")
+    with pytest.raises(ReleaseError, match=rf"^release\.toml {told}"):
+        propose_policy(facts, {})
+
+
+def test_a_bare_repository(repository: GitFolder, tmp_path: Path) -> None:
+    """There are no files to release from, and git would not have ours: a clone is what can be set up."""
+    repository.commit("start")
+    repository.git("clone", "--quiet", "--bare", ".", str(tmp_path / "bare.git"))
+    with pytest.raises(ReleaseError, match="is a bare repository") as told:
+        look(tmp_path / "bare.git", NOBODY)
+    assert told.value.remedy == f"set up a clone of it: git clone {tmp_path / 'bare.git'}"
 
 
 def test_without_a_repository_and_with_a_login(tmp_path: Path) -> None:

@@ -8,14 +8,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tagship.system.disk import why
 from tagship.system.errors import ReleaseError, ToolError
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 GOES_ON = "the same command goes on where this one stopped"
 _OWN = __name__.partition(".")[0]
 # What the storage's client says of an answer, which it knows as text alone.
 _STATUS = re.compile(r"\(([45]\d\d) [A-Z]")
+# What these mean is known also where nothing is said beside.
+_KNOWN = (401, 403, 408, 409, 412, 429)
 
 
 @contextmanager
@@ -53,8 +59,7 @@ def _told(doing: str, error: BaseException) -> ToolError:
     if isinstance(error, RuntimeError) and error.__cause__:  # "Error while uploading …"
         return _told(doing, error.__cause__)
     if isinstance(error, HfHubHTTPError):
-        remedy = _remedy(error.response.status_code)
-        return ToolError(f"the Hub refused to {doing}: {first_line(error)}", remedy=remedy)
+        return ToolError(f"the Hub refused to {doing}: {first_line(error)}", remedy=_remedy_of(error))
     if isinstance(error, HTTPError):
         return _unreachable(doing, error)
     said = first_line(error)
@@ -88,6 +93,21 @@ def _unreachable(doing: str, error: BaseException) -> ToolError:
         f"the Hub could not be reached to {doing}: {first_line(error)}",
         remedy=f"check the network and [hub] endpoint; {GOES_ON}",
     )
+
+
+def _remedy_of(error: "HfHubHTTPError") -> str:
+    """What mends a refusal: of one that a Hub gave no reason for it is to be asked whether that was a Hub."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    status = error.response.status_code
+    if isinstance(error, RepositoryNotFoundError) and status == 404:  # the client calls some 401 so, too
+        return "see that the name is right, namespace/name, and, where the repo is private, that the token may read it"
+    if isinstance(error, RevisionNotFoundError):
+        return "see that the name of the tag or branch is right"
+    if 400 <= status < 500 and status not in _KNOWN and not error.server_message:
+        host = error.response.url.host
+        return f"{host} says no more than that, as what is no Hub would: see [hub] endpoint and HF_ENDPOINT; {GOES_ON}"
+    return _remedy(status)
 
 
 def _remedy(status: int) -> str:

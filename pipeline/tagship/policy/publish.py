@@ -8,6 +8,7 @@ from tagship.system.toml_reader import Reader
 # A registry and a path in it (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests).
 _HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:\d))(?::\d{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LAST_PORT = 65535
 _PLACE = re.compile(rf"(?P<host>{_HOST})/(?P<path>{_PART}(?:/{_PART})*)")
 
 
@@ -56,4 +57,7 @@ def _place(text: str) -> OciPlace | None:
             'must be a registry and a path in small letters, such as "registry.example.org/models", without https:// '
             f"and without a tag, not {text!r:.100}"
         )
+    port = found["host"].partition(":")[2]
+    if port and not 0 < int(port) <= _LAST_PORT:
+        raise ValueError(f"has {port} as its port, which is none: they are 1 to {_LAST_PORT}")
     return OciPlace(host=found["host"], path=found["path"])

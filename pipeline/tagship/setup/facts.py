@@ -78,14 +78,23 @@ class Facts:
     def text_of(self, name: str) -> str | None:
         """The text of a file below the root, None where there is none. Raises ReleaseError where it is no text."""
         path = self.root / name
-        if path.is_dir():
-            raise ReleaseError(f"{name} is a folder, where a file belongs", remedy="move it away")
-        if not path.is_file():
+        if not self.has(name):
             return None
+        check_file(path, name)
         try:
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise ReleaseError(f"{name} is no text in UTF-8", remedy="save it as UTF-8, or move it away") from None
+
+
+def check_file(path: Path, name: str) -> None:
+    """Raise ReleaseError for what is there in a file's place and is none."""
+    if path.is_dir():
+        raise ReleaseError(f"{name} is a folder, where a file belongs", remedy="move it away")
+    if path.is_symlink() and not path.exists():
+        raise ReleaseError(f"{name} is a link to nothing", remedy="remove it, or have it lead somewhere")
+    if not path.is_file():
+        raise ReleaseError(f"{name} is no file: a pipe, a socket or a device", remedy="move it away")
 
 
 def look(root: Path, environment: Mapping[str, str] = os.environ) -> Facts:
@@ -107,6 +116,11 @@ def _git(root: Path, paths: Sequence[Path]) -> GitFacts | None:
     except ReleaseError:
         return None
     with repository:
+        if repository.is_bare:
+            raise ReleaseError(
+                f"{repository.folder} is a bare repository, without the files of any commit",
+                remedy=f"set up a clone of it: git clone {repository.folder}",
+            )
         try:
             repository.head()
             has_commit = True

@@ -9,7 +9,7 @@ from tagship.policy.config import Config, load_config
 from tagship.policy.file import policy_file
 from tagship.runs.places import RunPlaces
 from tagship.setup.changes import Change, keep, write
-from tagship.setup.facts import Facts
+from tagship.setup.facts import Facts, check_file
 from tagship.setup.found_bases import FoundBase, find_base
 from tagship.setup.found_runs import FoundRun, places_of_runs
 from tagship.setup.policy_text import (
@@ -43,6 +43,7 @@ def propose_policy(facts: Facts, said: Mapping[str, FieldValue]) -> ProposedPoli
     """The policy of a repository. Raises UsageError for one that is there and has mistakes."""
     present = policy_file(facts.root)
     if facts.has(present.name):
+        check_file(present, present.name)
         why = "it is there" if present.name == POLICY_FILE else "its [tool.tagship] is the policy"
         return ProposedPolicy(config=load_config(present), change=keep(present.name, why))
     places = places_of_runs(facts.runs, facts.root)

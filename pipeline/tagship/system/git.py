@@ -23,6 +23,7 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self._program = Git(folder)
         self.folder = self._program.folder
+        self.is_bare = self._program.is_bare
 
     def __enter__(self) -> "Repository":
         return self

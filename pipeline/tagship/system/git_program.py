@@ -42,6 +42,7 @@ class Git:
                 remedy="git init && git add . && git commit",
             ) from None
         self.folder = Path(self._repo.working_dir)
+        self.is_bare = bool(self._repo.bare)
 
     def close(self) -> None:
         """End the processes that GitPython keeps."""
