@@ -237,3 +237,33 @@ def test_leftovers_of_another_adapter_are_not_used(project: Project) -> None:
     (made,) = (project.folder / "exports").iterdir()
     export(project, "--format", "vllm", "--output", "fresh", runs=(OLDER_RUN,))
     assert contents(made) == contents(project.folder / "fresh" / made.name)
+
+
+CHANGING = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "change(base.path / 'tokenizer.json')").replace(
+    "done = 0\n",
+    """done, changed = 0, []
+def change(file):
+    if not changed:
+        changed.append(file)
+        file.write_bytes(file.read_bytes() + b"\\n")
+""",
+)
+
+
+@pytest.mark.parametrize("form", ["vllm", "ollama"])
+def test_base_that_changes_meanwhile(project: Project, form: str) -> None:
+    """An export of a base that was written while it was read is of neither the one nor the other: it is not kept."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CHANGING, form, "0"],
+        cwd=project.folder,
+        env=dict(project.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1 and "tokenizer.json changed while exports were made of it" in ended.stderr, (
+        ended.stderr
+    )
+    exports = project.folder / "exports"
+    assert list(exports.glob("[!.]*")) == [] and list(exports.glob(".*.partial")) == []
+    export(project, "--format", form, runs=(NEWEST_RUN,))

@@ -26,12 +26,12 @@ from tagship.history.model_lookup import disk_state
 from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
+from tagship.release.unchanged import unchanged
 from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder, remove_leftovers, sha256_of, write_json
 from tagship.system.machine import this_boot
-from tagship.system.pool import beside
 from tagship.system.progress import Advance
 from tagship.system.templating import Templates
 from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
@@ -150,7 +150,7 @@ def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance:
                 stack.enter_context(new_folder(target.export_dir, resumes=name))
                 for target, name in zip(targets, names, strict=True)
             ]
-            with _models(plan, targets) as model_of:
+            with _models(plan, targets, jobs) as model_of:
                 digests = targets[0].policy.format.export(list(zip(jobs, folders, strict=True)), advance)
                 manifests = [
                     manifest_of(plan, target, job, list_files(folder, known=digests), model_of(target))
@@ -189,12 +189,18 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
 
 
 @contextmanager
-def _models(plan: Plan, targets: Sequence[Target]) -> Iterator[Callable[[Target], ModelState]]:
+def _models(
+    plan: Plan, targets: Sequence[Target], jobs: Sequence[ExportJob]
+) -> Iterator[Callable[[Target], ModelState]]:
     """What tells of what the model of each target is made of. Reading that of a base which nobody has read yet takes as
     long as a merge, and is done beside it."""
     runs = list(dict.fromkeys(target.run.path for target in targets))
-    with beside(lambda advance: {run: disk_state(plan.config, run, advance=advance) for run in runs}) as states:
-        yield lambda target: states()[target.run.path]
+
+    def states(advance: Advance) -> dict[Path, ModelState]:
+        return {run: disk_state(plan.config, run, advance=advance) for run in runs}
+
+    with unchanged(jobs, states) as state_of:
+        yield lambda target: state_of(target.run.path)
 
 
 def manifest_of(

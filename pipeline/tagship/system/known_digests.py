@@ -9,8 +9,8 @@ from typing import Any
 from tagship.system.files import locked, sha256_of, write_json
 from tagship.system.progress import Advance, silent
 
-# Smaller files are hashed faster than looked up.
-_LARGE = 1 << 20
+LARGE = 1 << 20
+"""Bytes of a file from which on it is looked up: smaller ones are hashed faster."""
 # Nanoseconds: a file that was changed so short a time ago may be changed once more without showing another time.
 _RECENT = 2_000_000_000
 
@@ -25,16 +25,16 @@ class KnownDigests:
     def of(self, path: Path) -> str:
         """The SHA-256 of a file, in hexadecimal: as it was, where the file is the one that was hashed by its size, its
         times and its number on the disk."""
-        seen = _seen(path)
-        if seen[0] < _LARGE:
+        shows = seen(path)
+        if shows[0] < LARGE:
             return sha256_of(path)
         known = self._read().get(str(path.resolve()))
-        if isinstance(known, dict) and known.get("seen") == seen and isinstance(known.get("sha256"), str):
+        if isinstance(known, dict) and known.get("seen") == shows and isinstance(known.get("sha256"), str):
             return str(known["sha256"])
         began = time.time_ns()
         digest = sha256_of(path, self._advance)
-        if not self._reads and _seen(path) == seen and max(seen[1:3]) < began - _RECENT:
-            self._remember(path, {"seen": seen, "sha256": digest})
+        if not self._reads and seen(path) == shows and max(shows[1:3]) < began - _RECENT:
+            self._remember(path, {"seen": shows, "sha256": digest})
         return digest
 
     def _read(self) -> dict[str, Any]:
@@ -51,6 +51,7 @@ class KnownDigests:
                 write_json(self._memory, kept | {str(path.resolve()): what})
 
 
-def _seen(path: Path) -> list[int]:
+def seen(path: Path) -> list[int]:
+    """What a file that was changed would show: its size in bytes, its times in nanoseconds, its number on the disk."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
