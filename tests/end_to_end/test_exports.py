@@ -200,11 +200,13 @@ with open_session(None, Options(formats=(form,)), Console(interactive=False)) as
 
 
 @pytest.mark.parametrize(
-    ("form", "kind", "after"), [("vllm", "*.safetensors", "3000000"), ("ollama", "*.gguf", "1200000")]
+    ("form", "kind", "after"),
+    [("vllm", "*.safetensors", "3000000"), ("ollama", "*.gguf", "1200000"), ("mlx", "*.safetensors", "1200000")],
 )
 def test_killed_export_is_resumed(project: Project, form: str, kind: str, after: str) -> None:
     """An export that was killed between two files keeps the whole ones, also under another time's name."""
-    project.replace("release.toml", "[formats.vllm]", '[export]\nmax_shard = "0.5MB"\n\n[formats.vllm]')
+    policy = '[export]\nmax_shard = "0.5MB"\n\n[formats.mlx]\ngroup_size = 32\n\n[formats.vllm]'
+    project.replace("release.toml", "[formats.vllm]", policy)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, form, after],
         cwd=project.folder,
