@@ -47,7 +47,9 @@ def search(table: Table, cost: Cost, limit: float, measure: Callable[[Mapping[st
             good, bad = min(within, key=lambda each: each.size), max(beyond, key=lambda each: each.size)
             if good.size - bad.size <= _NEAR * good.size:
                 break
-            budget = _between(bad, good, limit)
+            sides = [each.measured <= limit for each in tried[-2:]]
+            # Twice on one side, the line has led too near to it.
+            budget = (bad.size + good.size) // 2 if sides[0] == sides[-1] else _between(bad, good, limit)
         else:
             last = tried[-1]
             wrong = max(last.measured, _LEAST) / max(last.predicted, _LEAST)
