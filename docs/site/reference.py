@@ -15,7 +15,7 @@ from invoke.parser import ParserContext
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest
 from tagship.cli.help import group_of, paragraphs, spelled, usage_of
 from tagship.cli.program import collection
-from tagship.cli.shell import INTERRUPTED
+from tagship.cli.shell import INTERRUPTED, TERMINATED
 from tagship.formats.registry import shipped_names
 from tagship.history.model import ModelState
 from tagship.policy.schema import ANY, SCHEMA_FILE, schema_of
@@ -184,6 +184,11 @@ def _codes() -> Iterator[str]:
             ),
             (f"`{UsageError.exit_code}`", "A mistake in the options or in `release.toml`.", "`error` and `remedy`"),
             (f"`{INTERRUPTED}`", "It was interrupted (Ctrl-C).", "`error` and `remedy`"),
+            (
+                f"`{TERMINATED}`",
+                "SIGTERM ended it; where `release --on` had begun jobs, they were cancelled.",
+                "`error` and `remedy` there, else nothing",
+            ),
         ],
     )
     yield from ("", "`remedy` says what to do, or is `null`. A traceback is a mistake of tagship: please report it.")

@@ -89,6 +89,8 @@ def _nbytes(shape: Sequence[int], name: str) -> int:
 
 
 def _facts(config: Mapping[str, Any]) -> ModelFacts:
+    inner = config.get("text_config")
+    config = {**config, **inner} if isinstance(inner, dict) else config
     architecture = str(config.get("model_type"))
     architecture = "llama" if architecture in _LLAMAS else architecture
     experts = config.get("num_local_experts") or config.get("num_experts")
