@@ -13,6 +13,7 @@ from tagship.formats.ollama.settings import OllamaSettings
 from tagship.formats.ollama.size import gguf_size
 from tagship.gguf.header import read_gguf_header
 from tagship.gguf.layout import foreseen_size, foreseen_tensors
+from tagship.gguf.quant_mix import Mix
 from tagship.gguf.tensor_choices import TensorChoice
 from tagship.system.json_files import read_object
 
@@ -68,6 +69,18 @@ def test_by_what_is_chosen(tmp_path: Path) -> None:
     more = gguf_size(job, weights) - gguf_size(plain, weights)
     elements = sum(output.source.entry.elements for output in downs)
     assert elements * 3 < more < elements * 4
+
+
+def test_text_of_a_model_that_sees() -> None:
+    """Its numbers of layers and heads stand in a configuration of their own."""
+    shapes = {f"model.layers.{layer}.self_attn.v_proj.weight": (256, 256) for layer in range(8)}
+    tensors = foreseen_tensors(shapes)
+    assert tensors is not None
+    numbers = {"num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 1}
+    mix = Mix(quant="q2_k")
+    apart = foreseen_size(tensors, mix, {"model_type": "a", "text_config": numbers}, imatrix=False)
+    assert apart == foreseen_size(tensors, mix, {"model_type": "a", **numbers}, imatrix=False)
+    assert apart > foreseen_size(tensors, mix, {"model_type": "a"}, imatrix=False)
 
 
 def test_names_that_are_not_known() -> None:
