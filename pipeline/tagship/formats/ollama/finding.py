@@ -96,7 +96,8 @@ def costs_footprint(job: ExportJob, weights: "MergedWeights", memory: int) -> Fo
     numbers, size = _numbers(weights), bytes_unquantized(weights)
     vocabulary = vocabulary_rows(job.base.path) or 0
     encoding = numbers / 16 / tensor_errors.SPEED / 2
-    parts = len(tensor_costs.parts_of([name for name, output in weights.outputs.items() if len(output.shape) > 1]))
+    # By the base's names, as the converter's are not known yet: experts, which it stacks, are counted one by one.
+    parts = min(sum(len(output.shape) > 1 for output in weights.outputs.values()), tensor_costs.MOST_PARTS)
     tokens = tensor_costs.tokens_for(parts)
     reading = 2 * numbers * tokens * (1 + parts) / _SPEED
     seconds = encoding + reading + numbers / _ENCODED + 3 * size / _DISK
