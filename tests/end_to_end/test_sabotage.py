@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tagship.artifacts.manifest import read_manifest
+from tagship.artifacts.manifest import list_files, read_manifest
+from tagship.formats.ollama.mixes import MixAim
+from tagship.formats.shared_parts import FoundTypes
 from tagship.policy.config import load_config
 from tagship.policy.verify import OwnLimits
 from tagship.release import steps
@@ -279,3 +281,24 @@ def test_a_limit_is_no_damage(release: Release, copied: Copy) -> None:
         strict.verify("ollama", copied("ollama"))
     assert "[verify.limits.q4_k_m]" in str(caught.value.remedy)
     assert release.state("ollama").exists()
+
+
+def test_a_mix_of_another_policy_is_made_as_it_was(release: Release, tmp_path: Path) -> None:
+    """A mix whose policy asks for less divergence than it was found for is refused, after its own types made the same
+    bytes once more: nothing is searched for."""
+    target = release.target("ollama")
+    settings = replace(target.policy.settings, quants=(), mixes=(MixAim(name="near", kl=1e-9),))
+    (variant,) = target.policy.format.variants(settings, ())
+    target = replace(target, policy=replace(target.policy, settings=settings), variant=variant)
+    found = FoundTypes(tensors={"attn_qkv": "q5_k"}, record={"aim": {"kl": 0.02}, "file_type": "q4_k_m"})
+    folder = release.export("ollama", tmp_path / "made", settings=settings, variant=variant, found=found)
+    manifest = replace(
+        read_manifest(target.export_dir),
+        quant="near",
+        tensors=found.tensors,
+        mix=found.record,
+        files=list_files(folder),
+    )
+    exported = Exported(target=target, folder=folder, manifest=manifest)
+    with pytest.raises(ReleaseError, match="Exported once more it is the same, byte by byte"):
+        list(verify_export(release.plan, target, release.done.plus([exported]), release.tools))

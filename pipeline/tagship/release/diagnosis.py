@@ -59,7 +59,9 @@ def _unlike_a_new_one(plan: Plan, exported: Exported, base: BaseFolder, tools: T
             tools.console.working(f"looking for the cause: {target.name} is exported once more"),
             scratch_folder("again", beside) as again,
         ):
-            target.policy.format.export([(job_to_export(plan, target, base, tools.templates), again)], silent)
+            # Types that were found for it are its own: the policy may ask for others by now.
+            job = job_to_export(plan, target, base, tools.templates, exported.manifest)
+            target.policy.format.export([(job, again)], silent)
             return differences(exported.folder, again, base.path)
     except (ReleaseError, OSError) as why_not:
         tools.console.note(f"the cause is not known, as {target.name} could not be exported once more: {why_not}")

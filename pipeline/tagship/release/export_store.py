@@ -64,9 +64,11 @@ def job_of(
     )
 
 
-def job_to_export(plan: Plan, target: Target, base: BaseFolder, templates: Templates) -> ExportJob:
+def job_to_export(
+    plan: Plan, target: Target, base: BaseFolder, templates: Templates, manifest: Manifest | None = None
+) -> ExportJob:
     """As `job_of`, with where that is which the exports of its run share (`release/sharing.py`)."""
-    job, form = job_of(plan, target, base, templates), target.policy.format
+    job, form = job_of(plan, target, base, templates, manifest), target.policy.format
     parts = parts_of(target)
     if not parts:
         return job
