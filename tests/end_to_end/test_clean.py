@@ -1,5 +1,7 @@
 """What releases leave on the disk, removed."""
 
+import json
+import os
 from pathlib import Path
 
 from tests.end_to_end.conftest import Project
@@ -36,3 +38,22 @@ def test_clean(project: Project) -> None:
     assert [Path(each["path"]).name for each in kept["removed"]] == [first]
     assert names(exports) == [untagged]
     assert project.invoke("clean", "--keep", "one").code == 2
+
+
+def test_what_an_export_was_made_from_stays_with_it(project: Project) -> None:
+    """What exports share, and have no file of, stays as long as one that was made from it, and goes with the last."""
+    assert project.invoke("export", "--untagged", "--format", "lora").code == 0
+    (export,) = (project.folder / "exports").iterdir()
+    state = project.folder / ".tagship/exports" / f"{export.name}.json"
+    assert json.loads(state.read_text())["shared"] == []
+    shared = project.folder / ".tagship/shared"
+    for name in ("lora-costs", "lora-other"):
+        (shared / name).mkdir(parents=True)
+        (shared / name / "mix.json").write_text(name)
+        (shared / f"{name}.json").write_text("[]")
+        os.utime(shared / name, (0, 0))
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"shared": ["lora-costs"]}))
+    assert project.invoke("clean").code == 0
+    assert names(shared) == ["lora-costs", "lora-costs.json"]
+    assert project.invoke("clean", "--keep", "0").code == 0
+    assert names(shared) == []

@@ -168,6 +168,8 @@ def test_importance_matrix_made_here(project: Project) -> None:
     assert "is not as it was made" in project.invoke("export", *chosen, "--output", "again").stderr
     assert matrix.read_bytes() == first
     # It goes with the last export that was made from it.
+    states = [json.loads(path.read_text()) for path in (project.folder / ".tagship/exports").glob("*.json")]
+    assert [state["shared"] for state in states] == [[matrix.parent.name]] * len(states)
     shared = project.invoke("clean", "--keep", "1", "--json").document["kept"][-1]
     assert (shared["what"], shared["path"]) == ("shared part", str(matrix.parent))
     removed = project.invoke("clean", "--keep", "0", "--json").document["removed"]

@@ -1,6 +1,7 @@
 """What a release has left on this disk and nobody needs: exports and archives that are published, or that newer ones of
 the same model and format have followed; and what exports shared that are not here any more."""
 
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from tagship.artifacts.manifest import MANIFEST_FILE, TELLING, Manifest, check_f
 from tagship.hub.connection import Hub
 from tagship.hub.repository import published_manifest, remote_files, standing, tags_of
 from tagship.policy.config import Config
-from tagship.release.sharing import shared_folders
+from tagship.release.export_store import state_of
+from tagship.release.sharing import record_of, shared_folders
 from tagship.system.errors import ReleaseError
 from tagship.system.files import sha256_of
 
@@ -23,19 +25,20 @@ EXPORT, ARCHIVE, SHARED = "export", "archive", "shared part"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
     """An export or an archive that is here, with what it says of itself, or what exports share, of which there is no
-    manifest; `why` it goes, or why it is `kept`."""
+    manifest; `shared` are the folders' names of what an export shares; `why` it goes, or why it is `kept`."""
 
     path: Path
     what: str
     size: int
     manifest: Manifest | None = None
+    shared: frozenset[str] = frozenset()
     why: str | None = None
     kept: str | None = None
 
 
 def find_left(config: Config) -> list[Left]:
     """The exports and archives that tagship made, as far as they say what they are, and what exports share."""
-    return [*_exports(config.exports), *_archives(config.artifacts), *_shared(config)]
+    return [*_exports(config), *_archives(config.artifacts), *_shared(config)]
 
 
 def decide(hub: Hub, left: Sequence[Left], keep: int | None) -> list[Left]:
@@ -61,8 +64,8 @@ def remove(config: Config, left: Iterable[Left]) -> int:
             continue
         try:
             if each.what in (EXPORT, SHARED):
-                records = config.state / "exports" if each.what == EXPORT else each.path.parent
-                (records / f"{each.path.name}.json").unlink(missing_ok=True)
+                record = state_of(config, each.path) if each.what == EXPORT else record_of(each.path)
+                record.unlink(missing_ok=True)
                 # Under a hidden name first: what is half removed is no export any more.
                 gone = each.path.rename(each.path.with_name(f".{each.path.name}.removed"))
                 shutil.rmtree(gone)
@@ -77,15 +80,23 @@ def remove(config: Config, left: Iterable[Left]) -> int:
     return freed
 
 
-def _exports(folder: Path) -> Iterator[Left]:
-    for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
+def _exports(config: Config) -> Iterator[Left]:
+    for path in sorted(config.exports.glob(f"*/{MANIFEST_FILE}")):
         if path.parent.name.startswith("."):
             continue
         try:
             manifest = read_manifest(path.parent)
         except ReleaseError:
             continue
-        yield Left(path=path.parent, what=EXPORT, manifest=manifest, size=_size(path.parent))
+        shared = _shares(state_of(config, path.parent))
+        yield Left(path=path.parent, what=EXPORT, manifest=manifest, shared=shared, size=_size(path.parent))
+
+
+def _shares(state: Path) -> frozenset[str]:
+    try:
+        return frozenset(map(str, json.loads(state.read_text(encoding="utf-8"))["shared"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()  # of an earlier version, or not made here
 
 
 def _archives(folder: Path) -> Iterator[Left]:
@@ -133,9 +144,14 @@ def _decided(left: Left, said: Manifest, keep: int | None, newest: set[Path], pu
 
 
 def _decided_of_shared(left: Left, exports: Sequence[Left]) -> Left:
-    """It is needed by the exports that have its files; where none has, it may be of a release that was interrupted."""
+    """It is needed by the exports that were made from it, or have its files; where none is here, it may be of a release
+    that was interrupted."""
     held = {sha256_of(path) for path in left.path.iterdir() if path.is_file()}
-    made = [each for each in exports if each.manifest and held & {entry.sha256 for entry in each.manifest.files}]
+    made = [
+        each
+        for each in exports
+        if left.path.name in each.shared or (each.manifest and held & {entry.sha256 for entry in each.manifest.files})
+    ]
     if stays := next((each for each in made if each.kept), None):
         return replace(left, kept=f"{stays.path.name} was made from it")
     since = left.path.stat().st_mtime

@@ -23,6 +23,7 @@ from tagship.formats.protocol import ExportJob
 from tagship.formats.shared_parts import SharedPart
 from tagship.history.model import ModelState
 from tagship.history.model_lookup import disk_state
+from tagship.policy.config import Config
 from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
@@ -122,9 +123,10 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
         else Made(manifest=next(made), new=True, damage=kept)
         for (target, _), kept in zip(parts, found, strict=True)
     ]
-    for (target, _), said, result in zip(parts, inputs, results, strict=True):
+    for (target, job), said, result in zip(parts, inputs, results, strict=True):
         if result.new:
-            write_json(_state(plan, target), {"inputs": said})
+            shared = sorted({folder.name for folder in job.shared.values()})
+            write_json(state_of(plan.config, target.export_dir), {"inputs": said, "shared": shared})
     return results
 
 
@@ -138,7 +140,7 @@ def _as_of_now(plan: Plan, target: Target, manifest: Manifest) -> Manifest:
 
 def forget(plan: Plan, target: Target) -> None:
     """Have an export made anew by the next command that wants it."""
-    _state(plan, target).unlink(missing_ok=True)
+    state_of(plan.config, target.export_dir).unlink(missing_ok=True)
 
 
 def _export(plan: Plan, parts: Sequence[tuple[Target, ExportJob, str]], advance: Advance) -> list[Manifest]:
@@ -171,14 +173,16 @@ def unwritten(targets: Sequence[Target], error: OSError) -> ReleaseError:
     return ReleaseError(f"the {formats} export could not be written: {error}")
 
 
-def _state(plan: Plan, target: Target) -> Path:
-    return plan.config.state / "exports" / f"{target.export_dir.name}.json"
+def state_of(config: Config, export: Path) -> Path:
+    """The file in which it is kept what an export was made from: a digest of all of it, and the names of the folders of
+    what it shares with others."""
+    return config.state / "exports" / f"{export.name}.json"
 
 
 def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
     """The export that is there; what is wrong with it; None where there is none, or one of other inputs."""
     try:
-        if json.loads(_state(plan, target).read_text(encoding="utf-8"))["inputs"] != inputs:
+        if json.loads(state_of(plan.config, target.export_dir).read_text(encoding="utf-8"))["inputs"] != inputs:
             return None
         manifest = read_manifest(target.export_dir)
     except (OSError, ValueError, KeyError, TypeError, ReleaseError):

@@ -85,7 +85,7 @@ def _make(target: Target, job: ExportJob, done: Results, tools: Tools, part: Sha
             new_folder(into) as folder,
         ):
             target.policy.format.share(job, part, folder, advance)
-            write_json(_record(into), _listed(folder))
+            write_json(record_of(into), _listed(folder))
     except OSError as error:
         raise ReleaseError(f"the {what} could not be written: {error}") from error
     for line in target.policy.format.told(job, part):
@@ -96,7 +96,7 @@ def _make(target: Target, job: ExportJob, done: Results, tools: Tools, part: Sha
 
 def _is_there(folder: Path, what: str, tools: Tools) -> bool:
     try:
-        recorded = json.loads(_record(folder).read_text(encoding="utf-8"))
+        recorded = json.loads(record_of(folder).read_text(encoding="utf-8"))
         listed = _listed(folder)
     except (OSError, ValueError):
         return False
@@ -111,5 +111,6 @@ def _listed(folder: Path) -> list[dict[str, object]]:
     return [asdict(entry) for entry in list_files(folder)]
 
 
-def _record(folder: Path) -> Path:
+def record_of(folder: Path) -> Path:
+    """The file that says what a folder of what exports share had when it was made."""
     return folder.with_name(f"{folder.name}.json")
