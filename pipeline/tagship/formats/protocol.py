@@ -116,7 +116,7 @@ class Footprint:
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
     not measured. `shared` is what `Format.share` needs for each part, once for all exports of a run; `by_file` is
     what the disk holds of an export that is sent file by file (`Format.export_by_file`), None for formats that cannot
-    do that."""
+    do that. `at_most` is whether `disk` is only a bound, as making the export finds how large it is."""
 
     disk: int
     memory: int
@@ -125,6 +125,7 @@ class Footprint:
     seconds: tuple[float, float] | None = None
     shared: "Mapping[str, Footprint]" = field(default_factory=dict)
     by_file: int | None = None
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,15 +137,19 @@ def sources_of(plan: Plan, target: Target, done: Results, tools: Tools) -> CardS
 
 
 def sizes_of(plan: Plan, done: Results, templates: Templates) -> dict[str, int]:
-    """About how large the weights of the release's exports are, by their names: by their headers, so that each of them
-    says the same, whichever are made by this command, and where."""
+    """About how large the weights of the release's exports are, by their names: by headers, and what is asked for, so
+    that each of them says the same, whichever are made by this command, and where. What only making it tells is left
+    out."""
     if told := done.of(Sized):
         names = {target.name for target in plan.family}
         return {name: size for name, size in told[-1].sizes.items() if name in names}
     base, sizes = done.one(Fetched).base, {}
     for target in plan.family:
         with suppress(ReleaseError):
-            sizes[target.name] = target.policy.format.footprint(job_of(plan, target, base, templates)).disk
+            job = replace(job_of(plan, target, base, templates), found=None)  # known where it is made again alone
+            needs = target.policy.format.footprint(job)
+            if not needs.at_most:
+                sizes[target.name] = needs.disk
     return sizes
 
 

@@ -185,7 +185,8 @@ class _Ollama(GgufFormat):
             shared[COSTS] = costs_footprint(job, weights, memory)
             shared[aim.part] = mix_footprint(job, aim, weights, memory)
         seconds = seconds_to_encode(quant, elements_of(weights), size)
-        return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared)
+        at_most = aim is not None and aim.bpw is None and job.found is None
+        return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared, at_most=at_most)
 
     @property
     def try_run(self) -> Callable[[Sequence[ExportJob]], None]:
