@@ -70,12 +70,29 @@ def test_what_a_policy_may_ask_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["q4", "q4_k_m", "iq3", "f16", "xf16", "bf16", "4bit", "int4", "Small", "a", "my-mix", "gguf"]
+    "name",
+    [
+        "q4",
+        "q4_k_m",
+        "iq3",
+        "f16",
+        "xf16",
+        "bf16",
+        "4bit",
+        "int4",
+        "Small",
+        "a",
+        "my-mix",
+        "gguf",
+        "small.gguf",
+        "v2.safetensors",
+    ],
 )
 def test_names_that_would_be_misread(name: str, tmp_path: Path) -> None:
     """No mix is called what somebody would take for a type of llama.cpp's, or what is in names already."""
     assert problem_of_name(name)
-    assert f"formats.ollama.mixes.{name}" in mistakes(tmp_path, f"[formats.ollama.mixes.{name}]\nbpw = 4\n")
+    key = name if "." not in name else f'"{name}"'
+    assert f"formats.ollama.mixes.{key}" in mistakes(tmp_path, f"[formats.ollama.mixes.{key}]\nbpw = 4\n")
 
 
 @pytest.mark.parametrize("name", ["small", "laptop", "v2", "phone8gb", "bpw4.5"])
@@ -98,6 +115,8 @@ def test_mixes_beside_types(tmp_path: Path) -> None:
     both = load_of(tmp_path, 'quants = ["q8_0"]\n' + text)
     assert [each.kind for each in FORMAT.variants(both, ())] == ["ollama", "ollama_small", "ollama_close"]
     assert both.mix("q8_0") is None
+    assert load_of(tmp_path, "quants = []\n" + text).exports == ("small", "close")
+    assert "formats.ollama.quants is empty" in mistakes(tmp_path, "quants = []\n")
 
 
 def load_of(folder: Path, text: str) -> OllamaSettings:

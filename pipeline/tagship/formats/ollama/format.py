@@ -80,9 +80,9 @@ class _Ollama(GgufFormat):
         if text and not made:
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
         mixes = read_mixes(table.table("mixes"))
-        quants = self.named(table, "quants", _DEFAULT)
-        if mixes and not table.has("quants"):  # who asks for mixes alone gets no type beside them
-            quants = ()
+        # Who asks for mixes alone gets no type beside them.
+        alone = mixes and not table.texts("quants", ())
+        quants = () if alone else self.named(table, "quants", _DEFAULT)
         return OllamaSettings(
             quants=quants,
             mixes=mixes,

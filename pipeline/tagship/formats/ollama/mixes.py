@@ -13,8 +13,8 @@ from tagship.gguf.tensor_choices import CHOOSABLE
 from tagship.gguf.types import TENSOR_TYPES
 from tagship.system.toml_reader import Reader
 
-# What is in the names of other exports, or tells what a file is.
-_TAKEN = ("gguf", "lora", "vllm", "ollama", "mlx", "latest", "main", "imatrix", "mmproj", "adapter")
+# What is in the names of other exports, or tells what a file is; also after a dot.
+_TAKEN = ("gguf", "safetensors", "lora", "vllm", "ollama", "mlx", "latest", "main", "imatrix", "mmproj", "adapter")
 _NAME = re.compile(r"[a-z][a-z0-9.]{0,18}[a-z0-9]")
 
 
@@ -65,6 +65,6 @@ def problem_of_name(name: str) -> str | None:
     read = name if name in types else label_in(as_file) or unread_label_in(as_file)
     if read:
         return f"would be read as the type {read}: call it by what it is for, such as small, or laptop"
-    if name in _TAKEN:
+    if not set(_TAKEN).isdisjoint(name.split(".")):
         return "has a meaning in names already: call it by what it is for, such as small, or laptop"
     return None
