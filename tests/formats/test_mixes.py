@@ -160,6 +160,22 @@ def test_bits_that_a_model_has() -> None:
         assert nearest[:3] in str(caught.value.remedy)
 
 
+def test_bits_that_shapes_tell(tmp_path: Path) -> None:
+    """Bits that no mix of a model has are refused by its shapes, before what types cost is measured."""
+    base = tiny.tokenizer(tiny.llama(tmp_path / "base", hidden=256))
+    for bits, fits in ((0.5, False), (4.5, True), (8.4, True), (9.5, False)):
+        settings = OllamaSettings(
+            quants=(), template=None, imatrix=None, calibration=calibration(tmp_path), mixes=(replace(SMALL, bpw=bits),)
+        )
+        run = tmp_path / "run" if (tmp_path / "run").exists() else tiny.adapter(base, tmp_path / "run")
+        made = jobs.job_of(base, run, variant=FORMAT.variants(settings, ())[0], settings=settings)
+        if fits:
+            assert FORMAT.footprint(made).disk > 0
+        else:
+            with pytest.raises(ReleaseError, match=r"the mixes of this model have from 2\.\d\d to 8\.\d\d bits"):
+                FORMAT.footprint(made)
+
+
 def test_what_was_searched_for() -> None:
     """Of what was tried the smallest is taken that is a little nearer than asked, else one that is just within; none
     is refused with the divergence of the best."""

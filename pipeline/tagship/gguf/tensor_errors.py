@@ -51,6 +51,12 @@ def encoded_size(matrix: Matrix, kind: str) -> int:
     return matrix.elements // known.block * known.nbytes
 
 
+def bits_of_type(kind: str) -> float:
+    """The bits of a number in a type, with its share of its block's scales."""
+    known = _KINDS[kind][1]
+    return 8 * known.nbytes / known.block
+
+
 def lossy(rows: Array, kind: str, importance: Array | None) -> Array:
     """Rows as they come out of a type, weighed by the importance of their columns."""
     import_converter()

@@ -31,7 +31,7 @@ from tagship.formats.ollama.export import (
 from tagship.formats.ollama.finding import COSTS, costs_footprint, find_mix, measure_types, mix_footprint
 from tagship.formats.ollama.header_checks import check_headers
 from tagship.formats.ollama.importance import SHIPPED, imatrix_footprint, make_imatrix
-from tagship.formats.ollama.mix_search import told_of
+from tagship.formats.ollama.mix_search import check_bits, told_of
 from tagship.formats.ollama.mixes import read_mixes
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
@@ -42,6 +42,7 @@ from tagship.formats.ollama.usage import gguf_files
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.formats.shared_parts import FoundTypes, SharedPart
 from tagship.gguf.architectures import check_architecture
+from tagship.gguf.layout import foreseen_tensors
 from tagship.gguf.quant_mix import QUANTS
 from tagship.naming.variant import Variant
 from tagship.runs.model_files import CONFIG_FILE
@@ -81,7 +82,7 @@ class _Ollama(GgufFormat):
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
         mixes = read_mixes(table.table("mixes"))
         # Who asks for mixes alone gets no type beside them.
-        alone = mixes and not table.texts("quants", ())
+        alone = not (table.texts("quants", (_DEFAULT,)) and table.has("quants")) and mixes
         quants = () if alone else self.named(table, "quants", _DEFAULT)
         return OllamaSettings(
             quants=quants,
@@ -182,6 +183,7 @@ class _Ollama(GgufFormat):
         memory = memory_to_convert(weights)
         shared = {IMATRIX: imatrix_footprint(job, weights, memory)} if job.settings.calibration else {}
         if aim and job.found is None:
+            check_bits(aim, foreseen_tensors({name: output.shape for name, output in weights.outputs.items()}) or ())
             shared[COSTS] = costs_footprint(job, weights, memory)
             shared[aim.part] = mix_footprint(job, aim, weights, memory)
         seconds = seconds_to_encode(quant, elements_of(weights), size)

@@ -3,7 +3,8 @@ divergence, and each tensor's type."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from tagship.formats.ollama.mixes import MixAim
@@ -11,8 +12,10 @@ from tagship.formats.ollama.tensor_costs import TensorCosts
 from tagship.formats.shared_parts import FoundTypes
 from tagship.gguf.allocation import allocate, largest, predicted, smallest, total
 from tagship.gguf.kl_search import Tried
+from tagship.gguf.quant_mix import GgufTensor
+from tagship.gguf.tensor_categories import may_be_quantized
 from tagship.gguf.tensor_choices import TensorChoice
-from tagship.gguf.tensor_errors import Coded
+from tagship.gguf.tensor_errors import Coded, bits_of_type, types_for
 from tagship.system.errors import ReleaseError
 
 # What a file is said to be in its header: llama.cpp's type that is called for the type most of its weights have.
@@ -36,6 +39,8 @@ _FILE_TYPES = {
 # A release holds a mix against base + adapter, which is not rounded to 16 bits, and along other batches: what is
 # searched for is nearer than what is asked for, by this much.
 NEARER = 0.95
+# How far from what shapes tell the bits of a mix may be: files have tensors that models do not have, as of rope.
+_EDGE = 1.02
 # How many sizes the predicted curve has.
 _POINTS = 9
 _DIGITS = 3
@@ -47,12 +52,40 @@ def within_bits(aim: MixAim, costs: TensorCosts) -> dict[str, Coded]:
     assert aim.bpw is not None
     least, most = (costs.bits(total(each(costs.table))) for each in (smallest, largest))
     if not least <= aim.bpw <= most:
-        raise ReleaseError(
-            f"[formats.ollama.mixes.{aim.name}] bpw = {aim.bpw:g}: the mixes of this model have from {least:.2f} to "
-            f"{most:.2f} bits for each weight",
-            remedy=f"say bpw = {_inside(aim.bpw, least, most):.2f}",
-        )
+        raise beyond_bits(aim, least, most)
     return allocate(costs.table, costs.budget(aim.bpw), costs.cost())
+
+
+def check_bits(aim: MixAim, tensors: Sequence[GgufTensor]) -> None:
+    """Raise ReleaseError for bits that no mix of a file with these tensors has, nearly: before anything is measured,
+    which takes long. What is at the edge `within_bits` tells."""
+    if aim.bpw is None or not tensors:
+        return
+    least, most = (_bits(tensors, way) for way in (min, max))
+    if not least / _EDGE <= aim.bpw <= most * _EDGE:
+        raise beyond_bits(aim, least, most)
+
+
+def _bits(tensors: Sequence[GgufTensor], way: Callable[[list[float]], float]) -> float:
+    """For each number, where each tensor has the type of fewest or of most bits."""
+    sizes = [(prod(tensor.shape), _types_of(tensor)) for tensor in tensors]
+    return sum(count * way([bits_of_type(kind) for kind in kinds]) for count, kinds in sizes) / sum(
+        count for count, _ in sizes
+    )
+
+
+def _types_of(tensor: GgufTensor) -> tuple[str, ...]:
+    fitting = types_for(tensor.shape[-1], weighed=True) if may_be_quantized(tensor.name, tensor.shape) else ()
+    return fitting or (tensor.type,)
+
+
+def beyond_bits(aim: MixAim, least: float, most: float) -> ReleaseError:
+    """The refusal of bits that no mix has."""
+    return ReleaseError(
+        f"[formats.ollama.mixes.{aim.name}] bpw = {aim.bpw:g}: the mixes of this model have from {least:.2f} to "
+        f"{most:.2f} bits for each weight",
+        remedy=f"say bpw = {_inside(aim.bpw or 0, least, most):.2f}",
+    )
 
 
 def _inside(asked: float, least: float, most: float) -> float:
