@@ -1,10 +1,28 @@
-"""Modules of Python that take seconds to load."""
+"""Modules of Python that take seconds to load.
 
+A fifth of that is the collector of garbage, which looks through all that was made so far again and again; nothing of a
+module is garbage.
+"""
+
+import gc
 import importlib
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from threading import Thread
+
+
+def import_to_keep(names: Collection[str]) -> None:
+    """Load modules for the rest of the process, those of them that are there: what they are made of is looked through
+    no more. Who imports one that is not there is told."""
+    gc.disable()
+    try:
+        for name in names:
+            with suppress(ImportError):
+                importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def import_meanwhile(names: Collection[str]) -> None:
@@ -21,4 +39,4 @@ def _begin(name: str) -> None:
 
 def _import(name: str) -> None:
     with suppress(Exception):  # whoever imports it is told
-        importlib.import_module(name)
+        import_to_keep([name])

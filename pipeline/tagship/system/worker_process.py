@@ -5,7 +5,6 @@ a path, where the function and its arguments are. Lines of JSON say how far it i
 refused.
 """
 
-import importlib
 import json
 import os
 import pickle
@@ -14,12 +13,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, NoReturn
 
 from tagship.system.errors import ReleaseError, ToolError
+from tagship.system.modules import import_to_keep
 
 
 def serve(folder: Path, modules: Sequence[str]) -> NoReturn:
@@ -35,9 +34,7 @@ def serve(folder: Path, modules: Sequence[str]) -> NoReturn:
     os.dup2(2, 1)
     asked, idle = SimpleQueue[Path](), threading.Event()
     threading.Thread(target=_watch, args=(requests, asked, idle, folder), daemon=True).start()
-    for module in modules:
-        with suppress(ImportError):
-            importlib.import_module(module)
+    import_to_keep(modules)
     while True:
         answer = _do(asked.get(), channel)
         idle.set()
