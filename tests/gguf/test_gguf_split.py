@@ -1,6 +1,8 @@
 """A GGUF that is divided: its files hold what one file would, and llama.cpp loads them together."""
 
+import errno
 import logging
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,19 @@ def write(weights: MergedWeights, folder: Path, *quants: str, max_shard: int | N
     targets = {quant: folder / f"tiny-{quant.upper()}.gguf" for quant in quants}
     write_ggufs(weights, weights.base.folder, targets, METADATA, counted.append, max_shard=max_shard)
     return sum(counted)
+
+
+def test_a_disk_without_room(weights: MergedWeights, tmp_path: Path) -> None:
+    """A file that there is no room for is told with its cause, and not kept."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(weights, tmp_path, "bf16", max_shard=None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert not list(tmp_path.glob("*.gguf"))
 
 
 @pytest.mark.parametrize("max_shard", [None, 40 << 10])

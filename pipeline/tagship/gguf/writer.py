@@ -75,7 +75,8 @@ class _GgufFiles:
     def write(self, name: str, data: Array) -> None:
         """Write the next bytes of a tensor."""
         number = self._shards[name]
-        data.tofile(self._writer.fout[number])
+        # Not `tofile`, which says how much was written and not why no more.
+        self._writer.fout[number].write(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
         self._wrote(number)
 
     def complete(self, name: str) -> None:

@@ -27,7 +27,7 @@ class Along:
         with self._said.open("wb") as file:
             for rows in _rows(unquantized, texts):
                 self._columns = rows.shape[1]
-                np.ascontiguousarray(rows, np.float32).tofile(file)
+                file.write(np.ascontiguousarray(rows, np.float32).data)
 
     def measured(self, gguf: Path) -> Measured:
         """How far a GGUF is from it. Raises ReleaseError for one that computes what is no number."""

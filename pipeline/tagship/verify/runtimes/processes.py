@@ -218,7 +218,7 @@ def _next_rows(number: int, path: Path, reply: Path) -> None:
 
     block = next(_ROWS[number], None)
     if block is not None:
-        np.ascontiguousarray(block, np.float32).tofile(path)
+        path.write_bytes(np.ascontiguousarray(block, np.float32).data)
     _reply(reply, None if block is None else block.shape)
 
 
