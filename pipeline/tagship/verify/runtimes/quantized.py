@@ -1,7 +1,7 @@
 """A model of torch whose matrices are made by a reader of ours as they are needed: dequantized, where its files hold it
 quantized, and then what they are multiplied by is rounded where that is part of how they are run."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -34,15 +34,22 @@ def load_quantized(known: KnownClass, checkpoint: Checkpoint, matrices: Mapping[
 
 
 def load_made(
-    known: KnownClass, dtype: str, matrices: Mapping[str, Matrix], others: Mapping[str, Any], *, whole: bool
+    known: KnownClass,
+    dtype: str,
+    matrices: Mapping[str, Matrix],
+    others: Mapping[str, Any],
+    *,
+    whole: bool,
+    in_bf16: Collection[str] = (),
 ) -> tuple[Any, set[str]]:
     """A model of `matrices` and of `others`, tensors or slices of files; in float32 when it is `whole`. Else it is in
     `dtype`, in safetensors' name, and its linear modules and embeddings have no weights of their own, but in
     `weight_blocks` and `weight_rows` what `streaming` asks for them; what transformers stacks as it loads, the weights
-    of experts, is made whole. Comes with the names of the matrices that are nowhere in it."""
+    of experts, is made whole. Of matrices `in_bf16` all numbers are bfloat16's, and are computed with as those. Comes
+    with the names of the matrices that are nowhere in it."""
     import torch
 
-    loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[dtype]), whole)
+    loading = _Loading(torch.float32 if whole else getattr(torch, _TORCH_DTYPES[dtype]), whole, in_bf16)
     config = deepcopy(known.config)
     for part in (config, config.get_text_config()):
         part.__dict__.pop("quantization_config", None)
@@ -54,9 +61,10 @@ def load_made(
 class _Loading:
     """What is remembered of tensors from when transformers asks for them until they are in modules."""
 
-    def __init__(self, dtype: Any, whole: bool) -> None:
+    def __init__(self, dtype: Any, whole: bool, in_bf16: Collection[str]) -> None:
         self.dtype = dtype
         self._whole = whole
+        self._in_bf16 = in_bf16
         self._given: dict[int, tuple[str, Matrix, Any]] = {}
 
     def tensor(self, name: str, matrix: Matrix) -> "_Tensor":
@@ -70,14 +78,14 @@ class _Loading:
                 if given := self._given.get(parameter.data_ptr()):
                     name, matrix, _ = given
                     missing.discard(name)
-                    self._attach(module, parameter, matrix)
+                    self._attach(module, parameter, matrix, name in self._in_bf16)
         return missing
 
-    def _attach(self, module: Any, parameter: Any, matrix: Matrix) -> None:
+    def _attach(self, module: Any, parameter: Any, matrix: Matrix, in_bf16: bool) -> None:
         import torch
 
         if not self._whole and isinstance(module, torch.nn.Linear | torch.nn.Embedding):
-            module.weight_blocks = partial(_blocks, matrix)
+            module.weight_blocks = partial(_blocks, matrix, in_bf16)
             module.weight_rows = partial(_rows, matrix)
         elif not self._whole:  # what routes to experts, which is small
             parameter.data = torch.from_numpy(matrix.rows(0, matrix.shape[0]))
@@ -123,12 +131,13 @@ def slices_of(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _blocks(matrix: Matrix, rows: int) -> Iterator[Any]:
+def _blocks(matrix: Matrix, in_bf16: bool, rows: int) -> Iterator[Any]:
     import torch
 
     height = matrix.shape[0]
     for start in range(0, height, rows):
-        yield torch.from_numpy(matrix.rows(start, min(start + rows, height)))
+        made = torch.from_numpy(matrix.rows(start, min(start + rows, height)))
+        yield made.bfloat16() if in_bf16 else made
 
 
 def _rows(matrix: Matrix, which: Any) -> Any:

@@ -28,7 +28,8 @@ def load_remade(known: KnownClass, checkpoint: Checkpoint, made_of: Ingredients,
         others = slices_of(base, copied) | {
             name: _tensor(weights, name) for name in weights.outputs if name not in copied | streamed
         }
-        model, missing = load_made(known, checkpoint.main_dtype, matrices, others, whole=whole)
+        in_bf16 = {name for name in streamed if weights.outputs[name].dtype == "BF16"}
+        model, missing = load_made(known, checkpoint.main_dtype, matrices, others, whole=whole, in_bf16=in_bf16)
         if not missing:
             return model
         streamed -= missing  # as of modules that store them transposed

@@ -61,20 +61,28 @@ def _casting(module: Any) -> Any:
     def forward(given: Any) -> Any:
         weight, bias = module.weight, module.bias
         given = given.float()
-        other = getattr(module, _BLOCKS, None)
-        if other is None and _is_multiplied_as_it_is(weight):
-            made = _multiplied(given, weight)
-            return made if bias is None else made + bias.float()
         rows = max(1, _BLOCK // (4 * weight.shape[1]))
         starts = range(0, weight.shape[0], rows)
-        blocks = other(rows) if other else (_cast(weight[start : start + rows]) for start in starts)
+        other = getattr(module, _BLOCKS, None)
+        blocks = other(rows) if other else (weight[start : start + rows] for start in starts)
         parts = [
-            torch.nn.functional.linear(given, block, None if bias is None else bias[start : start + rows].float())
+            _product(given, block, None if bias is None else bias[start : start + rows].float())
             for start, block in zip(starts, blocks, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     return forward
+
+
+def _product(given: Any, weight: Any, bias: Any) -> Any:
+    """What a linear module computes with some rows of its weight. Each of them comes to the same numbers, whichever
+    others there are."""
+    import torch
+
+    if not _is_multiplied_as_it_is(weight):
+        return torch.nn.functional.linear(given, _cast(weight), bias)
+    made = _multiplied(given, weight)
+    return made if bias is None else made.add_(bias)
 
 
 def _is_multiplied_as_it_is(weight: Any) -> bool:
@@ -96,7 +104,7 @@ def _cast(weight: Any) -> Any:
     """Rows in float32, until the next ones are cast: fresh memory for each takes three times as long."""
     import torch
 
-    if weight.device.type != "cpu":
+    if weight.dtype == torch.float32 or weight.device.type != "cpu":
         return weight.float()
     return torch.from_numpy(scratch("cast weights", tuple(weight.shape), np.dtype(np.float32))).copy_(weight)
 
