@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,15 @@ def new_project(folder: Path) -> Project:
     project.git("add", ".")
     project.git("commit", "--quiet", "--message=feat: train on minimal schemas")
     return project
+
+
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """What is started hears Ctrl-C, also where the tests were started in the background of a shell, which has such
+    programs ignore it, and all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

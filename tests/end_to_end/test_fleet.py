@@ -93,6 +93,7 @@ def test_processes_of_this_machine(make_project: MakeProject, on_one_machine: di
     assert not list((project.folder / "results").glob(".seen-*"))
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.parametrize(
     ("number", "told", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
 )

@@ -48,6 +48,7 @@ def test_release(make_project: Callable[[], Project], tmp_path: Path) -> None:
         assert commits[0] == commits[1]
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.parametrize(
     ("number", "told", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
 )
@@ -71,7 +72,10 @@ def test_ended(make_project: Callable[[], Project], tmp_path: Path, number: int,
             time.sleep(0.1)
         time.sleep(0.5)  # until both answers were read, perhaps: a job whose answer was not is cancelled, too
         running.send_signal(number)
-        said = running.communicate(timeout=60)[1]
+        try:
+            said = running.communicate(timeout=60)[1]
+        finally:
+            running.kill()
         assert running.returncode == code and "Traceback" not in said, said
         assert said.strip().splitlines()[-2].strip() == f"error: {told}", said
         assert hub.cancelled == {0, 1}, said
