@@ -1,5 +1,6 @@
 """Writes the tensors of GGUF files: blocks of rows are in memory, each read and merged once for all files."""
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -75,8 +76,13 @@ class _GgufFiles:
     def write(self, name: str, data: Array) -> None:
         """Write the next bytes of a tensor."""
         number = self._shards[name]
-        # Not `tofile`, which says how much was written and not why no more.
-        self._writer.fout[number].write(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+        try:
+            data.tofile(self._writer.fout[number])  # what the converter has not computed yet is computed by this alone
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # numpy says how much was written, and not why no more.
+            raise OSError(errno.ENOSPC, f"only a part of {name} could be written") from error
         self._wrote(number)
 
     def complete(self, name: str) -> None:
