@@ -182,7 +182,8 @@ import os, signal, sys
 from pathlib import Path
 from tagship.cli.session import open_session
 from tagship.system.console import Console
-from tagship.release.export_store import export_together, job_of
+from tagship.release.export_store import export_together
+from tagship.release.jobs import job_of
 from tagship.hub.fetch import fetch_base, locate_base
 from tagship.release.options import Options
 form, most = sys.argv[1], int(sys.argv[2])

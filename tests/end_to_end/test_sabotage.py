@@ -18,7 +18,7 @@ from tagship.formats.shared_parts import FoundTypes
 from tagship.policy.config import load_config
 from tagship.policy.verify import OwnLimits
 from tagship.release import steps
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Results, Verified

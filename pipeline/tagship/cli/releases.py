@@ -12,7 +12,7 @@ from tagship.formats.shared_parts import FoundTypes
 from tagship.hub.served import SERVED
 from tagship.policy.versions import OFF
 from tagship.release import steps
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Published, Shared

@@ -90,7 +90,7 @@ def write_ggufs(
                 _set_types(writing, mix, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
-        encode = encode or (k_quants.encode if _size_of(weights) >= _COMPILED_FROM else ggml.encode)
+        encode = encode or (k_quants.encode if weights.elements >= _COMPILED_FROM else ggml.encode)
         every, digests = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}
@@ -143,10 +143,6 @@ def _prepare_all(merged: MergedTensors, model: Path, targets: Mapping[str, Path]
         write_json(override, metadata.general_of(quant))
         writings.append(_prepare(merged, model, target, override))
     return writings
-
-
-def _size_of(weights: MergedWeights) -> int:
-    return sum(output.source.entry.elements for output in weights.outputs.values())
 
 
 def _prepare(merged: MergedTensors, model: Path, target: Path, override: Path) -> Any:

@@ -8,7 +8,8 @@ from tagship.artifacts.manifest import FileEntry, Manifest, file_entry, list_fil
 from tagship.history.model_lookup import disk_state
 from tagship.hub.publish import send_ahead
 from tagship.hub.upload import Upload
-from tagship.release.export_store import forget, job_of, job_to_export, manifest_of, unwritten
+from tagship.release.export_store import forget, manifest_of, unwritten
+from tagship.release.jobs import job_of, job_to_export
 from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Fitting, Results, Sent
 from tagship.release.step import Tools

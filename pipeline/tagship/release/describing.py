@@ -19,7 +19,7 @@ from tagship.artifacts.quality_plot import Point, plot
 from tagship.history.notes import CARD_NOTES, make_notes, render_notes
 from tagship.history.web_links import commit_link
 from tagship.hub_server.cards import BadCard, check
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.release_notes import unreleased_in
 from tagship.release.results import Exported, Fetched, Noted, Results, Sized

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from tagship.formats.differences import NotAsExported, differences, listed
 from tagship.history.model import ModelState, changes
 from tagship.history.model_lookup import disk_state
-from tagship.release.export_store import forget, job_to_export
+from tagship.release.export_store import forget
+from tagship.release.jobs import job_to_export
 from tagship.release.plan import Plan
 from tagship.release.results import Exported
 from tagship.release.step import Tools

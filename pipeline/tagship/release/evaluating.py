@@ -9,7 +9,7 @@ from tagship.evaluation.regressions import check_regression
 from tagship.evaluation.results import Evaluation, from_document, score_answers, to_document
 from tagship.hub.repository import published_manifest
 from tagship.policy.evaluate import EvaluatePolicy
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Evaluated, Exported, Fetched, Noted, Results
 from tagship.release.step import Tools

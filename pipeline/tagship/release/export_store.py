@@ -1,12 +1,9 @@
 """Exports: made beside their final names, renamed when whole, and kept when nothing changed."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.metadata import packages_distributions, version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,75 +17,18 @@ from tagship.artifacts.manifest import (
     write_manifest,
 )
 from tagship.formats.protocol import ExportJob
-from tagship.formats.shared_parts import SharedPart
 from tagship.history.model import ModelState
 from tagship.history.model_lookup import disk_state
 from tagship.policy.config import Config
+from tagship.release.jobs import contents_of, digest_of, tools_of
 from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
 from tagship.release.targets import Target
 from tagship.release.unchanged import unchanged
-from tagship.runs.base_folder import BaseFolder
-from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder, remove_leftovers, sha256_of, write_json
 from tagship.system.machine import this_boot
 from tagship.system.progress import Advance
-from tagship.system.templating import Templates
-from tagship.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE
-
-# The folder of what exports share, below that of tagship's own state.
-SHARED = "shared"
-
-
-def job_of(
-    plan: Plan, target: Target, base: BaseFolder, templates: Templates, manifest: Manifest | None = None
-) -> ExportJob:
-    """What a format needs to know to make an export; of one that is there, with what its `manifest` says was found."""
-    return ExportJob(
-        run=target.run,
-        base=base,
-        variant=target.variant,
-        settings=target.policy.settings,
-        policy=plan.config.export,
-        title=target.title,
-        repo_id=target.repo_id,
-        lineage=lineage_of(plan, target),
-        version=plan.version,
-        moment=plan.moment,
-        namespace=plan.config.namespace,
-        templates=templates,
-        question=plan.config.verify.prompts[0],
-        revision=plan.version_tag.name if plan.version_tag and plan.config.tags_versions else None,
-        found=manifest.found if manifest else target.found,
-        measured_by=plan.config.verify.text,
-    )
-
-
-def job_to_export(
-    plan: Plan, target: Target, base: BaseFolder, templates: Templates, manifest: Manifest | None = None
-) -> ExportJob:
-    """As `job_of`, with where that is which the exports of its run share (`release/sharing.py`)."""
-    job, form = job_of(plan, target, base, templates, manifest), target.policy.format
-    parts = parts_of(target)
-    if not parts:
-        return job
-    made_from = _made_from(job, form.inputs(job.settings)) | {"tools": tools_of(form.modules)}
-    made_from["policy"] = repr((job.policy, job.nf4))
-    shared, before = {}, []
-    for part in parts:
-        if part.finds:
-            before.append([part.what, part.made_by, sha256_of(job.measured_by) if job.measured_by else None])
-        digest = _digest(made_from | ({"parts": before} if before else {}))
-        shared[part.what] = plan.config.state / SHARED / f"{form.name}-{digest[:20]}"
-    return replace(job, shared=shared)
-
-
-def parts_of(target: Target) -> tuple[SharedPart, ...]:
-    """What an export is made from that others of its run may share, in order; where the types of its tensors are known,
-    without what would find them."""
-    parts = target.policy.format.shares(target.policy.settings, target.variant)
-    return tuple(part for part in parts if not (part.finds and target.found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +48,11 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     what it was then, by its SHA-256. Raises ReleaseError when one cannot be made; then there is nothing under the names
     that was not there before.
     """
-    contents = [_contents(job, target.policy.format.inputs(job.settings)) for target, job in parts]
+    contents = [contents_of(job, target.policy.format.inputs(job.settings)) for target, job in parts]
     inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
     found = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
     # Of this boot: after a crash, a file that had its name need not be whole.
-    resumed = [_digest(content | {"boot": this_boot()}) for content in contents]
+    resumed = [digest_of(content | {"boot": this_boot()}) for content in contents]
     missing = [
         (*part, name) for part, kept, name in zip(parts, found, resumed, strict=True) if not isinstance(kept, Manifest)
     ]
@@ -205,8 +145,8 @@ def _models(
     def states(advance: Advance) -> dict[Path, ModelState]:
         return {run: disk_state(plan.config, run, advance=advance) for run in runs}
 
-    with unchanged(jobs, states) as state_of:
-        yield lambda target: state_of(target.run.path)
+    with unchanged(jobs, states) as of_run:
+        yield lambda target: of_run(target.run.path)
 
 
 def manifest_of(
@@ -254,17 +194,6 @@ def claims_of(plan: Plan, target: Target) -> dict[str, Any]:
     }
 
 
-# It reads what is installed, file by file.
-_packages = cache(packages_distributions)
-
-
-def tools_of(modules: tuple[str, ...]) -> dict[str, str]:
-    """What makes an export's files, by the names of the packages: numpy, and those that bring a format's modules."""
-    packages = _packages() if modules else {}
-    names = {"numpy", *(name for module in modules for name in packages.get(module, ()))}
-    return {name: version(name) for name in sorted(names)}
-
-
 def _quantized(job: ExportJob) -> dict[str, Any] | None:
     held = job.run.quantized
     return {**held.document(), "merged_into": held.method if job.nf4 else "16bit"} if held else None
@@ -272,7 +201,7 @@ def _quantized(job: ExportJob) -> dict[str, Any] | None:
 
 def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str:
     """A digest of all that a finished export says and is made from."""
-    return _digest(
+    return digest_of(
         {
             **contents,
             "commit": plan.commit.sha,
@@ -280,39 +209,3 @@ def _fingerprint(plan: Plan, job: ExportJob, contents: Mapping[str, Any]) -> str
             "names": [job.repo_id, plan.moment.isoformat()],
         }
     )
-
-
-def _contents(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
-    """What an export's files are made from.
-
-    Neither the time in its names nor the commit: an export that was killed is resumed under another name.
-    """
-    return {
-        **_made_from(job, inputs),
-        "variant": asdict(job.variant),
-        "settings": repr((job.settings, job.policy, job.nf4)),
-        "found": dict(job.found.tensors) if job.found else None,
-        "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
-    }
-
-
-def _made_from(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
-    """What a merged model is made from; big files of the base by size and time, `inputs` are the format's own."""
-    files = model_files(job.base, job.run.path)
-    base = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(job.base.path.iterdir())
-        if path.is_file()
-    ]
-    return {
-        "tagship": tool_version(),
-        "adapter": [sha256_of(job.run.path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)],
-        "files": {name: sha256_of(path) for name, path in files.sources.items()},
-        "documents": files.documents,
-        "base": [job.base.id, job.base.revision, job.base.license_name or job.base.license, base],
-        "inputs": [sha256_of(path) for path in inputs],
-    }
-
-
-def _digest(inputs: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from tagship.formats.registry import find_format
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Fitting
 from tagship.release.room import by_file_where_full, check_disk, check_download, check_memory

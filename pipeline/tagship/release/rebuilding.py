@@ -9,7 +9,7 @@ from tagship.naming.tags import EXPORT, PUBLISH
 from tagship.policy.sign import SignPolicy
 from tagship.release import gates, steps
 from tagship.release.describing import describe, take_notes, unless_versioned
-from tagship.release.export_store import tools_of
+from tagship.release.jobs import tools_of
 from tagship.release.plan import Plan
 from tagship.release.repos import laid, lay_out
 from tagship.release.results import Exported, Laid, Results

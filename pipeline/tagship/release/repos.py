@@ -20,7 +20,7 @@ from tagship.artifacts.manifest import (
 )
 from tagship.hub.branches import Version
 from tagship.release.describing import sources_of
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Laid, Results, Sealed
 from tagship.release.step import Tools

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagship.artifacts.manifest import list_files
 from tagship.formats.protocol import ExportJob, Footprint
 from tagship.formats.shared_parts import SharedPart
-from tagship.release.export_store import SHARED, job_to_export, parts_of
+from tagship.release.jobs import SHARED, job_to_export, parts_of
 from tagship.release.plan import Plan
 from tagship.release.results import Fetched, Fitting, Results, Shared
 from tagship.release.step import Tools

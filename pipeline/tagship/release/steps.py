@@ -22,8 +22,9 @@ from tagship.release.collecting import collect_repos, unless_collected
 from tagship.release.describing import describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
-from tagship.release.export_store import export_together, job_to_export
+from tagship.release.export_store import export_together
 from tagship.release.fitting import fit
+from tagship.release.jobs import job_to_export
 from tagship.release.name_checks import check_names
 from tagship.release.oci import check_registry, push_repo, unless_pushed
 from tagship.release.plan import Plan

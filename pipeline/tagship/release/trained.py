@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tagship.formats.protocol import NF4, Footprint
 from tagship.formats.registry import all_formats
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Exported, Fetched, Results, Sent
 from tagship.release.step import Tools

@@ -17,7 +17,7 @@ from tagship.artifacts.manifest import tool_version
 from tagship.formats.protocol import Footprint, Format
 from tagship.history.model_lookup import disk_state, known_digests
 from tagship.naming.clock import MOMENT_FORMAT
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.options import Options
 from tagship.release.plan import Plan
 from tagship.release.targets import Target

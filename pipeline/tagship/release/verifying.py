@@ -11,8 +11,8 @@ from tagship.policy.verify import QUICK, VerifyPolicy
 from tagship.release.by_file import check_sent
 from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
-from tagship.release.export_store import job_of
 from tagship.release.four_bit import compare_bases
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent, Verified
 from tagship.release.step import Tools

@@ -14,7 +14,7 @@ from tagship.history.model_lookup import disk_state
 from tagship.release import steps
 from tagship.release.describing import sizes_of, unless_versioned
 from tagship.release.evaluating import unless_evaluated
-from tagship.release.export_store import job_of
+from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.planned import Planned, Unit, check_model
 from tagship.release.result_store import ResultStore

@@ -178,6 +178,11 @@ class MergedWeights:
         return sum(output.nbytes for output in self.outputs.values())
 
     @property
+    def elements(self) -> int:
+        """How many numbers all tensors have."""
+        return sum(output.source.entry.elements for output in self.outputs.values())
+
+    @property
     def prepared(self) -> int:
         """The most memory that the adapter takes in float32 while tensors of two files are merged and the next ones are
         prepared, in bytes."""

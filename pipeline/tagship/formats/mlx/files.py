@@ -40,9 +40,8 @@ def write_index(weights: MergedWeights, folder: Path) -> None:
     """Write the index of the weights in a folder, which mlx-lm also has for a single file."""
     headers = [read_header(path) for path in sorted(folder.glob("model*.safetensors"))]
     placed = {name: header.path.name for header in headers for name in header.tensors}
-    elements = sum(output.source.entry.elements for output in weights.outputs.values())
     index: dict[str, Any] = {
-        "metadata": {"total_size": weights.nbytes, "total_parameters": elements},
+        "metadata": {"total_size": weights.nbytes, "total_parameters": weights.elements},
         "weight_map": dict(sorted(placed.items())),
     }
     write_text(folder / INDEX_FILE, as_text(index))

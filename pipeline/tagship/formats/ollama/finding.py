@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from tagship.formats.ollama import tensor_costs
 from tagship.formats.ollama.along import Along, bytes_along
 from tagship.formats.ollama.export import MIX_FILE, about_its_tokenizer, chat_metadata, imatrix_of, staged
-from tagship.formats.ollama.importance import SHIPPED, bytes_unquantized, unquantized_type
+from tagship.formats.ollama.importance import (
+    DISK,
+    MEMORY,
+    SHIPPED,
+    SPEED,
+    bytes_unquantized,
+    unquantized_type,
+)
 from tagship.formats.ollama.mix_search import NEARER, patterns_of, record_of, within_bits, within_limit
 from tagship.formats.ollama.mixes import MixAim
 from tagship.formats.ollama.tensor_costs import measure_costs, read_costs, write_costs
@@ -32,8 +39,6 @@ if TYPE_CHECKING:
 COSTS = "errors of tensors"
 # Numbers that are encoded a second on two cores, where types are mixed.
 _ENCODED = 8e6
-# As `formats/ollama/importance.py` has them.
-_SPEED, _DISK, _MEMORY = 20e9, 0.8e9, 1 << 30
 
 
 def measure_types(job: ExportJob, folder: Path, advance: Advance) -> None:
@@ -58,7 +63,7 @@ def find_mix(job: ExportJob, aim: MixAim, folder: Path, advance: Advance) -> Non
     imatrix = imatrix_of(job)
     passages = read_text(job.measured_by) if job.measured_by else shipped_text()
     with _measuring(job, folder, passages, advance) as opened:
-        texts = first_tokens(opened.spelled, usual_tokens(_numbers(opened.weights)), LONGEST_READ)
+        texts = first_tokens(opened.spelled, usual_tokens(opened.weights.elements), LONGEST_READ)
         along = Along(opened.unquantized, texts, opened.scratch)
         size = opened.unquantized.stat().st_size
 
@@ -93,18 +98,18 @@ def write_found(folder: Path, found: FoundTypes) -> None:
 
 def costs_footprint(job: ExportJob, weights: "MergedWeights", memory: int) -> Footprint:
     """What measuring types takes, where an export takes `memory`."""
-    numbers, size = _numbers(weights), bytes_unquantized(weights)
+    numbers, size = weights.elements, bytes_unquantized(weights)
     vocabulary = vocabulary_rows(job.base.path) or 0
     encoding = numbers / 16 / tensor_errors.SPEED / 2
     # By the base's names, as the converter's are not known yet: experts, which it stacks, are counted one by one.
     parts = min(sum(len(output.shape) > 1 for output in weights.outputs.values()), tensor_costs.MOST_PARTS)
     tokens = tensor_costs.tokens_for(parts)
-    reading = 2 * numbers * tokens * (1 + parts) / _SPEED
-    seconds = encoding + reading + numbers / _ENCODED + 3 * size / _DISK
+    reading = 2 * numbers * tokens * (1 + parts) / SPEED
+    seconds = encoding + reading + numbers / _ENCODED + 3 * size / DISK
     return Footprint(
         # Tensors are kept aside while others are in their place.
         disk=int(size * 1.6) + bytes_along(tokens, vocabulary),
-        memory=memory + _MEMORY + 4 * vocabulary,
+        memory=memory + MEMORY + 4 * vocabulary,
         work=3 * size,
         seconds=(seconds / 2, seconds * 2),
     )
@@ -114,12 +119,12 @@ def mix_footprint(job: ExportJob, aim: MixAim, weights: "MergedWeights", memory:
     """What finding a mix takes, where what types cost is known."""
     if aim.kl is None:
         return Footprint(disk=1 << 20, memory=memory, work=0)
-    numbers, size = _numbers(weights), bytes_unquantized(weights)
+    numbers, size = weights.elements, bytes_unquantized(weights)
     tokens, vocabulary = usual_tokens(numbers), vocabulary_rows(job.base.path) or 0
-    each = 2 * numbers * tokens / _SPEED + numbers / _ENCODED + size / _DISK
+    each = 2 * numbers * tokens / SPEED + numbers / _ENCODED + size / DISK
     return Footprint(
         disk=int(size * 1.6) + bytes_along(tokens, vocabulary),
-        memory=memory + _MEMORY + 4 * vocabulary,
+        memory=memory + MEMORY + 4 * vocabulary,
         work=(1 + ROUNDS) * size,
         seconds=(each * ROUNDS / 3, each * ROUNDS * 2),
     )
@@ -167,7 +172,3 @@ def _measuring(job: ExportJob, folder: Path, passages: Sequence[Passage], advanc
             yield opened
     except OSError as error:
         raise ReleaseError(f"types could not be measured: {error}") from error
-
-
-def _numbers(weights: "MergedWeights") -> int:
-    return sum(output.source.entry.elements for output in weights.outputs.values())

@@ -37,7 +37,7 @@ from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.formats.ollama.options import MAKE
 from tagship.formats.ollama.quant_facts import BITS, KL, OF_A_MIX, SERVES, TOP1, limits_of_mix, seconds_to_encode
 from tagship.formats.ollama.settings import OllamaSettings, read_tensors
-from tagship.formats.ollama.size import elements_of, estimated_size, gguf_size
+from tagship.formats.ollama.size import estimated_size, gguf_size
 from tagship.formats.ollama.usage import gguf_files
 from tagship.formats.protocol import CardFacts, ExportJob, Footprint, Usage
 from tagship.formats.shared_parts import FoundTypes, SharedPart
@@ -82,8 +82,8 @@ class _Ollama(GgufFormat):
             export.note("imatrix_text", f'is what an importance matrix is made of: it goes with imatrix = "{MAKE}"')
         mixes = read_mixes(table.table("mixes"))
         # Who asks for mixes alone gets no type beside them.
-        alone = not (table.texts("quants", (_DEFAULT,)) and table.has("quants")) and mixes
-        quants = () if alone else self.named(table, "quants", _DEFAULT)
+        asked = bool(table.texts("quants", (_DEFAULT,))) and table.has("quants")
+        quants = self.named(table, "quants", _DEFAULT) if asked or not mixes else ()
         return OllamaSettings(
             quants=quants,
             mixes=mixes,
@@ -186,7 +186,7 @@ class _Ollama(GgufFormat):
             check_bits(aim, foreseen_tensors({name: output.shape for name, output in weights.outputs.items()}) or ())
             shared[COSTS] = costs_footprint(job, weights, memory)
             shared[aim.part] = mix_footprint(job, aim, weights, memory)
-        seconds = seconds_to_encode(quant, elements_of(weights), size)
+        seconds = seconds_to_encode(quant, weights.elements, size)
         at_most = aim is not None and aim.bpw is None and job.found is None
         return Footprint(disk=size, memory=memory, work=size, seconds=seconds, shared=shared, at_most=at_most)
 

@@ -34,9 +34,9 @@ _BYTES = {"bf16": 2, "f16": 2, "f32": 4}
 # Letters of a token, in a text of several kinds; what is computed a second on two cores, for each number of the model
 # and each token (190M numbers in f16 took 320 seconds of a busy processor for 7,168 tokens); and the bytes a second
 # that a disk gives or takes, where it is waited for.
-_LETTERS, _SPEED, _DISK = 3.6, 20e9, 0.8e9
+_LETTERS, SPEED, DISK = 3.6, 20e9, 0.8e9
 # Beside the weights, which are mapped: the library, a piece's activations, and two blocks of logits.
-_MEMORY = 1 << 30
+MEMORY = 1 << 30
 
 
 def make_imatrix(job: ExportJob, folder: Path, advance: Advance) -> None:
@@ -99,13 +99,12 @@ def measure(gguf: Path, text: str, advance: Advance) -> Measurement:
 
 def imatrix_footprint(job: ExportJob, weights: "MergedWeights", memory: int) -> Footprint:
     """What making it takes, where an export takes `memory`: the unquantized GGUF is on the disk meanwhile."""
-    numbers = sum(output.source.entry.elements for output in weights.outputs.values())
     size = bytes_unquantized(weights)
     logits = 4 * (vocabulary_rows(job.base.path) or 0)
-    seconds = 2 * numbers * _tokens_of(job) / _SPEED + 2 * size / _DISK
+    seconds = 2 * weights.elements * _tokens_of(job) / SPEED + 2 * size / DISK
     return Footprint(
         disk=int(size * 1.1),
-        memory=memory + _MEMORY + logits,
+        memory=memory + MEMORY + logits,
         work=2 * size,
         seconds=(seconds / 2, seconds * 2),
     )
@@ -125,8 +124,7 @@ def _text_of(job: ExportJob) -> Path:
 
 def bytes_unquantized(weights: "MergedWeights") -> int:
     """What such a GGUF takes, but for its header."""
-    numbers = sum(output.source.entry.elements for output in weights.outputs.values())
-    return numbers * _BYTES[unquantized_type(weights)]
+    return weights.elements * _BYTES[unquantized_type(weights)]
 
 
 def unquantized_type(weights: "MergedWeights") -> str:

@@ -38,12 +38,7 @@ def gguf_size(job: ExportJob, weights: "MergedWeights") -> int:
 
 def estimated_size(weights: "MergedWeights", bits: float) -> int:
     """A little more than so many bits for each number, as some tensors have more."""
-    return int(elements_of(weights) * bits / 8 * 1.1)
-
-
-def elements_of(weights: "MergedWeights") -> int:
-    """How many numbers a merged model has."""
-    return sum(output.source.entry.elements for output in weights.outputs.values())
+    return int(weights.elements * bits / 8 * 1.1)
 
 
 def _size_of_keys(job: ExportJob) -> int:

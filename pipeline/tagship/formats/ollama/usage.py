@@ -34,8 +34,7 @@ def use_line(job: ExportJob, files: Sequence[str]) -> str:
     if get := _download(job):
         return get
     first, *more = gguf_files(files)
-    # Ollama does not run divided files.
-    # A mix has no label that a file is found by.
+    # Ollama does not run divided files; a mix has no label that a file is found by.
     tag = first if job.settings.mix(quant_of(job)) else quant_of(job).upper()
     return _llama_line(job, first) if more or len(tag) > LONGEST else f"ollama run hf.co/{job.repo_id}:{tag}"
 
