@@ -1,6 +1,7 @@
 """A release that is killed: nothing half-done is visible, and the same command finishes it."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -69,6 +70,26 @@ def test_killed_release_is_finished_by_the_same_command(
     assert _archives(_finish(project)) == expected
     left = [path for path in project.folder.rglob("*.partial") if ".git/" not in str(path)]
     assert left == []
+
+
+@pytest.mark.usefixtures("heard_interrupts")
+def test_interrupted_without_a_tag(project: Project) -> None:
+    """Names of what has no tag have the time: what goes on is the same command with that."""
+    options = ("release", "--format", "lora")
+    process = subprocess.Popen(
+        project.command(*options), cwd=project.folder, env=dict(project.environment), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        assert any(line.startswith("Answers of base + adapter") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.wait() == 130, said
+    assert "Traceback" not in said, said
+    found = re.search(r"remedy: the same command with (--at \S+) goes on where this one stopped", said)
+    assert found, said
+    again = project.invoke(*options, *found[1].split())
+    assert again.code == 0 and "exported before" in again.stderr, again.stderr
 
 
 def _check_hub(project: Project) -> None:

@@ -97,9 +97,10 @@ def _release_on(session: Session, away: _Away) -> Document:
     _check(session, planned, store, away.results)
     to_do = [unit for unit in planned.runs.units if not has_result(store, unit)]
     before = planned.runs.number - len(to_do)
-    session.console.step("Units", f"{len(to_do)} on {away.on}" + (f"; {before} were done before" if before else ""))
-    done = _done_away(session, planned, away, to_do) if to_do else []
-    gathered = units.gather(session, str(planned.file), away.results, shows=False)
+    session.console.step("Units", f"{len(to_do)} on {away.on}" + (f"; {before} done before" if before else ""))
+    with releases.going_on(planned.plans[0]):
+        done = _done_away(session, planned, away, to_do) if to_do else []
+        gathered = units.gather(session, str(planned.file), away.results, shows=False)
     gathered["fleet"] = {"engine": away.on, "units": _told(planned.runs.units, done)}
     return gathered
 

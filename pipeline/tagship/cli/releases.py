@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tagship.cli.reports import plan_lines, release_document, release_rows
 from tagship.cli.session import Document, Session
 from tagship.formats.shared_parts import FoundTypes
 from tagship.hub.served import SERVED
+from tagship.naming.clock import MOMENT_FORMAT
 from tagship.policy.versions import OFF
 from tagship.release import steps
 from tagship.release.jobs import job_of
@@ -96,11 +98,24 @@ def on_exports(session: Session, path: str | None, chosen: Sequence[Step]) -> Do
 def _run(session: Session, made: Plan, chosen: Sequence[Step]) -> Document:
     console = session.console
     show_plan(console, made)
-    with open_tools(made, session.repository, console) as tools:
+    with going_on(made), open_tools(made, session.repository, console) as tools:
         finished = run_steps(chosen, made, tools)
     if finished.results.of(Fetched):
         show_result(console, made, finished, tools.templates)
     return release_document(made, finished)
+
+
+@contextmanager
+def going_on(made: Plan) -> Iterator[None]:
+    """Have an interruption say how to go on: where there is no tag names have the time, and the same command would have
+    another one."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        if made.version_tag is None:
+            at = made.moment.strftime(MOMENT_FORMAT)
+            stopped.add_note(f"the same command with --at {at} goes on where this one stopped")
+        raise
 
 
 def show_plan(console: Console, made: Plan) -> None:
@@ -184,7 +199,8 @@ def _as_exported(session: Session, made: Plan) -> Plan:
         raise _no_export(made, lacking)
     missing = [target.name for target in made.targets if target not in there]
     if missing:
-        session.console.note(f"left out, as it was not exported: {', '.join(missing)}")
+        at = "" if made.version_tag else f" at {made.moment.strftime(MOMENT_FORMAT)}"
+        session.console.note(f"left out, as it was not exported{at}: {', '.join(missing)}")
     return replace(made, targets=there, family=made.family if made.version_tag else there)
 
 

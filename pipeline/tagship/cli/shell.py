@@ -147,7 +147,8 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
         return Outcome(document=nothing.document)
     except KeyboardInterrupt as stopped:
         terminated = isinstance(stopped, Terminated)
-        error, remedy = "terminated" if terminated else "interrupted", "the same command goes on where this one stopped"
+        error = "terminated" if terminated else "interrupted"
+        remedy = next(iter(getattr(stopped, "__notes__", ())), "the same command goes on where this one stopped")
         console.fail(error, remedy)
         return failure(error, remedy, TERMINATED if terminated else INTERRUPTED)
     except BrokenPipeError:

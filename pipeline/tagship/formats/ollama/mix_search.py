@@ -174,8 +174,13 @@ def _any_of(numbers: list[str]) -> str:
 
 
 def as_toml(found: FoundTypes) -> str:
-    """A mix as a table of release.toml, which comes to the same types without a search."""
-    lines = [f"[formats.ollama.tensors.{found.record['file_type']}]"]
+    """A mix as a table of release.toml, which comes to the same types without a search: of the quantization type that a
+    file with these is said to be."""
+    kind = found.record["file_type"]
+    lines = [
+        f'# with "{kind}" among the quants of [formats.ollama], whose file then has these types',
+        f"[formats.ollama.tensors.{kind}]",
+    ]
     lines += [f"'{pattern}' = \"{kind}\"" for pattern, kind in found.tensors.items()]
     return "\n".join(lines)
 
