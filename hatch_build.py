@@ -14,7 +14,8 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # It needs nothing but the standard library.
 _LINKS = "pipeline/tagship/history/web_links.py"
-_SOURCES = tuple(f"pipeline/tagship/weights/{name}.c" for name in ("bf16", "nf4", "schemes", "tiles"))
+_LOOPS = ("bf16", "low_rank", "nf4", "schemes", "tiles", "vectors")
+_SOURCES = tuple(f"pipeline/tagship/weights/{name}.c" for name in _LOOPS)
 _FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
 
 

@@ -16,7 +16,7 @@ from tests.end_to_end.conftest import AT, Project
 ROOT = Path(__file__).parents[2]
 # What a wheel is made of.
 PARTS = ("pipeline", "templates", "docs", "tasks.py", "pyproject.toml", "hatch_build.py", "README.md")
-LOOPS = ("bf16", "nf4", "schemes", "tiles")
+LOOPS = ("bf16", "low_rank", "nf4", "schemes", "tiles", "vectors")
 SOURCES, LIBRARIES = [f"{name}.c" for name in LOOPS], [f"lib{name}.so" for name in LOOPS]
 
 

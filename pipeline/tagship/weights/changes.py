@@ -83,10 +83,13 @@ class LowRank:
         return (self.a, self.b)
 
     def ready(self, read: Read, before: Blocks) -> Apply:
+        return adding_product(*self.factors(read), portable=self.portable)
+
+    def factors(self, read: Read) -> tuple[Array, Array]:
+        """The two matrices, (rows, rank) and (rank, columns), whose product is added to the tensor."""
         a, b = read(self.a), read(self.b)
         b = b * b.dtype.type(self.scale)
-        left, right = (a.T, b.T) if self.transposed else (b, a)
-        return adding_product(left, right, portable=self.portable)
+        return (a.T, b.T) if self.transposed else (b, a)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.bf16 import can_round, round_to_bf16
+from tagship.weights.changes import LowRank, Read
 from tagship.weights.dtypes import DTYPES
 from tagship.weights.lora import Adapter
+from tagship.weights.low_rank import LowRankSum, can_add
 from tagship.weights.merge import MergedWeights, Output
 from tagship.weights.safetensors import TensorEntry
 from tagship.weights.scratch import Array, scratch
@@ -105,9 +107,11 @@ class MergedRows:
         self._entry = output.source.entry
         self._work = np.dtype(np.float64 if self._entry.dtype == "F64" else np.float32)
         self._changes: list[Any] = []
-        for change in output.changes:
-            with quiet():
-                self._changes.append(change.ready(partial(adapter.read, self._work), self._walk))
+        read = partial(adapter.read, self._work)
+        with quiet():
+            self._sum = _sum_of(output, read)
+            for change in () if self._sum else output.changes:
+                self._changes.append(change.ready(read, self._walk))
 
     def merge(self, stored: Array, start: int, stop: int) -> Array:
         """Rows [start, stop) in the output's dtype, of what the source has there.
@@ -116,8 +120,12 @@ class MergedRows:
         """
         if self.output.unchanged:
             return stored
-        with quiet():
-            merged, fits = self._rounded(self._changed(stored, start, stop))
+        if self._sum:
+            merged = scratch("merged", stored.shape, stored.dtype)
+            fits = self._sum.add(stored, start, stop, merged)
+        else:
+            with quiet():
+                merged, fits = self._rounded(self._changed(stored, start, stop))
         if not fits:
             raise ReleaseError(
                 f"{self.output.name} is not finite in {self.output.dtype} after the merge",
@@ -176,6 +184,17 @@ def whole_tensor(weights: MergedWeights, name: str, adapter: "AdapterTensors | N
         for start, stop in stored.blocks():
             whole[start:stop] = merged.rows(start, stop)
     return whole.reshape(output.shape)
+
+
+def _sum_of(output: Output, read: Read) -> LowRankSum | None:
+    """What makes all of an output's rows in one pass, where that is to be had: most are bfloat16 and the product of one
+    LoRA."""
+    if output.replaced or {output.source.entry.dtype, output.dtype} != {"BF16"} or not can_add():
+        return None
+    match output.changes:
+        case (LowRank(portable=False) as change,):
+            return LowRankSum(*change.factors(read))
+    return None
 
 
 def _rows_of(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:

@@ -1,0 +1,173 @@
+/* Adds products of narrow matrices to bfloat16, for weights/low_rank.py, which has the contract. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Columns of the right factor that lie together, as [panel][rank][column]. */
+#define PANEL 32
+/* Rows that are summed up side by side: with two vectors of columns each, they fill the registers. */
+#define ROWS 6
+/* Rows for which a panel is used while it is in the nearest cache. */
+#define BAND 48
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#include <immintrin.h>
+
+#define WITH_AVX2 __attribute__((target("avx2,fma")))
+#define WITH_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
+
+struct rows {
+    const float *left[ROWS];
+    const uint16_t *stored[ROWS];
+    uint16_t *rounded[ROWS];
+};
+
+/* Adds ROWS rows of a product to a panel's columns; `largest` are the largest magnitudes so far. A number's products are
+   summed up one after the other, and rounded together with it: so all processors make the same. */
+typedef void Add(const struct rows *at, const float *panel, size_t rank, uint32_t *largest);
+
+/* The bits of the nearest bfloat16, of two that are equally near the even one. */
+WITH_AVX2
+static inline __m256i rounded_avx2(const uint16_t *stored, __m256 sum, __m256i *largest)
+{
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)stored));
+    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)), sum));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    *largest = _mm256_max_epu32(*largest, _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF)));
+    return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+}
+
+WITH_AVX2
+static void add_avx2(const struct rows *at, const float *panel, size_t rank, uint32_t *largest)
+{
+    __m256i most = _mm256_loadu_si256((const __m256i *)largest);
+    for (size_t column = 0; column < PANEL; column += PANEL / 2) {
+        __m256 sum[ROWS][2];
+        for (int row = 0; row < ROWS; row++)
+            sum[row][0] = sum[row][1] = _mm256_setzero_ps();
+        for (size_t k = 0; k < rank; k++) {
+            const __m256 one = _mm256_loadu_ps(panel + k * PANEL + column);
+            const __m256 other = _mm256_loadu_ps(panel + k * PANEL + column + 8);
+            for (int row = 0; row < ROWS; row++) {
+                const __m256 factor = _mm256_broadcast_ss(at->left[row] + k);
+                sum[row][0] = _mm256_fmadd_ps(factor, one, sum[row][0]);
+                sum[row][1] = _mm256_fmadd_ps(factor, other, sum[row][1]);
+            }
+        }
+        for (int row = 0; row < ROWS; row++) {
+            const __m256i one = rounded_avx2(at->stored[row] + column, sum[row][0], &most);
+            const __m256i other = rounded_avx2(at->stored[row] + column + 8, sum[row][1], &most);
+            const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(one, other), 0xD8);
+            _mm256_storeu_si256((__m256i *)(at->rounded[row] + column), packed);
+        }
+    }
+    _mm256_storeu_si256((__m256i *)largest, most);
+}
+
+WITH_AVX512
+static inline __m256i rounded_avx512(const uint16_t *stored, __m512 sum, __m512i *largest)
+{
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)stored));
+    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)), sum));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    *largest = _mm512_max_epu32(*largest, _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)));
+    return _mm512_cvtepi32_epi16(
+        _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd), 16));
+}
+
+WITH_AVX512
+static void add_avx512(const struct rows *at, const float *panel, size_t rank, uint32_t *largest)
+{
+    __m512i most = _mm512_loadu_si512(largest);
+    __m512 sum[ROWS][2];
+    for (int row = 0; row < ROWS; row++)
+        sum[row][0] = sum[row][1] = _mm512_setzero_ps();
+    for (size_t k = 0; k < rank; k++) {
+        const __m512 one = _mm512_loadu_ps(panel + k * PANEL), other = _mm512_loadu_ps(panel + k * PANEL + 16);
+        for (int row = 0; row < ROWS; row++) {
+            const __m512 factor = _mm512_set1_ps(at->left[row][k]);
+            sum[row][0] = _mm512_fmadd_ps(factor, one, sum[row][0]);
+            sum[row][1] = _mm512_fmadd_ps(factor, other, sum[row][1]);
+        }
+    }
+    for (int row = 0; row < ROWS; row++)
+        for (int half = 0; half < 2; half++)
+            _mm256_storeu_si256((__m256i *)(at->rounded[row] + 16 * half),
+                                rounded_avx512(at->stored[row] + 16 * half, sum[row][half], &most));
+    _mm512_storeu_si512(largest, most);
+}
+
+static Add *fastest(void)
+{
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        return add_avx512;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? add_avx2 : NULL;
+}
+
+static size_t least(size_t one, size_t other)
+{
+    return one < other ? one : other;
+}
+
+/* A panel of fewer columns is copied to `edge`, and from there, so that nothing beside it is touched. */
+static void add_at(Add *adds, struct rows *at, const float *panel, size_t rank, size_t wide, uint32_t *largest)
+{
+    uint16_t edge[ROWS][PANEL] = {0};
+    uint16_t *to[ROWS];
+    for (int row = 0; row < ROWS && wide < PANEL; row++) {
+        memcpy(edge[row], at->stored[row], wide * sizeof **edge);
+        to[row] = at->rounded[row];
+        at->stored[row] = at->rounded[row] = edge[row];
+    }
+    adds(at, panel, rank, largest);
+    for (int row = 0; row < ROWS && wide < PANEL; row++)
+        memcpy(to[row], edge[row], wide * sizeof **edge);
+}
+
+/* Whether this processor can do it. */
+int tagship_low_rank_begin(void)
+{
+    return fastest() != NULL;
+}
+
+/* Returns whether everything is finite. */
+int tagship_low_rank_add(const uint16_t *stored, const float *left, const float *panels, uint16_t *rounded, size_t rows,
+                         size_t rank, size_t columns)
+{
+    Add *const adds = fastest();
+    uint32_t largest[16] = {0}, most = 0;
+    for (size_t band = 0; band < rows; band += BAND)
+        for (size_t column = 0; column < columns; column += PANEL)
+            for (size_t first = band; first < least(rows, band + BAND); first += ROWS) {
+                struct rows at;
+                for (size_t row = 0; row < ROWS; row++) {
+                    const size_t real = least(first + row, rows - 1), place = real * columns + column;
+                    at.left[row] = left + real * rank;
+                    at.stored[row] = stored + place;
+                    at.rounded[row] = rounded + place;
+                }
+                add_at(adds, &at, panels + column * rank, rank, least(columns - column, PANEL), largest);
+            }
+    for (int i = 0; i < 16; i++)
+        most = largest[i] > most ? largest[i] : most;
+    /* From half a step above the largest bfloat16 on, numbers are rounded to infinity; NaN is above that, too. */
+    return most < 0x7F7F8000;
+}
+
+#else
+
+int tagship_low_rank_begin(void)
+{
+    return 0;
+}
+
+int tagship_low_rank_add(const uint16_t *stored, const float *left, const float *panels, uint16_t *rounded, size_t rows,
+                         size_t rank, size_t columns)
+{
+    (void)stored, (void)left, (void)panels, (void)rounded, (void)rows, (void)rank, (void)columns;
+    return 0;
+}
+
+#endif
