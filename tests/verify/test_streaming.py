@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
 from tagship.verify.runtimes.streaming import stream  # noqa: E402
-from tagship.weights import tiles  # noqa: E402
+from tagship.weights import products  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,15 +51,15 @@ def adapted(model: Any, folder: Path) -> Any:
     return peft.PeftModel.from_pretrained(model, folder)
 
 
-@pytest.fixture(params=[True, False], ids=["by tiles", "cast"])
-def tiles_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[True, False], ids=["as they are", "cast"])
+def products_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What multiplies bfloat16 as it is, where the processor has it, and a machine that has not."""
-    if request.param and not tiles.can_multiply():
-        pytest.skip("this processor has no tiles, or nothing was compiled")
-    monkeypatch.setattr(tiles, "can_multiply", lambda: request.param)
+    if request.param and not products.can_multiply():
+        pytest.skip("there is no loop for this processor, or nothing was compiled")
+    monkeypatch.setattr(products, "can_multiply", lambda: request.param)
 
 
-@pytest.mark.usefixtures("tiles_or_not")
+@pytest.mark.usefixtures("products_or_not")
 @pytest.mark.parametrize("with_adapter", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_same_logits_as_in_float32(tmp_path: Path, name: str, with_adapter: bool) -> None:
@@ -86,7 +86,7 @@ def test_same_logits_as_in_float32(tmp_path: Path, name: str, with_adapter: bool
 
 def test_head_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A matrix that is cast block by block gives the same."""
-    monkeypatch.setattr(tiles, "can_multiply", lambda: False)
+    monkeypatch.setattr(products, "can_multiply", lambda: False)
     monkeypatch.setattr("tagship.verify.runtimes.streaming._BLOCK", 7 * 4 * 32)
     test_same_logits_as_in_float32(tmp_path, "llama", with_adapter=True)
 

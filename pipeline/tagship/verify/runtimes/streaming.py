@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tagship.weights import tiles
+from tagship.weights import products
 from tagship.weights.scratch import scratch
 
 # Of a matrix as many rows are cast at once as make this many bytes in float32: heads of large vocabularies are the
@@ -89,14 +89,14 @@ def _is_multiplied_as_it_is(weight: Any) -> bool:
     import torch
 
     here = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and weight.is_contiguous()
-    return here and weight.shape[1] % 2 == 0 and tiles.can_multiply()
+    return here and weight.shape[1] % 2 == 0 and products.can_multiply()
 
 
 def _multiplied(given: Any, weight: Any) -> Any:
     import torch
 
     values = given.reshape(-1, given.shape[-1]).contiguous()
-    made = tiles.multiply(values.numpy(), weight.detach().view(torch.uint16).numpy())
+    made = products.multiply(values.numpy(), weight.detach().view(torch.uint16).numpy())
     return torch.from_numpy(made).view(*given.shape[:-1], -1)
 
 

@@ -1,0 +1,58 @@
+"""What loops in C that multiply float32 with bfloat16 have in common: they work on all cores, and show what they make
+of samples before they are used."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import ml_dtypes
+import numpy as np
+
+from tagship.system.pool import cores
+from tagship.weights.scratch import Array
+
+# Tokens that are multiplied at once: split, the widest layers take some 25 MB of them.
+_TOKENS = 512
+
+
+class ProductLoops(ABC):
+    """Products by the loops of a library."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="products")
+
+    def multiply(self, values: Array, weights: Array) -> Array:
+        """`values @ weights.T`, float32 of shape (tokens, rows): of float32 values, shape (tokens, width), and the bits
+        of bfloat16 weights, uint16 of shape (rows, width). Both are contiguous, and the width is even."""
+        made = np.empty((len(values), len(weights)), np.float32)
+        for start in range(0, len(values), _TOKENS):
+            self._into(made[start : start + _TOKENS], values[start : start + _TOKENS], weights)
+        return made
+
+    @abstractmethod
+    def _into(self, made: Array, values: Array, weights: Array) -> None:
+        """As `multiply`, of some tokens."""
+
+    def _on_all_cores(self, loop: Callable[[int, int], None], count: int, step: int) -> None:
+        """Have parts of so many done, each but the last a multiple of `step`."""
+        each = -(-count // (cores() * step)) * step
+        starts = range(0, count, each)
+        list(self._pool.map(loop, starts, (min(start + each, count) for start in starts)))
+
+
+def are_right(loops: ProductLoops) -> bool:
+    """Whether samples with edges on all sides come out without an error: sums that float32 has room for, and numbers
+    that need all of their bits, each times a power of two."""
+    drawn = np.random.default_rng(0)
+    tokens, width, rows = 37, 1062, 39
+    numbers = drawn.integers(-4096, 4097, (tokens, width)).astype(np.float32)
+    small = drawn.integers(-3, 4, (rows, width)).astype(ml_dtypes.bfloat16)
+    whole = drawn.standard_normal((tokens, width), np.float32)
+    one = np.zeros((rows, width), ml_dtypes.bfloat16)
+    one[np.arange(rows), drawn.integers(0, width, rows)] = np.ldexp(1, drawn.integers(-9, 9, rows))
+    return all(
+        np.array_equal(
+            loops.multiply(left, right.view(np.uint16)), left.astype(np.float64) @ right.astype(np.float64).T
+        )
+        for left, right in ((numbers, small), (whole, one))
+    )
