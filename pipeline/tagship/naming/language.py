@@ -78,11 +78,16 @@ def one_of(*literals: str) -> Language:
     """One of some texts."""
 
     def build(automaton: _Automaton, part: int) -> _Span:
-        spans = [text(literal).build(automaton, part) for literal in literals]
+        # Texts share the states of what they begin with: there are fewer pairs of them than of all letters.
+        states: dict[str, int] = {}
+        for begun in (literal[:end] for literal in literals for end in range(1, len(literal) + 1)):
+            if begun not in states:
+                states[begun] = automaton.state(frozenset(begun[-1]), part)
+                automaton.connect([states[begun[:-1]]] if begun[:-1] else [], frozenset([states[begun]]))
         return _Span(
-            first=frozenset[int]().union(*(span.first for span in spans)),
-            last=frozenset[int]().union(*(span.last for span in spans)),
-            empty=any(span.empty for span in spans),
+            first=frozenset(state for begun, state in states.items() if len(begun) == 1),
+            last=frozenset(states[literal] for literal in literals if literal),
+            empty="" in literals,
         )
 
     longest_first = sorted(literals, key=len, reverse=True)
