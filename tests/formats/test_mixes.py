@@ -119,6 +119,28 @@ def test_mixes_beside_types(tmp_path: Path) -> None:
     assert "formats.ollama.quants is empty" in mistakes(tmp_path, "quants = []\n")
 
 
+def test_types_of_tensors_beside_mixes_alone(tmp_path: Path) -> None:
+    """Types that are chosen for tensors are for quantization types: where there is none, that is told."""
+    text = "[formats.ollama.mixes]\nsmall = { bpw = 4.5 }\n[formats.ollama.tensors]\noutput = 'q8_0'\n"
+    said = mistakes(tmp_path, text)
+    assert "formats.ollama.tensors chooses types in quantization types, of which there is none beside the mixes" in said
+    assert load_of(tmp_path, 'quants = ["q4_k_m"]\n' + text).tensors
+
+
+def test_what_an_export_is_made_by(tmp_path: Path) -> None:
+    """Another type, another mix and what is chosen in those change nothing of an export; what is chosen in its own
+    type does."""
+    mixes = "[formats.ollama.mixes]\nsmall = { bpw = 4.5 }\n"
+    tensors = "[formats.ollama.tensors]\noutput = 'q8_0'\n[formats.ollama.tensors.q5_k_m]\nffn_down = 'q6_k'\n"
+    one = load_of(tmp_path, 'quants = ["q4_k_m", "q5_k_m"]\n' + tensors)
+    other = load_of(tmp_path, 'quants = ["q8_0", "q4_k_m"]\n' + mixes + tensors.replace("q6_k", "q5_k"))
+    changed = load_of(tmp_path, 'quants = ["q4_k_m"]\n' + mixes.replace("4.5", "5") + tensors.replace("q8_0", "q6_k"))
+    assert one.of("q4_k_m") == other.of("q4_k_m") != changed.of("q4_k_m")
+    assert one.of("q5_k_m") != other.of("q5_k_m")
+    assert other.of("small") != changed.of("small")
+    assert other.of("small").mix("small") == MixAim(name="small", bpw=4.5)
+
+
 def load_of(folder: Path, text: str) -> OllamaSettings:
     (folder / "release.toml").write_text(POLICY + text)
     settings: OllamaSettings = load_config(folder / "release.toml", {}).formats[0].settings

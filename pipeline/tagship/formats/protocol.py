@@ -233,6 +233,10 @@ class Format(MadeOfParts, ABC):
         """What the Hub is told of a variant: of all of them the same, where a format does not say otherwise."""
         return self.card
 
+    def settings_of(self, settings: Any, variant: Variant) -> Any:
+        """What of the settings an export of a variant is made by: changing the rest leaves it as it is."""
+        return settings
+
     def inputs(self, settings: Any) -> tuple[Path, ...]:
         """Files beside run and base that its exports are made from: when one of them changes, exports are made
         again."""

@@ -48,6 +48,9 @@ class _Vllm(Format):
     def configure(self, table: Reader, export: Reader) -> VllmSettings:
         return VllmSettings(schemes=self.named(table, "schemes", _PLAIN))
 
+    def settings_of(self, settings: VllmSettings, variant: Variant) -> VllmSettings:
+        return VllmSettings(schemes=())
+
     def variants(self, settings: VllmSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return tuple(map(_variant, quants or settings.schemes))
 

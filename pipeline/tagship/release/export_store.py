@@ -48,7 +48,7 @@ def export_together(plan: Plan, parts: Sequence[tuple[Target, ExportJob]], advan
     what it was then, by its SHA-256. Raises ReleaseError when one cannot be made; then there is nothing under the names
     that was not there before.
     """
-    contents = [contents_of(job, target.policy.format.inputs(job.settings)) for target, job in parts]
+    contents = [contents_of(job, target.policy.format) for target, job in parts]
     inputs = [_fingerprint(plan, job, content) for (_, job), content in zip(parts, contents, strict=True)]
     found = [_finished(plan, target, said) for (target, _), said in zip(parts, inputs, strict=True)]
     # Of this boot: after a crash, a file that had its name need not be whole.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.artifacts.manifest import Manifest, tool_version
-from tagship.formats.protocol import ExportJob
+from tagship.formats.protocol import ExportJob, Format
 from tagship.formats.shared_parts import SharedPart
 from tagship.release.lineage import lineage_of
 from tagship.release.plan import Plan
@@ -87,15 +87,16 @@ def tools_of(modules: tuple[str, ...]) -> dict[str, str]:
     return {name: version(name) for name in sorted(names)}
 
 
-def contents_of(job: ExportJob, inputs: Sequence[Path]) -> dict[str, Any]:
+def contents_of(job: ExportJob, form: Format) -> dict[str, Any]:
     """What an export's files are made from.
 
     Neither the time in its names nor the commit: an export that was killed is resumed under another name.
     """
+    settings = form.settings_of(job.settings, job.variant)
     return {
-        **_made_from(job, inputs),
+        **_made_from(job, form.inputs(job.settings)),
         "variant": asdict(job.variant),
-        "settings": repr((job.settings, job.policy, job.nf4)),
+        "settings": repr((settings, job.policy, job.nf4)),
         "found": dict(job.found.tensors) if job.found else None,
         "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],
     }

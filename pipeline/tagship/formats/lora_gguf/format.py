@@ -75,6 +75,9 @@ class _LoraGguf(GgufFormat):
             )
         return LoraGgufSettings(quants=quants, base_gguf=base_gguf)
 
+    def settings_of(self, settings: LoraGgufSettings, variant: Variant) -> LoraGgufSettings:
+        return replace(settings, quants=())
+
     def variants(self, settings: LoraGgufSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return self.variants_of(settings.quants[0], quants or settings.quants, f"{{}}-{self.name}")
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,9 @@ class _Mlx(Format):
         if group_size not in GROUP_SIZES:
             table.note("group_size", f"is none that MLX has: {', '.join(map(str, GROUP_SIZES))}")
         return MlxSettings(quants=quants, group_size=group_size)
+
+    def settings_of(self, settings: MlxSettings, variant: Variant) -> MlxSettings:
+        return replace(settings, quants=())
 
     def variants(self, settings: MlxSettings, quants: Sequence[str]) -> tuple[Variant, ...]:
         return self.variants_of(settings.quants[0], quants or settings.quants, f"{self.name}-{{}}")

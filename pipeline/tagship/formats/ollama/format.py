@@ -84,10 +84,17 @@ class _Ollama(GgufFormat):
         # Who asks for mixes alone gets no type beside them.
         asked = bool(table.texts("quants", (_DEFAULT,))) and table.has("quants")
         quants = self.named(table, "quants", _DEFAULT) if asked or not mixes else ()
+        tensors = read_tensors(table.table("tensors"))
+        if tensors and not quants:
+            table.note(
+                "tensors",
+                "chooses types in quantization types, of which there is none beside the mixes: "
+                f'quants = ["{_DEFAULT}"]',
+            )
         return OllamaSettings(
             quants=quants,
             mixes=mixes,
-            tensors=read_tensors(table.table("tensors")),
+            tensors=tensors,
             template=table.optional_text("template"),
             imatrix=None if made else export.optional_path("imatrix"),
             calibration=(text or SHIPPED) if made else None,
@@ -109,6 +116,9 @@ class _Ollama(GgufFormat):
                 remedy="name another as [export] imatrix_text, or leave it out for the one that ships",
             )
         return settings
+
+    def settings_of(self, settings: OllamaSettings, variant: Variant) -> OllamaSettings:
+        return settings.of(str(variant.quant))
 
     def inputs(self, settings: OllamaSettings) -> tuple[Path, ...]:
         return tuple(filter(None, (settings.imatrix, settings.calibration)))

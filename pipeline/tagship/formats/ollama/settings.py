@@ -1,7 +1,7 @@
 """What `[formats.ollama]` says, and `[export]` of importance matrices."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagship.formats.ollama.mixes import MixAim
@@ -33,6 +33,12 @@ class OllamaSettings:
     def mix(self, quant: str | None) -> MixAim | None:
         """The mix of that name; None for a quantization type."""
         return next((mix for mix in self.mixes if mix.name == quant), None)
+
+    def of(self, quant: str) -> "OllamaSettings":
+        """What of it an export is made by: of that quantization type, or of the mix of that name."""
+        aim = self.mix(quant)
+        mixes, choices = (aim,) if aim else (), () if aim else self.choices(quant)
+        return replace(self, quants=(), mixes=mixes, tensors=tuple((None, choice) for choice in choices))
 
     @property
     def weighed(self) -> bool:
