@@ -13,6 +13,8 @@ import psutil
 
 # Seconds between two looks at the processes.
 _LOOK = 0.1
+# What some machines set, and users do not: each command would compile what is installed to be edited.
+_NOT_SET = ("PYTHONDONTWRITEBYTECODE",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,8 @@ def run(
     """Run a command to its end, with these variables beside ours. Ends the program when it fails."""
     output = subprocess.DEVNULL if quiet else None
     began = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=cwd, env=os.environ | (environment or {}), stdout=output, stderr=subprocess.PIPE if quiet else None
-    )
+    known = {name: value for name, value in os.environ.items() if name not in _NOT_SET} | dict(environment or {})
+    process = subprocess.Popen(command, cwd=cwd, env=known, stdout=output, stderr=subprocess.PIPE if quiet else None)
     peaks, read = [0], {0: 0}
     looking = threading.Thread(target=_look, args=(process.pid, peaks, read))
     looking.start()

@@ -17,6 +17,7 @@ from tagship.system.pool import cores
 from tagship.verify.conversations import Conversation, Message
 from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.runtimes.llama_api import LlamaModel
+from tagship.verify.runtimes.llama_functions import LOAD_MODE_MMAP
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 
 # Answers that are written at a time: each takes keys and values for itself.
@@ -112,6 +113,8 @@ class _Server:
         parameters.n_gpu_layers = 0
         parameters.warmup = False
         parameters.use_jinja = own_template
+        # Weights stay where they are mapped: it would hold a copy of some, packed anew, and computes nothing here.
+        parameters.load_mode, parameters.no_extra_bufts = LOAD_MODE_MMAP, True
         parameters.cpuparams.n_threads = cores()
         self._server = xllamacpp.Server(parameters)
 
