@@ -107,14 +107,13 @@ def _run(session: Session, made: Plan, chosen: Sequence[Step]) -> Document:
 
 @contextmanager
 def going_on(made: Plan) -> Iterator[None]:
-    """Have an interruption say how to go on: where there is no tag names have the time, and the same command would have
-    another one."""
+    """Have what stops a release tell its time, in a note: where there is no tag names have it, and the same command
+    would have another one."""
     try:
         yield
-    except KeyboardInterrupt as stopped:
+    except (KeyboardInterrupt, ReleaseError, OSError) as stopped:
         if made.version_tag is None:
-            at = made.moment.strftime(MOMENT_FORMAT)
-            stopped.add_note(f"the same command with --at {at} goes on where this one stopped")
+            stopped.add_note(f"--at {made.moment.strftime(MOMENT_FORMAT)}")
         raise
 
 

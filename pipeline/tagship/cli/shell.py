@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED, TERMINATED = 130, 143
 """The exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+_SAME = "the same command"
 # New objects after which garbage is looked for. Loading what a task needs makes three times as many, which nothing lets
 # go: by Python's own number, 700, it is looked through so often that it takes a sixth of starting.
 _NEW_OBJECTS = 50_000
@@ -153,7 +154,7 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
     except KeyboardInterrupt as stopped:
         terminated = isinstance(stopped, Terminated)
         error = "terminated" if terminated else "interrupted"
-        remedy = next(iter(getattr(stopped, "__notes__", ())), "the same command goes on where this one stopped")
+        remedy = _with_time(f"{_SAME} goes on where this one stopped", stopped)
         console.fail(error, remedy)
         return failure(error, remedy, TERMINATED if terminated else INTERRUPTED)
     except BrokenPipeError:
@@ -162,9 +163,16 @@ def _outcome(body: Callable[..., Any], given: dict[str, Any], planned: set[str] 
         refused = told(error) if isinstance(error, OSError) else error
         if refused is None:
             raise
+        refused.remedy = _with_time(refused.remedy, error)
         console.fail(str(refused), refused.remedy)
         tell_failure(task, refused)
         return failed(refused)
+
+
+def _with_time(remedy: str | None, stopped: BaseException) -> str | None:
+    """A remedy that says what goes on, with the time that it has to be told (`releases.going_on`)."""
+    times = getattr(stopped, "__notes__", ())
+    return remedy.replace(_SAME, f"{_SAME} with {times[0]}", 1) if remedy and times else remedy
 
 
 def _document(body: Callable[..., Any], given: dict[str, Any], planned: set[str] | None, console: "Console") -> Any:
