@@ -9,7 +9,6 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of, without_code
@@ -57,9 +56,6 @@ from tagship.system.worker import Worker
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head
-
-if TYPE_CHECKING:
-    pass
 
 _DEFAULT = "q4_k_m"
 # What drafts may be in, what is nearest to the model first. ggml searches for no scale in these, and so encodes them 20
