@@ -34,7 +34,10 @@ def drawn(tokens: int, width: int, rows: int) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize(
     ("tokens", "width", "rows"),
-    [(1, 2, 1), (1, 576, 96), (16, 32, 16), (33, 70, 17), (32, 1024, 32), (31, 3000, 300), (513, 64, 257), (0, 64, 8)],
+    [
+        *((1, 2, 1), (1, 576, 96), (16, 32, 16), (33, 70, 17), (32, 1024, 32), (31, 3000, 300), (513, 64, 257)),
+        *((0, 64, 8), (1025, 520, 260), (120, 256, 256), (123, 257, 777)),
+    ],
 )
 def test_as_near_as_float32_comes(loops: ProductLoops, tokens: int, width: int, rows: int) -> None:
     """Of any shape, what is made is no farther from the exact products than a BLAS is."""
@@ -73,9 +76,15 @@ def test_what_is_not_finite_stays_so(loops: ProductLoops, number: float) -> None
         ("tiles", ("    if (goes_on) {", "    if (0) {"), False),
         ("tiles", ("here - some, both)", "here - some, both) - 1"), False),
         ("vectors", ("", ""), True),
-        ("vectors", ("depth, at, from == 0)", "depth, at, 1)"), False),
+        ("vectors", ("depth, to, count, from == 0)", "depth, to, count, 1)"), False),
         ("vectors", ("for (; column < to; column++)", "for (; 0;)"), False),
-        ("vectors", ("there < ROWS && i < least", "0 && i < least"), False),
+        (
+            "vectors",
+            ("token < tokens; token++)\n        memcpy(made", "token < 1; token++)\n        memcpy(made"),
+            False,
+        ),
+        ("vectors", ("!first && token < tokens", "0"), False),
+        ("vectors", ("arranged + from * padded", "arranged + from * tokens"), False),
         ("vectors", ("_mm_unpacklo_epi64(a[i], a[i + 4])", "_mm_unpacklo_epi64(a[i + 4], a[i])"), False),
     ],
     ids=lambda value: value[0] or "as it is" if isinstance(value, tuple) else str(value),

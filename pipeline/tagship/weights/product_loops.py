@@ -4,6 +4,7 @@ of samples before they are used."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -11,12 +12,12 @@ import numpy as np
 from tagship.system.pool import cores
 from tagship.weights.scratch import Array
 
-# Tokens that are multiplied at once: split, the widest layers take some 25 MB of them.
-_TOKENS = 512
-
 
 class ProductLoops(ABC):
-    """Products by the loops of a library."""
+    """Products by the loops of a library. `most_tokens` are multiplied at once: arranged as they are needed, those of
+    the widest layers take some 30 MB."""
+
+    most_tokens: ClassVar[int]
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(cores(), thread_name_prefix="products")
@@ -25,17 +26,20 @@ class ProductLoops(ABC):
         """`values @ weights.T`, float32 of shape (tokens, rows): of float32 values, shape (tokens, width), and the bits
         of bfloat16 weights, uint16 of shape (rows, width). Both are contiguous, and the width is even."""
         made = np.empty((len(values), len(weights)), np.float32)
-        for start in range(0, len(values), _TOKENS):
-            self._into(made[start : start + _TOKENS], values[start : start + _TOKENS], weights)
+        most = self.most_tokens
+        for start in range(0, len(values), most):
+            self._into(made[start : start + most], values[start : start + most], weights)
         return made
 
     @abstractmethod
     def _into(self, made: Array, values: Array, weights: Array) -> None:
         """As `multiply`, of some tokens."""
 
-    def _on_all_cores(self, loop: Callable[[int, int], None], count: int, step: int) -> None:
-        """Have parts of so many done, each but the last a multiple of `step`."""
+    def _on_all_cores(self, loop: Callable[[int, int], None], count: int, step: int, most: int | None = None) -> None:
+        """Have parts of so many done, each but the last a multiple of `step`: one for each core, or as many as have
+        `most` at most."""
         each = -(-count // (cores() * step)) * step
+        each = min(each, most or each)
         starts = range(0, count, each)
         list(self._pool.map(loop, starts, (min(start + each, count) for start in starts)))
 

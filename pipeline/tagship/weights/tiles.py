@@ -25,6 +25,8 @@ _Loop = Callable[..., None]
 class Tiles(ProductLoops):
     """The loops of tiles.c."""
 
+    most_tokens = 512
+
     def __init__(self, split: _Loop, multiply: _Loop) -> None:
         super().__init__()
         self._split, self._multiply = split, multiply

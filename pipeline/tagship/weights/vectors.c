@@ -8,8 +8,11 @@
    fill the registers. */
 #define ROWS 16
 #define TOKENS 6
-/* Columns of which such a block stays in the nearest cache, and of all tokens in the second one. */
-#define DEPTH 384
+/* Columns of which such a block stays in the nearest cache, and blocks that are arranged at a time; tokens whose values
+   stay in the second one. */
+#define DEPTH 256
+#define BLOCKS 16
+#define NEAR 120
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
@@ -69,61 +72,89 @@ static void arrange(const uint16_t *const *rows, size_t from, size_t to, float *
     }
 }
 
-/* The products of TOKENS tokens with a block; they are added to what is there, unless it is the first one. */
+/* The products of TOKENS tokens, [column][token], with a block; they are added to what is there, unless they are the
+   first. The tokens' places are `next` from each other. */
 WITH_AVX2
-static void multiply(const float *const *values, const float *block, size_t depth, float *const *made, int first)
+static void multiply(const float *values, const float *block, size_t depth, float *made, size_t next, int first)
 {
     __m256 sum[TOKENS][2];
     for (int token = 0; token < TOKENS; token++)
         sum[token][0] = sum[token][1] = _mm256_setzero_ps();
+#pragma GCC unroll 4
     for (size_t column = 0; column < depth; column++) {
         const __m256 one = _mm256_load_ps(block + column * ROWS), other = _mm256_load_ps(block + column * ROWS + 8);
+#pragma GCC unroll 6
         for (int token = 0; token < TOKENS; token++) {
-            const __m256 value = _mm256_broadcast_ss(values[token] + column);
+            const __m256 value = _mm256_broadcast_ss(values + column * TOKENS + token);
             sum[token][0] = _mm256_fmadd_ps(value, one, sum[token][0]);
             sum[token][1] = _mm256_fmadd_ps(value, other, sum[token][1]);
         }
     }
     for (int token = 0; token < TOKENS; token++)
         for (int half = 0; half < 2; half++) {
-            float *to = made[token] + 8 * half;
+            float *to = made + token * next + 8 * half;
             _mm256_storeu_ps(to, first ? sum[token][half] : _mm256_add_ps(_mm256_loadu_ps(to), sum[token][half]));
         }
 }
 
-/* Rows [start, stop) of weights: made[token][row] for all tokens. `near` has room for DEPTH columns of all of them. */
+/* The same at an edge, where there are only so many tokens and rows. */
 WITH_AVX2
-void tagship_vectors_multiply(const float *values, const uint16_t *weights, float *made, float *near, size_t tokens,
-                              size_t width, size_t count, size_t start, size_t stop)
+static void multiply_some(const float *values, const float *block, size_t depth, float *made, size_t next, int first,
+                          size_t tokens, size_t rows)
 {
-    float block[DEPTH * ROWS] __attribute__((aligned(32)));
+    float aside[TOKENS * ROWS];
+    memset(aside, 0, sizeof aside);
+    for (size_t token = 0; !first && token < tokens; token++)
+        memcpy(aside + token * ROWS, made + token * next, rows * sizeof *made);
+    multiply(values, block, depth, aside, ROWS, first);
+    for (size_t token = 0; token < tokens; token++)
+        memcpy(made + token * next, aside + token * ROWS, rows * sizeof *made);
+}
+
+/* Values as [columns / DEPTH][tokens / TOKENS][column][token]; the last token stands for those that are not there. */
+void tagship_vectors_arrange(const float *values, float *arranged, size_t tokens, size_t width)
+{
     for (size_t from = 0; from < width; from += DEPTH) {
         const size_t depth = least(DEPTH, width - from);
-        for (size_t token = 0; token < tokens; token++)
-            memcpy(near + token * DEPTH, values + token * width + from, depth * sizeof *values);
-        for (size_t row = start; row < stop; row += ROWS) {
-            const size_t there = least(ROWS, stop - row);
-            const uint16_t *rows[ROWS];
-            for (size_t i = 0; i < ROWS; i++)
-                rows[i] = weights + (row + least(i, there - 1)) * width;
-            arrange(rows, from, from + depth, block);
-            for (size_t token = 0; token < tokens; token += TOKENS) {
-                /* What is not there has a place of its own: tokens and rows after the last. */
-                float aside[TOKENS][ROWS];
-                const float *given[TOKENS];
-                float *at[TOKENS];
-                for (size_t i = 0; i < TOKENS; i++) {
-                    const size_t real = least(token + i, tokens - 1);
-                    float *own = made + real * count + row;
-                    given[i] = near + real * DEPTH;
-                    at[i] = token + i < tokens && there == ROWS ? own : aside[i];
-                    if (from && at[i] == aside[i])
-                        memcpy(aside[i], own, there * sizeof *own);
-                }
-                multiply(given, block, depth, at, from == 0);
-                for (size_t i = 0; there < ROWS && i < least(TOKENS, tokens - token); i++)
-                    memcpy(made + (token + i) * count + row, aside[i], there * sizeof **aside);
+        for (size_t token = 0; token < tokens; token += TOKENS, arranged += depth * TOKENS)
+            for (size_t i = 0; i < TOKENS; i++) {
+                const float *given = values + least(token + i, tokens - 1) * width + from;
+                for (size_t column = 0; column < depth; column++)
+                    arranged[column * TOKENS + i] = given[column];
             }
+    }
+}
+
+/* Rows [start, stop) of weights: made[token][row] for all tokens, of which there are values as above. `blocks` has room
+   for DEPTH columns of BLOCKS blocks, on a boundary of 32 bytes. A row is read from its beginning to its end before
+   the ones after these are begun, so that reading it from a disk goes along with the products of others. */
+WITH_AVX2
+void tagship_vectors_multiply(const float *arranged, const uint16_t *weights, float *made, float *blocks, size_t tokens,
+                              size_t width, size_t count, size_t start, size_t stop)
+{
+    const size_t padded = (tokens + TOKENS - 1) / TOKENS * TOKENS;
+    for (size_t first = start; first < stop; first += BLOCKS * ROWS) {
+        const size_t last = least(first + BLOCKS * ROWS, stop);
+        for (size_t from = 0; from < width; from += DEPTH) {
+            const size_t depth = least(DEPTH, width - from);
+            for (size_t row = first; row < last; row += ROWS) {
+                const uint16_t *rows[ROWS];
+                for (size_t i = 0; i < ROWS; i++)
+                    rows[i] = weights + least(row + i, last - 1) * width;
+                arrange(rows, from, from + depth, blocks + (row - first) * depth);
+            }
+            for (size_t some = 0; some < tokens; some += NEAR)
+                for (size_t row = first; row < last; row += ROWS)
+                    for (size_t token = some; token < least(some + NEAR, tokens); token += TOKENS) {
+                        const float *values = arranged + from * padded + token * depth;
+                        const float *block = blocks + (row - first) * depth;
+                        float *to = made + token * count + row;
+                        if (token + TOKENS <= tokens && row + ROWS <= last)
+                            multiply(values, block, depth, to, count, from == 0);
+                        else
+                            multiply_some(values, block, depth, to, count, from == 0, least(TOKENS, tokens - token),
+                                          least(ROWS, last - row));
+                    }
         }
     }
 }
@@ -135,10 +166,16 @@ int tagship_vectors_begin(void)
     return 0;
 }
 
-void tagship_vectors_multiply(const float *values, const uint16_t *weights, float *made, float *near, size_t tokens,
+void tagship_vectors_arrange(const float *values, float *arranged, size_t tokens, size_t width)
+{
+    (void)values, (void)arranged, (void)tokens, (void)width;
+}
+
+void tagship_vectors_multiply(const float *arranged, const uint16_t *weights, float *made, float *blocks, size_t tokens,
                               size_t width, size_t count, size_t start, size_t stop)
 {
-    (void)values, (void)weights, (void)made, (void)near, (void)tokens, (void)width, (void)count, (void)start, (void)stop;
+    (void)arranged, (void)weights, (void)made, (void)blocks, (void)tokens, (void)width, (void)count, (void)start;
+    (void)stop;
 }
 
 #endif
