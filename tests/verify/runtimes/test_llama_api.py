@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 PROMPTS = ("the quick brown fox", "dogs", "over lazy walks the fox", "x", "brown leaps over the lazy dogs")
 METADATA = GgufMetadata(general={"general.name": "tiny phi3"}, license="mit", add_bos=False)
-BLOCK = 64 << 20
+BLOCK = 96 << 20
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Serve = Callable[[Path], "Server"]
@@ -208,14 +208,15 @@ def test_prompts_that_end_apart(model: Path, tmp_path: Path) -> None:
         assert llama.generate(prompts, 20) == expected
 
 
-@pytest.mark.parametrize("since", [1, 2, 511, 512, 513, 514, 700])
+@pytest.mark.parametrize("since", [1, 2, 1023, 1024, 1025, 1026, 1200])
 def test_rows_wherever_they_begin(model: Path, since: int) -> None:
     """A long text has the rows that each of its beginnings has, wherever its blocks are cut."""
-    with LlamaModel(model, context=700) as llama:
-        ids = (llama.tokens(" ".join(PROMPTS)) * 40)[:700]
+    with LlamaModel(model, context=1200) as llama:
+        ids = (llama.tokens(" ".join(PROMPTS)) * 60)[:1200]
+        assert len(ids) == 1200
         rows = np.concatenate(list(llama.rows([(ids, since)])))
-        assert len(rows) == 701 - since
-        for count in {since, 512, 513, 640, 700}:
+        assert len(rows) == 1201 - since
+        for count in {since, 1024, 1025, 1100, 1200}:
             if count >= since:
                 (alone,) = llama.rows([(ids[:count], count)])
                 assert np.abs(alone[0] - rows[count - since]).max() < 1e-3
@@ -243,13 +244,13 @@ def large_vocabulary(tmp_path_factory: pytest.TempPathFactory, model: Path) -> P
 
 
 def test_blocks_are_small(large_vocabulary: Path) -> None:
-    """However large a vocabulary is, no more than 64 MiB of logits are held, and they are the same."""
+    """However large a vocabulary is, no more than 96 MiB of logits are held, and they are the same."""
     with LlamaModel(large_vocabulary, context=300) as llama:
         ids = [token * 441 for token in range(1, 290)]
         blocks = list(llama.rows([(ids, 5)]))
         assert llama.vocabulary == 1 << 17
-        assert [block.nbytes for block in blocks] == [BLOCK, BLOCK, 29 * 4 << 17]
-        for count in (5, 132, 133, 289):
+        assert [block.nbytes for block in blocks] == [BLOCK, 93 * 4 << 17]
+        for count in (5, 196, 197, 289):
             (alone,) = llama.rows([(ids[:count], count)])
             assert np.abs(alone[0] - np.concatenate(blocks)[count - 5]).max() < 1e-2 < alone.std()
 
@@ -343,6 +344,20 @@ def test_unknown_token(model: Path) -> None:
         assert [len(block) for block in llama.rows([([7, 8], 1)])] == [2]
 
 
+def test_room(model: Path) -> None:
+    """A model gets more room, and less, without being loaded anew, and answers as before."""
+    with LlamaModel(model, context=20) as llama:
+        short = llama.generate([[7, 8]], 4)
+        rows = np.concatenate(list(llama.rows([([7] * 20, 1)])))
+        llama.make_room(60, 3)
+        assert llama.generate([[7, 8], [7, 8], [9]], 4)[:2] == [short[0], short[0]]
+        assert len(np.concatenate(list(llama.rows([([7] * 60, 1)])))) == 60
+        llama.make_room(20, 1)
+        np.testing.assert_array_equal(np.concatenate(list(llama.rows([([7] * 20, 1)]))), rows)
+        with pytest.raises(ToolError, match=r"no room for 20 tokens of 257 texts with model\.gguf"):
+            llama.make_room(20, 257)
+
+
 def test_too_many_sequences(model: Path) -> None:
     """More texts at a time than llama.cpp can have is its own error."""
     with pytest.raises(ToolError, match=r"no room for 20 tokens of 257 texts with model\.gguf: .*n_seq_max"):
@@ -350,14 +365,14 @@ def test_too_many_sequences(model: Path) -> None:
 
 
 def unfinished(llama: LlamaModel) -> Iterator[Array]:
-    rows = llama.rows([([7] * 600, 1)])
+    rows = llama.rows([([7] * 1100, 1)])
     next(rows)
     return rows
 
 
 def test_rows_that_were_left(model: Path) -> None:
     """Rows of a text cannot go on when the model has read another one since, or is closed."""
-    with LlamaModel(model, context=600) as llama:
+    with LlamaModel(model, context=1100) as llama:
         rows = unfinished(llama)
         llama.generate([[7]], 1)
         with pytest.raises(RuntimeError, match="before all rows were taken"):

@@ -30,9 +30,10 @@ T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 # Bytes of logits that are computed at once. llama.cpp holds them twice, in its graph and for whoever asked.
-_BLOCK = 64 << 20
-# Tokens that are computed at once: as many as llama-server does.
-_BATCH = 512
+_BLOCK = 96 << 20
+# Tokens that are computed at once: twice as many as llama-server does, as a model that memory does not hold is read
+# from the disk for each batch.
+_BATCH = 1024
 
 
 class _Input(NamedTuple):
@@ -65,42 +66,44 @@ class LlamaModel(LlamaText):
         if context < 1 or sequences < 1:
             raise ValueError(f"{sequences} texts of {context} tokens")
         self._api = llama.llama_functions()
-        self._room, self._sequences, self._watch = context, sequences, watch
-        llama.silence()
+        self._name, self._watch = path.name, watch
         with ExitStack() as owned:
-            model = self._load(path)
-            owned.callback(self._api.llama_model_free, model)
-            if self._api.llama_model_has_encoder(model):
+            self._model = llama.load_model(path)
+            owned.callback(self._api.llama_model_free, self._model)
+            if self._api.llama_model_has_encoder(self._model):
                 raise ToolError(f"{path.name} has an encoder, and so is no model that continues texts")
-            self.trained_context = int(self._api.llama_model_n_ctx_train(model))
-            self._vocabulary = self._api.llama_model_get_vocab(model)
+            self.trained_context = int(self._api.llama_model_n_ctx_train(self._model))
+            self._vocabulary = self._api.llama_model_get_vocab(self._model)
             self.vocabulary = int(self._api.llama_vocab_n_tokens(self._vocabulary))
             self._block = max(1, min(_BATCH, _BLOCK // (4 * self.vocabulary)))
-            self._context = self._begin(model, path.name)
-            owned.callback(self._api.llama_free, self._context)
-            if adapter is not None:
-                self._apply(model, adapter)
-            memory = self._api.llama_get_memory(self._context)
-            if not memory:
-                raise ToolError(f"{path.name} does not remember what it has read, and so does not continue texts")
-            self._memory = LlamaMemory(self._api, memory, sequences)
+            self._adapter = None if adapter is None else self._load_adapter(adapter)
             self._batch = llama.new_batch(_BATCH)
             owned.callback(self._api.llama_batch_free, self._batch)
             self._suppressed = self._find_suppressed()
+            self._began = owned.enter_context(ExitStack())  # what is there for each context
+            self._turn = 0
+            self._make_room(context, sequences)
             self._owned: ExitStack | None = owned.pop_all()
-        self._turn = 0
 
-    def _load(self, path: Path) -> int:
-        parameters = llama.model_parameters()
-        parameters.n_gpu_layers = 0
-        parameters.load_mode = llama.LOAD_MODE_MMAP
-        parameters.use_extra_bufts = False
-        model = self._api.llama_model_load_from_file(os.fsencode(path), parameters)
-        if not model:
-            raise llama.failure(f"llama.cpp cannot load {path.name}", remedy="export it anew")
-        return int(model)
+    def make_room(self, context: int, sequences: int) -> None:
+        """Have room for as many texts and tokens from now on; what was read is forgotten, and the weights stay. Raises
+        ToolError where there is no memory for it: then the model is to be closed."""
+        self._begin_anew()
+        self._make_room(context, sequences)
 
-    def _begin(self, model: int, what: str) -> int:
+    def _make_room(self, context: int, sequences: int) -> None:
+        self._began.close()
+        self._room, self._sequences = context, sequences
+        self._context = self._begin()
+        self._began.callback(self._api.llama_free, self._context)
+        if self._adapter is not None:
+            self._apply(self._adapter)
+        memory = self._api.llama_get_memory(self._context)
+        if not memory:
+            raise ToolError(f"{self._name} does not remember what it has read, and so does not continue texts")
+        self._memory = LlamaMemory(self._api, memory, sequences)
+
+    def _begin(self) -> int:
         parameters = llama.context_parameters()
         parameters.n_ctx = self._room
         parameters.n_batch = parameters.n_ubatch = _BATCH
@@ -112,18 +115,23 @@ class LlamaModel(LlamaText):
         parameters.swa_full = False  # of a sliding window, only what is still seen
         parameters.cb_eval = self._watch
         parameters.kv_unified = True  # else texts are computed apart as soon as one in their middle has ended
-        context = self._api.llama_init_from_model(model, parameters)
+        context = self._api.llama_init_from_model(self._model, parameters)
         if not context:
-            raise llama.failure(f"llama.cpp has no room for {self._room} tokens of {self._sequences} texts with {what}")
+            what = f"{self._room} tokens of {self._sequences} texts with {self._name}"
+            raise llama.failure(f"llama.cpp has no room for {what}")
         return int(context)
 
-    def _apply(self, model: int, path: Path) -> None:
-        """Have an adapter applied, as it was trained; it is freed with the model."""
-        adapter = self._api.llama_adapter_lora_init(model, os.fsencode(path))
+    def _load_adapter(self, path: Path) -> int:
+        """An adapter, which is freed with the model."""
+        adapter = self._api.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:
             raise llama.failure(f"llama.cpp cannot load the adapter {path.name}", remedy="export it anew")
+        return int(adapter)
+
+    def _apply(self, adapter: int) -> None:
+        """Have an adapter applied, as it was trained."""
         if self._api.llama_set_adapters_lora(self._context, (c_void_p * 1)(adapter), 1, (c_float * 1)(1.0)):
-            raise llama.failure(f"llama.cpp cannot apply the adapter {path.name}")
+            raise llama.failure(f"llama.cpp cannot apply the adapter to {self._name}")
 
     def close(self) -> None:
         """Let go of the model and of all memory."""
@@ -150,7 +158,7 @@ class LlamaModel(LlamaText):
 
     def rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
         """Of each text `ids` the logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to
-        all of it, in blocks (rows, vocabulary) of at most 64 MiB, or of one row. Texts are computed together, as many
+        all of it, in blocks (rows, vocabulary) of at most 96 MiB, or of one row. Texts are computed together, as many
         as there is room for, so that weights are read once for all of them.
 
         Raises ReleaseError when a text is longer than the context, ToolError when llama.cpp does not compute it. All

@@ -18,6 +18,7 @@ from tagship.verify.conversations import Conversation, Message
 from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.runtimes.llama_api import LlamaModel
 from tagship.verify.runtimes.llama_functions import LOAD_MODE_MMAP
+from tagship.verify.runtimes.llama_text import LlamaVocabulary
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 
 # Answers that are written at a time: each takes keys and values for itself.
@@ -26,7 +27,7 @@ _TOGETHER = 8
 _RENDERING = 60
 # Tokens, for a model that is not asked anything; and what texts share that are computed together, so many of them.
 _LEAST_CONTEXT = 64
-_SHARED_CONTEXT, _MOST_TEXTS = 512, 32
+_SHARED_CONTEXT, _MOST_TEXTS = 1024, 32
 # Answers grow: room is made for a multiple of so many tokens, as with more of it the model begins anew.
 _MORE_CONTEXT = 512
 
@@ -58,15 +59,17 @@ RUNTIME = _LlamaCpp()
 
 
 class _LlamaCppModel(Model):
-    """A GGUF, loaded with as much context as was needed so far."""
+    """A GGUF, with as much context as was needed so far. Its weights are read from the disk when the first text is
+    computed: what is computed elsewhere until then drops them from a small memory."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._model = LlamaModel(subject.model, context=_LEAST_CONTEXT, adapter=subject.adapter)
-        self._room = (_LEAST_CONTEXT, 1)
+        self._vocabulary = LlamaVocabulary(subject.model)
+        self._model: LlamaModel | None = None
+        self._room = (0, 0)
 
     def read(self, questions: Questions) -> tuple[Asked, ...]:
-        return tuple(Asked(prompt=text, ids=tuple(self._model.tokens(text))) for text in self._subject.rendered)
+        return tuple(Asked(prompt=text, ids=tuple(self._vocabulary.tokens(text))) for text in self._subject.rendered)
 
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         asked = [(sequence.ids[:-1], sequence.since) for sequence in sequences if sequence.looked_at]
@@ -75,10 +78,10 @@ class _LlamaCppModel(Model):
         yield from self._with_room(room, min(len(asked), _MOST_TEXTS) or 1).rows(asked)
 
     def ends(self, tokens: Collection[int]) -> Collection[int]:
-        return {token for token in tokens if self._model.ends(token)}
+        return {token for token in tokens if self._vocabulary.ends(token)}
 
     def text(self, ids: Sequence[int]) -> str:
-        return self._model.text(ids)
+        return self._vocabulary.text(ids)
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
         together = min(len(prompts), _TOGETHER)
@@ -87,16 +90,19 @@ class _LlamaCppModel(Model):
         return self._with_room(room, together).generate(prompts, most)
 
     def close(self) -> None:
-        self._model.close()
+        if self._model is not None:
+            self._model.close()
+        self._vocabulary.close()
 
     def _with_room(self, context: int, sequences: int) -> LlamaModel:
-        if context > self._room[0] or sequences > self._room[1]:
-            self._model.close()
-            self._room = (max(context, self._room[0]), max(sequences, self._room[1]))
-            context, sequences = self._room
+        room = (max(context, self._room[0]), max(sequences, self._room[1]))
+        if self._model is None:
             self._model = LlamaModel(
-                self._subject.model, context=context, sequences=sequences, adapter=self._subject.adapter
+                self._subject.model, context=room[0], sequences=room[1], adapter=self._subject.adapter
             )
+        elif room != self._room:
+            self._model.make_room(*room)
+        self._room = room
         return self._model
 
 

@@ -6,9 +6,11 @@ be found in the fields that are to hold them.
 """
 
 import ctypes
+import os
 from collections import deque
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tagship.system.errors import ToolError
@@ -211,6 +213,21 @@ def check_defaults(parameters: ModelParameters | ContextParameters) -> None:
     found = {name: getattr(parameters, name) or 0 for name, *_ in parameters._fields_ if name != _BEYOND[0]}
     if wrong := [name for name, value in found.items() if value != parameters.defaults.get(name, 0)]:
         raise _unknown(f"it has another {parameters.name} than expected, from {wrong[0]} on")
+
+
+def load_model(path: Path, *, vocab_only: bool = False) -> int:
+    """A GGUF on the processor, with its weights mapped, or without them; to be freed by `llama_model_free`. What is
+    mapped is read from the disk at once. Raises ToolError with what llama.cpp says."""
+    parameters = model_parameters()
+    parameters.n_gpu_layers = 0
+    parameters.load_mode = LOAD_MODE_MMAP
+    parameters.use_extra_bufts = False
+    parameters.vocab_only = vocab_only
+    silence()
+    model = llama_functions().llama_model_load_from_file(os.fsencode(path), parameters)
+    if not model:
+        raise failure(f"llama.cpp cannot load {path.name}", remedy="export it anew")
+    return int(model)
 
 
 def _unknown(how: str) -> ToolError:

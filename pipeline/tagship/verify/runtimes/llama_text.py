@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ctypes import CDLL, c_int32, create_string_buffer
+from pathlib import Path
 
 from tagship.verify.runtimes import llama_functions as llama
 
@@ -39,3 +40,16 @@ class LlamaText:
         """The token that begins each text, where the GGUF asks for one."""
         begins = self._api.llama_vocab_get_add_bos(self._vocabulary)
         return int(self._api.llama_vocab_bos(self._vocabulary)) if begins else None
+
+
+class LlamaVocabulary(LlamaText):
+    """The vocabulary of a GGUF alone, of which no weights are read. To be closed. Raises ToolError as `load_model`."""
+
+    def __init__(self, path: Path) -> None:
+        self._api = llama.llama_functions()
+        self._model = llama.load_model(path, vocab_only=True)
+        self._vocabulary = self._api.llama_model_get_vocab(self._model)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._api.llama_model_free(self._model)
