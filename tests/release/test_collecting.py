@@ -11,6 +11,7 @@ from tagship.hub.connection import Hub
 from tagship.hub_server.app import EmbeddedHub
 from tagship.policy.config import load_config
 from tagship.release.collecting import collect_repos, unless_collected
+from tagship.release.export_checks import ExportChecks
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
@@ -57,6 +58,7 @@ def run(project: GitFolder) -> Iterator[Run]:
                 console=console,
                 templates=templates_of(made.config),
                 scratch=ScratchFolders("beside"),
+                checks=ExportChecks(Console(interactive=False)),
             )
             list(collect_repos(made, Results(), tools))
 

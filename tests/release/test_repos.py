@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tagship.artifacts.manifest import MANIFEST_FILE, list_files, with_evidence, write_manifest
 from tagship.policy.config import load_config
+from tagship.release.export_checks import ExportChecks
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.repos import laid, lay_out, unless_shared
@@ -66,6 +67,7 @@ def tools(project: GitFolder, plan: Plan) -> Iterator[Tools]:
             console=Console(interactive=False),
             templates=templates_of(plan.config),
             scratch=ScratchFolders("beside"),
+            checks=ExportChecks(Console(interactive=False)),
         )
 
 

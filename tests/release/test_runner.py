@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from tagship.hub.connection import open_hub
 from tagship.policy.config import EMBEDDED, load_config
+from tagship.release.export_checks import ExportChecks
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Results
@@ -83,6 +84,7 @@ def bench(project: GitFolder, capsys: pytest.CaptureFixture[str]) -> Iterator[Be
             console=Console(interactive=False),
             templates=Templates(config.root),
             scratch=ScratchFolders("beside"),
+            checks=ExportChecks(Console(interactive=False)),
         )
         yield Bench(make_plan(config, Options(), repository, datetime(2025, 9, 15, tzinfo=UTC)), tools)
 

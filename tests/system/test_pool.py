@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tagship.system.errors import ReleaseError
-from tagship.system.pool import beside, cores, in_order, in_turns
+from tagship.system.pool import Beside, beside, cores, in_order, in_turns
 from tagship.system.progress import Advance
 
 
@@ -100,6 +100,15 @@ def test_work_beside_a_block() -> None:
 
     with pytest.raises(ReleaseError, match="no base"), beside(fails) as result:
         result()
+
+
+def test_pieces_of_work_beside_a_block() -> None:
+    """They are done one after the other, and one that fails is no other's matter."""
+    with Beside() as thread:
+        begun = [thread.begin(lambda _, number=number: 6 // number) for number in (0, 2, 1)]
+        with pytest.raises(ZeroDivisionError):
+            begun[0]()
+        assert [result() for result in begun[1:]] == [3, 6]
 
 
 def test_a_block_that_fails_ends_the_work_beside_it() -> None:

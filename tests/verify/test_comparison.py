@@ -7,7 +7,7 @@ import pytest
 from tagship.system.errors import ReleaseError
 from tagship.verify.comparison import TIE, Trial, check_trial, compare
 from tagship.verify.evidence import PASSED, Evidence
-from tagship.verify.influence import check_influence
+from tagship.verify.influence import check_influence, telling
 from tagship.verify.questions import Answer, Limits, Questions, Tokens
 
 from tests.verify.models import COLUMNS, Array, Told, answered
@@ -160,13 +160,16 @@ def test_untested() -> None:
 
 def test_adapter_that_does_nothing() -> None:
     """A trained model that finds as likely as its base whatever comes next is refused."""
-    trained = Told(after=AFTER)
+    trained, along = Told(after=AFTER), telling([answered().tokens, ANSWER.tokens], None)
+    assert along == Tokens(ids=ANSWER.tokens.ids, since=1)
     with pytest.raises(ReleaseError, match="the adapter changes nothing"):
-        check_influence(trained, Told(after=AFTER), trial(ANSWER), None)
-    check_influence(trained, Told(after=AFTER | {2: 2}), trial(ANSWER), None)
-    check_influence(trained, Told(after=AFTER, other=0.01001), trial(ANSWER), None)
+        check_influence(trained, Told(after=AFTER), along)
+    check_influence(trained, Told(after=AFTER | {2: 2}), along)
+    check_influence(trained, Told(after=AFTER, other=0.01001), along)
 
 
 def test_tokens_that_the_base_does_not_have() -> None:
     """What a run added is not asked of its base."""
-    check_influence(Told(after=AFTER), Told(after=AFTER), trial(ANSWER), 5)
+    along = telling([ANSWER.tokens], 5)
+    assert along.ids == (4,)
+    check_influence(Told(after=AFTER), Told(after=AFTER), along)

@@ -115,6 +115,54 @@ def test_passes_are_few() -> None:
         assert not read
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_passes_abreast(name: str) -> None:
+    """What is expected is computed with the next pass, of this model and another one, to the same last digit: layer by
+    layer, so that one reading of a layer's weights does for all."""
+    model, other = model_of(name), model_of(name)
+    answers = [Tokens(ids=ids(9, 1), since=3), Tokens(ids=ids(6, 2), since=3)]
+    text = [Tokens(ids=ids(14, 3), since=1), Tokens(ids=ids(7, 4), since=1)]
+    apart, alone = Forward(model), Forward(other)
+    with torch.inference_mode():
+        said = apart.greedy(answers)
+    wanted = [rows(apart, text), rows(alone, text[1:]), rows(apart, answers)]
+    order: list[int] = []
+    for part in (model, other):
+        for number, layer in enumerate(max(lists_of(part), key=len)):
+            layer.register_forward_hook(lambda module, given, made, number=number: order.append(number))
+    together, beside = Forward(model), Forward(other)
+    beside.expect(text[1:])
+    together.expect(text)
+    with torch.inference_mode():
+        assert together.greedy(answers) == said
+    assert order[:6] == [0, 0, 0, 1, 1, 1]
+    done = len(order)
+    for found, expected in zip(
+        (rows(together, text), rows(beside, text[1:]), rows(together, answers)), wanted, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert len(order) == done
+
+
+def lists_of(model: Any) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+
+
+def test_what_is_expected_in_vain() -> None:
+    """What fails ahead of time is told when it is asked for, and what nobody will ask for is not computed."""
+    forward, gone = Forward(model_of("llama")), Forward(model_of("llama"))
+    forward.expect([Tokens(ids=(5, 400, 5), since=1)])  # which the vocabulary does not have
+    gone.expect([Tokens(ids=ids(5, 1), since=1)])
+    gone.close()
+    with torch.inference_mode():
+        assert forward.greedy([Tokens(ids=ids(6, 2), since=3)]) == Forward(model_of("llama")).greedy(
+            [Tokens(ids=ids(6, 2), since=3)]
+        )
+        with pytest.raises(IndexError):
+            list(forward.rows([Tokens(ids=(5, 400, 5), since=1)]))
+    assert not gone._hidden
+
+
 def test_what_is_packed_has_no_padding() -> None:
     """Sequences of unlike lengths are read behind each other, in one pass without padding."""
     model = model_of("llama")

@@ -14,7 +14,7 @@ from tagship.release.plan import Plan
 from tagship.release.results import Evaluated, Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.release.trained import base_alone, export_model, follow, is_small, reference_model
+from tagship.release.trained import base_alone, drafting, export_model, follow, is_small, reference_model
 from tagship.release.version_before import repo_before
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.evidence import BASE, EXPORT, TRAINED
@@ -37,14 +37,21 @@ def evaluate_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[object
     policy, base = _policy(plan), done.one(Fetched).base
     cases = _cases(policy)
     questions = _questions(plan, cases)
-    with tools.console.working("base + adapter does the task"):
-        answers = follow(plan, done, tools, reference_model(plan, base, tools), questions)
+    with (
+        tools.console.working("base + adapter does the task"),
+        drafting(plan, done, tools, questions) as drafter,
+    ):
+        answers = follow(done, reference_model(plan, base, tools), drafter, questions)
         trained = _scored(policy, "base + adapter", cases, [answer.text for answer in answers])
     tools.console.note(trained.summary)
     untrained = None
     if is_small(done):
-        with tools.console.working("the base does the task"), base_alone(plan, base, tools) as alone:
-            answers = follow(plan, done, tools, alone, questions)
+        with (
+            tools.console.working("the base does the task"),
+            drafting(plan, done, tools, questions) as drafter,
+            base_alone(plan, base, tools) as alone,
+        ):
+            answers = follow(done, alone, drafter, questions)
         untrained = _scored(policy, "the base", cases, [answer.text for answer in answers])
         tools.console.note(untrained.summary)
     yield Evaluated(base=untrained, trained=trained)
@@ -89,7 +96,8 @@ def _of_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Evalu
             asked = model.read(questions)
             texts = [model.text(ids) for ids in model.generate([each.ids for each in asked], questions.max_tokens)]
         else:
-            texts = [answer.text for answer in follow(plan, done, tools, model, questions)]
+            with drafting(plan, done, tools, questions) as drafter:
+                texts = [answer.text for answer in follow(done, model, drafter, questions)]
     evaluation = _scored(policy, target.name, cases, texts)
     tools.console.note(evaluation.summary)
     return evaluation

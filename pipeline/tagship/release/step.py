@@ -8,6 +8,7 @@ from time import monotonic
 
 from tagship.hub.connection import Hub, open_hub
 from tagship.policy.config import Config
+from tagship.release.export_checks import ExportChecks
 from tagship.release.plan import Plan
 from tagship.release.results import Results
 from tagship.release.targets import Target, by_repo
@@ -20,7 +21,8 @@ from tagship.verify.runtimes.processes import Runtimes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """The effects that steps use, given from outside; `scratch` are folders for what steps of a task share."""
+    """The effects that steps use, given from outside; `scratch` are folders for what steps of a task share, and
+    `checks` looks at exports that are there already, while steps go on that do not use them."""
 
     repository: Repository
     hub: Hub
@@ -28,6 +30,7 @@ class Tools:
     console: Console
     templates: Templates
     scratch: ScratchFolders
+    checks: ExportChecks
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator
 @contextmanager
 def tools_of(config: Config, repository: Repository, hub: Hub, console: Console) -> Iterator[Tools]:
     """As `open_tools`, with a Hub that is open."""
-    with ScratchFolders("beside") as scratch, Runtimes() as runtimes:
+    with ScratchFolders("beside") as scratch, Runtimes() as runtimes, ExportChecks(console) as checks:
         yield Tools(
             repository=repository,
             hub=hub,
@@ -52,6 +55,7 @@ def tools_of(config: Config, repository: Repository, hub: Hub, console: Console)
             console=console,
             templates=templates_of(config),
             scratch=scratch,
+            checks=checks,
         )
 
 

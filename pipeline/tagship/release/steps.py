@@ -150,9 +150,12 @@ def _load(
             tools.runtimes.start(runtime)
         import_meanwhile(target.policy.format.reads_with)
     manifest = read_manifest(target.export_dir)
-    with tools.console.bytes(target.name, sum(entry.size for entry in manifest.files)) as advance:
-        check_files(target.export_dir, manifest, hashes=hashes, advance=advance)
-    tools.console.note(f"{target.name}: as {MANIFEST_FILE} says")
+    if verifies:
+        tools.checks.begin(target, manifest)  # verifying it waits for that
+    else:
+        with tools.console.bytes(target.name, sum(entry.size for entry in manifest.files)) as advance:
+            check_files(target.export_dir, manifest, hashes=hashes, advance=advance)
+        tools.console.note(f"{target.name}: as {MANIFEST_FILE} says")
     yield Exported(target=target, folder=target.export_dir, manifest=manifest)
 
 

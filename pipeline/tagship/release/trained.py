@@ -16,7 +16,7 @@ from tagship.runs.model_files import model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
 from tagship.system.machine import available_memory
-from tagship.verify.drafting import follow_answers
+from tagship.verify.drafting import Beside, follow_answers
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
@@ -81,6 +81,7 @@ def export_model(
 ) -> Iterator[tuple[Subject, Model]]:
     """An export in its format's runtime, beside what it needs where it is no model by itself."""
     form, exported = target.policy.format, done.for_target(Exported, target)
+    tools.checks.wait(target)
     job = job_of(plan, target, done.one(Fetched).base, tools.templates, exported.manifest)
     subject = form.subject(job, exported.folder, questions)
     if done.find(Sent, target):
@@ -99,12 +100,21 @@ def parameters_of(base: BaseFolder) -> int:
 # Drafts
 
 
-def follow(plan: Plan, done: Results, tools: Tools, model: Model, questions: Questions) -> Answers:
-    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed."""
+@contextmanager
+def drafting(plan: Plan, done: Results, tools: Tools, questions: Questions) -> Iterator[Model | None]:
+    """What writes drafts of answers: an export of this release that generates, else one that is made for it; None
+    where the model itself is as fast, or nothing else can."""
     with ExitStack() as stack:
-        drafter = _drafter(plan, done, tools, questions, stack)
-        most = questions.max_tokens if drafter or is_small(done) else min(questions.max_tokens, _FEW)
-        return follow_answers(model, drafter or model, questions, most)
+        yield _drafter(plan, done, tools, questions, stack)
+
+
+def follow(
+    done: Results, model: Model, drafter: Model | None, questions: Questions, *, beside: Beside | None = None
+) -> Answers:
+    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed; `beside` as
+    `follow_answers` has it."""
+    most = questions.max_tokens if drafter or is_small(done) else min(questions.max_tokens, _FEW)
+    return follow_answers(model, drafter or model, questions, most, beside=beside)
 
 
 def is_small(done: Results) -> bool:
@@ -113,8 +123,6 @@ def is_small(done: Results) -> bool:
 
 
 def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
-    """What writes drafts of answers: an export of this release that generates, else one that is made for it; None
-    where the model itself is as fast, or nothing else can."""
     base = done.one(Fetched).base
     if parameters_of(base) <= _TINY:
         return None

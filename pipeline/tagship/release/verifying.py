@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from tagship.artifacts.manifest import with_evidence, write_manifest
@@ -17,7 +18,15 @@ from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent, Verified
 from tagship.release.step import Tools
 from tagship.release.targets import Target
-from tagship.release.trained import base_alone, export_model, follow, parameters_of, reference_model, trained_model
+from tagship.release.trained import (
+    base_alone,
+    drafting,
+    export_model,
+    follow,
+    parameters_of,
+    reference_model,
+    trained_model,
+)
 from tagship.runs.base_folder import BaseFolder, vocabulary_rows
 from tagship.runs.model_files import context_length, model_files
 from tagship.system.errors import ReleaseError, ToolError
@@ -25,7 +34,7 @@ from tagship.system.pool import cores
 from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
 from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
-from tagship.verify.influence import check_influence
+from tagship.verify.influence import check_influence, telling
 from tagship.verify.measured_text import (
     LONGEST_READ,
     MOST_TOKENS,
@@ -63,15 +72,25 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     """What base + adapter answers, and the text that it is measured by."""
     policy, base = plan.config.verify, done.one(Fetched).base
     questions = Questions(prompts=policy.prompts, max_tokens=policy.tokens_of(plan.extent), moment=plan.moment)
-    with tools.console.working("base + adapter answers", _START + _seconds(plan, base)):
-        reference = reference_model(plan, base, tools)
-        answers = follow(plan, done, tools, reference, questions)
-        longest = min(context_length(model_files(base, plan.run.path)) or LONGEST_READ, LONGEST_READ)
-        text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
+    with tools.console.working("base + adapter answers", _START + _seconds(plan, base)), ExitStack() as stack:
+        # What writes drafts may have to be made: the libraries of the others are loaded meanwhile.
+        with drafting(plan, done, tools, questions) as drafter:
+            reference = reference_model(plan, base, tools)
+            alone = stack.enter_context(base_alone(plan, base, tools))
+            longest = min(context_length(model_files(base, plan.run.path)) or LONGEST_READ, LONGEST_READ)
+            text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
+            compared: list[Tokens] = []
+
+            def beside(first: Sequence[Tokens]) -> None:
+                compared.append(telling(first, vocabulary_rows(base.path)))
+                alone.expect(compared)
+                reference.expect(text)
+
+            answers = follow(done, reference, drafter, questions, beside=beside)
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
-        with base_alone(plan, base, tools) as alone:
-            check_influence(reference, alone, trial, vocabulary_rows(base.path))
+        for along in compared:
+            check_influence(reference, alone, along)
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
     yield Answered(trial=trial, four_bit=compare_bases(plan, base, tools, trial))
@@ -101,6 +120,7 @@ def _seconds(plan: Plan, base: BaseFolder) -> float:
 
 def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
     """Hold an export against base + adapter; what that showed is recorded in its manifest."""
+    tools.checks.wait(target)
     exported = done.for_target(Exported, target)
     sent = done.find(Sent, target)
     try:

@@ -45,22 +45,35 @@ class _Unwanted(Exception):
     """Work whose result nobody waits for any more."""
 
 
-@contextmanager
-def beside(work: Callable[[Advance], R]) -> Iterator[Callable[[], R]]:
-    """Have work done in a thread while the block runs, which gets its result, or what it raised, by a call. Where the
-    block ends before it, it ends the next time that it counts its progress."""
-    unwanted = threading.Event()
+class Beside:
+    """A thread that does work, piece by piece, while the block runs. Where the block ends before it, it ends the next
+    time that it counts its progress."""
 
-    def advance(_: int) -> None:
-        if unwanted.is_set():
+    def __init__(self) -> None:
+        self._unwanted = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> "Beside":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unwanted.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def begin(self, work: Callable[[Advance], R]) -> Callable[[], R]:
+        """Have a piece done after those before. Returns what waits for its result, or raises what it raised."""
+        return self._thread.submit(work, self._advance).result
+
+    def _advance(self, _: int) -> None:
+        if self._unwanted.is_set():
             raise _Unwanted
 
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, advance)
-        try:
-            yield future.result
-        finally:
-            unwanted.set()
+
+@contextmanager
+def beside(work: Callable[[Advance], R]) -> Iterator[Callable[[], R]]:
+    """Have one piece of work done beside the block, which waits for its result by a call."""
+    with Beside() as thread:
+        yield thread.begin(work)
 
 
 def in_turns(streams: Iterable[Iterator[T]], most: int) -> Iterator[T]:

@@ -5,7 +5,7 @@ writes a draft; one pass of base + adapter along it shows, at each token, what i
 says something else the draft is its own answer, word by word; from there on the draft is written anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
@@ -15,6 +15,9 @@ from tagship.verify.runtimes.protocol import Model
 # there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
 # come from the disk (docs/design.md). And how many drafts of an answer there are at most.
 _DRAFT, _ROUNDS = 32, 18
+
+
+Beside = Callable[[Sequence[Tokens]], None]
 
 
 @dataclass(slots=True)
@@ -30,9 +33,12 @@ class _Followed:
         return (*self.asked.ids, *self.ids)
 
 
-def follow_answers(reference: Model, drafter: Model, questions: Questions, most: int) -> Answers:
+def follow_answers(
+    reference: Model, drafter: Model, questions: Questions, most: int, *, beside: Beside | None = None
+) -> Answers:
     """The greedy answers of `reference`, by drafts of `drafter`, which has the same tokens: each up to `most` tokens,
-    or as far as some rounds of drafts go. Raises what running them raises."""
+    or as far as some rounds of drafts go. `beside` is told what is read in the first pass over the reference, and may
+    have more read in it. Raises what running them raises."""
     answers = [_Followed(asked, []) for asked in reference.read(questions)]
     longest = most if drafter is reference else _DRAFT  # its own it never leaves
     for _ in range(_ROUNDS):
@@ -42,22 +48,26 @@ def follow_answers(reference: Model, drafter: Model, questions: Questions, most:
         length = min(longest, most - min(len(answer.ids) for answer in going_on))
         drafts = drafter.generate([answer.so_far for answer in going_on], length)
         drafts = [draft[: most - len(answer.ids)] for answer, draft in zip(going_on, drafts, strict=True)]
-        _prove(reference, going_on, drafts, most)
+        sequences = [
+            Tokens(ids=(*answer.so_far, *draft), since=len(answer.so_far))
+            for answer, draft in zip(going_on, drafts, strict=True)
+        ]
+        if beside is not None:
+            beside(sequences)
+            beside = None
+        _prove(reference, going_on, sequences, most)
     return tuple(
         Answer(asked=answer.asked, ids=tuple(answer.ids), text=reference.text(answer.ids), ended=answer.ended)
         for answer in answers
     )
 
 
-def _prove(reference: Model, answers: Sequence[_Followed], drafts: Sequence[Sequence[int]], most: int) -> None:
-    """Take over what of each draft the reference says too, and its own next token."""
-    sequences = [
-        Tokens(ids=(*answer.so_far, *draft), since=len(answer.so_far))
-        for answer, draft in zip(answers, drafts, strict=True)
-    ]
+def _prove(reference: Model, answers: Sequence[_Followed], sequences: Sequence[Tokens], most: int) -> None:
+    """Take over what of each draft, which follows its answer, the reference says too, and its own next token."""
     said = reference.greedy(sequences)
     ending = reference.ends({token for tokens in said for token in tokens})
-    for answer, draft, own in zip(answers, drafts, said, strict=True):
+    for answer, sequence, own in zip(answers, sequences, said, strict=True):
+        draft = sequence.looked_at
         for place, token in enumerate(own):
             if len(answer.ids) == most:
                 break

@@ -1,6 +1,6 @@
 """Does an adapter do anything? A model that answers like its base in every number is its base under another name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from tagship.system.errors import ReleaseError
@@ -9,7 +9,7 @@ from tagship.verify.measures import per_token
 from tagship.verify.questions import Tokens
 from tagship.verify.runtimes.protocol import Model
 
-# Of the first answer with its prompt: an adapter that does anything changes every token a little.
+# Of an answer with its prompt: an adapter that does anything changes every token a little.
 _TOKENS = 64
 # Nats: what the order of sums makes of the same numbers, which the divergence has squared.
 _NOTHING = 1e-11
@@ -19,19 +19,22 @@ _NOTHING = 1e-11
 _TOKENS_OF_BASES = 512
 
 
-def check_influence(trained: Model, base: Model, trial: Trial, rows: int | None) -> None:
-    """Raise ReleaseError for a trained model whose distributions are those of its base, which has so many `rows` in its
-    embedding: a token that a run added has none there."""
-    known = max((_known(answer.tokens.ids, rows) for answer in trial.answers), key=len)
-    ids = known[: _TOKENS + 1]
-    looked_at = [Tokens(ids=ids, since=1)]
-    if len(ids) < 2:
+def telling(sequences: Iterable[Tokens], rows: int | None) -> Tokens:
+    """What tells a trained model from its base: of prompts with drafts of their answers the longest, as far as the base
+    has its tokens. That has so many `rows` in its embedding: a token that a run added has none there."""
+    known = max((_known(sequence.ids, rows) for sequence in sequences), key=len)
+    return Tokens(ids=known[: _TOKENS + 1], since=1)
+
+
+def check_influence(trained: Model, base: Model, along: Tokens) -> None:
+    """Raise ReleaseError for a trained model whose distributions are those of its base, along what is `telling`."""
+    if not along.looked_at:
         return
-    apart = per_token(trained.rows(looked_at), base.rows(looked_at), ids[1:])
+    apart = per_token(trained.rows([along]), base.rows([along]), along.looked_at)
     if float(apart.kl.max()) <= _NOTHING:
         raise ReleaseError(
-            f"the adapter changes nothing: over {len(ids) - 1} tokens base + adapter finds as likely as the base what "
-            "comes next",
+            f"the adapter changes nothing: over {len(along.looked_at)} tokens base + adapter finds as likely as the "
+            "base what comes next",
             remedy="it was saved before it was trained, or with keys that PEFT does not load: save it again with "
             "model.save_pretrained(), from the trained model",
         )

@@ -6,12 +6,14 @@ computed from there, by the keys and values of the pass before.
 """
 
 import inspect
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tagship.verify.questions import Tokens
+from tagship.verify.runtimes.abreast import expect, forget, pause, run_with_expected
 from tagship.verify.runtimes.batches import Ids, batches, packs, padded, shared_beginning
 
 # Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
@@ -54,13 +56,13 @@ class Forward:
         self._columns = 0
         self._hidden: dict[Ids, Any] = {}
         self._kept: _Kept | None = None
+        for layer in _layers(self._backbone):
+            layer.register_forward_pre_hook(lambda module, given: pause())
 
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         """Logits as `Model.rows` has them, as arrays."""
         beginnings = [sequence.ids[:-1] for sequence in sequences]
-        # Answers alone are read as `greedy` reads them: a process that did not follow them finds the same digits.
-        reads_text = any(sequence.since == 1 for sequence in sequences)
-        self._compute(beginnings, keep=False, packs_them=reads_text)
+        self._compute(beginnings, keep=False, packs_them=_reads_text(sequences))
         self._kept = None  # nothing goes on after this
         for ids, sequence in zip(beginnings, sequences, strict=True):
             yield from (part.numpy() for part in self._logits_of(self._hidden[ids][sequence.since - 1 :]))
@@ -71,22 +73,52 @@ class Forward:
         hidden = [self._hidden[sequence.ids][sequence.since - 1 :] for sequence in sequences]
         return [[token for part in self._logits_of(rows) for token in part.argmax(dim=-1).tolist()] for rows in hidden]
 
+    def expect(self, sequences: Sequence[Tokens]) -> None:
+        """Have the rows of these computed along with the next pass of any model."""
+        import torch
+
+        beginnings = [sequence.ids[:-1] for sequence in sequences]
+
+        def compute() -> None:
+            with torch.inference_mode():  # which is a thread's own
+                self._compute_anew(self._unknown(beginnings), keep=False, packs_them=_reads_text(sequences))
+
+        expect(self, compute)
+
+    def close(self) -> None:
+        """Expect nothing any more."""
+        forget(self)
+
     def _logits_of(self, hidden: Any) -> Iterator[Any]:
         for rows in hidden.split(max(1, _BLOCK // (4 * self._columns))):
             yield (self._logits(rows) if self._output else rows).cpu()
 
     def _compute(self, sequences: Sequence[Ids], *, keep: bool, packs_them: bool = False) -> None:
         """Have the hidden states of all of these."""
-        new = [ids for ids in dict.fromkeys(sequences) if not self._is_known(ids)]
+        if new := self._unknown(sequences):
+            run_with_expected(lambda: self._compute_now(new, keep=keep, packs_them=packs_them))
+
+    def _compute_now(self, new: Sequence[Ids], *, keep: bool, packs_them: bool) -> None:
         going_on = [ids for ids in new if self._row_before(ids) is not None]
         if going_on and self._may_go_on(going_on):
             self._go_on(going_on)
-            new = [ids for ids in new if ids not in self._hidden]
+            new = self._unknown(new)
+        if new:
+            self._kept = self._compute_anew(new, keep=keep, packs_them=packs_them)
+
+    def _compute_anew(self, new: Sequence[Ids], *, keep: bool, packs_them: bool) -> _Kept | None:
+        """The same from the beginning. Returns keys and values to go on from, where they are to be kept, and are of all
+        of these."""
         if self._packs and packs_them:
             self._pack(new)
-            new = [ids for ids in new if ids not in self._hidden]
+            new = self._unknown(new)
+        kept = None
         for batch in batches(new, self._most_tokens()):
-            self._begin(batch, keep=keep and len(new) == len(batch))
+            kept = self._begin(batch, keep=keep and len(new) == len(batch))
+        return kept
+
+    def _unknown(self, sequences: Sequence[Ids]) -> list[Ids]:
+        return [ids for ids in dict.fromkeys(sequences) if not self._is_known(ids)]
 
     def _most_tokens(self) -> int:
         width = getattr(self._model.config.get_text_config(), "hidden_size", None) or 1
@@ -103,7 +135,7 @@ class Forward:
 
     # From the beginning
 
-    def _begin(self, batch: Sequence[Ids], *, keep: bool) -> None:
+    def _begin(self, batch: Sequence[Ids], *, keep: bool) -> _Kept | None:
         from transformers import DynamicCache
 
         keep = keep and self._can_go_on()
@@ -112,7 +144,7 @@ class Forward:
         hidden = self._pass(given, {} if mask.all() else {"attention_mask": mask}, cache)
         for row, ids in enumerate(batch):
             self._hidden[ids] = hidden[row, : len(ids)].clone()
-        self._kept = _Kept(cache, list(batch), [list(range(len(ids))) for ids in batch]) if keep else None
+        return _Kept(cache, list(batch), [list(range(len(ids))) for ids in batch]) if keep else None
 
     def _pack(self, sequences: Sequence[Ids]) -> None:
         """Compute sequences behind each other, which spares what padding takes. A model that lets them see each other
@@ -202,7 +234,13 @@ class Forward:
         import torch
 
         seen: list[Any] = []
-        hook = self._backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        mine = threading.get_ident()  # another pass may be going on
+
+        def see(module: Any, inputs: Any, output: Any) -> None:
+            if threading.get_ident() == mine:
+                seen.append(output)
+
+        hook = self._backbone.register_forward_hook(see)
         fewer = {"logits_to_keep": 1} if self._keeps_fewer else {}
         try:
             made = self._model(input_ids=given, use_cache=cache is not None, past_key_values=cache, **more, **fewer)
@@ -227,6 +265,21 @@ class Forward:
 
     def _device(self) -> Any:
         return next(self._model.parameters()).device
+
+
+def _reads_text(sequences: Sequence[Tokens]) -> bool:
+    """Whether sequences are not answers alone. Those are read as `greedy` reads them: a process that did not follow
+    them finds the same digits."""
+    return any(sequence.since == 1 for sequence in sequences)
+
+
+def _layers(backbone: Any) -> Iterator[Any]:
+    """The layers of a model, which have most of its weights: of modules that are listed, the largest list."""
+    from torch.nn import ModuleList
+
+    lists = [module for module in backbone.modules() if isinstance(module, ModuleList)]
+    sizes = [sum(parameter.numel() for parameter in listed.parameters()) for listed in lists]
+    return iter(lists[sizes.index(max(sizes))] if lists else ())
 
 
 @contextmanager

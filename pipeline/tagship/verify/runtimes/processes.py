@@ -151,6 +151,10 @@ class RunningModel(Model):
                 f"{self.subject.what} gave {abs(wanted)} distributions too {'few' if wanted > 0 else 'many'}"
             )
 
+    def expect(self, sequences: Sequence[Tokens]) -> None:
+        """As `Model.expect`."""
+        self._ask(_expect, tuple(sequences))
+
     def greedy(self, sequences: Sequence[Tokens]) -> list[list[int]]:
         """As `Model.greedy`."""
         return list(self._ask(_greedy, tuple(sequences)))
@@ -220,6 +224,11 @@ def _next_rows(number: int, path: Path, reply: Path) -> None:
     if block is not None:
         path.write_bytes(np.ascontiguousarray(block, np.float32).data)
     _reply(reply, None if block is None else block.shape)
+
+
+def _expect(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
+    _MODELS[number].expect(sequences)
+    _reply(reply, None)
 
 
 def _greedy(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:

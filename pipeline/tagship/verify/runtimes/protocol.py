@@ -73,6 +73,11 @@ class Model(ABC):
     def ends(self, tokens: Collection[int]) -> Collection[int]:
         """Those of the tokens that end an answer, by the files that users get."""
 
+    def expect(self, sequences: Sequence[Tokens]) -> None:
+        """Be told that `rows` of these will be asked for: they may be computed along with what is computed before, by
+        this model or another one in its process, where that spares reading weights once more."""
+        return None
+
     def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
         """For each token that is looked at, the likeliest one in its place, and the one after the last. Sequences that
         begin like those of an earlier call may be computed from there."""

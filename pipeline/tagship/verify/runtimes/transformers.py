@@ -101,6 +101,10 @@ class _TransformersModel(Model):
                 self._stop_streaming(error)
                 yield from self._forward.rows(sequences)
 
+    def expect(self, sequences: Sequence[Tokens]) -> None:
+        if self._streams:  # else it is not read from the disk
+            self._forward.expect(sequences)
+
     def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
         import torch
 
@@ -121,6 +125,7 @@ class _TransformersModel(Model):
         return [_generated(self._model, list(ids), most, self._stop_ids) for ids in prompts]
 
     def close(self) -> None:
+        self._forward.close()
         del self._forward, self._model
         gc.collect()
 
@@ -129,6 +134,7 @@ class _TransformersModel(Model):
         if not self._streams:
             raise error
         self._load_whole(str(error).split("\n")[0])
+        self._forward.close()
         self._forward = Forward(self._model)
 
     def _load_whole(self, why: str) -> None:
