@@ -37,10 +37,9 @@ def test_the_nearest_that_there_is_room_for(
     """Memory decides which, and where it holds none it is the smallest; a disk without room gets none."""
     second = sorted(FORMAT.footprint(draft).disk for draft in FORMAT._drafts(job))[1]
     room = {NONE: 0, SECOND: second, ALL: 1 << 40}
-    monkeypatch.setattr(ollama, "available_memory", lambda: room[memory] + ollama._BESIDE_A_DRAFT)
     monkeypatch.setattr(ollama, "free_disk", lambda folder: room[disk])
     (made := tmp_path / "made").mkdir()
-    subject = FORMAT.draft(job, made, QUESTIONS)
+    subject = FORMAT.draft(job, made, QUESTIONS, room[memory])
     tensors = read_gguf_header(subject.model).tensors if subject else ()
     found = {tensor.type_name for tensor in tensors if len(tensor.shape) > 1}
     assert found == ({expected} if expected else set())

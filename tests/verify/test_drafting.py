@@ -1,7 +1,7 @@
 """Answers that something else drafts, and that base + adapter proves."""
 
 import pytest
-from tagship.verify.drafting import follow_answers
+from tagship.verify.drafting import follow_answers, memory_beside
 from tagship.verify.questions import Questions
 
 from tests.verify.models import Told
@@ -59,3 +59,24 @@ def test_several_answers() -> None:
     answers = follow_answers(reference, drafter, questions, 9)
     assert [answer.ids for answer in answers] == [(1, 2, 3, 0), (3, 0)]
     assert [answer.asked.prompt for answer in answers] == ["<a>", "<b>"]
+
+
+PHI3 = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_size": 3072}
+LLAMA = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        (PHI3, 32 * 32 * 96),
+        (LLAMA, 32 * 8 * 128),
+        (LLAMA | {"head_dim": 64}, 32 * 8 * 64),
+        ({"text_config": LLAMA}, 32 * 8 * 128),
+        ({"num_hidden_layers": 32, "num_attention_heads": [8, 4]}, 0),
+        ({}, 0),
+    ],
+)
+def test_memory_beside(config: dict[str, object], keys: int) -> None:
+    """It grows with the adapter, and with the keys and values of a token: those of a model of Phi-3's shape with 8.1B
+    parameters took 0.8 GB beside the first GB."""
+    assert memory_beside(config, 1000) == (1 << 30) + 4000 + 2 * 2 * 512 * keys

@@ -296,10 +296,10 @@ class Format(MadeOfParts, ABC):
         one that should be, and is another."""
         return False
 
-    def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
+    def draft(self, job: ExportJob, folder: Path, questions: Questions, room: int) -> Subject | None:
         """Make a model in `folder` that writes answers much like the trained one, and faster; None where the format has
-        none, or the disk no room for one. `job` may be another format's. Raises ReleaseError where it cannot be
-        made."""
+        none, or the disk no room for one. `room` is the bytes of it that memory holds: what is larger is read from the
+        disk for each token. `job` may be another format's. Raises ReleaseError where it cannot be made."""
         return None
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from tagship.formats.protocol import NF4, Footprint
 from tagship.formats.registry import all_formats
@@ -12,15 +13,17 @@ from tagship.release.results import Exported, Fetched, Results, Sent
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.runs.base_folder import BaseFolder
-from tagship.runs.model_files import model_files
+from tagship.runs.model_files import CONFIG_FILE, model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
+from tagship.system.json_files import read_object
 from tagship.system.machine import available_memory
-from tagship.verify.drafting import Beside, follow_answers
+from tagship.verify.drafting import Beside, follow_answers, memory_beside
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
 from tagship.weights.checkpoint import open_checkpoint
+from tagship.weights.lora import read_weights
 
 # A model of up to so many parameters writes its answers by itself in a time that nobody minds; one of a tenth, sooner
 # than a draft is read.
@@ -29,8 +32,6 @@ _SMALL, _TINY = 250_000_000, 25_000_000
 _FEW = 16
 # A draft is as good as the model that writes it is like the other: the largest GGUF up to this share of the base.
 _DRAFTS = 0.6
-# What drafting takes beside the weights that are mapped: keys and values, logits, the library.
-_BESIDE = 1 << 30
 
 # Base + adapter
 
@@ -128,10 +129,10 @@ def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stac
         return None
     exports = [each for each in done.of(Exported) if _generates(each.target)]
     sizes = [exported.manifest.size for exported in exports]
-    room = max(0, available_memory() - _BESIDE)
+    room = _room_to_draft(base, plan.run.path)
     place = best_draft(sizes, open_checkpoint(base.path).nbytes, room)
     if place is None and not is_small(done):
-        made = _made_draft(plan, base, tools, questions, stack)
+        made = _made_draft(plan, base, tools, questions, room, stack)
         if made is not None:
             return made
     if not exports:
@@ -156,25 +157,33 @@ def best_draft(sizes: Sequence[int], base_size: int, room: int) -> int | None:
     return sizes.index(max(fitting) if fitting else min(within))
 
 
-def draft_target(base: BaseFolder, footprints: Sequence[tuple[Target, Footprint]]) -> Target | None:
+def _room_to_draft(base: BaseFolder, adapter: Path) -> int:
+    """The bytes that a model which writes drafts may have."""
+    numbers = sum(entry.elements for entry in read_weights(adapter).tensors.values())
+    return max(0, available_memory() - memory_beside(read_object(base.path / CONFIG_FILE), numbers))
+
+
+def draft_target(base: BaseFolder, adapter: Path, footprints: Sequence[tuple[Target, Footprint]]) -> Target | None:
     """Which of a release's exports is to write drafts, by what they will take: those who make only another one make it,
     too, so that they ask for the same answers. None where none is needed, or none would be used."""
     if parameters_of(base) <= _TINY:
         return None
     writing = [(each, needs) for each, needs in footprints if _generates(each)]
-    room = max(0, available_memory() - _BESIDE)
-    place = best_draft([needs.disk for _, needs in writing], open_checkpoint(base.path).nbytes, room)
+    sizes = [needs.disk for _, needs in writing]
+    place = best_draft(sizes, open_checkpoint(base.path).nbytes, _room_to_draft(base, adapter))
     return None if place is None else writing[place][0]
 
 
-def _made_draft(plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
+def _made_draft(
+    plan: Plan, base: BaseFolder, tools: Tools, questions: Questions, room: int, stack: ExitStack
+) -> Model | None:
     """A model that is made to write drafts, and removed afterwards."""
     job = job_of(plan, plan.targets[0], base, tools.templates)
     plan.config.exports.mkdir(parents=True, exist_ok=True)
     for form in all_formats():
         folder = stack.enter_context(scratch_folder("draft", plan.config.exports))
         try:
-            subject = form.draft(job, folder, questions)
+            subject = form.draft(job, folder, questions, room)
             if subject is not None:
                 return stack.enter_context(tools.runtimes.model(form.runtime, subject))
         except ReleaseError as error:  # it is only for drafts: the model writes them by itself

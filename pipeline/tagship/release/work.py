@@ -131,7 +131,7 @@ def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]
     footprints = [
         (target, target.policy.format.footprint(job)) for target, job in jobs if is_installed(target.policy.format)
     ]
-    chosen = draft_target(base, footprints)
+    chosen = draft_target(base, plan.run.path, footprints)
     if chosen is None or chosen in plan.targets:
         return
     footprint = next(needed for target, needed in footprints if target == chosen)

@@ -5,8 +5,9 @@ writes a draft; one pass of base + adapter along it shows, at each token, what i
 says something else the draft is its own answer, word by word; from there on the draft is written anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model
@@ -15,9 +16,34 @@ from tagship.verify.runtimes.protocol import Model
 # there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
 # come from the disk (docs/design.md). And how many drafts of an answer there are at most.
 _DRAFT, _ROUNDS = 32, 18
+# What both models take beside weights that are mapped and what grows with them: libraries, activations, logits, and the
+# process that compares. And as many tokens as have keys and values meanwhile, in float16.
+_BESIDE, _TOKENS = 1 << 30, 512
 
 
 Beside = Callable[[Sequence[Tokens]], None]
+
+
+def memory_beside(config: Mapping[str, Any], adapter: int) -> int:
+    """The bytes that drafting takes beside the weights of both models, which are mapped: of a model with this
+    configuration, and an adapter of so many numbers, which PEFT holds in float32. A draft that does not fit beside them
+    is read from the disk for each token."""
+    return _BESIDE + 4 * adapter + 4 * _TOKENS * _width_of_keys(config)
+
+
+def _width_of_keys(config: Mapping[str, Any]) -> int:
+    """How many numbers the keys of a token have, in all layers; values are as many. 0 where the configuration does not
+    say it in one number for all layers."""
+    inner = config.get("text_config")
+    text = {**config, **inner} if isinstance(inner, dict) else config
+    heads = text.get("num_attention_heads")
+    head = text.get("head_dim")
+    if head is None and type(heads) is int and heads > 0 and type(width := text.get("hidden_size")) is int:
+        head = width // heads
+    keys = 1
+    for number in (text.get("num_hidden_layers"), text.get("num_key_value_heads") or heads, head):
+        keys *= number if type(number) is int and number > 0 else 0
+    return keys
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
-from tagship.system.machine import available_memory, free_disk
+from tagship.system.machine import free_disk
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import Worker
@@ -59,9 +59,8 @@ from tagship.weights.tied_embeddings import is_head
 
 _DEFAULT = "q4_k_m"
 # What drafts may be in, what is nearest to the model first. ggml searches for no scale in these, and so encodes them 20
-# times as fast as those of q4_k_m, which are no nearer than q5_0. And bytes that drafting takes beside one.
+# times as fast as those of q4_k_m, which are no nearer than q5_0.
 _DRAFTS = ("Q8_0", "Q5_0", "Q4_0")
-_BESIDE_A_DRAFT = 1 << 29
 
 
 class _Ollama(GgufFormat):
@@ -228,15 +227,13 @@ class _Ollama(GgufFormat):
         notes = (chat.note,) if chat.note else ()
         return Subject(what="the GGUF", model=parts[0], rendered=rendered, prompts=chat.prompts(), notes=notes)
 
-    def draft(self, job: ExportJob, folder: Path, questions: Questions) -> Subject | None:
+    def draft(self, job: ExportJob, folder: Path, questions: Questions, room: int) -> Subject | None:
         if any(importlib.util.find_spec(module) is None for module in self.modules):
             return None
         disk = free_disk(folder)
         drafts = [(draft, size) for draft in self._drafts(job) if (size := self.footprint(draft).disk) <= disk]
         if not drafts:
             return None
-        # What memory does not hold is read from the disk for each token.
-        room = available_memory() - _BESIDE_A_DRAFT
         drafting = next((draft for draft, size in drafts if size <= room), drafts[-1][0])
         self.export([(drafting, folder)], silent)
         return replace(self.subject(drafting, folder, questions), what="the draft")

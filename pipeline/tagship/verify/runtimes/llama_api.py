@@ -30,10 +30,10 @@ T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 # Bytes of logits that are computed at once. llama.cpp holds them twice, in its graph and for whoever asked.
-_BLOCK = 96 << 20
-# Tokens that are computed at once: twice as many as llama-server does, as a model that memory does not hold is read
-# from the disk for each batch.
-_BATCH = 1024
+_BLOCK = 80 << 20
+# Tokens that are computed at once: more than llama-server's 512, so that a text of so many and a few short answers are
+# one batch. A model that memory does not hold is read from the disk for each.
+_BATCH = 640
 
 
 class _Input(NamedTuple):
@@ -158,7 +158,7 @@ class LlamaModel(LlamaText):
 
     def rows(self, texts: Sequence[tuple[Sequence[int], int]]) -> Iterator[Array]:
         """Of each text `ids` the logits of the next token after `ids[:since]`, after `ids[:since + 1]`, and so on to
-        all of it, in blocks (rows, vocabulary) of at most 96 MiB, or of one row. Texts are computed together, as many
+        all of it, in blocks (rows, vocabulary) of at most 80 MiB, or of one row. Texts are computed together, as many
         as there is room for, so that weights are read once for all of them.
 
         Raises ReleaseError when a text is longer than the context, ToolError when llama.cpp does not compute it. All

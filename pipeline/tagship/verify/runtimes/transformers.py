@@ -102,8 +102,7 @@ class _TransformersModel(Model):
                 yield from self._forward.rows(sequences)
 
     def expect(self, sequences: Sequence[Tokens]) -> None:
-        if self._streams:  # else it is not read from the disk
-            self._forward.expect(sequences)
+        self._forward.expect(sequences)
 
     def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
         import torch
