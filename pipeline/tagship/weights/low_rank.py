@@ -83,7 +83,7 @@ def _is_right(loop: _Loop) -> bool:
     left = drawn.integers(-99, 100, (rows, rank)).astype(np.float32)
     right = drawn.integers(-99, 100, (rank, columns)).astype(np.float32)
     stored = drawn.integers(-9999, 10000, (rows, columns)).astype(ml_dtypes.bfloat16)
-    sums = np.empty_like(stored)
+    sums = np.zeros_like(stored)  # memory that was used before may hold what is right
     expected = (stored.astype(np.float32) + left @ right).astype(ml_dtypes.bfloat16)
     if not _add(loop, stored, left, _panels_of(right), sums) or expected.tobytes() != sums.tobytes():
         return False
