@@ -16,16 +16,15 @@ from tagship.verify.runtimes.protocol import Model
 # there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
 # come from the disk (docs/design.md). And how many drafts of an answer there are at most.
 _DRAFT, _ROUNDS = 32, 18
-# What both models take beside weights that are mapped and what grows with them: libraries, activations, logits, and the
-# process that compares. And as many tokens as have keys and values meanwhile, in float16.
-_BESIDE, _TOKENS = 1 << 30, 512
-
+# What both models are yet to take where their libraries are loaded, beside weights that are mapped and what grows with
+# those: activations and logits. And as many tokens as have keys and values meanwhile, in float16.
+_BESIDE, _TOKENS = 1 << 29, 512
 
 Beside = Callable[[Sequence[Tokens]], None]
 
 
 def memory_beside(config: Mapping[str, Any], adapter: int) -> int:
-    """The bytes that drafting takes beside the weights of both models, which are mapped: of a model with this
+    """The bytes that drafting is yet to take beside the weights of both models, which are mapped: of a model with this
     configuration, and an adapter of so many numbers, which PEFT holds in float32. A draft that does not fit beside them
     is read from the disk for each token."""
     return _BESIDE + 4 * adapter + 4 * _TOKENS * _width_of_keys(config)
