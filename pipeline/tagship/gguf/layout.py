@@ -12,6 +12,7 @@ from typing import Any
 
 from tagship.gguf.quant_mix import GgufTensor, Mix, ModelFacts, tensor_types
 from tagship.gguf.types import TENSOR_TYPES
+from tagship.weights.text_config import text_config
 
 # Where a tensor begins in a file (`general.alignment`, as the converter leaves it), and bytes of what is told of each.
 _ALIGNMENT, _TOLD = 32, 128
@@ -89,8 +90,7 @@ def _nbytes(shape: Sequence[int], name: str) -> int:
 
 
 def _facts(config: Mapping[str, Any]) -> ModelFacts:
-    inner = config.get("text_config")
-    config = {**config, **inner} if isinstance(inner, dict) else config
+    config = text_config(config)
     architecture = str(config.get("model_type"))
     architecture = "llama" if architecture in _LLAMAS else architecture
     experts = config.get("num_local_experts") or config.get("num_experts")

@@ -18,7 +18,7 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
 from tagship.system.machine import available_memory
-from tagship.verify.drafting import Beside, follow_answers, memory_beside
+from tagship.verify.drafting import FirstPass, follow_answers, memory_beside
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
@@ -110,12 +110,12 @@ def drafting(plan: Plan, done: Results, tools: Tools, questions: Questions) -> I
 
 
 def follow(
-    done: Results, model: Model, drafter: Model | None, questions: Questions, *, beside: Beside | None = None
+    done: Results, model: Model, drafter: Model | None, questions: Questions, *, first_pass: FirstPass | None = None
 ) -> Answers:
-    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed; `beside` as
+    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed; `first_pass` as
     `follow_answers` has it."""
     most = questions.max_tokens if drafter or is_small(done) else min(questions.max_tokens, _FEW)
-    return follow_answers(model, drafter or model, questions, most, beside=beside)
+    return follow_answers(model, drafter or model, questions, most, first_pass=first_pass)
 
 
 def is_small(done: Results) -> bool:

@@ -81,12 +81,12 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
             text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
             compared: list[Tokens] = []
 
-            def beside(first: Sequence[Tokens]) -> None:
+            def first_pass(first: Sequence[Tokens]) -> None:
                 compared.append(telling(first, vocabulary_rows(base.path)))
                 alone.expect(compared)
                 reference.expect(text)
 
-            answers = follow(done, reference, drafter, questions, beside=beside)
+            answers = follow(done, reference, drafter, questions, first_pass=first_pass)
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
         for along in compared:

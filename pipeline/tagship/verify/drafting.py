@@ -11,6 +11,7 @@ from typing import Any
 
 from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model
+from tagship.weights.text_config import text_config
 
 # Tokens of a draft: a quantized model leaves the other every 25 (random weights) to 200 tokens, and what it writes from
 # there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
@@ -20,7 +21,7 @@ _DRAFT, _ROUNDS = 32, 18
 # those: activations and logits. And as many tokens as have keys and values meanwhile, in float16.
 _BESIDE, _TOKENS = 1 << 29, 512
 
-Beside = Callable[[Sequence[Tokens]], None]
+FirstPass = Callable[[Sequence[Tokens]], None]
 
 
 def memory_beside(config: Mapping[str, Any], adapter: int) -> int:
@@ -33,8 +34,7 @@ def memory_beside(config: Mapping[str, Any], adapter: int) -> int:
 def _width_of_keys(config: Mapping[str, Any]) -> int:
     """How many numbers the keys of a token have, in all layers; values are as many. 0 where the configuration does not
     say it in one number for all layers."""
-    inner = config.get("text_config")
-    text = {**config, **inner} if isinstance(inner, dict) else config
+    text = text_config(config)
     heads = text.get("num_attention_heads")
     head = text.get("head_dim")
     if head is None and type(heads) is int and heads > 0 and type(width := text.get("hidden_size")) is int:
@@ -59,10 +59,10 @@ class _Followed:
 
 
 def follow_answers(
-    reference: Model, drafter: Model, questions: Questions, most: int, *, beside: Beside | None = None
+    reference: Model, drafter: Model, questions: Questions, most: int, *, first_pass: FirstPass | None = None
 ) -> Answers:
     """The greedy answers of `reference`, by drafts of `drafter`, which has the same tokens: each up to `most` tokens,
-    or as far as some rounds of drafts go. `beside` is told what is read in the first pass over the reference, and may
+    or as far as some rounds of drafts go. `first_pass` is told what the first pass over the reference reads, and may
     have more read in it. Raises what running them raises."""
     answers = [_Followed(asked, []) for asked in reference.read(questions)]
     longest = most if drafter is reference else _DRAFT  # its own it never leaves
@@ -77,9 +77,9 @@ def follow_answers(
             Tokens(ids=(*answer.so_far, *draft), since=len(answer.so_far))
             for answer, draft in zip(going_on, drafts, strict=True)
         ]
-        if beside is not None:
-            beside(sequences)
-            beside = None
+        if first_pass is not None:
+            first_pass(sequences)
+            first_pass = None
         _prove(reference, going_on, sequences, most)
     return tuple(
         Answer(asked=answer.asked, ids=tuple(answer.ids), text=reference.text(answer.ids), ended=answer.ended)

@@ -16,6 +16,7 @@ from typing import Any
 
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
 from tagship.weights.safetensors import SIZES, read_header
+from tagship.weights.text_config import text_config
 from tagship.weights.tied_embeddings import is_vocabulary
 
 # Dtype, in safetensors' name, and shape.
@@ -134,8 +135,7 @@ def _like_other_layers(missing: Iterable[str], known: Mapping[str, Spec]) -> dic
 def _by_config(missing: Iterable[str], known: Mapping[str, Spec], config: Mapping[str, Any]) -> dict[str, Spec]:
     """Embedding, head and norms outside of the layers, and the projections that most models have, by the numbers in
     config.json."""
-    inner = config.get("text_config")
-    text = {**config, **inner} if isinstance(inner, dict) else config
+    text = text_config(config)
     sizes = {key: text.get(key) for key in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads")}
     if not all(type(value) is int and value > 0 for value in sizes.values()):
         return {}
