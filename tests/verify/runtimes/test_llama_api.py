@@ -356,6 +356,8 @@ def test_room(model: Path) -> None:
         np.testing.assert_array_equal(np.concatenate(list(llama.rows([([7] * 20, 1)]))), rows)
         with pytest.raises(ToolError, match=r"no room for 20 tokens of 257 texts with model\.gguf"):
             llama.make_room(20, 257)
+        with pytest.raises(RuntimeError, match="is closed"):
+            list(llama.rows([([7], 1)]))
 
 
 def test_too_many_sequences(model: Path) -> None:

@@ -87,9 +87,13 @@ class LlamaModel(LlamaText):
 
     def make_room(self, context: int, sequences: int) -> None:
         """Have room for as many texts and tokens from now on; what was read is forgotten, and the weights stay. Raises
-        ToolError where there is no memory for it: then the model is to be closed."""
+        ToolError where there is no memory for it: then the model is closed."""
         self._begin_anew()
-        self._make_room(context, sequences)
+        try:
+            self._make_room(context, sequences)
+        except ToolError:
+            self.close()
+            raise
 
     def _make_room(self, context: int, sequences: int) -> None:
         self._began.close()
