@@ -16,7 +16,7 @@ def gguf(file_type: str | None, **elements: int) -> GgufHeader:
     sizes = [("token_embd.weight", "F32", 10**9), *((f"blk.{kind}", kind, size) for kind, size in elements.items())]
     tensors = [GgufTensor(name=name, shape=(size, 1), kind=KINDS[kind], offset=0) for name, kind, size in sizes]
     metadata = {} if file_type is None else {"general.file_type": FILES[file_type]}
-    return GgufHeader(metadata=metadata, tensors=tuple(tensors), data_start=0)
+    return GgufHeader(metadata=metadata, tensors=tuple(tensors), list_start=0, data_start=0)
 
 
 @pytest.mark.parametrize(

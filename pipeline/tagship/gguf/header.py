@@ -68,10 +68,12 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What a GGUF says of itself: `metadata` by key (text, numbers, lists, or `LongList`), and its tensors."""
+    """What a GGUF says of itself: `metadata` by key (text, numbers, lists, or `LongList`), and its tensors. In the file
+    the list of tensors begins at `list_start`, and their data at `data_start`."""
 
     metadata: Mapping[str, Any]
     tensors: tuple[GgufTensor, ...]
+    list_start: int
     data_start: int
 
     def text(self, key: str) -> str | None:
@@ -165,6 +167,7 @@ def _header(data: _Bytes) -> GgufHeader:
     if tensors > _MAX_TENSORS or pairs > _MAX_PAIRS:
         raise _Damaged(f"it claims {tensors} tensors and {pairs} keys, more than any model has")
     metadata = _by_name(data, pairs, lambda: _value(data, data.number("<I")), "key")
+    list_start = data.position
     infos = _by_name(data, tensors, lambda: _tensor_info(data), "tensor")
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
@@ -175,6 +178,7 @@ def _header(data: _Bytes) -> GgufHeader:
             GgufTensor(name=name, shape=shape, kind=kind, offset=offset)
             for name, (shape, kind, offset) in infos.items()
         ),
+        list_start=list_start,
         data_start=-(-data.position // alignment) * alignment,
     )
 

@@ -8,10 +8,13 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tagship.gguf.first_layer import write_first_layer
 from tagship.system.errors import ReleaseError
+from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.pool import cores
 from tagship.verify.conversations import Conversation, Message
@@ -45,7 +48,7 @@ class _LlamaCpp(Runtime):
 
     def prompts(self, subject: Subject, conversations: tuple[Conversation, ...]) -> tuple[str | None, ...]:
         try:
-            server = _Server(subject.model, context=_LEAST_CONTEXT, own_template=True)
+            server = _serve_template(subject.model)
         except RuntimeError as error:  # it runs without the template: it has answered before
             raise ReleaseError(
                 f"llama.cpp cannot read the chat template in {subject.what}, and so would not serve it",
@@ -104,6 +107,16 @@ class _LlamaCppModel(Model):
             self._model.make_room(*room)
         self._room = room
         return self._model
+
+
+def _serve_template(model: Path) -> "_Server":
+    """A server with the chat template of a GGUF. It computes a little when it is loaded, which would read all weights
+    from the disk: one layer of zeros does, wherever llama.cpp takes that for a model. Raises RuntimeError where it does
+    not serve the GGUF itself."""
+    with scratch_folder("tagship-template") as folder, suppress(RuntimeError):
+        if write_first_layer(model, folder / model.name):
+            return _Server(folder / model.name, context=_LEAST_CONTEXT, own_template=True)
+    return _Server(model, context=_LEAST_CONTEXT, own_template=True)
 
 
 class _Server:
