@@ -1,7 +1,10 @@
 """Answers that something else drafts, and that base + adapter proves."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 import pytest
-from tagship.verify.drafting import follow_answers, memory_beside
+from tagship.verify.drafting import ROUNDS, follow_answers, memory_beside
 from tagship.verify.questions import Questions
 
 from tests.verify.models import Told
@@ -9,6 +12,18 @@ from tests.verify.models import Told
 QUESTIONS = Questions(prompts=("why?",), max_tokens=9)
 # After the prompt, which ends with 5: 1 2 3 0.
 ITSELF = {5: 1, 1: 2, 2: 3, 3: 0}
+
+
+@dataclass
+class WrongAt(Told):
+    """Drafts answers that say 1 all the time, but for some tokens."""
+
+    wrong: Collection[int] = ()
+
+    def generate(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        self.asked.append(most)
+        begun = [len(prompt) - 2 for prompt in prompts]
+        return [[1 + (place in self.wrong) for place in range(start, start + most)] for start in begun]
 
 
 @pytest.mark.parametrize(
@@ -35,20 +50,36 @@ def test_no_more_tokens_than_asked_for() -> None:
         assert (answer.ids, answer.ended) == ((1,) * most, False)
 
 
-def test_rounds_are_bounded() -> None:
+@pytest.mark.parametrize("rounds", [4, ROUNDS])
+def test_rounds_are_bounded(rounds: int) -> None:
     """An answer that no draft is right about is followed for some tokens, and is what it says it is."""
-    (answer,) = follow_answers(Told(after={5: 1, 1: 1}), Told(after={5: 2, 1: 2}), QUESTIONS, 30)
-    assert answer.ids == (1,) * len(answer.ids) and 1 < len(answer.ids) < 30 and not answer.ended
+    (answer,) = follow_answers(Told(), WrongAt(wrong=range(128)), QUESTIONS, 30, rounds=rounds)
+    assert (answer.ids, answer.ended) == ((1,) * rounds, False)
 
 
-def test_drafts_are_short() -> None:
-    """Not all of a long answer is drafted at once, as a draft is for nothing from where it leaves the answer; what a
-    model writes for itself is."""
-    for drafter, drafts in ((Told(after={5: 1, 1: 1}), 4), (None, 1)):
-        reference = Told(after={5: 1, 1: 1})
-        (answer,) = follow_answers(reference, drafter or reference, QUESTIONS, 128)
-        assert answer.ids == (1,) * 128
-        assert len((drafter or reference).asked) == drafts and max((drafter or reference).asked) <= 128 / drafts + 6
+@pytest.mark.parametrize(
+    ("wrong", "lengths"),
+    [
+        ((), [32, 64, 30]),  # after each draft the model says one more token itself
+        (range(3, 128, 4), [32, 8, 8, 8]),
+        ((19, 25), [32, 32, 12, 32, 56]),
+    ],
+)
+def test_length_of_drafts(wrong: Collection[int], lengths: list[int]) -> None:
+    """What is drafted behind a wrong token is for nothing, and so is a round that could have been part of another one:
+    drafts are twice as long as those before were right, and longer than usual only after one that was right as a
+    whole."""
+    drafter = WrongAt(wrong=wrong)
+    (answer,) = follow_answers(Told(), drafter, QUESTIONS, 128)
+    assert answer.ids == (1,) * len(answer.ids)
+    assert drafter.asked[: len(lengths)] == lengths
+
+
+def test_answers_of_its_own() -> None:
+    """A model never leaves what it writes for itself."""
+    reference = Told()
+    (answer,) = follow_answers(reference, reference, QUESTIONS, 128)
+    assert (answer.ids, reference.asked) == ((1,) * 128, [128])
 
 
 def test_several_answers() -> None:

@@ -18,7 +18,7 @@ from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
 from tagship.system.machine import available_memory
-from tagship.verify.drafting import FirstPass, follow_answers, memory_beside
+from tagship.verify.drafting import ROUNDS, FirstPass, follow_answers, memory_beside
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
@@ -32,6 +32,8 @@ _SMALL, _TINY = 250_000_000, 25_000_000
 _FEW = 16
 # A draft is as good as the model that writes it is like the other: the largest GGUF up to this share of the base.
 _DRAFTS = 0.6
+# Bytes of a base that are read to prove drafts, where that is more than some rounds.
+_READ, _LEAST_ROUNDS = 64 << 30, 4
 
 # Base + adapter
 
@@ -110,12 +112,24 @@ def drafting(plan: Plan, done: Results, tools: Tools, questions: Questions) -> I
 
 
 def follow(
-    done: Results, model: Model, drafter: Model | None, questions: Questions, *, first_pass: FirstPass | None = None
+    done: Results,
+    model: Model,
+    drafter: Model | None,
+    questions: Questions,
+    *,
+    rounds: int = ROUNDS,
+    first_pass: FirstPass | None = None,
 ) -> Answers:
-    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed; `first_pass` as
-    `follow_answers` has it."""
+    """The greedy answers of a model that is run as base + adapter is, as far as they can be followed; `rounds` and
+    `first_pass` as `follow_answers` has them."""
     most = questions.max_tokens if drafter or is_small(done) else min(questions.max_tokens, _FEW)
-    return follow_answers(model, drafter or model, questions, most, first_pass=first_pass)
+    return follow_answers(model, drafter or model, questions, most, rounds=rounds, first_pass=first_pass)
+
+
+def fair_rounds(base_size: int) -> int:
+    """How many drafts of an answer are proven in a fair time: each reads a base of so many bytes, a large one from the
+    disk. Its size alone says it, so that all machines compare along the same answers."""
+    return max(_LEAST_ROUNDS, min(ROUNDS, _READ // base_size))
 
 
 def is_small(done: Results) -> bool:

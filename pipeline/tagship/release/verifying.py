@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format
-from tagship.policy.verify import QUICK, VerifyPolicy
+from tagship.policy.verify import QUICK, THOROUGH, VerifyPolicy
 from tagship.release.by_file import check_sent
 from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
@@ -22,6 +22,7 @@ from tagship.release.trained import (
     base_alone,
     drafting,
     export_model,
+    fair_rounds,
     follow,
     parameters_of,
     reference_model,
@@ -33,6 +34,7 @@ from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.pool import cores
 from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
+from tagship.verify.drafting import ROUNDS
 from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
 from tagship.verify.influence import check_influence, telling
 from tagship.verify.measured_text import (
@@ -49,6 +51,7 @@ from tagship.verify.prompts import compare_prompts
 from tagship.verify.questions import Answers, Limits, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.registry import find_runtime, reference_runtime
+from tagship.weights.checkpoint import open_checkpoint
 
 # Seconds until libraries are loaded; tokens of a prompt.
 _START, _PROMPT = 8, 40
@@ -86,13 +89,17 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
                 alone.expect(compared)
                 reference.expect(text)
 
-            answers = follow(done, reference, drafter, questions, first_pass=first_pass)
+            rounds = ROUNDS if plan.extent == THOROUGH else fair_rounds(open_checkpoint(base.path).nbytes)
+            answers = follow(done, reference, drafter, questions, rounds=rounds, first_pass=first_pass)
         trial = Trial(questions=questions, answers=answers, text=text, digests=_digests(answers, digest))
         check_trial(trial)
         for along in compared:
             check_influence(reference, alone, along)
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
+    whole = all(answer.ended or len(answer.ids) == questions.max_tokens for answer in answers)
+    if drafter and rounds < ROUNDS and not whole:
+        tools.console.note(f"answers end where {rounds} drafts of them ended; --thorough follows them further")
     yield Answered(trial=trial, four_bit=compare_bases(plan, base, tools, trial))
 
 

@@ -51,7 +51,8 @@ def check_trial(trial: Trial) -> None:
     if trial.tokens < _LEAST and not all(answer.ended for answer in trial.answers):
         raise ReleaseError(
             f"untested: only {trial.tokens} tokens of what base + adapter answers could be followed",
-            remedy="release a GGUF of 8 bits with it, which drafts answers (--quant q8_0)",
+            remedy="release a GGUF of 8 bits with it, which drafts answers (--quant q8_0), or follow them further with "
+            "--thorough",
         )
     if not trial.tokens:
         raise ReleaseError(

@@ -13,10 +13,13 @@ from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model
 from tagship.weights.text_config import text_config
 
-# Tokens of a draft: a quantized model leaves the other every 25 (random weights) to 200 tokens, and what it writes from
-# there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear where they
-# come from the disk (docs/design.md). And how many drafts of an answer there are at most.
-_DRAFT, _ROUNDS = 32, 18
+# Tokens of a draft: a quantized model leaves the other every 6 (random weights, seventy layers) to 200 tokens, and what
+# it writes from there on is for nothing, as is proving it; but each round reads the other's weights once, which is dear
+# where they come from the disk (docs/design.md). So drafts are twice as long as what was right of those before: not
+# shorter than the least, and longer than the usual only where all of them were right.
+_LEAST_DRAFT, _DRAFT = 8, 32
+# How many drafts of an answer there are at most.
+ROUNDS = 18
 # What both models are yet to take where their libraries are loaded, beside weights that are mapped and what grows with
 # those: activations and logits. And as many tokens as have keys and values meanwhile, in float16.
 _BESIDE, _TOKENS = 1 << 29, 512
@@ -59,14 +62,20 @@ class _Followed:
 
 
 def follow_answers(
-    reference: Model, drafter: Model, questions: Questions, most: int, *, first_pass: FirstPass | None = None
+    reference: Model,
+    drafter: Model,
+    questions: Questions,
+    most: int,
+    *,
+    rounds: int = ROUNDS,
+    first_pass: FirstPass | None = None,
 ) -> Answers:
     """The greedy answers of `reference`, by drafts of `drafter`, which has the same tokens: each up to `most` tokens,
-    or as far as some rounds of drafts go. `first_pass` is told what the first pass over the reference reads, and may
+    or as far as so many rounds of drafts go. `first_pass` is told what the first pass over the reference reads, and may
     have more read in it. Raises what running them raises."""
     answers = [_Followed(asked, []) for asked in reference.read(questions)]
     longest = most if drafter is reference else _DRAFT  # its own it never leaves
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         going_on = [answer for answer in answers if not answer.ended and len(answer.ids) < most]
         if not going_on:
             break
@@ -81,10 +90,20 @@ def follow_answers(
             first_pass(sequences)
             first_pass = None
         _prove(reference, going_on, sequences, most)
+        right = [len(answer.so_far) - sequence.since for answer, sequence in zip(going_on, sequences, strict=True)]
+        longest = _next_length(longest, right, drafts)
     return tuple(
         Answer(asked=answer.asked, ids=tuple(answer.ids), text=reference.text(answer.ids), ended=answer.ended)
         for answer in answers
     )
+
+
+def _next_length(length: int, right: Sequence[int], drafts: Sequence[Sequence[int]]) -> int:
+    """How long drafts are to be after some of such a length; of each so many tokens were right, with the one after the
+    last of those."""
+    if all(known > len(draft) for known, draft in zip(right, drafts, strict=True)):
+        return max(_DRAFT, 2 * length)
+    return min(_DRAFT, max(_LEAST_DRAFT, 2 * sum(right) // len(right)))
 
 
 def _prove(reference: Model, answers: Sequence[_Followed], sequences: Sequence[Tokens], most: int) -> None:
