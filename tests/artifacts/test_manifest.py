@@ -4,19 +4,20 @@ The golden file is tests/golden/release.json; REWRITE_GOLDEN=1 pytest tests/test
 """
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tagship.artifacts.file_checks import check_files
 from tagship.artifacts.manifest import (
     MANIFEST_FILE,
     SEALS,
     FileEntry,
     Manifest,
     Part,
-    check_files,
     file_entry,
     list_files,
     manifests_below,
@@ -233,6 +234,24 @@ def test_every_difference_is_named(folder: Path) -> None:
     assert "extra.txt is not in release.json" in message
     assert "é.md was changed" in message
     assert "nested" not in message
+
+
+def test_what_is_no_file(folder: Path) -> None:
+    """Pipes, devices and folders in the place of files are named, and not read; so are those that nobody listed."""
+    (folder / "b.txt").unlink()
+    os.mkfifo(folder / "b.txt")
+    (folder / "é.md").unlink()
+    (folder / "é.md").mkdir()
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "circle").symlink_to("circle")
+    message = problem(folder)
+    assert message.endswith("b.txt is no file; circle is no file; zero is no file; é.md is no file")
+    for place in ("/dev/zero", folder):
+        (folder / MANIFEST_FILE).unlink()
+        (folder / MANIFEST_FILE).symlink_to(place)
+        with pytest.raises(ReleaseError, match=r"release\.json is no file") as caught:
+            read_manifest(folder)
+        assert caught.value.remedy == "remove or rename it"
 
 
 @pytest.mark.parametrize(("name", "text"), [("b.txt", "TWO\n"), ("a/nested file.bin", "One\n")])

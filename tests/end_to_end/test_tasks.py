@@ -189,12 +189,31 @@ def test_publish_by_path_under_another_name(project: Project) -> None:
 
 
 def test_changed_export_is_not_published(project: Project) -> None:
-    """An export that was changed by hand is refused by the name of the file."""
+    """An export that was changed by hand is refused by the name of the file, or by what its manifest says now; one
+    without a manifest is not taken for one that is not there. The remedy is the same for all, and is one."""
+    project.git("tag", "v1.0.0", "--message", "Release v1.0.0")
     (entry,) = project.invoke("export", "--format", "lora", "--json").document["formats"]
-    (project.folder / entry["export_dir"] / "adapter_config.json").write_text("{}")
-    done = project.invoke("publish", "--format", "lora")
-    assert done.code == 1
-    assert "adapter_config.json was changed" in done.stderr
+    folder = project.folder / entry["export_dir"]
+    manifest = folder / "release.json"
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+
+    def problem() -> str:
+        done = project.invoke("publish", "--format", "lora")
+        assert done.code == 1
+        return done.stderr
+
+    (folder / "adapter_config.json").write_text("{}")
+    assert "adapter_config.json was changed" in problem()
+    manifest.write_text(json.dumps(said | {"base_model": "acme/other"}), encoding="utf-8")
+    message = "the base_model in its release.json is 'acme/other', and that of lora is 'acme/phi3avro'"
+    assert message in problem()
+    again = project.invoke("export", "--format", "lora")
+    assert (again.code, message in again.stderr, "it was made anew" in again.stderr) == (0, True, True)
+    assert json.loads(manifest.read_text(encoding="utf-8")) == said
+    manifest.unlink()
+    assert f"{folder.name} is no export of tagship: it has no release.json" in problem()
+    assert project.invoke("export", "--format", "lora").code == 0
+    assert json.loads(manifest.read_text(encoding="utf-8")) == said
 
 
 def test_export_tag_does_not_publish(project: Project) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from tagship.formats.shared_parts import FoundTypes
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
-from tagship.system.files import files_below, sha256_of, write_json
+from tagship.system.files import check_is_file, files_below, sha256_of, write_json
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance, silent
 from tagship.verify.evidence import Evidence
@@ -207,6 +207,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read release.json. Raises ReleaseError when the folder has none or it is not ours."""
     path = folder / MANIFEST_FILE
     try:
+        check_is_file(path)
         return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise ReleaseError(
@@ -214,7 +215,9 @@ def read_manifest(folder: Path) -> Manifest:
             remedy=f"make one with {called()} export",
         ) from None
     except OSError as error:
-        raise ReleaseError(f"{path} cannot be read: {error.strerror}", remedy="export again") from None
+        raise ReleaseError(
+            f"{path} cannot be read: {error.strerror}", remedy="mend its rights, or remove it and export again"
+        ) from None
 
 
 def is_manifest(content: bytes) -> bool:
@@ -284,27 +287,3 @@ def manifests_below(folder: Path) -> list[Manifest]:
         with suppress(ReleaseError):
             found.append(read_manifest(path.parent))
     return found
-
-
-def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True, advance: Advance = silent) -> None:
-    """Raise ReleaseError that names every file that is missing, extra or changed since the manifest.
-
-    Without `hashes` only sizes are compared, which is quick. `advance` counts the bytes that are hashed.
-    """
-    listed = {entry.path: entry for entry in manifest.files}
-    found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    for name in (MANIFEST_FILE, *SEALS):
-        found.pop(name, None)
-    problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys())]
-    problems += [f"{name} is not in {MANIFEST_FILE}" for name in sorted(found.keys() - listed.keys())]
-    both = sorted(listed.keys() & found.keys())
-    resized = {name for name in both if found[name].stat().st_size != listed[name].size}
-    hashed = [name for name in both if hashes and name not in resized]
-    digests = zip(hashed, in_order(lambda name: sha256_of(found[name], advance), hashed), strict=True)
-    changed = resized | {name for name, digest in digests if digest != listed[name].sha256}
-    problems += [f"{name} was changed" for name in sorted(changed)]
-    if problems:
-        raise ReleaseError(
-            f"{folder} is not what was exported: {'; '.join(problems)}",
-            remedy="export it again, which makes it anew; nothing of it is published",
-        )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, manifests_below, read_manifest
+from tagship.artifacts.manifest import Manifest, manifests_below, read_manifest
 from tagship.cli.reports import plan_lines, release_document, release_rows
 from tagship.cli.session import Document, Session
 from tagship.formats.shared_parts import FoundTypes
@@ -189,7 +189,7 @@ def _plan_at(session: Session, folder: Path) -> Plan:
 def _as_exported(session: Session, made: Plan) -> Plan:
     """A plan with those of its exports that are there. Raises ReleaseError where none is, or none of a format or a
     quantization type that was asked for."""
-    there = tuple(target for target in made.targets if (target.export_dir / MANIFEST_FILE).is_file())
+    there = tuple(target for target in made.targets if target.export_dir.exists())
     options = session.options
     asked = [*options.formats, *(quant.lower() for quant in options.quants)]
     found = {name for target in there for name in (target.policy.name, target.variant.quant)}

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tagship.artifacts.archive import drop_checksum, manifest_in
-from tagship.artifacts.manifest import MANIFEST_FILE, TELLING, Manifest, check_files, read_manifest
+from tagship.artifacts.file_checks import check_files
+from tagship.artifacts.manifest import MANIFEST_FILE, TELLING, Manifest, read_manifest
 from tagship.hub.connection import Hub
 from tagship.hub.repository import published_manifest, remote_files, standing, tags_of
 from tagship.policy.config import Config

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, check_files
+from tagship.artifacts.file_checks import check_files
+from tagship.artifacts.manifest import MANIFEST_FILE, Manifest
 from tagship.release.targets import Target
 from tagship.system.console import Console
 from tagship.system.pool import Beside

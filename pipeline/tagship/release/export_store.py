@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tagship.artifacts.file_checks import check_files
 from tagship.artifacts.manifest import (
+    MANIFEST_FILE,
     FileEntry,
     Manifest,
-    check_files,
     list_files,
     read_manifest,
     tool_version,
@@ -128,10 +129,29 @@ def _finished(plan: Plan, target: Target, inputs: str) -> Manifest | str | None:
     except (OSError, ValueError, KeyError, TypeError, ReleaseError):
         return None
     try:
+        check_identity(plan, target, manifest)
         check_files(target.export_dir, manifest)
     except (OSError, ReleaseError) as error:
         return str(error)
     return manifest
+
+
+def check_identity(plan: Plan, target: Target, manifest: Manifest) -> None:
+    """Raise ReleaseError for the manifest in a target's folder that says it is of another export."""
+    planned = {
+        "format": target.policy.name,
+        "quant": target.variant.quant,
+        "run": target.run.name,
+        "base_model": plan.base.id,
+    }
+    said = {name: getattr(manifest, name) for name in planned}
+    other = next((name for name in planned if said[name] != planned[name]), None)
+    if other:
+        raise ReleaseError(
+            f"{target.export_dir} is not what was exported: the {other} in its {MANIFEST_FILE} is {said[other]!r}, and "
+            f"that of {target.name} is {planned[other]!r}",
+            remedy="export it again, which makes it anew; nothing of it is published",
+        )
 
 
 @contextmanager

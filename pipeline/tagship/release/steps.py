@@ -5,11 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 from tagship.artifacts.archive import record_checksum, write_archive
-from tagship.artifacts.manifest import (
-    MANIFEST_FILE,
-    check_files,
-    read_manifest,
-)
+from tagship.artifacts.file_checks import check_files
+from tagship.artifacts.manifest import MANIFEST_FILE, read_manifest
 from tagship.formats.protocol import Footprint
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import check_base
@@ -22,7 +19,7 @@ from tagship.release.collecting import collect_repos, unless_collected
 from tagship.release.describing import describe, take_notes, unless_versioned
 from tagship.release.destinations import check_archive, check_base_is_there, check_local, check_repos
 from tagship.release.evaluating import check_task_file, evaluate_trained, unless_evaluated
-from tagship.release.export_store import export_together
+from tagship.release.export_store import check_identity, export_together
 from tagship.release.fitting import fit
 from tagship.release.jobs import job_to_export
 from tagship.release.name_checks import check_names
@@ -150,6 +147,7 @@ def _load(
             tools.runtimes.start(runtime)
         import_meanwhile(target.policy.format.reads_with)
     manifest = read_manifest(target.export_dir)
+    check_identity(plan, target, manifest)
     if verifies:
         tools.checks.begin(target, manifest)  # verifying it waits for that
     else:

@@ -7,15 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tagship.artifacts.manifest import (
-    MANIFEST_FILE,
-    FileEntry,
-    Manifest,
-    check_files,
-    file_entry,
-    read_manifest,
-    tool_version,
-)
+from tagship.artifacts.file_checks import check_files
+from tagship.artifacts.manifest import MANIFEST_FILE, FileEntry, Manifest, file_entry, read_manifest, tool_version
 from tagship.policy.config import FAILURES_FOLDER, UNITS_FOLDER
 from tagship.release.planned import Planned, Unit
 from tagship.release.result_store import ResultStore

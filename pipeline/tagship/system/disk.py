@@ -32,10 +32,12 @@ def told(error: OSError) -> ReleaseError | None:
     reason = why(error)
     if reason is None:
         return None
-    what = "written" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else "used"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "written" if full or error.errno == errno.EROFS else "used"
+    mend = "free some room" if full else "mend its rights, or those of its folder"
     return ReleaseError(
         f"{_name(error)} could not be {what}: {reason}",
-        remedy="free some room, or mend the folder's rights; the same command goes on where this one stopped",
+        remedy=f"{mend}; the same command goes on where this one stopped",
     )
 
 

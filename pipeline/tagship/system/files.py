@@ -277,6 +277,12 @@ def sha256_of(path: Path, advance: Advance = silent) -> str:
     return digest.hexdigest()
 
 
+def check_is_file(path: Path) -> None:
+    """Raise ReleaseError for what has a file's name and is none: reading a pipe or a device need not end."""
+    if path.exists() and not path.is_file():
+        raise ReleaseError(f"{path} is no file", remedy="remove or rename it")
+
+
 def files_below(folder: Path) -> list[Path]:
     """Every file of a folder and its subfolders, by its name in POSIX form."""
     return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tagship.system.errors import ReleaseError
+from tagship.system.files import check_is_file
 from tagship.system.git_lfs import refuse_pointer
 
 # No library nests its configuration like this, and what walks through one would run out of stack.
@@ -20,6 +21,7 @@ def read_object(path: Path, what: str | None = None) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
+    check_is_file(path)
     content = path.read_bytes()
     refuse_pointer(path, content)
     return parse_object(content, what or str(path))
