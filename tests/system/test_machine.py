@@ -1,10 +1,12 @@
 """What the machine has left: disk, and memory within its control groups."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from tagship.system.machine import available_memory, device_of, free_disk
+from tagship.system.machine import available_memory, device_of, free_disk, memory_of_children
 
 MB = 1 << 20
 
@@ -105,3 +107,15 @@ def test_disk_of_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A relative folder is on the disk of where one is."""
     monkeypatch.chdir(tmp_path)
     assert device_of(Path("missing")) == tmp_path.stat().st_dev
+
+
+def test_memory_of_children() -> None:
+    """What a process that was started holds counts until it has ended; what it maps of files does not."""
+    before = memory_of_children()
+    command = [sys.executable, "-c", "held = bytearray(100 << 20); print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert 100 << 20 <= memory_of_children() - before <= 200 << 20
+        child.communicate(b"\n")
+    assert memory_of_children() <= before + (50 << 20)

@@ -17,7 +17,7 @@ from tagship.runs.model_files import CONFIG_FILE, model_files
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
-from tagship.system.machine import available_memory
+from tagship.system.machine import available_memory, memory_of_children
 from tagship.verify.drafting import ROUNDS, FirstPass, follow_answers, memory_beside
 from tagship.verify.questions import Answers, Questions
 from tagship.verify.runtimes.protocol import Model, Subject
@@ -172,9 +172,11 @@ def best_draft(sizes: Sequence[int], base_size: int, room: int) -> int | None:
 
 
 def _room_to_draft(base: BaseFolder, adapter: Path) -> int:
-    """The bytes that a model which writes drafts may have."""
+    """The bytes that a model which writes drafts may have. The processes of both models may be there already, and may
+    have loaded their libraries, or some of them: what they have is theirs in any case."""
     numbers = sum(entry.elements for entry in read_weights(adapter).tensors.values())
-    return max(0, available_memory() - memory_beside(read_object(base.path / CONFIG_FILE), numbers))
+    memory = available_memory() + memory_of_children()
+    return max(0, memory - memory_beside(read_object(base.path / CONFIG_FILE), numbers))
 
 
 def draft_target(base: BaseFolder, adapter: Path, footprints: Sequence[tuple[Target, Footprint]]) -> Target | None:

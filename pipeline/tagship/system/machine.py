@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,16 @@ def available_memory(root: Path = Path("/")) -> int:
     where a control group (a container, a CI runner) limits this process. `root` has /proc and /sys."""
     system = int(psutil.virtual_memory().available)
     return min([system, *(max(0, limit - used) for limit, used in _cgroup_limits(root))])
+
+
+def memory_of_children() -> int:
+    """What the processes that this one has started hold, without what is of files."""
+    held = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            memory = child.memory_info()
+            held += max(0, memory.rss - getattr(memory, "shared", 0))
+    return held
 
 
 def free_disk(folder: Path) -> int:

@@ -20,15 +20,15 @@ from tagship.weights.text_config import text_config
 _LEAST_DRAFT, _DRAFT = 8, 32
 # How many drafts of an answer there are at most.
 ROUNDS = 18
-# What both models are yet to take where their libraries are loaded, beside weights that are mapped and what grows with
-# those: activations and logits. And as many tokens as have keys and values meanwhile, in float16.
-_BESIDE, _TOKENS = 1 << 29, 512
+# What the processes of both models take beside weights that are mapped, and what grows with those: libraries,
+# activations and logits. And as many tokens as have keys and values meanwhile, in float16.
+_BESIDE, _TOKENS = 1 << 30, 512
 
 FirstPass = Callable[[Sequence[Tokens]], None]
 
 
 def memory_beside(config: Mapping[str, Any], adapter: int) -> int:
-    """The bytes that drafting is yet to take beside the weights of both models, which are mapped: of a model with this
+    """The bytes that drafting takes beside the weights of both models, which are mapped: of a model with this
     configuration, and an adapter of so many numbers, which PEFT holds in float32. A draft that does not fit beside them
     is read from the disk for each token."""
     return _BESIDE + 4 * adapter + 4 * _TOKENS * _width_of_keys(config)
