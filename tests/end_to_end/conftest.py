@@ -15,6 +15,8 @@ import pytest
 from huggingface_hub import HfApi
 from tagship.hub_server.app import EmbeddedHub
 
+from tests.preloaded import preloaded
+
 REPOSITORY = Path(__file__).parents[2]
 NEWEST_RUN = "phi3avro-minimal-r16-a32-e6-20250914-132416"
 AT = "20250915-124051"
@@ -143,13 +145,20 @@ def heard_interrupts() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The environment in which workers have their modules loaded."""
+    with preloaded(tmp_path_factory.mktemp("preloaded")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory, workers: Mapping[str, str]) -> Callable[[], Project]:
     """Make another project with the example committed: a copy of one that is made once."""
     first = new_project(tmp_path_factory.mktemp("made-once"))
 
     def make() -> Project:
         folder = shutil.copytree(first.folder, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
-        return Project(folder, {**first.environment, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
+        return Project(folder, {**first.environment, **workers, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
 
     return make
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.end_to_end.conftest import AT, Project
+from tests.preloaded import VARIABLE
 
 # llama.cpp knows by the name that special tokens swallow white space, as in the tokenizer of the tests.
 BASE = "acme/phi-3-own"
@@ -69,7 +70,12 @@ def trust(project: Project) -> None:
 
 def run(project: Project, *arguments: str) -> Any:
     noted = str(project.folder / "noted")
-    return project.invoke(*arguments, "--run", RUN, "--at", AT, HF_TOKEN="hf_secretsecret", NOTED=noted)
+    environment = {
+        "HF_TOKEN": "hf_secretsecret",
+        "NOTED": noted,
+        VARIABLE: "",
+    }  # where code is, is said when modules are loaded
+    return project.invoke(*arguments, "--run", RUN, "--at", AT, **environment)
 
 
 def noted(project: Project) -> list[dict[str, str]]:
