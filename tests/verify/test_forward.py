@@ -1,7 +1,5 @@
 """Passes over many sequences at once, and on from where one ended: the numbers of passes one by one."""
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -150,50 +148,18 @@ def lists_of(model: Any) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
 
 
-def test_begun_before_it_is_asked_for() -> None:
-    """What is begun is computed meanwhile, to the same digits; whoever asks for anything waits for it."""
-    model, text = model_of("llama"), [Tokens(ids=ids(14, 3), since=1), Tokens(ids=ids(7, 4), since=1)]
-    answers = [Tokens(ids=ids(9, 1), since=3)]
-    apart, forward = Forward(model), Forward(model)
-    wanted = [rows(apart, answers), rows(apart, text)]
-    may_go, read = threading.Event(), list[int]()
-
-    def wait(module: Any, given: Any, made: Any) -> None:
-        read.append(1)
-        may_go.wait(9)
-
-    model.model.embed_tokens.register_forward_hook(wait)
-    forward.begin(text)
-    assert not forward._hidden
-    may_go.set()
-    for found, expected in zip((rows(forward, answers), rows(forward, text)), wanted, strict=True):
-        np.testing.assert_array_equal(found, expected)
-    assert len(read) == 2
-    forward.begin(text)
-    forward.close()
-    assert len(read) == 2
-
-
-@pytest.mark.parametrize("ahead", [Forward.expect, Forward.begin])
-def test_what_is_computed_ahead_in_vain(ahead: Callable[[Forward, list[Tokens]], None]) -> None:
-    """What fails ahead of time is told when it is asked for."""
-    forward = Forward(model_of("llama"))
-    ahead(forward, [Tokens(ids=(5, 400, 5), since=1)])  # which the vocabulary does not have
+def test_what_is_expected_in_vain() -> None:
+    """What fails ahead of time is told when it is asked for, and what nobody will ask for is not computed."""
+    forward, gone = Forward(model_of("llama")), Forward(model_of("llama"))
+    forward.expect([Tokens(ids=(5, 400, 5), since=1)])  # which the vocabulary does not have
+    gone.expect([Tokens(ids=ids(5, 1), since=1)])
+    gone.close()
     with torch.inference_mode():
         assert forward.greedy([Tokens(ids=ids(6, 2), since=3)]) == Forward(model_of("llama")).greedy(
             [Tokens(ids=ids(6, 2), since=3)]
         )
         with pytest.raises(IndexError):
             list(forward.rows([Tokens(ids=(5, 400, 5), since=1)]))
-
-
-def test_what_is_expected_of_a_model_that_is_gone() -> None:
-    """It is not computed."""
-    forward, gone = Forward(model_of("llama")), Forward(model_of("llama"))
-    gone.expect([Tokens(ids=ids(5, 1), since=1)])
-    gone.close()
-    with torch.inference_mode():
-        forward.greedy([Tokens(ids=ids(6, 2), since=3)])
     assert not gone._hidden
 
 

@@ -1,6 +1,6 @@
 """Base + adapter as the steps of a release run it, and what drafts answers for it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -104,14 +104,11 @@ def parameters_of(base: BaseFolder) -> int:
 
 
 @contextmanager
-def drafting(
-    plan: Plan, done: Results, tools: Tools, questions: Questions, meanwhile: Callable[[], object] = lambda: None
-) -> Iterator[Model | None]:
+def drafting(plan: Plan, done: Results, tools: Tools, questions: Questions) -> Iterator[Model | None]:
     """What writes drafts of answers: an export of this release that generates, else one that is made for it; None
-    where the model itself is as fast, or nothing else can. Where one is made, that takes a while, and reads the base:
-    `meanwhile` is called before."""
+    where the model itself is as fast, or nothing else can."""
     with ExitStack() as stack:
-        yield _drafter(plan, done, tools, questions, meanwhile, stack)
+        yield _drafter(plan, done, tools, questions, stack)
 
 
 def follow(
@@ -140,14 +137,7 @@ def is_small(done: Results) -> bool:
     return parameters_of(done.one(Fetched).base) <= _SMALL
 
 
-def _drafter(
-    plan: Plan,
-    done: Results,
-    tools: Tools,
-    questions: Questions,
-    meanwhile: Callable[[], object],
-    stack: ExitStack,
-) -> Model | None:
+def _drafter(plan: Plan, done: Results, tools: Tools, questions: Questions, stack: ExitStack) -> Model | None:
     base = done.one(Fetched).base
     if parameters_of(base) <= _TINY:
         return None
@@ -156,7 +146,6 @@ def _drafter(
     room = _room_to_draft(base, plan.run.path)
     place = best_draft(sizes, open_checkpoint(base.path).nbytes, room)
     if place is None and not is_small(done):
-        meanwhile()
         made = _made_draft(plan, base, tools, questions, room, stack)
         if made is not None:
             return made

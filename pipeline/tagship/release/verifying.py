@@ -76,12 +76,12 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
     policy, base = plan.config.verify, done.one(Fetched).base
     questions = Questions(prompts=policy.prompts, max_tokens=policy.tokens_of(plan.extent), moment=plan.moment)
     with tools.console.working("base + adapter answers", _START + _seconds(plan, base)), ExitStack() as stack:
-        reference = reference_model(plan, base, tools)
-        longest = min(context_length(model_files(base, plan.run.path)) or LONGEST_READ, LONGEST_READ)
-        text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
-        # What writes drafts may have to be made, which leaves processors idle while it reads the base.
-        with drafting(plan, done, tools, questions, meanwhile=lambda: reference.begin(text)) as drafter:
+        # What writes drafts may have to be made: the libraries of the others are loaded meanwhile.
+        with drafting(plan, done, tools, questions) as drafter:
+            reference = reference_model(plan, base, tools)
             alone = stack.enter_context(base_alone(plan, base, tools))
+            longest = min(context_length(model_files(base, plan.run.path)) or LONGEST_READ, LONGEST_READ)
+            text, digest = _text(policy, reference, _tokens_of_text(plan, base), longest)
             compared: list[Tokens] = []
 
             def first_pass(first: Sequence[Tokens]) -> None:

@@ -12,22 +12,6 @@ Job = Callable[[], object]
 
 _here = threading.local()
 _expected: list[tuple[object, Job]] = []
-_begun: list[threading.Thread] = []
-
-
-def begin(job: Job) -> None:
-    """Have a job done from now on, in a thread of its own, until somebody calls `settle`. It is work done ahead, as
-    what is expected is."""
-    settle()
-    thread = threading.Thread(target=_alone, args=(job,), name="begun", daemon=True)
-    _begun.append(thread)
-    thread.start()
-
-
-def settle() -> None:
-    """Wait for what was begun: who loads a model, or computes with one, is alone with the libraries' settings."""
-    while _begun:
-        _begun.pop().join()
 
 
 def expect(owner: object, job: Job) -> None:
@@ -107,12 +91,8 @@ def _run_in_turns(jobs: Sequence[Job]) -> None:
 
 
 def _quietly(job: Job, turns: _Turns, place: int) -> None:
-    _alone(lambda: _run(job, turns, place))
-
-
-def _alone(job: Job) -> None:
     try:
-        job()
+        _run(job, turns, place)
     except Exception:  # noqa: BLE001
         return  # asked for again, it raises that again, to whoever can tell it
 

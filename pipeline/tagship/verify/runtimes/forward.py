@@ -10,11 +10,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from tagship.verify.questions import Tokens
-from tagship.verify.runtimes.abreast import begin, expect, forget, pause, run_with_expected, settle
+from tagship.verify.runtimes.abreast import expect, forget, pause, run_with_expected
 from tagship.verify.runtimes.batches import Ids, batches, packs, padded, shared_beginning
 
 # Tokens in a pass, with padding: so many at most, and of wide models as many as have activations of so many bytes
@@ -62,7 +61,6 @@ class Forward:
 
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         """Logits as `Model.rows` has them, as arrays."""
-        settle()
         beginnings = [sequence.ids[:-1] for sequence in sequences]
         self._compute(beginnings, keep=False, packs_them=_reads_text(sequences))
         self._kept = None  # nothing goes on after this
@@ -71,30 +69,25 @@ class Forward:
 
     def greedy(self, sequences: Sequence[Tokens]) -> list[list[int]]:
         """The likeliest next tokens as `Model.greedy` has them."""
-        settle()
         self._compute([sequence.ids for sequence in sequences], keep=True)
         hidden = [self._hidden[sequence.ids][sequence.since - 1 :] for sequence in sequences]
         return [[token for part in self._logits_of(rows) for token in part.argmax(dim=-1).tolist()] for rows in hidden]
 
     def expect(self, sequences: Sequence[Tokens]) -> None:
         """Have the rows of these computed along with the next pass of any model."""
-        expect(self, partial(self._compute_ahead, sequences))
-
-    def begin(self, sequences: Sequence[Tokens]) -> None:
-        """Have the rows of these computed from now on, until somebody asks for anything."""
-        begin(partial(self._compute_ahead, sequences))
-
-    def close(self) -> None:
-        """Expect nothing any more."""
-        settle()
-        forget(self)
-
-    def _compute_ahead(self, sequences: Sequence[Tokens]) -> None:
         import torch
 
         beginnings = [sequence.ids[:-1] for sequence in sequences]
-        with torch.inference_mode():  # which is a thread's own
-            self._compute_anew(self._unknown(beginnings), keep=False, packs_them=_reads_text(sequences))
+
+        def compute() -> None:
+            with torch.inference_mode():  # which is a thread's own
+                self._compute_anew(self._unknown(beginnings), keep=False, packs_them=_reads_text(sequences))
+
+        expect(self, compute)
+
+    def close(self) -> None:
+        """Expect nothing any more."""
+        forget(self)
 
     def _logits_of(self, hidden: Any) -> Iterator[Any]:
         for rows in hidden.split(max(1, _BLOCK // (4 * self._columns))):

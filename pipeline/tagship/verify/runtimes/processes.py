@@ -138,7 +138,7 @@ class RunningModel(Model):
 
         wanted = sum(len(sequence.looked_at) for sequence in sequences)
         path = self.worker.folder / f"rows-{self._number}.f32"
-        self._ask(_begin_rows, tuple(sequences))
+        self._ask(_begin, tuple(sequences))
         while True:
             shape = self._ask(_next_rows, path)
             if shape is None:
@@ -154,10 +154,6 @@ class RunningModel(Model):
     def expect(self, sequences: Sequence[Tokens]) -> None:
         """As `Model.expect`."""
         self._ask(_expect, tuple(sequences))
-
-    def begin(self, sequences: Sequence[Tokens]) -> None:
-        """As `Model.begin`."""
-        self._ask(_begin, tuple(sequences))
 
     def greedy(self, sequences: Sequence[Tokens]) -> list[list[int]]:
         """As `Model.greedy`."""
@@ -216,7 +212,7 @@ def _read(number: int, questions: Questions, reply: Path) -> None:
     _reply(reply, [(asked.prompt, asked.ids) for asked in _MODELS[number].read(questions)])
 
 
-def _begin_rows(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
+def _begin(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
     _ROWS[number] = _MODELS[number].rows(sequences)
     _reply(reply, None)
 
@@ -232,11 +228,6 @@ def _next_rows(number: int, path: Path, reply: Path) -> None:
 
 def _expect(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
     _MODELS[number].expect(sequences)
-    _reply(reply, None)
-
-
-def _begin(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
-    _MODELS[number].begin(sequences)
     _reply(reply, None)
 
 

@@ -78,11 +78,6 @@ class Model(ABC):
         this model or another one in its process, where that spares reading weights once more."""
         return None
 
-    def begin(self, sequences: Sequence[Tokens]) -> None:
-        """Be told that `rows` of these will be asked for, before something else is done: it may compute them meanwhile.
-        Whatever this model, or another one in its process, is asked next, waits for that."""
-        return None
-
     def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
         """For each token that is looked at, the likeliest one in its place, and the one after the last. Sequences that
         begin like those of an earlier call may be computed from there."""

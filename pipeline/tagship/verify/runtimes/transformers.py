@@ -14,7 +14,6 @@ from tagship.system.templating import human_size
 from tagship.verify.measured_text import Passage
 from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.rendering import render_chat, spell_passage
-from tagship.verify.runtimes.abreast import settle
 from tagship.verify.runtimes.devices import device_for
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
@@ -71,7 +70,6 @@ class _TransformersModel(Model):
     module; one that cannot be run so is loaded in float32, where there is room."""
 
     def __init__(self, subject: Subject) -> None:
-        settle()
         gc.collect()  # the one before, whose modules refer to each other
         home = subject.tokenizer or subject.model
         self._subject, self._known = subject, class_of(subject)
@@ -106,9 +104,6 @@ class _TransformersModel(Model):
     def expect(self, sequences: Sequence[Tokens]) -> None:
         self._forward.expect(sequences)
 
-    def begin(self, sequences: Sequence[Tokens]) -> None:
-        self._forward.begin(sequences)
-
     def greedy(self, sequences: Sequence[Tokens]) -> Sequence[Sequence[int]]:
         import torch
 
@@ -126,7 +121,6 @@ class _TransformersModel(Model):
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def generate(self, prompts: Sequence[Sequence[int]], most: int) -> Sequence[Sequence[int]]:
-        settle()
         return [_generated(self._model, list(ids), most, self._stop_ids) for ids in prompts]
 
     def close(self) -> None:
