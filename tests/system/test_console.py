@@ -73,6 +73,14 @@ def test_relative() -> None:
         assert relative(text, Path(here)) == wanted
 
 
+def test_relative_to_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody removed it, nothing begins there; what went wrong is still told."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert relative("/tmp/a is not there") == "/tmp/a is not there"
+
+
 def test_folded() -> None:
     """Each line is folded by itself, and an empty one stays."""
     assert folded("a b c\n\nd", 3, after="") == "a b c\n\nd"

@@ -40,7 +40,10 @@ def masked(text: str) -> str:
 
 def relative(text: str, folder: Path | None = None) -> str:
     """A text in which paths below a folder, the one where people stand, begin there."""
-    here = str(folder or Path.cwd()).rstrip("/")
+    try:
+        here = str(folder or Path.cwd()).rstrip("/")
+    except FileNotFoundError:  # somebody removed it meanwhile, which the text may be about
+        return text
     return re.sub(rf"(?<![\w./~-]){re.escape(here)}/(?=[^\s/])", "", text) if here else text
 
 
