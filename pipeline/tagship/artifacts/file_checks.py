@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tagship.artifacts.manifest import MANIFEST_FILE, SEALS, Manifest
 from tagship.system.errors import ReleaseError
-from tagship.system.files import files_below, sha256_of
+from tagship.system.files import sha256_of
 from tagship.system.pool import in_order
 from tagship.system.progress import Advance, silent
 
@@ -15,13 +15,11 @@ def check_files(folder: Path, manifest: Manifest, *, hashes: bool = True, advanc
     Without `hashes` only sizes are compared, which is quick. `advance` counts the bytes that are hashed.
     """
     listed = {entry.path: entry for entry in manifest.files}
-    found = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    found = {name: path for name, path in there.items() if path.is_file()}
+    others = {name for name in there.keys() - found.keys() if name in listed or not there[name].is_dir()}
     for name in (MANIFEST_FILE, *SEALS):
         found.pop(name, None)
-    others = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not (path.is_file() or path.is_dir())
-    }
-    others |= {name for name in listed if (folder / name).is_dir()}
     problems = [f"{name} is missing" for name in sorted(listed.keys() - found.keys() - others)]
     problems += [f"{name} is not in {MANIFEST_FILE}" for name in sorted(found.keys() - listed.keys())]
     problems += [f"{name} is no file" for name in sorted(others)]

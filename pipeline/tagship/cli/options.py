@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "repo-name": (None, "the repo's name in place of the policy's"),
     "private": (False, "make the repo private"),
     "quick": (False, "compare fewer tokens of an export, and say so"),
-    "thorough": (False, "compare all of the text that exports are measured by"),
+    "thorough": (False, "compare all of the text that exports are measured by, and answers as far as they go"),
     "dry-run": (False, "print the plan and do nothing"),
     "yes": (False, "do what is shown, and do not ask"),
     "json": (False, "print one JSON document on standard output"),

@@ -3,12 +3,13 @@
 import struct
 from pathlib import Path
 
-from tagship.gguf.header import GgufTensor, read_gguf_header
+from tagship.gguf.header import GgufTensor, aligned, read_gguf_header
 
-_COUNTS = struct.Struct("<QQ")  # of tensors, and of pairs in the metadata, behind four letters and the version
-_COUNTS_START = 8
+# A file begins with four letters and its version; then come the counts of tensors, and of pairs in the metadata.
+_COUNTS_START, _COUNTS = 8, struct.Struct("<QQ")
 _NUMBER, _ONE = struct.pack("<I", 4), struct.pack("<I", 1)  # the type of a count of layers, and the count
-_LAYERS = "blk."
+# How tensors of any layer are named, and those of the first.
+_ANY, _FIRST = "blk.", "blk.0."
 
 
 def write_first_layer(path: Path, to: Path) -> bool:
@@ -23,26 +24,23 @@ def write_first_layer(path: Path, to: Path) -> bool:
     if "split.count" in header.metadata or header.number(key) is None:
         return False
     with path.open("rb") as file:
-        start, metadata = file.read(_COUNTS_START), file.read(header.list_start - _COUNTS_START)[_COUNTS.size :]
+        start = file.read(_COUNTS_START)
+        file.seek(_COUNTS.size, 1)
+        metadata = file.read(header.list_start - file.tell())
     named = _text(key) + _NUMBER
     before, found, after = metadata.partition(named)
     if not found:
         return False
-    kept = [tensor for tensor in header.tensors if not tensor.name.startswith(_LAYERS) or _is_in_first(tensor)]
-    alignment = header.number("general.alignment") or 32
+    kept = [tensor for tensor in header.tensors if tensor.name.startswith(_FIRST) or not tensor.name.startswith(_ANY)]
     listed, position = b"", 0
     for tensor in kept:
         listed += _listed(tensor, position)
-        position += -(-tensor.nbytes // alignment) * alignment
+        position = aligned(position + tensor.nbytes, header.alignment)
     with to.open("wb") as file:
         file.write(start + _COUNTS.pack(len(kept), len(header.metadata)))
         file.write(before + named + _ONE + after[len(_ONE) :] + listed)
-        file.truncate(-(-file.tell() // alignment) * alignment + position)
+        file.truncate(aligned(file.tell(), header.alignment) + position)
     return True
-
-
-def _is_in_first(tensor: GgufTensor) -> bool:
-    return tensor.name.startswith(f"{_LAYERS}0.")
 
 
 def _listed(tensor: GgufTensor, offset: int) -> bytes:

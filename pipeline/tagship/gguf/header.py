@@ -26,6 +26,7 @@ _MAX_DIMENSIONS = 4
 _LONGEST_KEPT = 1_000
 _MAX_DEPTH = 4
 _MAGIC = b"GGUF"
+_ALIGNMENT, _USUAL_ALIGNMENT = "general.alignment", 32
 _VERSIONS = (2, 3)
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", _BOOL: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -76,6 +77,11 @@ class GgufHeader:
     list_start: int
     data_start: int
 
+    @property
+    def alignment(self) -> int:
+        """What the places of tensors are multiples of."""
+        return self.number(_ALIGNMENT) or _USUAL_ALIGNMENT
+
     def text(self, key: str) -> str | None:
         """A key's text; None where there is none."""
         value = self.metadata.get(key)
@@ -85,6 +91,11 @@ class GgufHeader:
         """A key's whole number; None where there is none."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def aligned(position: int, alignment: int) -> int:
+    """The first multiple of the alignment that is not before a position."""
+    return -(-position // alignment) * alignment
 
 
 class _Damaged(ValueError):
@@ -169,9 +180,9 @@ def _header(data: _Bytes) -> GgufHeader:
     metadata = _by_name(data, pairs, lambda: _value(data, data.number("<I")), "key")
     list_start = data.position
     infos = _by_name(data, tensors, lambda: _tensor_info(data), "tensor")
-    alignment = metadata.get("general.alignment", 32)
+    alignment = metadata.get(_ALIGNMENT, _USUAL_ALIGNMENT)
     if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
-        raise _Damaged(f"general.alignment is {alignment!r}, and must be a power of two")
+        raise _Damaged(f"{_ALIGNMENT} is {alignment!r}, and must be a power of two")
     return GgufHeader(
         metadata=metadata,
         tensors=tuple(
@@ -179,7 +190,7 @@ def _header(data: _Bytes) -> GgufHeader:
             for name, (shape, kind, offset) in infos.items()
         ),
         list_start=list_start,
-        data_start=-(-data.position // alignment) * alignment,
+        data_start=aligned(data.position, alignment),
     )
 
 

@@ -111,9 +111,9 @@ class _LlamaCppModel(Model):
 
 def _serve_template(model: Path) -> "_Server":
     """A server with the chat template of a GGUF. It computes a little when it is loaded, which would read all weights
-    from the disk: one layer of zeros does, wherever llama.cpp takes that for a model. Raises RuntimeError where it does
-    not serve the GGUF itself."""
-    with scratch_folder("tagship-template") as folder, suppress(RuntimeError):
+    from the disk: one layer of zeros does, wherever it can be written, and llama.cpp takes it for a model. Raises
+    RuntimeError where it does not serve the GGUF itself."""
+    with scratch_folder("tagship-template") as folder, suppress(RuntimeError, OSError):
         if write_first_layer(model, folder / model.name):
             return _Server(folder / model.name, context=_LEAST_CONTEXT, own_template=True)
     return _Server(model, context=_LEAST_CONTEXT, own_template=True)
