@@ -357,9 +357,9 @@ def make_model(tmp_path: Path) -> MakeModel:
 def test_chat_of_a_model(make_model: MakeModel) -> None:
     """A model's prompt, template, stop tokens and sampling come from its own files."""
     generation = {"eos_token_id": [2, 3], "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1, "do_sample": True}
-    chat = load_chat(make_model(PHI_3.jinja, generation, bos_token="<s>", eos_token="<|end|>"), None)
+    chat = load_chat(make_model(PHI_3.jinja, generation, bos_token="<s>", eos_token="<|end|>"), None, asked=["Hi"])
     assert chat.add_bos is True
-    assert chat.prompt("Hi") == "<|user|>\nHi<|end|>\n<|assistant|>\n"
+    assert chat.rendered == ["<|user|>\nHi<|end|>\n<|assistant|>\n"]
     assert chat.go == PHI_3_GO
     assert chat.parameters == {
         "stop": ["</s>", "<|end|>"],
@@ -372,9 +372,9 @@ def test_chat_of_a_model(make_model: MakeModel) -> None:
 def test_beginning_that_only_the_template_has(make_model: MakeModel) -> None:
     """A tokenizer that puts nothing before a text has no runtime do it: it would, before every text. The template's own
     beginning stays in the prompt."""
-    chat = load_chat(make_model(PHI_3.jinja, begins=False, bos_token="<s>", eos_token="<|end|>"), None)
+    chat = load_chat(make_model(PHI_3.jinja, begins=False, bos_token="<s>", eos_token="<|end|>"), None, asked=["Hi"])
     assert chat.add_bos is False
-    assert chat.prompt("Hi") == "<s><|user|>\nHi<|end|>\n<|assistant|>\n"
+    assert chat.rendered == ["<s><|user|>\nHi<|end|>\n<|assistant|>\n"]
 
 
 def test_space_before_a_text(make_model: MakeModel) -> None:
@@ -388,15 +388,15 @@ def test_template_that_writes_a_date(make_model: MakeModel) -> None:
     """It writes the time of the release, whenever it is rendered; a Go template would write it for ever."""
     moment = datetime(2025, 9, 15, tzinfo=UTC)
     dated = make_model("{{ strftime_now('%d %b %Y') }}: {% for m in messages %}{{ m.content }}{% endfor %}")
-    chat = load_chat(dated, None, moment)
-    assert (chat.prompt("Hi"), chat.go) == ("15 Sep 2025: Hi", None)
+    chat = load_chat(dated, None, moment, ["Hi"])
+    assert (chat.rendered, chat.go) == (["15 Sep 2025: Hi"], None)
 
 
 def test_template_without_a_beginning(make_model: MakeModel) -> None:
     """A template that does not begin with the tokenizer's beginning token says so to the runtime."""
-    chat = load_chat(make_model(CHATML.jinja, bos_token="<s>", eos_token="</s>"), None)
+    chat = load_chat(make_model(CHATML.jinja, bos_token="<s>", eos_token="</s>"), None, asked=["Hi"])
     assert chat.add_bos is False
-    assert chat.prompt("Hi") == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.rendered == ["<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]
 
 
 def test_end_token_that_is_none(make_model: MakeModel) -> None:
@@ -413,8 +413,8 @@ def test_greedy_generation(make_model: MakeModel) -> None:
 
 def test_no_chat_template(make_model: MakeModel) -> None:
     """A model without a chat template is given the prompt as it is."""
-    chat = load_chat(make_model(None, bos_token="<s>", eos_token="</s>"), None)
-    assert (chat.go, chat.add_bos, chat.prompt("Hi")) == ("{{ .Prompt }}", None, "Hi")
+    chat = load_chat(make_model(None, bos_token="<s>", eos_token="</s>"), None, asked=["Hi"])
+    assert (chat.go, chat.add_bos, chat.rendered) == ("{{ .Prompt }}", None, ["Hi"])
 
 
 def test_template_by_hand(make_model: MakeModel) -> None:
@@ -423,10 +423,10 @@ def test_template_by_hand(make_model: MakeModel) -> None:
     left_out = load_chat(model, None)
     assert left_out.go is None
     assert "does more than put text around messages: the conversation system" in str(left_out.note)
-    chat = load_chat(model, "{{ .Prompt }} by hand")
+    chat = load_chat(model, "{{ .Prompt }} by hand", asked=["Hi"])
     assert "written by hand" in str(chat.note)
     assert chat.go == "{{ .Prompt }} by hand"
-    assert chat.prompt("Hi") == "1. user: Hi\nassistant: "
+    assert chat.rendered == ["1. user: Hi\nassistant: "]
 
 
 THINKING = CHATML.jinja.replace("message['content']", "(message.reasoning_content or '') + message['content']")

@@ -110,7 +110,8 @@ def test_template_that_does_not_render(tmp_path: Path) -> None:
 
 
 def test_export_that_is_killed(tmp_path: Path) -> None:
-    """An export whose process is killed in the midst of its work says so; the one that asked goes on."""
+    """An export whose process is killed in the midst of its work says so; the one that asked goes on, and the next
+    export has another process."""
     job = job_of(tmp_path, tiny.phi3)
     (tmp_path / "export").mkdir()
 
@@ -118,12 +119,13 @@ def test_export_that_is_killed(tmp_path: Path) -> None:
 
     def kill(_: int) -> None:
         if not killed:
-            killed.extend(child for child in psutil.Process().children() if "export ollama" in child.cmdline())
+            killed.extend(child for child in psutil.Process().children() if "transformers" in child.cmdline())
             killed[0].kill()
 
     with pytest.raises(Killed, match=r"the ollama export ended \(killed by signal 9\)"):
         FORMAT.export([(job, tmp_path / "export")], kill)
     assert list((tmp_path / "export").glob("[!.]*")) == []
+    FORMAT.examine([job])
 
 
 def test_disk_that_cannot_be_written(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tagship.system.files import write_json
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
-from tagship.system.worker import Worker
+from tagship.system.worker import any_worker
 from tagship.verify.questions import Limits
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.tied_embeddings import is_vocabulary
@@ -62,14 +62,14 @@ class GgufFormat(Format):
         file the digests of what it wrote (`write_digests`)."""
 
     def examine(self, jobs: Sequence[ExportJob]) -> None:
-        with Worker(f"examine {self.name}") as worker:
+        with any_worker(f"examine {self.name}") as worker:
             for of_run in _by_run(jobs, lambda job: job.run.path):
                 worker.call("the converter ended", self.try_run, of_run)
 
     def export(self, parts: Sequence[tuple[ExportJob, Path]], advance: Advance) -> Mapping[Path, str]:
         digests: dict[Path, str] = {}
         # Encoding takes many times as long as reading the base: runs are made one after another.
-        with Worker(f"export {self.name}") as worker:
+        with any_worker(f"export {self.name}") as worker:
             for of_run in _by_run(parts, lambda part: part[0].run.path):
                 left = worker.folder / "digests.json"
                 worker.call(f"the {self.name} export ended", self.export_run, of_run, left, advance=advance)

@@ -159,8 +159,7 @@ class Format(MadeOfParts, ABC):
     that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
     which are called `NAME/…`; None where tagship ships them. `shared_label` is what stands for `{label}` in the name
     of a repo that has all variants of a release (`[formats.X] together`); None where they cannot share one.
-    `whole` is whether an export is a model by itself, and no part that runs beside another. `reads_with` are modules
-    that `subject` needs in its own process, of which loading takes seconds.
+    `whole` is whether an export is a model by itself, and no part that runs beside another.
     """
 
     name: ClassVar[str]
@@ -173,7 +172,6 @@ class Format(MadeOfParts, ABC):
     templates: ClassVar[Path | None] = None
     shared_label: ClassVar[str | None] = None
     whole: ClassVar[bool] = True
-    reads_with: ClassVar[tuple[str, ...]] = ()
 
     @property
     def shared(self) -> Variant | None:

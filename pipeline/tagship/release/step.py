@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -16,7 +17,9 @@ from tagship.system.console import Console
 from tagship.system.git import Repository
 from tagship.system.scratch_folders import ScratchFolders
 from tagship.system.templating import Templates
+from tagship.system.worker import lending
 from tagship.verify.runtimes.processes import Runtimes
+from tagship.verify.runtimes.registry import reference_runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,12 @@ def open_tools(plan: Plan, repository: Repository, console: Console) -> Iterator
 @contextmanager
 def tools_of(config: Config, repository: Repository, hub: Hub, console: Console) -> Iterator[Tools]:
     """As `open_tools`, with a Hub that is open."""
-    with ScratchFolders("beside") as scratch, Runtimes() as runtimes, ExportChecks(console) as checks:
+    with (
+        ScratchFolders("beside") as scratch,
+        Runtimes() as runtimes,
+        lending(partial(runtimes.lent, reference_runtime().name)),
+        ExportChecks(console) as checks,
+    ):
         yield Tools(
             repository=repository,
             hub=hub,

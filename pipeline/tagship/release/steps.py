@@ -65,7 +65,6 @@ from tagship.release.step import (
 )
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, verify_export
-from tagship.system.modules import import_meanwhile
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
@@ -145,7 +144,6 @@ def _load(
     if verifies:
         for runtime in (reference_runtime().name, target.policy.format.runtime):
             tools.runtimes.start(runtime)
-        import_meanwhile(target.policy.format.reads_with)
     manifest = read_manifest(target.export_dir)
     check_identity(plan, target, manifest)
     if verifies:

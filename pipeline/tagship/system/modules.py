@@ -8,8 +8,6 @@ import gc
 import importlib
 from collections.abc import Collection
 from contextlib import suppress
-from functools import cache
-from threading import Thread
 
 
 def import_to_keep(names: Collection[str]) -> None:
@@ -23,20 +21,3 @@ def import_to_keep(names: Collection[str]) -> None:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def import_meanwhile(names: Collection[str]) -> None:
-    """Load modules in a thread while something else is done: who needs one waits for it, or gets what is wrong with
-    it, when it is imported there."""
-    for name in names:
-        _begin(name)
-
-
-@cache
-def _begin(name: str) -> None:
-    Thread(target=_import, args=(name,)).start()
-
-
-def _import(name: str) -> None:
-    with suppress(Exception):  # whoever imports it is told
-        import_to_keep([name])

@@ -10,8 +10,9 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import IO, Any
 
@@ -111,6 +112,28 @@ class Worker:
                 _pipe(stream).close()
         self._process.wait()
         self._owned.close()
+
+
+_LENT: ContextVar[Callable[[], AbstractContextManager[Worker]] | None] = ContextVar("lent", default=None)
+
+
+@contextmanager
+def lending(lend: Callable[[], AbstractContextManager[Worker]]) -> Iterator[None]:
+    """Have `any_worker` take what `lend` gives, in the block."""
+    before = _LENT.set(lend)
+    try:
+        yield
+    finally:
+        _LENT.reset(before)
+
+
+@contextmanager
+def any_worker(title: str) -> Iterator[Worker]:
+    """A worker for what has torch and transformers loaded: one that is there for something else and is lent
+    (`lending`), as loading them takes seconds, else one that ends with the block."""
+    lend = _LENT.get()
+    with lend() if lend else Worker(title) as worker:
+        yield worker
 
 
 def _raise_refusal(said: dict[str, Any]) -> None:

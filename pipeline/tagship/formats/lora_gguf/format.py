@@ -1,6 +1,7 @@
 """lora-gguf: the adapter as a GGUF; llama.cpp (`--lora`) and Ollama (`ADAPTER`) load it beside a GGUF of its base."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from tagship.formats.lora_gguf.beside import (
     base_file,
     check_beside,
     check_header,
-    rendered,
+    render,
     write_beside,
 )
 from tagship.formats.lora_gguf.export import WORDS, base_type, export_run, file_name, try_run, write_base
@@ -27,7 +28,7 @@ from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
-from tagship.system.worker import Worker
+from tagship.system.worker import any_worker
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 
@@ -123,14 +124,17 @@ class _LoraGguf(GgufFormat):
         if not adapter.is_file():
             raise NotAsExported(f"{folder} has no {adapter.name}", remedy="export it again")
         check_header(job, adapter)
-        prompts = rendered(job, questions)
+        with any_worker("prompts of lora-gguf") as worker:
+            said = worker.folder / "rendered.json"
+            worker.call("the chat template ended", render, job, questions, said)
+            prompts = tuple(json.loads(said.read_text(encoding="utf-8")))
         return Subject(what="the adapter's GGUF", model=job.base.path, adapter=adapter, rendered=prompts)
 
     def beside(self, job: ExportJob, subject: Subject, folder: Path) -> Subject:
         quant = base_type(job)
         base = folder / f"base-{hashlib.sha256(str(job.base.path).encode()).hexdigest()[:16]}-{quant}.gguf"
         if not base.exists():
-            with Worker("base of lora-gguf") as worker:
+            with any_worker("base of lora-gguf") as worker:
                 worker.call("a GGUF of the base could not be made", write_base, job, base)
         return replace(subject, model=base, how=f"on the base as a GGUF in {quant}")
 

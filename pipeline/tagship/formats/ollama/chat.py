@@ -1,7 +1,7 @@
 """How a model is talked to: its prompt, its stop tokens and its sampling parameters for Ollama."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from tagship.formats.gguf_model import space_prefix, swallows
 from tagship.formats.ollama.go_template import ChatTemplate, NotDerivable, derive
-from tagship.formats.ollama.own_template import OwnTemplate
+from tagship.formats.ollama.own_template import ASKED, OwnTemplate
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
 from tagship.verify.conversations import USER, Prompt
@@ -35,9 +35,10 @@ class Chat:
     where the tokenizer does so with any text, and the chat template does too, which then leaves it
     to the runtime. None where there is no chat template and the tokenizer's own habit stays.
     `space_prefix` is whether the tokenizer puts a space before a text; None where it spells spaces
-    otherwise than SentencePiece. `swallows` is whether special tokens take the white space after them. `prompts` says
-    what llama.cpp has to make of conversations. `jinja` is the model's own chat template; None where it has none, or
-    several.
+    otherwise than SentencePiece. `swallows` is whether special tokens take the white space after them. `jinja` is the
+    model's own chat template; None where it has none, or several. `rendered` are the prompts that were asked for, and
+    `said` is what llama.cpp has to make of each of `own_template.ASKED`, None where the template refuses it; nothing
+    where there is no template.
     """
 
     go: str | None
@@ -46,17 +47,24 @@ class Chat:
     add_bos: bool | None
     space_prefix: bool | None
     swallows: bool
-    prompt: Callable[[str], str]
-    prompts: Callable[[], tuple[Prompt, ...]]
     jinja: str | None = None
+    rendered: Sequence[str] = ()
+    said: Sequence[str | None] = ()
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """What llama.cpp has to make of conversations."""
+        return tuple(Prompt(conversation=talk, text=text) for talk, text in zip(ASKED, self.said, strict=False))
 
 
-def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) -> Chat:
+def load_chat(
+    model: Path, by_hand: str | None, moment: datetime | None = None, asked: Sequence[str] | None = None
+) -> Chat:
     """Read how a model is talked to from its tokenizer and generation config.
 
     `by_hand` is the text of a Go template that replaces the derived one, `moment` the time that a template is told
-    which writes one (None: now). Raises ReleaseError when the chat template does not render at all, or a parameter is
-    none.
+    which writes one (None: now), `asked` what is to be rendered. Raises ReleaseError when the chat template does not
+    render at all, or a parameter is none.
     """
     from transformers import AutoTokenizer
 
@@ -71,8 +79,7 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
             add_bos=None,
             space_prefix=spaced,
             swallows=swallowing,
-            prompt=lambda text: text,
-            prompts=tuple,
+            rendered=asked or (),
         )
     template = OwnTemplate(tokenizer, moment)
     derived, left_out = (None, None) if by_hand else _derived(template)
@@ -89,9 +96,9 @@ def load_chat(model: Path, by_hand: str | None, moment: datetime | None = None) 
         add_bos=template.add_bos,
         space_prefix=spaced,
         swallows=swallowing,
-        prompt=lambda text: render([{"role": USER, "content": text}]),
-        prompts=template.prompts,
         jinja=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
+        rendered=[render([{"role": USER, "content": text}]) for text in asked or ()],
+        said=() if asked is None else template.said(),
     )
 
 

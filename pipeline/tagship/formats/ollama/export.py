@@ -4,10 +4,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagship.formats.gguf_model import known_name, link_weights, metadata_of, quant_of, tell_added_tokens, write_digests
+from tagship.formats.gguf_model import (
+    known_name,
+    link_weights,
+    metadata_of,
+    quant_of,
+    tell_added_tokens,
+    without_code,
+    write_digests,
+)
 from tagship.formats.model_folder import copy_model_files, open_weights
 from tagship.formats.ollama.chat import Chat, load_chat
 from tagship.formats.ollama.modelfile import quoted
@@ -93,7 +102,7 @@ def staged(job: ExportJob, folder: Path) -> "Iterator[tuple[MergedWeights, Path,
         copy_model_files(job, weights, model)
         tell_added_tokens(model)
         with remote_code(job.base.trust_remote_code):
-            chat = chat_of(job, model)
+            chat = _chat_of(job, model)
         link_weights(weights, model)
         yield weights, model, chat
 
@@ -159,7 +168,19 @@ def file_name(job: ExportJob) -> str:
     return f"{job.title}-{quant_of(job).upper()}.gguf"
 
 
-def chat_of(job: ExportJob, model: Path) -> Chat:
+def write_chat(job: ExportJob, asked: Sequence[str], model: Path, said: Path) -> None:
+    """In the worker: fill a folder with what lies beside the weights, and leave in a file how the model is talked to,
+    with the prompts that it is asked by; code of the base is not run."""
+    copy_model_files(without_code(job), open_weights(job), model)
+    write_json(said, asdict(_chat_of(job, model, asked)))
+
+
+def read_chat(said: Path) -> Chat:
+    """What `write_chat` left."""
+    return Chat(**read_object(said))
+
+
+def _chat_of(job: ExportJob, model: Path, asked: Sequence[str] | None = None) -> Chat:
     by_hand = job.settings.template
     text = job.templates.source(by_hand) if by_hand else None
     if text is not None and quoted(text) is None:
@@ -167,7 +188,7 @@ def chat_of(job: ExportJob, model: Path) -> Chat:
             f"no Modelfile holds templates/{by_hand}: it has letters that are not printed, or three quotes end a line",
             remedy='say them within an action, as in {{ "\\u00a0" }}',
         )
-    return load_chat(model, text, job.moment)
+    return load_chat(model, text, job.moment, asked)
 
 
 def chat_metadata(jobs: Sequence[ExportJob], chat: Chat) -> "GgufMetadata":

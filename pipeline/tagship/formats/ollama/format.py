@@ -11,20 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from tagship.formats.differences import NotAsExported
-from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of, without_code
-from tagship.formats.model_folder import check_model_files, copy_model_files, open_weights
+from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of
+from tagship.formats.model_folder import check_model_files, open_weights
 from tagship.formats.ollama import usage
 from tagship.formats.ollama.export import (
     IMATRIX,
     IMATRIX_FILE,
     MODELFILE,
     TEMPLATE_FILE,
-    chat_of,
     export_run,
     found_of,
     imatrix_of,
     mix_of,
+    read_chat,
     try_run,
+    write_chat,
     write_ollama_files,
 )
 from tagship.formats.ollama.finding import COSTS, costs_footprint, find_mix, measure_types, mix_footprint
@@ -52,7 +53,7 @@ from tagship.system.json_files import read_object
 from tagship.system.machine import free_disk
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
-from tagship.system.worker import Worker
+from tagship.system.worker import any_worker
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head
@@ -67,7 +68,6 @@ class _Ollama(GgufFormat):
     name = "ollama"
     kl, top1 = KL, TOP1
     quants = tuple(QUANTS)
-    reads_with = ("transformers.models.auto.tokenization_auto",)
     name_rules = (OLLAMA,)
     shared_label = "gguf"
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)
@@ -132,7 +132,7 @@ class _Ollama(GgufFormat):
         return (*matrix, costs, SharedPart(what=aim.part, made_by=str(aim), finds=True))
 
     def share(self, job: ExportJob, part: SharedPart, folder: Path, advance: Advance) -> None:
-        with Worker("measure ollama") as worker:
+        with any_worker("measure ollama") as worker:
             if part.what == IMATRIX:
                 worker.call("making the importance matrix ended", make_imatrix, job, folder, advance=advance)
             elif part.what == COSTS:
@@ -210,8 +210,10 @@ class _Ollama(GgufFormat):
             model, expected = scratch / "model", scratch / "expected"
             for made in (model, expected):
                 made.mkdir()
-            copy_model_files(without_code(job), weights, model)
-            chat = chat_of(job, model)
+            said = scratch / "chat.json"
+            with any_worker("prompts of ollama") as worker:
+                worker.call("the chat template ended", write_chat, job, questions.prompts, model, said)
+            chat = read_chat(said)
             config = read_object(model / CONFIG_FILE)
             write_ollama_files(job, chat, expected)
             check_model_files(job, folder, expected, "the ollama export")
@@ -223,9 +225,10 @@ class _Ollama(GgufFormat):
         if not parts:
             raise NotAsExported(f"{folder} has no GGUF", remedy="export it again")
         check_headers(parts, mix_of(job), chat, config, headed=any(map(is_head, weights.outputs)))
-        rendered = tuple(chat.prompt(prompt) for prompt in questions.prompts)
         notes = (chat.note,) if chat.note else ()
-        return Subject(what="the GGUF", model=parts[0], rendered=rendered, prompts=chat.prompts(), notes=notes)
+        return Subject(
+            what="the GGUF", model=parts[0], rendered=tuple(chat.rendered), prompts=chat.prompts, notes=notes
+        )
 
     def draft(self, job: ExportJob, folder: Path, questions: Questions, room: int) -> Subject | None:
         if any(importlib.util.find_spec(module) is None for module in self.modules):

@@ -17,11 +17,13 @@ from tagship.verify.conversations import (
     USER,
     WEATHER,
     Conversation,
-    Prompt,
 )
 from tagship.verify.rendering import render_chat
 
 _HALF_A_YEAR = timedelta(days=183)
+_UNCHOSEN = Conversation(name="thinking where nobody chose", messages=QUESTION.messages)
+# What the runtime has to make prompts of as the template does.
+ASKED = (*CONVERSATIONS, _UNCHOSEN)
 
 
 class OwnTemplate:
@@ -78,16 +80,12 @@ class OwnTemplate:
         chosen = {self._said(QUESTION, variables={"enable_thinking": choice}) for choice in (True, False)}
         return any(text is not None and THOUGHT not in text for text in kept) or len(chosen) > 1
 
-    def prompts(self) -> tuple[Prompt, ...]:
-        """What llama.cpp has to make of conversations now, with the variables that it gives to every template."""
+    def said(self) -> tuple[str | None, ...]:
+        """What llama.cpp has to make of each of ASKED now, with the variables that it gives to every template."""
         now = datetime.now()
         dates = {"datetime": now.strftime("%b %d %Y"), "date_string": now.strftime("%d %b %Y")}
-        found = [
-            Prompt(conversation=talk, text=self._said(talk, now, variables=dates | {"enable_thinking": True}))
-            for talk in CONVERSATIONS
-        ]
-        unchosen = Conversation(name="thinking where nobody chose", messages=QUESTION.messages)
-        return (*found, Prompt(conversation=unchosen, text=self._said(unchosen, now, variables=dates)))
+        chosen = dates | {"enable_thinking": True}
+        return tuple(self._said(talk, now, variables=dates if talk is _UNCHOSEN else chosen) for talk in ASKED)
 
     def _said(
         self,

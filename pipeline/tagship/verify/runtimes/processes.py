@@ -75,6 +75,17 @@ class Runtimes:
         if runtime not in self._workers:
             self._workers[runtime] = Worker(runtime, find_runtime(runtime).modules)
 
+    @contextmanager
+    def lent(self, runtime: str) -> Iterator[Worker]:
+        """The process of a runtime, for other work with its libraries; where none was started, a new one, which ends
+        with the block."""
+        if runtime not in self._workers:
+            with Worker(runtime) as worker:
+                yield worker
+            return
+        with self._dropped_when_it_ends(runtime):
+            yield self._workers[runtime]
+
     def examine(self, runtime: str, subject: Subject) -> None:
         """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
         with self._worker(runtime, subject) as worker:
