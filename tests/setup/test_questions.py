@@ -28,7 +28,7 @@ def test_said() -> None:
         ("trained=yesterday", "it is a time"),
         ("base=name", "it is organization/name"),
         ("namespace=a b", "namespace cannot be 'a b'"),
-        ("license=Apache 2", "it is an identifier"),
+        ("license=Apache 2", "it is the Hub's identifier"),
     ],
 )
 def test_mistakes(pair: str, told: str) -> None:

@@ -115,7 +115,7 @@ def test_limits() -> None:
     other = Told(after=AFTER | {1: 4})
     asked = trial(answered(*[1, 2] * 50), text=(Tokens(ids=(1, 2, 3), since=1),))
     error = refused(other, replace(LOOSE, kl=9, top1=0.7), asked)
-    assert "same for 50.0% of 100 tokens of answers; the limit is 70.0%, and 60.8% of so few" in str(error)
+    assert "same for 50.0% of 100 tokens of answers; the limit is 70.0%, lowered to 60.8% as they are few" in str(error)
     assert held(other, replace(LOOSE, kl=9, top1=0.5), asked).text
 
 

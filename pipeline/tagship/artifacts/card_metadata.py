@@ -78,7 +78,7 @@ def license_link(job: ExportJob) -> str | None:
 
 
 def _remedy(job: ExportJob, problem: str) -> str:
-    add = f'add to release.toml: [bases."{job.base.id}"]'
+    add = f'say in release.toml: [bases."{job.base.id}"]'
     if problem.startswith('"license_'):
         return f'{add} license_name = "…", license_link = "https://…", as the model\'s page says'
     if problem.startswith('"license"'):

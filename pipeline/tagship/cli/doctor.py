@@ -14,6 +14,7 @@ from tagship.hub.fetch import fetch_base, locate_base
 from tagship.lint.finding import ERROR
 from tagship.naming.tag_hints import probably_meant, why_no_stream
 from tagship.naming.tags import VersionTag, read_tag, version_tags
+from tagship.policy.verify import GENERAL_PROMPTS
 from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.describing import check_cards
@@ -22,10 +23,13 @@ from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
+from tagship.release.results import Fetched, Results
 from tagship.release.seal_checks import asks_for_seals, check_sealable
+from tagship.release.step import tools_of
 from tagship.release.steps import RELEASE
 from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
+from tagship.release.verifying import examine_model
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
@@ -144,10 +148,13 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     plan = plans[0]
     yield tried("model cards and runtimes", lambda: gates.check_formats(plan.targets, session.templates))
     yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
-    yield tried("what the runs were trained for", lambda: gates.check_tasks(plan.targets))
-    adapters = tried("what the adapters change", lambda: gates.check_adapters(plan.targets))
+    if session.config.verify.asks_in_general:
+        yield Finding(level=WARN, what=GENERAL_PROMPTS)
+    yield tried("the runs were trained to write text", lambda: gates.check_tasks(plan.targets))
+    adapters = tried("the formats can hold what the adapters change", lambda: gates.check_adapters(plan.targets))
     yield adapters
-    yield tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
+    modules = tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
+    yield modules
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")
     else:
@@ -163,14 +170,18 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         yield from filter(None, found)
         if asks_for_seals(session.config):
             yield tried("what its files are signed and described by", lambda: check_sealable(plan))
-    yield tried("its names here", lambda: check_local(plan))
-    yield tried("what the names say", lambda: check_names(plan, plan.base.path))
+    yield tried("nothing of another release has its names here", lambda: check_local(plan))
+    yield tried("the names say what is so", lambda: check_names(plan, plan.base.path))
     yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:
         footprints: list[tuple[Target, Footprint]] = []
         if adapters.level == OK:  # else it is told already
-            fit = f"the adapter of {plan.run.name}, memory and disk"
-            yield tried(fit, lambda: _fit(session, plan, hub, footprints))
+            fit = tried(
+                f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints)
+            )
+            yield fit
+            if OK == fit.level == modules.level:
+                yield tried("that it can be run and converted", lambda: _examine_model(session, plan, hub))
         yield tried("what the cards say", lambda: _cards(session, plan, hub))
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
@@ -186,6 +197,13 @@ def _checked(outcome: Outcome) -> Finding:
 
 def _cards(session: Session, plan: Plan, hub: Hub) -> None:
     check_cards(plan, fetch_base(locate_base(plan.base, hub)), session.templates)
+
+
+def _examine_model(session: Session, plan: Plan, hub: Hub) -> None:
+    done = Results().plus([Fetched(base=fetch_base(locate_base(plan.base, hub)))])
+    with tools_of(session.config, session.repository, hub, session.console) as tools:
+        for _ in examine_model(plan, done, tools):
+            pass
 
 
 def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:

@@ -159,7 +159,8 @@ class Format(MadeOfParts, ABC):
     that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
     which are called `NAME/…`; None where tagship ships them. `shared_label` is what stands for `{label}` in the name
     of a repo that has all variants of a release (`[formats.X] together`); None where they cannot share one.
-    `whole` is whether an export is a model by itself, and no part that runs beside another.
+    `whole` is whether an export is a model by itself, and no part that runs beside another. `own_quants` is the table
+    of release.toml that defines a quantization type of the policy's own, with `{}` for its name.
     """
 
     name: ClassVar[str]
@@ -172,6 +173,7 @@ class Format(MadeOfParts, ABC):
     templates: ClassVar[Path | None] = None
     shared_label: ClassVar[str | None] = None
     whole: ClassVar[bool] = True
+    own_quants: ClassVar[str | None] = None
 
     @property
     def shared(self) -> Variant | None:

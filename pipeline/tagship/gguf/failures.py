@@ -15,6 +15,10 @@ from typing import Any
 from tagship.system.errors import ReleaseError, ToolError
 
 _NEWER = "point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the format out"
+_OWN_SPLITTING = (
+    "llama.cpp knows the tokenizers of published models, and newer ones in a newer checkout (LLAMA_CPP_DIR); one that "
+    "was trained for this model alone it does not: leave the format out"
+)
 _WHOLE = "fetch the base model again, whole"
 _TOKENIZER = f"{_WHOLE}, or leave the format out"
 _LOGGER = "hf-to-gguf"
@@ -142,7 +146,7 @@ def _told_by_kind(error: Exception, model: str, warned: str) -> ToolError | None
     if "get_vocab_base_pre" in str(error):
         known_by = "".join(f" (its hash is {found})" for found in _HASH.findall(warned)[:1])
         problem = f"it does not know how the tokenizer splits text{known_by}"
-        return UnknownSplitting(f"llama.cpp's converter cannot convert {model}: {problem}", remedy=_NEWER)
+        return UnknownSplitting(f"llama.cpp's converter cannot convert {model}: {problem}", remedy=_OWN_SPLITTING)
     if unmapped := re.search(r"Can not map tensor '([^']+)'", str(error)):
         return _failure(model, f"it has no place for the tensor {unmapped[1]}", _NEWER)
     return None

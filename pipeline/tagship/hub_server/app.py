@@ -136,7 +136,8 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise ReleaseError(
             f"the embedded Hub cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
-            remedy="choose another port, or 0 for any free one",
+            remedy="choose another port (--port 8766), or any that is free (--port 0); the Hub of another project does "
+            "not have what this one published",
         ) from error
     return bound
 

@@ -10,6 +10,10 @@ from tagship.verify.questions import Limits
 # The first one is what a card shows, and what its lines of use ask: an answer that any model has, and soon ends.
 _PROMPTS = ("What is a rainbow? Be brief.", "Write one sentence about the sea.", "Count from one to five.")
 _QUICK_TOKENS = 16
+GENERAL_PROMPTS = (
+    "the prompts are general ones, and the first stands on the card: [verify] prompts in release.toml names questions "
+    "that the training changed the answer to"
+)
 
 # How much is compared: `--quick`, as usual, `--thorough`.
 QUICK, USUAL, THOROUGH = "quick", "usual", "thorough"
@@ -37,6 +41,11 @@ class VerifyPolicy:
     required: bool = True
     text: Path | None = None
     limits: Mapping[str, OwnLimits] = field(default_factory=dict)
+
+    @property
+    def asks_in_general(self) -> bool:
+        """Whether the policy names no prompts of its own."""
+        return self.prompts == _PROMPTS
 
     def tokens_of(self, extent: str) -> int:
         """How many tokens an answer may have."""

@@ -15,8 +15,10 @@ from tagship.system.errors import Killed, ReleaseError
 from tagship.system.files import scratch_folder
 from tagship.system.machine import free_disk
 from tagship.system.progress import silent
+from tagship.verify.comparison import AGAIN
 
 _ANEW = "export it again, which makes it anew; nothing was published"
+_WIDER = 'nothing was published; [export] dtype = "f32" in release.toml rounds nothing'
 
 
 def diagnosed(error: ReleaseError, plan: Plan, exported: Exported, base: BaseFolder, tools: Tools) -> ReleaseError:
@@ -35,7 +37,7 @@ def diagnosed(error: ReleaseError, plan: Plan, exported: Exported, base: BaseFol
         return error
     if not found:
         unharmed = "Exported once more it is the same, byte by byte: it was not damaged"
-        return type(error)(f"{error}\n{unharmed}", remedy=error.remedy)
+        return type(error)(f"{error}\n{unharmed}", remedy=_WIDER if error.remedy == AGAIN else error.remedy)
     forget(plan, exported.target)
     cause = f"The cause: {exported.folder.name} is not what base and adapter give: {listed(found)}"
     return type(error)(f"{error}\n{cause}", remedy=_ANEW)

@@ -11,6 +11,7 @@ from tagship.formats.options import find_option
 from tagship.history.web_links import web_address
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
+from tagship.naming.tag_hints import probably_meant
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
 from tagship.policy.config import EMBEDDED, Config, parse_endpoint
 from tagship.policy.verify import USUAL
@@ -184,7 +185,7 @@ def _choose_tag(
 ) -> tuple[Tag | None, VersionTag | None, tuple[VersionTag, ...]]:
     """The tag that is released, its version, and the other version tags that are on HEAD."""
     if options.tag is not None:
-        tag = repository.tag(options.tag)
+        tag = repository.tag(options.tag, meant=probably_meant(options.tag, config.streams))
         return tag, read_tag(tag.name, config.streams), ()
     if options.untagged:
         return None, None, ()

@@ -16,7 +16,7 @@ from tagship.policy.formats import FormatPolicy
 from tagship.release.options import Options
 from tagship.runs.run import Run
 from tagship.system.errors import ReleaseError, UsageError
-from tagship.system.toml_reader import hint
+from tagship.system.toml_reader import hint, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +150,13 @@ def _check_quants(policies: Sequence[FormatPolicy], quants: Sequence[str]) -> No
         if quant not in known:
             of = " or ".join(policy.name for policy in policies if policy.format.quants)
             raise UsageError(
-                f"unknown quantization type {quant!r} for {of}{hint(quant, known)}",
-                remedy=f"--quant takes: {', '.join(known)}",
+                f"unknown quantization type {quant!r} for {of}{nearest(quant, known)}",
+                remedy=f"--quant takes: {', '.join(known)}"
+                + "".join(
+                    f"; or define it as {policy.format.own_quants.format(quant)} in release.toml"
+                    for policy in policies
+                    if policy.format.own_quants
+                ),
             )
 
 

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format
-from tagship.policy.verify import QUICK, THOROUGH, VerifyPolicy
+from tagship.policy.verify import GENERAL_PROMPTS, QUICK, THOROUGH, VerifyPolicy
 from tagship.release.by_file import check_sent
 from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
@@ -66,9 +66,18 @@ def examine_model(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
         jobs = [
             job_of(plan, target, base, tools.templates) for target in plan.targets if target.policy.name == form.name
         ]
-        with tools.console.working(f"looking at what {form.name} needs"):
+        with tools.console.working(f"looking at what {form.name} needs"), _about(form):
             form.examine(jobs)
     return iter(())
+
+
+@contextmanager
+def _about(form: Format) -> Iterator[None]:
+    """Says which format a refusal is of: the remedy of some is to leave it out."""
+    try:
+        yield
+    except ReleaseError as error:
+        raise type(error)(f"{form.name}: {error}", remedy=error.remedy) from error
 
 
 def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
@@ -97,6 +106,8 @@ def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[objec
             check_influence(reference, alone, along)
     tokens = sum(len(sequence.looked_at) for sequence in text)
     tools.console.note(f"{trial.tokens} tokens of answers to {len(answers)} prompts, {tokens} tokens of text")
+    if policy.asks_in_general:
+        tools.console.note(GENERAL_PROMPTS)
     whole = all(answer.ended or len(answer.ids) == questions.max_tokens for answer in answers)
     if drafter and rounds < ROUNDS and not whole:
         tools.console.note(f"answers end where {rounds} drafts of them ended; --thorough follows them further")

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tagship.hub_server.card_rules import LICENSES
 from tagship.naming.clock import MOMENT_FORMAT
 from tagship.naming.fields import FieldValue
 from tagship.naming.name_rules import HUB
 from tagship.setup.found_bases import is_model_id
 from tagship.system.errors import UsageError
-from tagship.system.toml_reader import hint
+from tagship.system.toml_reader import hint, nearest
 
 _WORD = re.compile(r"[A-Za-z0-9._]+")
 _COMPACT = re.compile(r"\d{8}-\d{6}")
-_LICENSE = re.compile(r"[a-z0-9.-]+")
+_AS_ON_THE_HUB = "it is the Hub's identifier of a license, such as apache-2.0, or other for one that has none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ _PROBLEMS: Mapping[str, Callable[[str], str | None]] = {
         "it is organization/name; where its files are in a folder, release.toml says so beside it: "
         '[bases."organization/name"] path = "FOLDER"',
     ),
-    "license": _unless(_LICENSE.fullmatch, "it is an identifier such as apache-2.0"),
+    "license": lambda text: None if text in LICENSES else _AS_ON_THE_HUB + nearest(text, LICENSES),
     "dataset": _unless(_WORD.fullmatch, "it is a word of letters, digits, '.' and '_'; a hyphen separates fields"),
     "epochs": _unless(lambda text: text.isascii() and text.isdigit() and int(text) > 0, "it is a whole number"),
     "trained": _unless(_moment, "it is a time such as 20250914-132416"),

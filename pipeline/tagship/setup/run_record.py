@@ -12,7 +12,7 @@ from tagship.policy.config import Config
 from tagship.runs.run import METADATA_FILE, read_run
 from tagship.setup.changes import Change, appended, write
 from tagship.setup.found_runs import FoundRun
-from tagship.setup.questions import OF_RUNS, Question
+from tagship.setup.questions import OF_RUNS, Question, said_by
 from tagship.setup.run_names import Learned, date_in
 from tagship.system.errors import UsageError
 
@@ -31,9 +31,10 @@ def lacking_of(run: FoundRun, config: Config, learned: Learned | None, said: Map
     tells = read_run(run.path, config.naming).fields
     for field in OF_RUNS:
         if field in said and field in tells and said[field] != tells[field]:
+            given, told = (said_by({field: value})[0] for value in (said[field], tells[field]))
             raise UsageError(
-                f"--set {field}={said[field]} is not what {run.path.name} tells: {tells[field]}",
-                remedy="leave it out, or mend the run's name or record",
+                f"--set {given} is not what {run.path.name} tells: {told.partition('=')[2]}",
+                remedy=f"leave it out, or mend {METADATA_FILE} in {run.path} or the folder's name, whichever says so",
             )
     wanted = [field for field in OF_RUNS if field in _needed(config, run.path.name) and field not in tells]
     known = _told_elsewhere(run, learned) | {field: said[field] for field in OF_RUNS if field in said}

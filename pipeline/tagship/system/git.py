@@ -51,10 +51,12 @@ class Repository:
             )
         return self._commit("HEAD")
 
-    def tag(self, name: str) -> Tag:
-        """The tag of that name. Raises ReleaseError when there is none."""
+    def tag(self, name: str, *, meant: str | None = None) -> Tag:
+        """The tag of that name. Raises ReleaseError when there is none, with how to make it, or the one that is
+        `meant`."""
         if not self.has_tag(name):
-            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {name} -m "Release {name}: …"')
+            made = meant or name
+            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {made} -m "Release {made}: …"')
         if self._program.answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
             raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag")
         message = self._message(f"refs/tags/{name}")

@@ -176,10 +176,13 @@ class Reader:
         return f"{self._where}.{name}" if self._where else name
 
 
-def hint(word: str, known: Collection[str]) -> str:
-    """`: did you mean …?`, or the list of what is known when nothing is near."""
+def nearest(word: str, known: Collection[str]) -> str:
+    """`: did you mean …?`, or nothing when nothing is near."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    if near:
-        return f": did you mean {by_lower[near[0]]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    return f": did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def hint(word: str, known: Collection[str]) -> str:
+    """The same, or the list of what is known when nothing is near."""
+    return nearest(word, known) or (f"; known: {', '.join(sorted(known))}" if known else "")

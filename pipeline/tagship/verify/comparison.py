@@ -17,6 +17,8 @@ from tagship.verify.runtimes.protocol import Model
 TIE = 0.02
 # With fewer tokens of answers nothing is shown.
 _LEAST = 8
+# What mends an export that was damaged.
+AGAIN = "nothing was published; export it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,8 @@ def _measured(along: PerToken, limits: Limits, what: str, of: str) -> Measured:
         raise _different(what, how, limits)
     if not measured.top1 >= (least := limits.top1_of(measured.tokens)):
         how = f"the likeliest token is the same for {measured.top1:.1%} of {measured.tokens} {of}"
-        raise _different(what, f"{how}; the limit is {limits.top1:.1%}, and {least:.1%} of so few", limits)
+        few = f", lowered to {least:.1%} as they are few" if least < limits.top1 else ""
+        raise _different(what, f"{how}; the limit is {limits.top1:.1%}{few}", limits)
     return measured
 
 
@@ -165,7 +168,8 @@ def _some(ids: tuple[int, ...]) -> str:
 
 
 def _different(what: str, how: str, limits: Limits | None = None) -> ReleaseError:
-    remedy = "nothing was published; export it again"
+    remedy = AGAIN
     if limits and limits.key:
-        remedy += f", or in another type; if it is good enough, {limits.key} in release.toml sets kl and top1 for it"
+        remedy = "nothing was published; export another type, or, where it is good enough, have "
+        remedy += f"{limits.key} in release.toml set kl and top1 for it"
     return ReleaseError(f"{what} does not answer like base + adapter: {how}", remedy=remedy)

@@ -81,8 +81,11 @@ def without_changes(adapter: Adapter) -> Adapter:
 def read_weights(folder: Path) -> Header:
     """The header of an adapter's weights. Raises ReleaseError when they are missing, damaged, or pickled, or when PEFT
     would pass over them."""
-    if not (folder / WEIGHTS_FILE).exists() and (refusal := pickled(folder)):
-        raise refusal
+    if not (folder / WEIGHTS_FILE).exists():
+        raise pickled(folder) or ReleaseError(
+            f"{folder / WEIGHTS_FILE} does not exist",
+            remedy="copy the adapter there, or save it again with PEFT's save_pretrained(…); --run names another run",
+        )
     weights = read_header(folder / WEIGHTS_FILE)
     check_keys(weights)
     return weights

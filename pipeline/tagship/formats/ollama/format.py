@@ -68,6 +68,7 @@ class _Ollama(GgufFormat):
     name = "ollama"
     kl, top1 = KL, TOP1
     quants = tuple(QUANTS)
+    own_quants = "[formats.ollama.mixes.{}]"
     name_rules = (OLLAMA,)
     shared_label = "gguf"
     card = CardFacts(library_name="gguf", relation="quantized", tags=("gguf", "llama.cpp", "ollama"), text_only=True)
