@@ -21,7 +21,7 @@ def one_process(runtimes: Runtimes) -> Iterator[None]:
     """Exports are made in the process of a runtime, as in a release, which starts with the first one."""
     name = reference_runtime().name
 
-    def lend() -> AbstractContextManager[Worker]:
+    def lend() -> AbstractContextManager[Worker | None]:
         runtimes.start(name)
         return runtimes.lent(name)
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import IO, Any
@@ -114,12 +114,13 @@ class Worker:
         self._owned.close()
 
 
-_LENT: ContextVar[Callable[[], AbstractContextManager[Worker]] | None] = ContextVar("lent", default=None)
+Lend = Callable[[], AbstractContextManager[Worker | None]]
+_LENT: ContextVar[Lend] = ContextVar("lent", default=nullcontext)
 
 
 @contextmanager
-def lending(lend: Callable[[], AbstractContextManager[Worker]]) -> Iterator[None]:
-    """Have `any_worker` take what `lend` gives, in the block."""
+def lending(lend: Lend) -> Iterator[None]:
+    """Have `any_worker` take what `lend` gives, where it gives one, in the block."""
     before = _LENT.set(lend)
     try:
         yield
@@ -131,8 +132,11 @@ def lending(lend: Callable[[], AbstractContextManager[Worker]]) -> Iterator[None
 def any_worker(title: str) -> Iterator[Worker]:
     """A worker for what has torch and transformers loaded: one that is there for something else and is lent
     (`lending`), as loading them takes seconds, else one that ends with the block."""
-    lend = _LENT.get()
-    with lend() if lend else Worker(title) as worker:
+    with _LENT.get()() as lent:
+        if lent is not None:
+            yield lent
+            return
+    with Worker(title) as worker:
         yield worker
 
 

@@ -76,15 +76,13 @@ class Runtimes:
             self._workers[runtime] = Worker(runtime, find_runtime(runtime).modules)
 
     @contextmanager
-    def lent(self, runtime: str) -> Iterator[Worker]:
-        """The process of a runtime, for other work with its libraries; where none was started, a new one, which ends
-        with the block."""
-        if runtime not in self._workers:
-            with Worker(runtime) as worker:
-                yield worker
-            return
-        with self._dropped_when_it_ends(runtime):
-            yield self._workers[runtime]
+    def lent(self, runtime: str) -> Iterator[Worker | None]:
+        """The process of a runtime, for other work with its libraries; None where it was not started."""
+        try:
+            yield self._workers.get(runtime)
+        except ToolError:
+            self._drop(runtime)
+            raise
 
     def examine(self, runtime: str, subject: Subject) -> None:
         """Raise ReleaseError for a model that the runtime of that name cannot run, ToolError when it cannot say."""
@@ -119,13 +117,17 @@ class Runtimes:
         try:
             yield
         except ToolError as error:
-            if (worker := self._workers.pop(runtime, None)) is not None:
-                worker.close()  # it may have ended, and the next one asked is new
+            self._drop(runtime)
             if isinstance(error, Killed):
                 told = f"{human_size(find_runtime(runtime).memory)} beside the weights"
                 why = f"{error}; it was probably memory, of which it was to need {told}"
                 raise Killed(why, remedy=error.remedy) from error
             raise
+
+    def _drop(self, runtime: str) -> None:
+        """A process that may have ended: the next one that is asked is new."""
+        if (worker := self._workers.pop(runtime, None)) is not None:
+            worker.close()
 
 
 class RunningModel(Model):
