@@ -170,6 +170,6 @@ def _some(ids: tuple[int, ...]) -> str:
 def _different(what: str, how: str, limits: Limits | None = None) -> ReleaseError:
     remedy = AGAIN
     if limits and limits.key:
-        remedy = "nothing was published; export another type, or, where it is good enough, have "
-        remedy += f"{limits.key} in release.toml set kl and top1 for it"
+        remedy = "nothing was published; export another type; if this one is good enough, "
+        remedy += f"{limits.key} in release.toml sets kl and top1 for it"
     return ReleaseError(f"{what} does not answer like base + adapter: {how}", remedy=remedy)
