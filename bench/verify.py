@@ -1,9 +1,10 @@
 """What comparing takes: `invoke verify` as a whole, of a synthetic Phi-3-mini with three exports.
 
-Run as `python -m bench.verify [--layers 7] [--against REVISION] [--gigabytes N]`: 7 layers are a billion parameters, 32
-the real model's 3.8. The formats are vllm, ollama (q8_0) and lora, and are exported before. With `--against` the same
-is done by another revision of tagship in this repository, in turns; for one that reads no text we also do without.
-With `--gigabytes` everything runs in a memory control group of that size, page cache included, from a cold cache.
+Run as `python -m bench.verify [--layers 7] [--quant q8_0] [--against REVISION] [--gigabytes N]`: 7 layers are a billion
+parameters, 32 the real model's 3.8. The formats are vllm, ollama (in that type) and lora, and are exported before. With
+`--against` the same is done by another revision of tagship in this repository, in turns; for one that reads no text we
+also do without. With `--gigabytes` everything runs in a memory control group of that size, page cache included, from a
+cold cache.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.limited import POLICY, limited, make_project
@@ -25,8 +26,8 @@ _ROOT = Path(__file__).parents[1]
 _ASKED = ((2, 32), (3, 128))
 _PROMPTS = ('"Write an AVRO schema for Customer"', '"Tell me a story of rivers"', '"Name all months"')
 # Random weights say nothing for sure: of so many equally likely tokens, rounding decides which is the likeliest.
-_LIMITS = "[verify.limits.q8_0]\nkl = 1\ntop1 = 0.01\n"
-_LIMITS_BEFORE = "[verify.kl]\nq8_0 = 1\n"
+_LIMITS = "[verify.limits.{}]\nkl = 9\ntop1 = 0.000001\n"
+_LIMITS_BEFORE = "[verify.kl]\n{} = 9\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +36,22 @@ class _Side:
 
     name: str
     sources: Path
+    quant: str
     limits: str
     text: str | None = None
 
 
-def main(layers: int, against: str | None, gigabytes: float | None) -> None:
+def main(layers: int, quant: str, against: str | None, gigabytes: float | None) -> None:
     """Print a table for each number of questions."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagship-bench-")))
-        sides = [_Side(name="tagship", sources=_ROOT, limits=_LIMITS)]
+        ours = _Side(name="tagship", sources=_ROOT, quant=quant, limits=_LIMITS.format(quant))
+        sides = [ours]
         if against:
             other = stack.enter_context(_checked_out(against, folder / "before"))
-            sides.append(_Side(name="without the text", sources=_ROOT, limits=_LIMITS, text="short.txt"))
-            sides.append(_Side(name=f"revision {against}", sources=other, limits=_LIMITS_BEFORE))
+            sides.append(replace(ours, name="without the text", text="short.txt"))
+            before = _LIMITS_BEFORE.format(quant)
+            sides.append(_Side(name=f"revision {against}", sources=other, quant=quant, limits=before))
         project = folder / "project"
         project.mkdir()
         make_project(project, layers, POLICY)
@@ -74,7 +78,7 @@ def _set_up(project: Path, side: _Side, number: int, tokens: int) -> None:
     """The project as a side is to find it, all committed."""
     shutil.copy(side.sources / "tasks.py", project)
     asked = f"[verify]\nprompts = [{', '.join(_PROMPTS[:number])}]\nmax_tokens = {tokens}\n"
-    policy = POLICY.replace('"q4_k_m"', '"q8_0"') + "[formats.lora]\n"
+    policy = POLICY.replace('"q4_k_m"', f'"{side.quant}"') + "[formats.lora]\n"
     text = f'text = "{side.text}"\n' if side.text else ""
     (project / "release.toml").write_text(policy + asked + text + side.limits)
     (project / ".gitignore").write_text("base/\nadapters/\nexports*/\n.tagship/\n")
@@ -132,6 +136,7 @@ def _print(title: str, took: dict[str, Took]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.verify")
     parser.add_argument("--layers", type=int, default=7)
+    parser.add_argument("--quant", default="q8_0")
     parser.add_argument("--against")
     parser.add_argument("--gigabytes", type=float)
     return parser.parse_args()
@@ -139,4 +144,4 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     asked = _arguments()
-    main(asked.layers, asked.against, asked.gigabytes)
+    main(asked.layers, asked.quant, asked.against, asked.gigabytes)

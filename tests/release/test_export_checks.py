@@ -26,9 +26,9 @@ def checks() -> Iterator[ExportChecks]:
         yield made
 
 
-def exported(folder: Path) -> tuple[Any, Manifest]:
+def exported(folder: Path, size: int = 1000) -> tuple[Any, Manifest]:
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(bytes(1000))
+    (folder / "model.safetensors").write_bytes(bytes(size))
     manifest = tiny.manifest(files=list_files(folder))
     write_manifest(folder, manifest)
     return Named(folder), manifest
@@ -37,7 +37,7 @@ def exported(folder: Path) -> tuple[Any, Manifest]:
 def test_whole(checks: ExportChecks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who waits is told once that it is whole; one that nobody asked to look at is not waited for."""
     target, manifest = exported(tmp_path / "vllm")
-    checks.begin(target, manifest)
+    checks.add(target, manifest)
     checks.wait(target)
     checks.wait(target)
     checks.wait(exported(tmp_path / "lora")[0])
@@ -48,12 +48,28 @@ def test_changed(checks: ExportChecks, tmp_path: Path) -> None:
     """A byte that was changed is told to who waits, and not of another export; a file that is shorter, at once."""
     target, manifest = exported(tmp_path / "vllm")
     (target.export_dir / "model.safetensors").write_bytes(bytes(999) + b"\1")
-    checks.begin(target, manifest)
+    checks.add(target, manifest)
     other, theirs = exported(tmp_path / "lora")
-    checks.begin(other, theirs)
+    checks.add(other, theirs)
     checks.wait(other)
     with pytest.raises(ReleaseError, match=r"model\.safetensors was changed"):
         checks.wait(target)
     (other.export_dir / "model.safetensors").write_bytes(b"")
     with pytest.raises(ReleaseError, match=r"model\.safetensors was changed"):
-        checks.begin(other, theirs)
+        checks.add(other, theirs)
+
+
+def test_the_smallest_first(checks: ExportChecks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What writes drafts need not wait for the merged weights."""
+    looked_at: list[str] = []
+    monkeypatch.setattr(
+        "tagship.release.export_checks.check_files",
+        lambda folder, manifest, **how: looked_at.append(folder.name) if how.get("hashes", True) else None,
+    )
+    large, small = exported(tmp_path / "vllm"), exported(tmp_path / "ollama", 10)
+    checks.add(*large)
+    checks.add(*small)
+    assert looked_at == []
+    checks.begin()
+    checks.wait(large[0])
+    assert looked_at == ["ollama", "vllm"]

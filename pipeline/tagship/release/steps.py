@@ -147,7 +147,7 @@ def _load(
     manifest = read_manifest(target.export_dir)
     check_identity(plan, target, manifest)
     if verifies:
-        tools.checks.begin(target, manifest)  # verifying it waits for that
+        tools.checks.add(target, manifest)  # verifying it waits for that
     else:
         with tools.console.bytes(target.name, sum(entry.size for entry in manifest.files)) as advance:
             check_files(target.export_dir, manifest, hashes=hashes, advance=advance)

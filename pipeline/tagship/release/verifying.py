@@ -82,6 +82,7 @@ def _about(form: Format) -> Iterator[None]:
 
 def answer_as_trained(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
     """What base + adapter answers, and the text that it is measured by."""
+    tools.checks.begin()
     policy, base = plan.config.verify, done.one(Fetched).base
     questions = Questions(prompts=policy.prompts, max_tokens=policy.tokens_of(plan.extent), moment=plan.moment)
     with tools.console.working("base + adapter answers", _START + _seconds(plan, base)), ExitStack() as stack:
