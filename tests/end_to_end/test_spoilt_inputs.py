@@ -70,6 +70,18 @@ def test_changed_base_under_an_old_name(tagged: Project) -> None:
         assert shard(tagged.folder / BASE).name in refused.stderr
 
 
+@pytest.mark.parametrize("task", [("release", "--format", "lora"), ("doctor",)])
+def test_template_that_does_not_render(project: Project, task: tuple[str, ...]) -> None:
+    """A model that cannot be run is told before anything is exported, and by the doctor, who says all of it."""
+    template = project.folder / BASE / "chat_template.jinja"
+    assert template.is_file()
+    template.write_text("{{ raise_exception('not today') }}")
+    done = project.invoke(*task)
+    told = "the tokenizer or chat template of base + adapter cannot be used: not today"
+    assert done.code == 1 and told in done.stdout + done.stderr
+    assert not (project.folder / "exports").exists()
+
+
 @pytest.mark.parametrize("task", [("export", "--format", "lora"), ("release", "--format", "lora"), ("doctor",)])
 def test_adapter_that_does_nothing(project: Project, task: tuple[str, ...]) -> None:
     """An adapter whose lora_B is zero makes nothing, also where its files would only be copied."""

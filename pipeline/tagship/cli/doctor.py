@@ -181,7 +181,7 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
             )
             yield fit
             if OK == fit.level == modules.level:
-                yield tried("that it can be run and converted", lambda: _examine_model(session, plan, hub))
+                yield tried("the trained model can be run and converted", lambda: _examine_model(session, plan, hub))
         yield tried("what the cards say", lambda: _cards(session, plan, hub))
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"

@@ -15,10 +15,7 @@ from typing import Any
 from tagship.system.errors import ReleaseError, ToolError
 
 _NEWER = "point LLAMA_CPP_DIR at a newer checkout of llama.cpp, or leave the format out"
-_OWN_SPLITTING = (
-    "llama.cpp knows the tokenizers of published models, and newer ones in a newer checkout (LLAMA_CPP_DIR); one that "
-    "was trained for this model alone it does not: leave the format out"
-)
+_OWN_SPLITTING = f"{_NEWER}; no checkout knows a tokenizer that was trained for one model alone"
 _WHOLE = "fetch the base model again, whole"
 _TOKENIZER = f"{_WHOLE}, or leave the format out"
 _LOGGER = "hf-to-gguf"
