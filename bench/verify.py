@@ -45,13 +45,12 @@ def main(layers: int, quant: str, against: str | None, gigabytes: float | None) 
     """Print a table for each number of questions."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagship-bench-")))
-        ours = _Side(name="tagship", sources=_ROOT, quant=quant, limits=_LIMITS.format(quant))
+        ours = _Side(name="tagship", sources=_ROOT, quant=quant, limits=_LIMITS)
         sides = [ours]
         if against:
             other = stack.enter_context(_checked_out(against, folder / "before"))
             sides.append(replace(ours, name="without the text", text="short.txt"))
-            before = _LIMITS_BEFORE.format(quant)
-            sides.append(_Side(name=f"revision {against}", sources=other, quant=quant, limits=before))
+            sides.append(replace(ours, name=f"revision {against}", sources=other, limits=_LIMITS_BEFORE))
         project = folder / "project"
         project.mkdir()
         make_project(project, layers, POLICY)
@@ -80,7 +79,7 @@ def _set_up(project: Path, side: _Side, number: int, tokens: int) -> None:
     asked = f"[verify]\nprompts = [{', '.join(_PROMPTS[:number])}]\nmax_tokens = {tokens}\n"
     policy = POLICY.replace('"q4_k_m"', f'"{side.quant}"') + "[formats.lora]\n"
     text = f'text = "{side.text}"\n' if side.text else ""
-    (project / "release.toml").write_text(policy + asked + text + side.limits)
+    (project / "release.toml").write_text(policy + asked + text + side.limits.format(side.quant))
     (project / ".gitignore").write_text("base/\nadapters/\nexports*/\n.tagship/\n")
     author = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
     subprocess.run(["git", "add", "--all"], cwd=project, check=True)

@@ -242,6 +242,9 @@ def test_tag_elsewhere(project: GitFolder, plan: MakePlan) -> None:
 
 def test_missing_tag(plan: MakePlan) -> None:
     """A tag that does not exist cannot be planned."""
+    with pytest.raises(ReleaseError, match="there is no tag 'v9'") as caught:
+        plan(tag="v9")
+    assert str(caught.value.remedy).startswith("git tag v9.0.0 -m")
     with pytest.raises(ReleaseError, match=r"there is no tag 'v9\.0\.0'"):
         plan(tag="v9.0.0")
 
@@ -425,6 +428,9 @@ def test_unknown_quant(plan: MakePlan) -> None:
     """A quantization type that a format has not is a mistake in the options, with a hint."""
     with pytest.raises(UsageError, match="unknown quantization type 'q8_00' for vllm or ollama: did you mean 'q8_0'"):
         plan(quants=("q8_00",))
+    with pytest.raises(UsageError, match=r"unknown quantization type 'small' for vllm or ollama$") as caught:
+        plan(quants=("small",))
+    assert "or define it as [formats.ollama.mixes.small] in release.toml" in str(caught.value.remedy)
 
 
 def test_quant_without_a_format_for_it(plan: MakePlan) -> None:

@@ -89,8 +89,9 @@ def test_what_nobody_recorded(repository: GitFolder, write_run: WriteRun) -> Non
     apply(repository.folder, proposal.changes)
     record = json.loads((run / "experiment_metadata.json").read_text())
     assert record == {"epochs": 3, "steps": 40, "dataset": "recipes", "trained": "2025-09-14T13:24:16Z"}
-    with pytest.raises(UsageError, match="is not what checkpoint-40 tells: recipes"):
+    with pytest.raises(UsageError, match="is not what checkpoint-40 tells: recipes") as caught:
         proposed(repository.folder, "dataset=other")
+    assert f"mend experiment_metadata.json in {run}" in str(caught.value.remedy)
 
 
 def test_a_record_that_is_there(repository: GitFolder, write_run: WriteRun) -> None:

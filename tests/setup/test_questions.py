@@ -29,6 +29,7 @@ def test_said() -> None:
         ("base=name", "it is organization/name"),
         ("namespace=a b", "namespace cannot be 'a b'"),
         ("license=Apache 2", "it is the Hub's identifier"),
+        ("license=apache", "did you mean 'apache-2.0'"),
     ],
 )
 def test_mistakes(pair: str, told: str) -> None:

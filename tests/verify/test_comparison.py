@@ -60,6 +60,8 @@ def test_evidence_is_data() -> None:
     evidence = replace(held(Told(after=AFTER, other=0.02), LOOSE, trial(ANSWER, text=(TEXT,))), unlike=("tools",))
     assert Evidence.of(evidence.document()) == evidence
     assert evidence.summary.startswith("1 of 1 greedy answers equal, mean KL 0.0")
+    tied = replace(evidence, prompts=3, limits=replace(evidence.limits, same_tokens=True))
+    assert tied.summary.startswith("1 of 3 greedy answers equal, the others up to ties, mean KL 0.0")
     assert Evidence.of(Evidence(outcome="untested", why="no").document()).summary == "untested: no"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from tagship.cli.options import unusable_options
@@ -30,6 +31,7 @@ from tagship.release.steps import RELEASE
 from tagship.release.surroundings import look_around
 from tagship.release.targets import Target
 from tagship.release.verifying import examine_model
+from tagship.runs.base_folder import BaseFolder
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 from tagship.system.git_objects import Tag
@@ -174,15 +176,16 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     yield tried("the names say what is so", lambda: check_names(plan, plan.base.path))
     yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:
+        base = cache(lambda: fetch_base(locate_base(plan.base, hub)))
         footprints: list[tuple[Target, Footprint]] = []
         if adapters.level == OK:  # else it is told already
-            fit = tried(
-                f"the adapter of {plan.run.name}, memory and disk", lambda: _fit(session, plan, hub, footprints)
-            )
+            what = f"the adapter of {plan.run.name}, memory and disk"
+            fit = tried(what, lambda: footprints.extend(_footprints(session, plan, base())))
             yield fit
             if OK == fit.level == modules.level:
-                yield tried("the trained model can be run and converted", lambda: _examine_model(session, plan, hub))
-        yield tried("what the cards say", lambda: _cards(session, plan, hub))
+                can = "the trained model can be run and converted"
+                yield tried(can, lambda: _examine_model(session, plan, hub, base()))
+        yield tried("what the cards say", lambda: check_cards(plan, base(), session.templates))
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
             yield Finding(level=OK, what=f"{target.name}: {size}")
@@ -195,18 +198,13 @@ def _checked(outcome: Outcome) -> Finding:
     return Finding(level=level, what=f"{outcome.name}: {outcome.problem}", remedy=outcome.remedy)
 
 
-def _cards(session: Session, plan: Plan, hub: Hub) -> None:
-    check_cards(plan, fetch_base(locate_base(plan.base, hub)), session.templates)
-
-
-def _examine_model(session: Session, plan: Plan, hub: Hub) -> None:
-    done = Results().plus([Fetched(base=fetch_base(locate_base(plan.base, hub)))])
+def _examine_model(session: Session, plan: Plan, hub: Hub, base: BaseFolder) -> None:
+    done = Results().plus([Fetched(base=base)])
     with tools_of(session.config, session.repository, hub, session.console) as tools:
         for _ in examine_model(plan, done, tools):
             pass
 
 
-def _fit(session: Session, plan: Plan, hub: Hub, footprints: list[tuple[Target, Footprint]]) -> None:
-    base = fetch_base(locate_base(plan.base, hub))
+def _footprints(session: Session, plan: Plan, base: BaseFolder) -> list[tuple[Target, Footprint]]:
     fits = gates.check_fit(plan, base, session.templates, RELEASE)
-    footprints += [(fitting.target, fitting.footprint) for fitting in fits]
+    return [(fitting.target, fitting.footprint) for fitting in fits]

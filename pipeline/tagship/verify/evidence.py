@@ -108,9 +108,9 @@ class Evidence:
         if self.copied:
             return "the run's own files, each of its parameters in its place"
         assert self.answers is not None and self.limits is not None
-        ties = " up to ties" if self.limits.same_tokens and self.same < self.prompts else ""
         told = [
-            f"{self.same} of {self.prompts} greedy answers equal" + (f", the others{ties}" if ties else ""),
+            f"{self.same} of {self.prompts} greedy answers equal",
+            *(["the others up to ties"] if self.limits.same_tokens and self.same < self.prompts else ()),
             f"mean KL {self.answers.kl:.2g} nats over {self.answers.tokens} tokens (limit {self.limits.kl:g})",
         ]
         if self.text:
