@@ -109,6 +109,18 @@ def test_template_that_does_not_render(tmp_path: Path) -> None:
         FORMAT.examine([job])
 
 
+def test_template_that_makes_no_text(tmp_path: Path) -> None:
+    """What a chat template makes of tools need be nothing that UTF-8 knows: it is held against what llama.cpp makes."""
+    job = job_of(tmp_path, tiny.phi3)
+    odd = '{% if tools %}{{ "\\ud800" }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}'
+    (job.base.path / "chat_template.jinja").write_text(odd)
+    (tmp_path / "export").mkdir()
+    FORMAT.export([(job, tmp_path / "export")], lambda _: None)
+    subject = FORMAT.subject(job, tmp_path / "export", Questions(prompts=("the quick",), max_tokens=8))
+    assert subject.rendered == ("the quick",)
+    assert any(prompt.text and prompt.text.startswith("\ud800") for prompt in subject.prompts)
+
+
 def test_export_that_is_killed(tmp_path: Path) -> None:
     """An export whose process is killed in the midst of its work says so; the one that asked goes on, and the next
     export has another process."""

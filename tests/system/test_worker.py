@@ -111,10 +111,11 @@ def test_refusal(worker: Worker, foreign: ModuleType, kind: str, raised: type[Re
 
 
 def test_crash(worker: Worker, foreign: ModuleType) -> None:
-    """Any other exception ends the process, and is told with what was printed."""
+    """Any other exception ends the process, and is told with what was printed meanwhile, not of other work before."""
+    worker.call("it ended", foreign.count, advance=lambda _: None)
     with pytest.raises(ToolError, match=r"^it ended \(exit code 1\):\n") as caught:
         worker.call("it ended", foreign.crash)
-    assert "  before\n" in str(caught.value)
+    assert "  before\n" in str(caught.value) and "what it likes" not in str(caught.value)
     assert str(caught.value).endswith("ZeroDivisionError: why it was")
 
 

@@ -17,7 +17,7 @@ from tagship.system.files import write_json
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
-from tagship.system.worker import any_worker
+from tagship.system.worker import any_worker, read_reply, write_reply
 from tagship.verify.questions import Limits
 from tagship.weights.checkpoint import INDEX_FILE
 from tagship.weights.tied_embeddings import is_vocabulary
@@ -73,7 +73,7 @@ class GgufFormat(Format):
             for of_run in _by_run(parts, lambda part: part[0].run.path):
                 left = worker.folder / "digests.json"
                 worker.call(f"the {self.name} export ended", self.export_run, of_run, left, advance=advance)
-                digests |= {Path(path): str(digest) for path, digest in read_object(left).items()}
+                digests |= {Path(path): str(digest) for path, digest in read_reply(left).items()}
         return digests
 
     def limits(self, variant: Variant) -> Limits:
@@ -83,7 +83,7 @@ class GgufFormat(Format):
 
 def write_digests(file: Path, digests: Mapping[Path, str]) -> None:
     """Leave, in the worker, the SHA-256 of what was digested while it was written, for `GgufFormat.export`."""
-    write_json(file, {str(path): digest for path, digest in digests.items()})
+    write_reply(file, {str(path): digest for path, digest in digests.items()})
 
 
 def quant_of(job: ExportJob) -> str:

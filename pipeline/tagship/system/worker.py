@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -87,6 +88,7 @@ class Worker:
         (Killed, where it was ended from outside) that begins with `failure` and has the end of what was printed; the
         worker cannot be used any more.
         """
+        before = self._log.stat().st_size  # of other work
         asked = self.folder / "asked.pickle"
         asked.write_bytes(pickle.dumps((function, arguments, advance is not None)))
         with suppress(BrokenPipeError):  # it ended already: the missing answer below says so
@@ -98,7 +100,8 @@ class Worker:
                 return
             (advance or silent)(said["done"])
         code = self._process.wait()
-        printed = self._log.read_text(errors="replace")
+        log = self._log.read_bytes()
+        printed = (log[before:] or log).decode(errors="replace")
         self.close()
         told = f"{failure} ({_ending(code)})" + _tail(printed)
         if code in (-signal.SIGKILL, -signal.SIGTERM):
@@ -112,6 +115,17 @@ class Worker:
                 _pipe(stream).close()
         self._process.wait()
         self._owned.close()
+
+
+def write_reply(path: Path, answer: Any) -> None:
+    """In the worker: leave an answer, as JSON has it, in a file. What templates make of a text need not be one that
+    UTF-8 knows: it is escaped."""
+    path.write_text(json.dumps(answer), encoding="ascii")
+
+
+def read_reply(path: Path) -> Any:
+    """What a worker left."""
+    return json.loads(path.read_text(encoding="ascii"))
 
 
 Lend = Callable[[], AbstractContextManager[Worker | None]]

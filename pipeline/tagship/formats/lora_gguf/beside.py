@@ -11,7 +11,8 @@ from tagship.formats.protocol import ExportJob
 from tagship.gguf.header import read_gguf_header
 from tagship.runs.model_files import TOKENIZER_CONFIG, ModelFiles, model_files
 from tagship.system.errors import ReleaseError
-from tagship.system.files import scratch_folder, write_json, write_text
+from tagship.system.files import scratch_folder, write_text
+from tagship.system.worker import write_reply
 from tagship.verify.conversations import USER
 from tagship.verify.questions import Questions
 
@@ -81,7 +82,7 @@ def check_header(job: ExportJob, path: Path) -> None:
 def render(job: ExportJob, questions: Questions, said: Path) -> None:
     """In the worker: leave in a file the prompts that the model's chat template makes of questions, as base + adapter
     reads them."""
-    write_json(said, _rendered(job, questions))
+    write_reply(said, _rendered(job, questions))
 
 
 def _rendered(job: ExportJob, questions: Questions) -> tuple[str, ...]:

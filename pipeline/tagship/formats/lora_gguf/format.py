@@ -1,7 +1,6 @@
 """lora-gguf: the adapter as a GGUF; llama.cpp (`--lora`) and Ollama (`ADAPTER`) load it beside a GGUF of its base."""
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from tagship.runs.model_files import CONFIG_FILE
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
 from tagship.system.toml_reader import Reader
-from tagship.system.worker import any_worker
+from tagship.system.worker import any_worker, read_reply
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.protocol import Subject
 
@@ -127,7 +126,7 @@ class _LoraGguf(GgufFormat):
         with any_worker("prompts of lora-gguf") as worker:
             said = worker.folder / "rendered.json"
             worker.call("the chat template ended", render, job, questions, said)
-            prompts = tuple(json.loads(said.read_text(encoding="utf-8")))
+            prompts = tuple(read_reply(said))
         return Subject(what="the adapter's GGUF", model=job.base.path, adapter=adapter, rendered=prompts)
 
     def beside(self, job: ExportJob, subject: Subject, folder: Path) -> Subject:

@@ -29,6 +29,7 @@ from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import sha256_of, write_json, write_text
 from tagship.system.json_files import read_object
 from tagship.system.progress import Advance
+from tagship.system.worker import write_reply
 
 if TYPE_CHECKING:
     from tagship.gguf.conversion import GgufMetadata
@@ -172,12 +173,7 @@ def write_chat(job: ExportJob, asked: Sequence[str], model: Path, said: Path) ->
     """In the worker: fill a folder with what lies beside the weights, and leave in a file how the model is talked to,
     with the prompts that it is asked by; code of the base is not run."""
     copy_model_files(without_code(job), open_weights(job), model)
-    write_json(said, asdict(_chat_of(job, model, asked)))
-
-
-def read_chat(said: Path) -> Chat:
-    """What `write_chat` left."""
-    return Chat(**read_object(said))
+    write_reply(said, asdict(_chat_of(job, model, asked)))
 
 
 def _chat_of(job: ExportJob, model: Path, asked: Sequence[str] | None = None) -> Chat:

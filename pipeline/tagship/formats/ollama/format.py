@@ -14,6 +14,7 @@ from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of
 from tagship.formats.model_folder import check_model_files, open_weights
 from tagship.formats.ollama import usage
+from tagship.formats.ollama.chat import Chat
 from tagship.formats.ollama.export import (
     IMATRIX,
     IMATRIX_FILE,
@@ -23,7 +24,6 @@ from tagship.formats.ollama.export import (
     found_of,
     imatrix_of,
     mix_of,
-    read_chat,
     try_run,
     write_chat,
     write_ollama_files,
@@ -53,7 +53,7 @@ from tagship.system.json_files import read_object
 from tagship.system.machine import free_disk
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
-from tagship.system.worker import any_worker
+from tagship.system.worker import any_worker, read_reply
 from tagship.verify.questions import Limits, Questions
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.tied_embeddings import is_head
@@ -214,7 +214,7 @@ class _Ollama(GgufFormat):
             said = scratch / "chat.json"
             with any_worker("prompts of ollama") as worker:
                 worker.call("the chat template ended", write_chat, job, questions.prompts, model, said)
-            chat = read_chat(said)
+            chat = Chat(**read_reply(said))
             config = read_object(model / CONFIG_FILE)
             write_ollama_files(job, chat, expected)
             check_model_files(job, folder, expected, "the ollama export")

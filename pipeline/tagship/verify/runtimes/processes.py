@@ -4,7 +4,6 @@ A process serves several models, as starting it costs more than most small ones 
 wide as the vocabulary, so it comes block by block through a file, and is never held as a whole.
 """
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tagship.system.errors import Killed, ToolError
 from tagship.system.templating import human_size
-from tagship.system.worker import Worker
+from tagship.system.worker import Worker, read_reply, write_reply
 from tagship.verify.conversations import Conversation
 from tagship.verify.questions import Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model, Subject
@@ -97,7 +96,7 @@ class Runtimes:
         with self._worker(runtime, subject) as worker:
             reply = worker.folder / _REPLY_FILE
             worker.call(_failure(subject), _prompts, runtime, subject, conversations, reply)
-            return tuple(json.loads(reply.read_text(encoding="utf-8")))
+            return tuple(read_reply(reply))
 
     def _load(self, runtime: str, subject: Subject) -> "RunningModel":
         number = next(self._numbers)
@@ -196,7 +195,7 @@ class RunningModel(Model):
         reply = self.worker.folder / _REPLY_FILE
         with self._runtimes._dropped_when_it_ends(self._runtime):
             self.worker.call(_failure(self.subject), function, self._number, *arguments, reply)
-        return json.loads(reply.read_text(encoding="utf-8"))
+        return read_reply(reply)
 
 
 def _failure(subject: Subject) -> str:
@@ -214,7 +213,7 @@ def _examine(runtime: str, subject: Subject) -> None:
 
 
 def _prompts(runtime: str, subject: Subject, conversations: tuple[Conversation, ...], reply: Path) -> None:
-    _reply(reply, find_runtime(runtime).prompts(subject, conversations))
+    write_reply(reply, find_runtime(runtime).prompts(subject, conversations))
 
 
 def _load(runtime: str, subject: Subject, number: int) -> None:
@@ -222,12 +221,12 @@ def _load(runtime: str, subject: Subject, number: int) -> None:
 
 
 def _read(number: int, questions: Questions, reply: Path) -> None:
-    _reply(reply, [(asked.prompt, asked.ids) for asked in _MODELS[number].read(questions)])
+    write_reply(reply, [(asked.prompt, asked.ids) for asked in _MODELS[number].read(questions)])
 
 
 def _begin(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
     _ROWS[number] = _MODELS[number].rows(sequences)
-    _reply(reply, None)
+    write_reply(reply, None)
 
 
 def _next_rows(number: int, path: Path, reply: Path) -> None:
@@ -236,39 +235,35 @@ def _next_rows(number: int, path: Path, reply: Path) -> None:
     block = next(_ROWS[number], None)
     if block is not None:
         path.write_bytes(np.ascontiguousarray(block, np.float32).data)
-    _reply(reply, None if block is None else block.shape)
+    write_reply(reply, None if block is None else block.shape)
 
 
 def _expect(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
     _MODELS[number].expect(sequences)
-    _reply(reply, None)
+    write_reply(reply, None)
 
 
 def _greedy(number: int, sequences: tuple[Tokens, ...], reply: Path) -> None:
-    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].greedy(sequences)])
+    write_reply(reply, [list(map(int, ids)) for ids in _MODELS[number].greedy(sequences)])
 
 
 def _ends(number: int, tokens: list[int], reply: Path) -> None:
-    _reply(reply, sorted(_MODELS[number].ends(tokens)))
+    write_reply(reply, sorted(_MODELS[number].ends(tokens)))
 
 
 def _spell(number: int, passages: "tuple[Passage, ...]", reply: Path) -> None:
-    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].spell(passages)])
+    write_reply(reply, [list(map(int, ids)) for ids in _MODELS[number].spell(passages)])
 
 
 def _text(number: int, ids: tuple[int, ...], reply: Path) -> None:
-    _reply(reply, _MODELS[number].text(ids))
+    write_reply(reply, _MODELS[number].text(ids))
 
 
 def _generate(number: int, prompts: tuple[tuple[int, ...], ...], most: int, reply: Path) -> None:
-    _reply(reply, [list(map(int, ids)) for ids in _MODELS[number].generate(prompts, most)])
+    write_reply(reply, [list(map(int, ids)) for ids in _MODELS[number].generate(prompts, most)])
 
 
 def _close(number: int, reply: Path) -> None:
     _ROWS.pop(number, None)
     _MODELS.pop(number).close()
-    _reply(reply, None)
-
-
-def _reply(path: Path, answer: Any) -> None:
-    path.write_text(json.dumps(answer), encoding="utf-8")
+    write_reply(reply, None)
