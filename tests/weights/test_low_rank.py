@@ -68,7 +68,7 @@ def test_what_is_not_finite_is_told(number: float) -> None:
     [
         (("", ""), True),
         (("_mm256_set1_epi32(0x7FFF)", "_mm256_set1_epi32(0x7FF0)"), False),
-        (("memcpy(to[row]", "memmove(edge[row]"), False),
+        (("memcpy(at->rounded[row] + column,", "memmove(edge[row],"), False),
         (("PANEL / 2)", "PANEL)"), False),
         (("most < 0x7F7F8000", "1"), False),
     ],

@@ -24,9 +24,9 @@ struct rows {
     uint16_t *rounded[ROWS];
 };
 
-/* Adds ROWS rows of a product to a panel's columns; `largest` are the largest magnitudes so far. A number's products are
-   summed up one after the other, and rounded together with it: so all processors make the same. */
-typedef void Add(const struct rows *at, const float *panel, size_t rank, uint32_t *largest);
+/* Adds ROWS rows of a product to a panel's columns, which begin at `first`; `largest` are the largest magnitudes so far. A
+   number's products are summed up one after the other, and rounded together with it: so all processors make the same. */
+typedef void Add(const struct rows *at, size_t first, const float *panel, size_t rank, uint32_t *largest);
 
 /* The bits of the nearest bfloat16, of two that are equally near the even one. */
 WITH_AVX2
@@ -40,7 +40,7 @@ static inline __m256i rounded_avx2(const uint16_t *stored, __m256 sum, __m256i *
 }
 
 WITH_AVX2
-static void add_avx2(const struct rows *at, const float *panel, size_t rank, uint32_t *largest)
+static void add_avx2(const struct rows *at, size_t first, const float *panel, size_t rank, uint32_t *largest)
 {
     __m256i most = _mm256_loadu_si256((const __m256i *)largest);
     for (size_t column = 0; column < PANEL; column += PANEL / 2) {
@@ -57,10 +57,10 @@ static void add_avx2(const struct rows *at, const float *panel, size_t rank, uin
             }
         }
         for (int row = 0; row < ROWS; row++) {
-            const __m256i one = rounded_avx2(at->stored[row] + column, sum[row][0], &most);
-            const __m256i other = rounded_avx2(at->stored[row] + column + 8, sum[row][1], &most);
+            const __m256i one = rounded_avx2(at->stored[row] + first + column, sum[row][0], &most);
+            const __m256i other = rounded_avx2(at->stored[row] + first + column + 8, sum[row][1], &most);
             const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(one, other), 0xD8);
-            _mm256_storeu_si256((__m256i *)(at->rounded[row] + column), packed);
+            _mm256_storeu_si256((__m256i *)(at->rounded[row] + first + column), packed);
         }
     }
     _mm256_storeu_si256((__m256i *)largest, most);
@@ -78,7 +78,7 @@ static inline __m256i rounded_avx512(const uint16_t *stored, __m512 sum, __m512i
 }
 
 WITH_AVX512
-static void add_avx512(const struct rows *at, const float *panel, size_t rank, uint32_t *largest)
+static void add_avx512(const struct rows *at, size_t first, const float *panel, size_t rank, uint32_t *largest)
 {
     __m512i most = _mm512_loadu_si512(largest);
     __m512 sum[ROWS][2];
@@ -94,8 +94,8 @@ static void add_avx512(const struct rows *at, const float *panel, size_t rank, u
     }
     for (int row = 0; row < ROWS; row++)
         for (int half = 0; half < 2; half++)
-            _mm256_storeu_si256((__m256i *)(at->rounded[row] + 16 * half),
-                                rounded_avx512(at->stored[row] + 16 * half, sum[row][half], &most));
+            _mm256_storeu_si256((__m256i *)(at->rounded[row] + first + 16 * half),
+                                rounded_avx512(at->stored[row] + first + 16 * half, sum[row][half], &most));
     _mm512_storeu_si512(largest, most);
 }
 
@@ -112,18 +112,18 @@ static size_t least(size_t one, size_t other)
 }
 
 /* A panel of fewer columns is copied to `edge`, and from there, so that nothing beside it is touched. */
-static void add_at(Add *adds, struct rows *at, const float *panel, size_t rank, size_t wide, uint32_t *largest)
+static void add_edge(Add *adds, const struct rows *at, size_t column, size_t wide, const float *panel, size_t rank,
+                     uint32_t *largest)
 {
     uint16_t edge[ROWS][PANEL] = {0};
-    uint16_t *to[ROWS];
-    for (int row = 0; row < ROWS && wide < PANEL; row++) {
-        memcpy(edge[row], at->stored[row], wide * sizeof **edge);
-        to[row] = at->rounded[row];
-        at->stored[row] = at->rounded[row] = edge[row];
+    struct rows copied = *at;
+    for (int row = 0; row < ROWS; row++) {
+        memcpy(edge[row], at->stored[row] + column, wide * sizeof **edge);
+        copied.stored[row] = copied.rounded[row] = edge[row];
     }
-    adds(at, panel, rank, largest);
-    for (int row = 0; row < ROWS && wide < PANEL; row++)
-        memcpy(to[row], edge[row], wide * sizeof **edge);
+    adds(&copied, 0, panel, rank, largest);
+    for (int row = 0; row < ROWS; row++)
+        memcpy(at->rounded[row] + column, edge[row], wide * sizeof **edge);
 }
 
 /* Whether this processor can do it. */
@@ -138,18 +138,22 @@ int tagship_low_rank_add(const uint16_t *stored, const float *left, const float 
 {
     Add *const adds = fastest();
     uint32_t largest[16] = {0}, most = 0;
-    for (size_t band = 0; band < rows; band += BAND)
+    for (size_t band = 0; band < rows; band += BAND) {
+        struct rows at[BAND / ROWS];
+        const size_t groups = (least(rows - band, BAND) + ROWS - 1) / ROWS;
+        for (size_t row = 0; row < groups * ROWS; row++) {
+            const size_t real = least(band + row, rows - 1);
+            at[row / ROWS].left[row % ROWS] = left + real * rank;
+            at[row / ROWS].stored[row % ROWS] = stored + real * columns;
+            at[row / ROWS].rounded[row % ROWS] = rounded + real * columns;
+        }
         for (size_t column = 0; column < columns; column += PANEL)
-            for (size_t first = band; first < least(rows, band + BAND); first += ROWS) {
-                struct rows at;
-                for (size_t row = 0; row < ROWS; row++) {
-                    const size_t real = least(first + row, rows - 1), place = real * columns + column;
-                    at.left[row] = left + real * rank;
-                    at.stored[row] = stored + place;
-                    at.rounded[row] = rounded + place;
-                }
-                add_at(adds, &at, panels + column * rank, rank, least(columns - column, PANEL), largest);
-            }
+            for (size_t group = 0; group < groups; group++)
+                if (columns - column < PANEL)
+                    add_edge(adds, &at[group], column, columns - column, panels + column * rank, rank, largest);
+                else
+                    adds(&at[group], column, panels + column * rank, rank, largest);
+    }
     for (int i = 0; i < 16; i++)
         most = largest[i] > most ? largest[i] : most;
     /* From half a step above the largest bfloat16 on, numbers are rounded to infinity; NaN is above that, too. */
