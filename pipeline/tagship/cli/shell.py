@@ -4,6 +4,7 @@ an exit code (0 done, 1 the release failed or a gate refused, 2 a mistake in opt
 Only Invoke and the table of options are imported here, so that `invoke --list` is quick.
 """
 
+import atexit
 import functools
 import gc
 import inspect
@@ -65,6 +66,7 @@ def verb(
             # Invoke turns it off for people's tasks; each command would compile what an editable install has.
             sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
             gc.set_threshold(_NEW_OBJECTS)
+            atexit.register(gc.freeze)  # else the interpreter looks through everything once more when it ends
             if context.config.run.dry and writes:
                 given |= _dry(body.__name__, given)
             _guarded(body, given, planned if needs_policy else None)
