@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import HfApi
 from tagship.hub_server.app import EmbeddedHub
 
-from tests.preloaded import preloaded
+from tests.preloaded import Preloaded, preloaded
 
 REPOSITORY = Path(__file__).parents[2]
 NEWEST_RUN = "phi3avro-minimal-r16-a32-e6-20250914-132416"
@@ -56,17 +56,24 @@ class Finished:
 
 @dataclass(frozen=True)
 class Project:
-    """A scratch project; everything of it is below `folder`."""
+    """A scratch project; everything of it is below `folder`. `tasks` is what tasks have in their environment so that
+    they are forked (`tests/preloaded/`)."""
 
     folder: Path
     environment: Mapping[str, str]
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
     def git(self, *arguments: str) -> str:
         return self._run(["git", *arguments], check=True).stdout.strip()
 
     def invoke(self, *arguments: str, **environment: str) -> Finished:
-        done = self._run(self.command(*arguments), check=False, **environment)
+        done = self._run(self.command(*arguments), check=False, **self._forked(environment))
         return Finished(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def _forked(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """What a task has in its environment, so that it is forked where that decides nothing of how modules load."""
+        alike = not any(name.startswith(("LC_", "LANG", "PATH", "PYTHON")) for name in environment)
+        return {**(self.tasks if alike else {}), **environment}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "invoke", *arguments]
@@ -145,20 +152,21 @@ def heard_interrupts() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """The environment in which workers have their modules loaded."""
-    with preloaded(tmp_path_factory.mktemp("preloaded")) as environment:
-        yield environment
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    """The environments in which workers and tasks have their modules loaded."""
+    with preloaded(tmp_path_factory.mktemp("preloaded")) as environments:
+        yield environments
 
 
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory: pytest.TempPathFactory, workers: Mapping[str, str]) -> Callable[[], Project]:
+def make_project(tmp_path_factory: pytest.TempPathFactory, loaded: Preloaded) -> Callable[[], Project]:
     """Make another project with the example committed: a copy of one that is made once."""
     first = new_project(tmp_path_factory.mktemp("made-once"))
 
     def make() -> Project:
         folder = shutil.copytree(first.folder, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
-        return Project(folder, {**first.environment, **workers, "HF_HOME": str(tmp_path_factory.mktemp("hf"))})
+        environment = {**first.environment, **loaded.workers, "HF_HOME": str(tmp_path_factory.mktemp("hf"))}
+        return Project(folder, environment, loaded.tasks)
 
     return make
 

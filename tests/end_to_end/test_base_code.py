@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.end_to_end.conftest import AT, Project
-from tests.preloaded import VARIABLE
+from tests.preloaded import WORKERS
 
 # llama.cpp knows by the name that special tokens swallow white space, as in the tokenizer of the tests.
 BASE = "acme/phi-3-own"
@@ -73,7 +73,7 @@ def run(project: Project, *arguments: str) -> Any:
     environment = {
         "HF_TOKEN": "hf_secretsecret",
         "NOTED": noted,
-        VARIABLE: "",
+        WORKERS: "",
     }  # where code is, is said when modules are loaded
     return project.invoke(*arguments, "--run", RUN, "--at", AT, **environment)
 
