@@ -4,6 +4,7 @@ One release of the example, with a chat template that knows tools and a rope sca
 are known; each test spoils a copy. The steps are those that `invoke release` runs before anything is public.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from tagship.policy.config import load_config
 from tagship.policy.verify import OwnLimits
 from tagship.release import steps
 from tagship.release.jobs import job_of
+from tagship.release.native import check_free, natively
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Results, Verified
@@ -28,11 +30,16 @@ from tagship.release.targets import Target
 from tagship.release.verifying import verify_export
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.console import Console
-from tagship.system.errors import ReleaseError
+from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository
 from tagship.system.progress import silent
+from tagship.verify.evidence import Evidence, Native
+from tagship.verify.questions import Limits
+from tagship.verify.runtimes.protocol import Subject
+from tagship.verify.runtimes.registry import find_runtime
 
 from tests import tiny
+from tests.conftest import InstallPackage
 from tests.end_to_end import spoiling
 from tests.end_to_end.conftest import Project
 from tests.end_to_end.spoiling import Spoil
@@ -86,6 +93,12 @@ class Release:
         *_, verified = verify_export(self.plan, target, self.done.plus([exported]), self.tools)
         assert isinstance(verified, Verified)
         return verified
+
+    def natively(self, native: bool) -> "Release":
+        """With `[verify] native`."""
+        config = self.plan.config
+        verify = replace(config.verify, native=native)
+        return replace(self, plan=replace(self.plan, config=replace(config, verify=verify)))
 
     def refusal(self, form: str, folder: Path) -> str:
         """Why a spoilt export is refused; the next command makes it anew. What is kept of the good one is put back."""
@@ -302,3 +315,70 @@ def test_a_mix_of_another_policy_is_made_as_it_was(release: Release, tmp_path: P
     exported = Exported(target=target, folder=folder, manifest=manifest)
     with pytest.raises(ReleaseError, match="Exported once more it is the same, byte by byte"):
         list(verify_export(release.plan, target, release.done.plus([exported]), release.tools))
+
+
+@pytest.fixture
+def vllm(install_package: InstallPackage) -> None:
+    """Something that is asked as vLLM is."""
+    install_package("vllm", Path(__file__).with_name("stub_vllm.py").read_text(), {})
+
+
+@pytest.mark.usefixtures("vllm")
+def test_vllm_itself_is_asked_where_it_is_there(release: Release, copied: Copy) -> None:
+    """What it answers is held against base + adapter, too, and recorded beside the evidence."""
+    evidence = release.verify("vllm", copied("vllm")).evidence
+    native = evidence.native
+    assert native and native.answers and native.limits
+    assert (native.runtime, native.why) == ("vllm (vllm 1.0)", None)
+    assert 0 < native.answers.kl < 0.02 < native.limits.kl and native.answers.tokens == evidence.answers.tokens
+    assert f"in vllm (vllm 1.0), which people run it by, {native.same} equal" in evidence.summary
+    assert Evidence.of(json.loads(json.dumps(evidence.document()))) == evidence
+
+
+@pytest.mark.usefixtures("vllm")
+def test_vllm_that_answers_otherwise(release: Release, copied: Copy) -> None:
+    """The export is refused, and kept: its numbers are right."""
+    folder = copied("vllm")
+    (folder / "how.txt").write_text("otherwise")
+    with pytest.raises(
+        ReleaseError, match=r"^the vllm export in vllm \(vllm 1\.0\) does not answer like base"
+    ) as caught:
+        release.verify("vllm", folder)
+    assert "[verify] native = false" in str(caught.value.remedy)
+    assert release.state("vllm").exists()
+    assert release.natively(False).verify("vllm", folder).evidence.native is None
+
+
+@pytest.mark.usefixtures("vllm")
+def test_vllm_that_cannot_run_here(release: Release, copied: Copy, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no fault of the export, which passes, and is told; where the policy asks for vLLM, it is refused."""
+    folder = copied("vllm")
+    (folder / "how.txt").write_text("no kernel")
+    evidence = release.verify("vllm", folder).evidence
+    assert evidence.native == Native(runtime="vllm (vllm 1.0)", why="it could not run it on that machine")
+    assert Evidence.of(json.loads(json.dumps(evidence.document()))) == evidence
+    told = "vLLM does not load it: RuntimeError: no kernel for this machine"
+    assert told in capsys.readouterr().err
+    with pytest.raises(ToolError, match=f"^{told}$"):
+        release.natively(True).verify("vllm", folder)
+
+
+def test_room_for_a_native_runtime(release: Release) -> None:
+    """What takes more memory than there is is not tried."""
+    runtime, subject = find_runtime("vllm"), Subject(what="it", model=release.target("vllm").export_dir)
+    check_free(runtime, subject, runtime.memory_for(subject.model))
+    with pytest.raises(ToolError, match=r"^not asked in vllm, which takes 4\.\d GB of memory, of which 1 B is"):
+        check_free(runtime, subject, 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(kl=0.01, same_tokens=True), Limits(kl=0.06, top1=0.9, same_tokens=False)),
+        (Limits(kl=0.3, top1=0.7, same_tokens=False), Limits(kl=0.35, top1=0.6, same_tokens=False)),
+        (Limits(kl=1, top1=0, same_tokens=False), Limits(kl=1.05, top1=0, same_tokens=False)),
+    ],
+)
+def test_limits_in_16_bits(limits: Limits, expected: Limits) -> None:
+    """A little more is allowed than in 32 bits, and nothing is asked that was not."""
+    assert natively(limits) == expected

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,18 @@ def test_missing_modules(plan: MakePlan, foreign: Target) -> None:
     with pytest.raises(ReleaseError, match=r"^not installed: a_module_that_nobody_has, which") as caught:
         check_modules([target, foreign, foreign], verifies=False)
     assert caught.value.remedy == "pip install elsewhere[all]"
+
+
+def test_missing_native_runtime(plan: MakePlan, install_package: InstallPackage) -> None:
+    """What people run an export by has to be there where the policy asks for it, and only there."""
+    targets = plan(formats=("vllm", "lora")).targets
+    if find_spec("vllm") is None:
+        check_modules(targets, verifies=True)
+        with pytest.raises(ReleaseError, match=r"^not installed: vllm, which") as caught:
+            check_modules(targets, verifies=True, native=True)
+        assert caught.value.remedy == "pip install vllm"
+    install_package("vllm", "", {})
+    check_modules(targets, verifies=True, native=True)
 
 
 def test_format_without_a_card(project: GitFolder, foreign: Target) -> None:

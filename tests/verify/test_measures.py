@@ -43,6 +43,15 @@ def test_unreported_tokens_are_one_event() -> None:
     assert kl_divergence(p, logs([0.5, 0.0, 0.0])) == pytest.approx([0.0], abs=1e-6)
 
 
+def test_what_is_not_told() -> None:
+    """Of a model that tells only of the likeliest tokens, what is left is of the others, whichever they are."""
+    p, q = logs([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]), logs([0.7, 0.0, 0.0], [0.5, 0.3, 0.0])
+    found = per_token([p.astype(np.float32)], [q.astype(np.float32)], [0, 1], all_told=False)
+    expected = [reference_kl(np.array([0.5, 0.5]), np.array([0.7, 0.3])), 0]
+    assert found.kl == pytest.approx(expected, abs=1e-6)
+    assert np.exp(found.given_log) == pytest.approx([0.7, 0.3])
+
+
 def test_all_probability_on_what_the_reference_does_not_take() -> None:
     """Where the other leaves no probability for what the reference takes the divergence is large, and finite."""
     (found,) = kl_divergence(logs([1.0, 0.0]), logs([0.0, 1.0]))

@@ -155,7 +155,10 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     yield tried("the runs were trained to write text", lambda: gates.check_tasks(plan.targets))
     adapters = tried("the formats can hold what the adapters change", lambda: gates.check_adapters(plan.targets))
     yield adapters
-    modules = tried("optional dependencies", lambda: gates.check_modules(plan.targets, verifies=True))
+    modules = tried(
+        "optional dependencies",
+        lambda: gates.check_modules(plan.targets, verifies=True, native=bool(plan.config.verify.native)),
+    )
     yield modules
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")

@@ -154,7 +154,8 @@ class Format(MadeOfParts, ABC):
     """A way to ship a model. What has a value or a body here is what most formats need not say.
 
     `name` is what `--format` and `[formats.X]` say. `runtime` is the name of the runtime that answers for its
-    exports. `modules` are the importable packages of the optional dependencies that exporting needs, and `install`
+    exports; `native` is that of the one which people run them by, where that is another: it is asked as well, where it
+    is installed. `modules` are the importable packages of the optional dependencies that exporting needs, and `install`
     says how they are installed. `quants` are its quantization types, `name_rules` those of places beside the Hub
     that its model names and repo names go to. `templates` is the folder of its templates, `card.md.j2` among them,
     which are called `NAME/…`; None where tagship ships them. `shared_label` is what stands for `{label}` in the name
@@ -166,6 +167,7 @@ class Format(MadeOfParts, ABC):
     name: ClassVar[str]
     card: ClassVar[CardFacts]
     runtime: ClassVar[str]
+    native: ClassVar[str | None] = None
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str | None] = None
     quants: ClassVar[tuple[str, ...]] = ()

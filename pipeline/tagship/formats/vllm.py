@@ -42,6 +42,7 @@ class VllmSettings:
 class _Vllm(Format):
     name = "vllm"
     runtime = "transformers"
+    native = "vllm"
     quants = (_PLAIN, *SCHEMES)
     card = CardFacts(library_name="transformers", relation=MERGED, tags=("vllm", "merged"))
 

@@ -34,11 +34,14 @@ class VerifyPolicy:
 
     `prompts` are asked, each answered with at most `max_tokens`. `text` is a file that is read beside, None for the one
     that ships. `limits` are by quantization type. Without `required`, an export that fails is published, and says so.
+    `native` is whether exports are asked in the runtime that people run them by, too, where evidence is of another one;
+    None for where it is installed, and can run them.
     """
 
     prompts: tuple[str, ...]
     max_tokens: int
     required: bool = True
+    native: bool | None = None
     text: Path | None = None
     limits: Mapping[str, OwnLimits] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ def read_verify(verify: Reader, quants: Collection[str]) -> VerifyPolicy:
         prompts=verify.texts("prompts", _PROMPTS),
         max_tokens=verify.count("max_tokens", 64),
         required=verify.flag("required", default=True),
+        native=verify.optional_flag("native"),
         text=verify.optional_path("text"),
         limits=limits,
     )

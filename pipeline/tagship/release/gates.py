@@ -1,6 +1,5 @@
 """Gates: read-only checks that come before the first byte is written, and refuse."""
 
-import importlib.util
 from collections.abc import Iterable, Sequence
 
 from tagship.artifacts.card import check_card
@@ -23,6 +22,7 @@ from tagship.runs.run import Run
 from tagship.system.disk import check_writable
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
+from tagship.system.modules import not_installed
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.protocol import Runtime
@@ -101,14 +101,14 @@ def check_text(plan: Plan) -> None:
         )
 
 
-def check_modules(targets: Iterable[Target], *, verifies: bool) -> None:
-    """Raise ReleaseError when an optional dependency that the release needs is not installed."""
+def check_modules(targets: Iterable[Target], *, verifies: bool, native: bool = False) -> None:
+    """Raise ReleaseError when an optional dependency that the release needs is not installed; `native` is whether it
+    has to ask exports in the runtimes that people run them by."""
     forms = _formats(targets)
-    runtimes = [reference_runtime(), *(find_runtime(form.runtime) for form in forms)] if verifies else []
+    names = [each for form in forms for each in (form.runtime, form.native if native else None) if each]
+    runtimes = [reference_runtime(), *map(find_runtime, names)] if verifies else []
     needs: list[Format | Runtime] = [*runtimes, *forms]
-    missing = {
-        module: each.install for each in needs for module in each.modules if importlib.util.find_spec(module) is None
-    }
+    missing = {module: each.install for each in needs for module in not_installed(each.modules)}
     if missing:
         raise ReleaseError(
             f"not installed: {', '.join(missing)}, which exporting and verifying need",
@@ -184,7 +184,7 @@ def check_fit(
         fits = by_file_where_full(plan, fits, written_by(steps, plan), base)
     footprints = [(fitting.target, fitting.footprint) for fitting in fits]
     check_disk(plan, footprints, written_by(steps, plan), base)
-    check_memory(footprints, base.path if verifies(steps) else None)
+    check_memory(footprints, base.path if verifies(steps) else None, native=bool(plan.config.verify.native))
     return fits
 
 

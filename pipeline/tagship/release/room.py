@@ -61,6 +61,8 @@ def by_file_where_full(
     try:
         check_disk(plan, [(fitting.target, fitting.footprint) for fitting in fits], written, base)
     except ReleaseError:
+        if plan.config.verify.native:  # which has to have all of it
+            raise
         return [_by_file(fitting) for fitting in fits]
     return list(fits)
 
@@ -105,18 +107,19 @@ def _listed(parts: Mapping[str, int]) -> str:
     return f" ({told})" if len(parts) > 1 else ""
 
 
-def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path | None) -> None:
+def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path | None, *, native: bool = False) -> None:
     """Raise ReleaseError when an export needs more memory than there is, or comparing it with base + adapter, where
-    `weights` is the folder of the base."""
+    `weights` is the folder of the base, also in `native` runtimes."""
     free = available_memory()
     needs = [(f"the {target.name} export", footprint.memory) for target, footprint in footprints]
     needs += [
         (f"making the {what}", part.memory) for _, footprint in footprints for what, part in footprint.shared.items()
     ]
     if weights:
+        forms = [(target.name, target.policy.format) for target, _ in footprints]
         needs += [
-            (f"comparing the {target.name} export", memory_to_compare(target.policy.format.runtime, weights))
-            for target, _ in footprints
+            (f"comparing the {name} export", memory_to_compare(form.runtime, weights, form.native if native else None))
+            for name, form in forms
         ]
     for what, size in needs:
         if size > free:

@@ -75,7 +75,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     if names & {"verify", "card"}:
         gates.check_formats(plan.targets, tools.templates)
     if names & {"verify", "export", "share"}:
-        gates.check_modules(plan.targets, verifies="verify" in names)
+        verify = plan.config.verify
+        gates.check_modules(plan.targets, verifies="verify" in names, native=bool(verify.native))
         gates.check_tasks(plan.targets)
         gates.check_adapters(plan.targets)
         gates.check_text(plan)

@@ -7,14 +7,13 @@ document, so that what is made elsewhere is what was planned. Digests are SHA-25
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from tagship.artifacts.manifest import tool_version
-from tagship.formats.protocol import Footprint, Format
+from tagship.formats.protocol import Footprint
 from tagship.history.model_lookup import disk_state, known_digests
 from tagship.naming.clock import MOMENT_FORMAT
 from tagship.release.jobs import job_of
@@ -25,6 +24,7 @@ from tagship.runs.base_at_hand import base_at_hand
 from tagship.runs.base_folder import BaseFolder, check_base_folder
 from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import sha256_of
+from tagship.system.modules import are_installed
 from tagship.system.shown import masked
 from tagship.system.templating import Templates
 from tagship.verify.runtimes.registry import memory_to_compare
@@ -163,16 +163,12 @@ def _base_here(plan: Plan) -> BaseFolder | None:
 def _predicted(plan: Plan, target: Target, base: BaseFolder | None, templates: Templates) -> dict[str, int | None]:
     """What a unit needs, in bytes; None where that is not known here: without the base, or what formats need."""
     form = target.policy.format
-    if base is not None and is_installed(form):
+    if base is not None and are_installed(form.modules):
         with suppress(ReleaseError):  # told by the gates
             needed: Footprint = form.footprint(job_of(plan, target, base, templates))
-            return {"memory": max(needed.memory, memory_to_compare(form.runtime, base.path)), "disk": needed.disk}
+            comparing = memory_to_compare(form.runtime, base.path, form.native if plan.config.verify.native else None)
+            return {"memory": max(needed.memory, comparing), "disk": needed.disk}
     return dict.fromkeys(_PREDICTED)
-
-
-def is_installed(form: Format) -> bool:
-    """Whether what a format needs to export is on this machine."""
-    return all(importlib.util.find_spec(module) for module in form.modules)
 
 
 def digest_of_json(what: Any) -> str:

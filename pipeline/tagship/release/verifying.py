@@ -14,6 +14,7 @@ from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
 from tagship.release.four_bit import compare_bases
 from tagship.release.jobs import job_of
+from tagship.release.native import NativeError, ask_natively
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent, Verified
 from tagship.release.step import Tools
@@ -35,7 +36,7 @@ from tagship.system.pool import cores
 from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
 from tagship.verify.drafting import ROUNDS
-from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
+from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence, Native
 from tagship.verify.influence import check_influence, telling
 from tagship.verify.measured_text import (
     LONGEST_READ,
@@ -151,18 +152,32 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
     except ReleaseError as refused:
         # Of what was sent, nothing is here that could be held against another one.
         error = refused if sent else diagnosed(refused, plan, exported, done.one(Fetched).base, tools)
-        if plan.config.verify.required:
-            raise error from refused
-        outcome = UNTESTED if isinstance(error, ToolError) else FAILED
-        evidence = Evidence(outcome=outcome, why=str(error).split("\n")[0])
-        tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")
+        evidence = _failed(plan, target, tools, Evidence(outcome=FAILED), error)
     else:
-        tools.console.note(f"{target.name}: {evidence.summary}")
+        try:
+            evidence = replace(evidence, native=_natively(plan, target, done, tools, evidence))
+            tools.console.note(f"{target.name}: {evidence.summary}")
+        except NativeError as error:
+            evidence = _failed(plan, target, tools, evidence, error)
     evidence = replace(evidence, date=plan.moment.isoformat(), four_bit=done.one(Answered).four_bit)
     manifest = with_evidence(exported.manifest, evidence)
     write_manifest(exported.folder, manifest)
     yield replace(exported, manifest=manifest)
     yield Verified(target=target, evidence=evidence)
+
+
+def _failed(plan: Plan, target: Target, tools: Tools, evidence: Evidence, error: ReleaseError) -> Evidence:
+    """Evidence that says what stood against an export, where the policy lets that go out; else the error is raised."""
+    if plan.config.verify.required:
+        raise error
+    outcome = UNTESTED if isinstance(error, ToolError) else FAILED
+    evidence = replace(evidence, outcome=outcome, why=str(error).split("\n")[0])
+    tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")
+    return evidence
+
+
+def _natively(plan: Plan, target: Target, done: Results, tools: Tools, evidence: Evidence) -> Native | None:
+    return None if evidence.copied else ask_natively(plan, target, done, tools, limits_of(plan, target))
 
 
 def limits_of(plan: Plan, target: Target) -> Limits:

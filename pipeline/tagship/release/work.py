@@ -33,11 +33,11 @@ from tagship.release.unit_results import (
     put_result,
     results_scratch,
 )
-from tagship.release.units import is_installed
 from tagship.system.console import Console
 from tagship.system.disk import told
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder
+from tagship.system.modules import are_installed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,9 @@ def _draft(plan: Plan, done: Results, tools: Tools, *, targets: Sequence[Target]
     base = done.one(Fetched).base
     jobs = [(target, job_of(plan, target, base, tools.templates)) for target in targets]
     footprints = [
-        (target, target.policy.format.footprint(job)) for target, job in jobs if is_installed(target.policy.format)
+        (target, target.policy.format.footprint(job))
+        for target, job in jobs
+        if are_installed(target.policy.format.modules)
     ]
     chosen = draft_target(base, plan.run.path, footprints)
     if chosen is None or chosen in plan.targets:

@@ -42,6 +42,9 @@ class Reader:
     def flag(self, key: str, default: bool) -> bool:
         return self._typed(key, bool, "true or false", default)
 
+    def optional_flag(self, key: str) -> bool | None:
+        return self._typed(key, bool, "true or false", None)
+
     def count(self, key: str, default: int) -> int:
         value = self._typed(key, int, "a whole number above zero", default)
         if isinstance(value, bool) or value < 1:

@@ -99,7 +99,7 @@ def _along(answers: Sequence[Tokens], text: Sequence[Tokens], reference: Model, 
     following = [token for sequence in (*answers, *text) for token in sequence.looked_at]
     expected = chain.from_iterable(reference.rows(part) for part in (answers, text) if part)
     try:
-        return per_token(expected, model.rows([*answers, *text]), following)
+        return per_token(expected, model.rows([*answers, *text]), following, all_told=model.tells_all)
     except ValueError as error:
         raise _different(what, f"it did not give a distribution for each token: {error}") from error
 

@@ -67,6 +67,26 @@ class FourBit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """What an export answered in the runtime that people run it by, `runtime` with its versions, where that is another
+    one: as many as `same` of the answers of base + adapter, and how far apart it is along all of them, with its
+    `limits`. Where it could not be asked, `why` says so, and nothing else is known."""
+
+    runtime: str
+    why: str | None = None
+    same: int = 0
+    answers: Measured | None = None
+    limits: Limits | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Native":
+        """Read what is a part of `Evidence.document`. Raises TypeError for anything else."""
+        kinds = {"answers": Measured, "limits": Limits}
+        given = dict(document) | {name: kind(**document[name]) for name, kind in kinds.items() if document.get(name)}
+        return cls(**given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a comparison of an export with base + adapter showed.
 
@@ -76,9 +96,10 @@ class Evidence:
     far it is apart along them, and along a text. `digests` are the SHA-256 of what was asked and of the text. `quick`
     is whether less was compared than is usual. `copied` is whether it is the run's own files, which were compared byte
     by byte, and not run. `unlike` are the conversations, by name, of which its runtime makes another prompt than the
-    model's own chat template. `evaluation` is what the base, base + adapter and the export score at the
-    project's own task, as documents by those names. `four_bit` is what the base makes of it that the adapter was not
-    trained on. `files` is the digest of the files that were compared.
+    model's own chat template. `native` is what it answered in the runtime that people run it by. `evaluation` is what
+    the base, base + adapter and the export score at the project's own task, as documents by those names. `four_bit` is
+    what the base makes of it that the adapter was not trained on. `files` is the digest of the files that were
+    compared.
     """
 
     outcome: str
@@ -95,6 +116,7 @@ class Evidence:
     quick: bool = False
     copied: bool = False
     unlike: tuple[str, ...] = ()
+    native: Native | None = None
     example: Example | None = None
     evaluation: Mapping[str, Any] | None = None
     four_bit: FourBit | None = None
@@ -115,11 +137,17 @@ class Evidence:
         ]
         if self.text:
             told.append(f"{self.text.kl:.2g} over {self.text.tokens} of text, {self.text.top1:.1%} the same likeliest")
+        if self.native and self.native.answers and self.native.limits:
+            in_it = f"{self.native.same} equal and {self.native.answers.kl:.2g} nats"
+            told.append(f"in {self.native.runtime}, which people run it by, {in_it} (limit {self.native.limits.kl:g})")
         return ", ".join(told)
 
     def document(self) -> dict[str, Any]:
         """As JSON has it, without what is not known."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, (), False)}
+        known = _known(asdict(self))
+        if self.native:
+            known["native"] = _known(known["native"])
+        return known
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Evidence":
@@ -129,4 +157,10 @@ class Evidence:
         for name, kind in kinds.items():
             if given.get(name) is not None:
                 given[name] = kind(**given[name])
+        if given.get("native") is not None:
+            given["native"] = Native.of(given["native"])
         return cls(**given | {"unlike": tuple(given.get("unlike", ()))})
+
+
+def _known(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value not in (None, (), False)}

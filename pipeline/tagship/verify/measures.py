@@ -60,10 +60,13 @@ class PerToken:
         return Measured(tokens=number, **figures)
 
 
-def per_token(expected: Iterable[Rows], given: Iterable[Rows], following: Sequence[int]) -> PerToken:
+def per_token(
+    expected: Iterable[Rows], given: Iterable[Rows], following: Sequence[int], *, all_told: bool = True
+) -> PerToken:
     """Compare two models' logits row by row; `following` are the tokens that stand there. Both come in blocks, of any
-    sizes. Raises ValueError where they are not as many."""
-    parts = list(_parts(expected, given, np.asarray(following, np.int64)))
+    sizes. Where not all is told, those of the second one are log-probabilities already, -inf where it says nothing.
+    Raises ValueError where they are not as many."""
+    parts = list(_parts(expected, given, np.asarray(following, np.int64), all_told))
     if not parts:
         empty = np.empty(0)
         whole = np.empty(0, np.int64)
@@ -71,10 +74,10 @@ def per_token(expected: Iterable[Rows], given: Iterable[Rows], following: Sequen
     return PerToken(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in PerToken.__slots__})
 
 
-def _parts(expected: Iterable[Rows], given: Iterable[Rows], following: Any) -> Iterator[PerToken]:
+def _parts(expected: Iterable[Rows], given: Iterable[Rows], following: Any, all_told: bool) -> Iterator[PerToken]:
     done = 0
     for ours, theirs in _side_by_side(expected, given):
-        yield _compared(ours, theirs, following[done : done + len(ours)])
+        yield _compared(ours, theirs, following[done : done + len(ours)], all_told)
         done += len(ours)
     if done != len(following):
         raise ValueError(f"{done} rows of {len(following)}")
@@ -100,10 +103,11 @@ def _side_by_side(expected: Iterable[Rows], given: Iterable[Rows]) -> Iterator[t
         raise ValueError("the other one gave more rows")
 
 
-def _compared(ours: Rows, theirs: Rows, following: Any) -> PerToken:
+def _compared(ours: Rows, theirs: Rows, following: Any, all_told: bool) -> PerToken:
     # Padded embeddings give one runtime a few more columns than another: they are never answers.
     columns = min(ours.shape[1], theirs.shape[1])
-    p, q = _log_softmax(ours[:, :columns]), _log_softmax(theirs[:, :columns])
+    p, told = _log_softmax(ours[:, :columns]), theirs[:, :columns]
+    q = _log_softmax(told) if all_told else told.astype(np.float64)
     rows = np.arange(len(ours))
     likeliest, other = p.argmax(axis=1), q.argmax(axis=1)
     return PerToken(

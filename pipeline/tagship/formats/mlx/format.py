@@ -48,6 +48,7 @@ class MlxSettings:
 class _Mlx(Format):
     name = "mlx"
     runtime = "transformers"
+    native = "mlx_lm"
     quants = (*_BITS, _PLAIN)
     # The Hub has no word for a conversion, and lists those of the merged model where people look for them.
     card = CardFacts(library_name="mlx", relation=QUANTIZED, tags=("mlx",), text_only=True)

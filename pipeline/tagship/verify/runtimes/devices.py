@@ -26,6 +26,14 @@ def device_for(weights: int, gpus: Gpus | None = None) -> str:
     return "cpu" if device is None or free[device] < weights + _PASS else f"cuda:{device}"
 
 
+def free_devices() -> None:
+    """Give back what torch keeps of a GPU's memory that no tensor has any more: others may want it."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def _gpus() -> Any:
     import torch
 

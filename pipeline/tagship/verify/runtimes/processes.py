@@ -74,13 +74,22 @@ class Runtimes:
         if runtime not in self._workers:
             self._workers[runtime] = Worker(runtime, find_runtime(runtime).modules)
 
+    def end(self, runtime: str) -> None:
+        """End the process of a runtime, and free what it holds; the next one that is asked is new."""
+        if (worker := self._workers.pop(runtime, None)) is not None:
+            worker.close()
+
+    def has(self, model: Model) -> bool:
+        """Whether the process of a model has not ended."""
+        return isinstance(model, RunningModel) and model.worker in self._workers.values()
+
     @contextmanager
     def lent(self, runtime: str) -> Iterator[Worker | None]:
         """The process of a runtime, for other work with its libraries; None where it was not started."""
         try:
             yield self._workers.get(runtime)
         except ToolError:
-            self._drop(runtime)
+            self.end(runtime)
             raise
 
     def examine(self, runtime: str, subject: Subject) -> None:
@@ -116,17 +125,12 @@ class Runtimes:
         try:
             yield
         except ToolError as error:
-            self._drop(runtime)
+            self.end(runtime)
             if isinstance(error, Killed):
                 told = f"{human_size(find_runtime(runtime).memory)} beside the weights"
                 why = f"{error}; it was probably memory, of which it was to need {told}"
                 raise Killed(why, remedy=error.remedy) from error
             raise
-
-    def _drop(self, runtime: str) -> None:
-        """A process that may have ended: the next one that is asked is new."""
-        if (worker := self._workers.pop(runtime, None)) is not None:
-            worker.close()
 
 
 class RunningModel(Model):
@@ -135,6 +139,7 @@ class RunningModel(Model):
     def __init__(self, runtimes: Runtimes, runtime: str, subject: Subject, worker: Worker, number: int) -> None:
         self._runtimes, self._runtime = runtimes, runtime
         self.subject, self.worker, self._number = subject, worker, number
+        self.tells_all = find_runtime(runtime).tells_all
 
     def read(self, questions: Questions) -> tuple[Asked, ...]:
         """As `Model.read`."""

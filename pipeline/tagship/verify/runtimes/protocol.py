@@ -58,7 +58,13 @@ class Subject:
 
 
 class Model(ABC):
-    """A model that a runtime has loaded, in a process of its own."""
+    """A model that a runtime has loaded, in a process of its own.
+
+    `tells_all` is whether it says of each token how likely it is. What does not gives, in place of logits, the
+    log-probabilities of the likeliest ones, and -inf for the others.
+    """
+
+    tells_all: bool = True
 
     @abstractmethod
     def read(self, questions: Questions) -> tuple[Asked, ...]:
@@ -67,7 +73,7 @@ class Model(ABC):
     @abstractmethod
     def rows(self, sequences: Sequence[Tokens]) -> "Iterator[np.ndarray[Any, np.dtype[np.float32]]]":
         """For each token that is looked at, in order, the logits of all that might stand in its place, in blocks of any
-        size: arrays of float32, shape (tokens, vocabulary). -inf is a token that the runtime does not tell of."""
+        size: arrays of float32, shape (tokens, vocabulary)."""
 
     @abstractmethod
     def ends(self, tokens: Collection[int]) -> Collection[int]:
@@ -108,15 +114,17 @@ class Runtime(ABC):
 
     `modules` are the importable packages of the optional dependencies that it needs, and `install` says how they are
     installed. `memory` is what it needs, in bytes, beside the weights, which are mapped from their files; where it
-    takes more for some models, `memory_for` says so. `runs_adapters` is whether it runs a base model with an adapter as
-    PEFT does, so that its answers are those of the model that was trained; `generates` is whether its models write
-    answers by themselves, faster than one that is read as a whole for each token.
+    takes more for some models, `memory_for` says so. `tells_all` is that of its models. `runs_adapters` is
+    whether it runs a base model with an adapter as PEFT does, so that its answers are those of the model that was
+    trained; `generates` is whether its models write answers by themselves, faster than one that is read as a whole for
+    each token.
     """
 
     name: ClassVar[str]
     memory: ClassVar[int]
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str | None] = None
+    tells_all: ClassVar[bool] = True
     runs_adapters: ClassVar[bool] = False
     generates: ClassVar[bool] = False
 

@@ -21,12 +21,13 @@ def find_runtime(name: str) -> Runtime:
     return found
 
 
-def memory_to_compare(name: str, weights: Path) -> int:
-    """What it takes, in bytes, to run base + adapter and beside it an export by the runtime of that name, of a base
-    with the weights in a folder. Raises ReleaseError."""
+def memory_to_compare(name: str, weights: Path, native: str | None = None) -> int:
+    """What it takes, in bytes, to run base + adapter and beside it an export by the runtime of that name, then by a
+    `native` one, of a base with the weights in a folder. Raises ReleaseError."""
     reference, other = reference_runtime(), find_runtime(name)
     # The same process has both, one after the other but for what is kept of the first.
-    return reference.memory_for(weights) + (0 if other.name == reference.name else other.memory)
+    beside = 0 if other.name == reference.name else other.memory
+    return reference.memory_for(weights) + max(beside, find_runtime(native).memory_for(weights) if native else 0)
 
 
 def reference_runtime() -> Runtime:

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,15 @@ from tagship.system.machine import available_memory
 from tagship.system.templating import human_size
 from tagship.verify.measured_text import Passage
 from tagship.verify.questions import Asked, Questions, Tokens
-from tagship.verify.rendering import render_chat, spell_passage
-from tagship.verify.runtimes.devices import device_for
+from tagship.verify.rendering import spell_passage
+from tagship.verify.runtimes.devices import device_for, free_devices
 from tagship.verify.runtimes.forward import Forward
 from tagship.verify.runtimes.nf4 import hold_in_nf4, may_stream
 from tagship.verify.runtimes.protocol import Model, Runtime, Subject
 from tagship.verify.runtimes.quantized import load_quantized
 from tagship.verify.runtimes.remade import load_remade
 from tagship.verify.runtimes.streaming import stream
+from tagship.verify.runtimes.tokenizing import load_tokenizer, read_questions
 from tagship.verify.runtimes.transformers_classes import KnownClass, class_of, try_class
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_weights
@@ -55,7 +55,7 @@ class _Transformers(Runtime):
     def examine(self, subject: Subject) -> None:
         """Raises ReleaseError when transformers has no class with what was trained, or one that does not work, or when
         the tokenizer cannot be used."""
-        _load_tokenizer(subject)
+        load_tokenizer(subject)
         try_class(class_of(subject))
 
     def load(self, subject: Subject) -> Model:
@@ -73,7 +73,7 @@ class _TransformersModel(Model):
         gc.collect()  # the one before, whose modules refer to each other
         home = subject.tokenizer or subject.model
         self._subject, self._known = subject, class_of(subject)
-        self._tokenizer = _load_tokenizer(subject)
+        self._tokenizer = load_tokenizer(subject)
         self._streams = _size_in_float32(subject.model) > _SMALL
         self._model = _loaded(subject, self._known, "auto" if self._streams else "float32")
         if self._streams and not (may_stream(subject) and stream(self._model)):
@@ -85,8 +85,7 @@ class _TransformersModel(Model):
         self._stop_ids = _stop_ids(config)
 
     def read(self, questions: Questions) -> tuple[Asked, ...]:
-        rendered = (_rendered(self._tokenizer, prompt, questions.moment) for prompt in questions.prompts)
-        return tuple(Asked(prompt=prompt, ids=tuple(ids)) for prompt, ids in rendered)
+        return tuple(read_questions(self._tokenizer, questions))
 
     def spell(self, passages: Sequence[Passage]) -> Sequence[Sequence[int]]:
         return [spell_passage(self._tokenizer, passage) for passage in passages]
@@ -127,6 +126,7 @@ class _TransformersModel(Model):
         self._forward.close()
         del self._forward, self._model
         gc.collect()
+        free_devices()
 
     def _stop_streaming(self, error: RuntimeError) -> None:
         """Load a model whole that uses weights outside of the modules that own them, so that two dtypes met."""
@@ -177,18 +177,6 @@ def _size_in_float32(model: Path) -> int:
     return 4 * sum(prod(shape) for shape in (*plain, *(matrix.shape for matrix in matrices.values())))
 
 
-def _load_tokenizer(subject: Subject) -> Any:
-    from transformers import AutoTokenizer
-
-    home = subject.tokenizer or subject.model
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(home, trust_remote_code=subject.trust_remote_code)
-        _rendered(tokenizer, "a", None)
-    except Exception as error:  # whatever a tokenizer's files, or a template, make the libraries raise
-        raise ReleaseError(f"the tokenizer or chat template of {subject.what} cannot be used: {error}") from error
-    return tokenizer
-
-
 def _generated(model: Any, prompt_ids: list[int], most: int, stop_ids: Sequence[int]) -> list[int]:
     import torch
     from transformers import GenerationConfig
@@ -203,13 +191,6 @@ def _generated(model: Any, prompt_ids: list[int], most: int, stop_ids: Sequence[
     with torch.inference_mode():
         made = model.generate(input_ids=inputs, attention_mask=torch.ones_like(inputs), generation_config=config)
     return list(made[0, len(prompt_ids) :].tolist())
-
-
-def _rendered(tokenizer: Any, prompt: str, moment: datetime | None) -> tuple[str, list[int]]:
-    if not tokenizer.chat_template:
-        return prompt, list(tokenizer(prompt)["input_ids"])
-    text = render_chat(tokenizer, [{"role": "user", "content": prompt}], moment)
-    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _stop_ids(config: Any) -> list[int]:
