@@ -25,12 +25,16 @@ RUNTIME = _MlxLm()
 
 class _MlxModel(ServingModel):
     def __init__(self, subject: Subject) -> None:
+        config = read_object(subject.model / "config.json")
         # By this key mlx-lm runs a file of the model's folder.
-        if "model_file" in read_object(subject.model / "config.json") and not subject.trust_remote_code:
+        if "model_file" in config and not subject.trust_remote_code:
             raise ToolError("mlx-lm does not load it: it wants code of its own to be run")
         with foreign("mlx-lm does not load it"):
+            import mlx.core as mx
             from mlx_lm import load
 
+            if "quantization" in config and mx.default_device().type == mx.cpu:
+                raise ToolError("mlx-lm is not asked on a processor, where it takes minutes for quantized weights")
             trusted = {"trust_remote_code": subject.trust_remote_code}
             self._model, self._wrapped = load(str(subject.model), tokenizer_config=trusted)[:2]
 
