@@ -13,9 +13,9 @@ from tagship.cli.program import collection
 
 from tests.docs.command_blocks import blocks_of, free_port, script_of
 from tests.docs.test_pages import PAGES, REPOSITORY
-from tests.end_to_end.conftest import Project, make_project, workers
+from tests.end_to_end.conftest import Project, loaded, make_project
 
-__all__ = ["make_project", "workers"]
+__all__ = ["loaded", "make_project"]
 RUN = "phi3avro-minimal-r16-a32-e6-20250914-132416"
 # In code, up to what ends a command: the word of the program, a verb, and the rest.
 COMMAND = re.compile(r"(?:^|[`(;&|]|\s)(?<!from )(?:invoke|tagship) ([a-z][a-z-]*)((?: [^`\n#;&|]*)?)", re.MULTILINE)

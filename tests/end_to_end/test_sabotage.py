@@ -17,7 +17,7 @@ from tagship.artifacts.manifest import list_files, read_manifest
 from tagship.formats.ollama.mixes import MixAim
 from tagship.formats.shared_parts import FoundTypes
 from tagship.policy.config import load_config
-from tagship.policy.verify import OwnLimits
+from tagship.policy.verify import QUICK, OwnLimits
 from tagship.release import steps
 from tagship.release.jobs import job_of
 from tagship.release.native import check_free, natively
@@ -347,6 +347,8 @@ def test_vllm_that_answers_otherwise(release: Release, copied: Copy) -> None:
     assert "[verify] native = false" in str(caught.value.remedy)
     assert release.state("vllm").exists()
     assert release.natively(False).verify("vllm", folder).evidence.native is None
+    quick = replace(release, plan=replace(release.plan, extent=QUICK))
+    assert quick.verify("vllm", folder).evidence.native is None
 
 
 @pytest.mark.usefixtures("vllm")

@@ -89,7 +89,7 @@ def test_wrong_number_of_rows(install_package: InstallPackage, given: str, told:
 
 def test_unknown_runtime() -> None:
     """A runtime that nothing brings is refused, with those that are there."""
-    with pytest.raises(ReleaseError, match=r"there is no runtime 'none' .* llama_cpp, transformers"):
+    with pytest.raises(ReleaseError, match=r"there is no runtime 'none' .* llama_cpp, mlx_lm, transformers, vllm"):
         find_runtime("none")
 
 

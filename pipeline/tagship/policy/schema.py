@@ -134,6 +134,10 @@ class _Recorder(Reader):
         with self._noting(key, {"type": "boolean", "default": default}):
             return super().flag(key, default)
 
+    def optional_flag(self, key: str) -> bool | None:
+        with self._noting(key, {"type": "boolean"}):
+            return super().optional_flag(key)
+
     def count(self, key: str, default: int) -> int:
         with self._noting(key, {"type": "integer", "minimum": 1}, default):
             return super().count(key, default)

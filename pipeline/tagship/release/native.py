@@ -6,6 +6,7 @@ which serves them loads the same files, and finds the same, is shown where it is
 
 from dataclasses import replace
 
+from tagship.policy.verify import QUICK
 from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent
@@ -49,7 +50,7 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
     is wanted or installed. Raises NativeError when it answers otherwise, and, where the policy asks for it, when it
     cannot be asked."""
     native, wanted = target.policy.format.native, plan.config.verify.native
-    if native is None or wanted is False:
+    if native is None or wanted is False or (plan.extent == QUICK and not wanted):
         return None
     runtime = find_runtime(native)
     if not are_installed(runtime.modules):
