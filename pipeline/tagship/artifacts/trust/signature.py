@@ -6,7 +6,6 @@ signed again, are the same release.
 """
 
 import base64
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.files import scratch_folder
 from tagship.system.installation import how_to_install
 from tagship.system.json_files import parse_object
+from tagship.system.modules import not_installed
 
 # Where the library looks for what it needs; OpenSSL is a part that it imports and does not ask for.
 _MODULES = ("model_signing", "OpenSSL")
@@ -35,7 +35,7 @@ class NotSigned(ReleaseError):
 
 def check_installed() -> None:
     """Raise ReleaseError where what signs models is not installed."""
-    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
+    if missing := not_installed(_MODULES):
         raise ReleaseError(f"not installed: {', '.join(missing)}, which signing needs", remedy=how_to_install("trust"))
 
 

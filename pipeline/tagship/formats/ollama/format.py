@@ -5,7 +5,6 @@ the same for `ollama create`. All of it comes from the model's own chat template
 config.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +50,7 @@ from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.files import scratch_folder
 from tagship.system.json_files import read_object
 from tagship.system.machine import free_disk
+from tagship.system.modules import are_installed
 from tagship.system.progress import Advance, silent
 from tagship.system.toml_reader import Reader
 from tagship.system.worker import any_worker, read_reply
@@ -232,7 +232,7 @@ class _Ollama(GgufFormat):
         )
 
     def draft(self, job: ExportJob, folder: Path, questions: Questions, room: int) -> Subject | None:
-        if any(importlib.util.find_spec(module) is None for module in self.modules):
+        if not are_installed(self.modules):
             return None
         disk = free_disk(folder)
         drafts = [(draft, size) for draft in self._drafts(job) if (size := self.footprint(draft).disk) <= disk]
