@@ -177,6 +177,10 @@ class Format(MadeOfParts, ABC):
     whole: ClassVar[bool] = True
     own_quants: ClassVar[str | None] = None
 
+    def runtimes(self, *, native: bool) -> tuple[str, ...]:
+        """The names of the runtimes that its exports are asked in; where `native`, that one is among them."""
+        return tuple(name for name in (self.runtime, self.native if native else None) if name)
+
     @property
     def shared(self) -> Variant | None:
         """What of names a repo has that all variants share; None where they cannot share one."""

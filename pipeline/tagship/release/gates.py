@@ -105,7 +105,7 @@ def check_modules(targets: Iterable[Target], *, verifies: bool, native: bool = F
     """Raise ReleaseError when an optional dependency that the release needs is not installed; `native` is whether it
     has to ask exports in the runtimes that people run them by."""
     forms = _formats(targets)
-    names = [each for form in forms for each in (form.runtime, form.native if native else None) if each]
+    names = [name for form in forms for name in form.runtimes(native=native)]
     runtimes = [reference_runtime(), *map(find_runtime, names)] if verifies else []
     needs: list[Format | Runtime] = [*runtimes, *forms]
     missing = {module: each.install for each in needs for module in not_installed(each.modules)}

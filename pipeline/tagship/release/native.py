@@ -76,14 +76,15 @@ def check_free(runtime: Runtime, subject: Subject, free: int) -> None:
         raise NotAskable(
             f"not asked in {runtime.name}, which takes {human_size(needed)} of memory, of which {human_size(free)} is "
             "available",
-            why="it takes more memory than there was",
+            why=f"{runtime.name} takes more memory for it than there was",
         )
 
 
 def _asked(plan: Plan, target: Target, done: Results, tools: Tools, limits: Limits, runtime: Runtime) -> Native:
     if done.find(Sent, target):
-        why = "its files were on the Hub alone"
-        raise NotAskable(f"not asked in {runtime.name}: {why}", why=why)
+        raise NotAskable(
+            f"not asked in {runtime.name}, as its files are on the Hub alone", why="only the Hub had its files"
+        )
     base, exported = done.one(Fetched).base, done.for_target(Exported, target)
     trial = replace(done.one(Answered).trial, text=())
     job = job_of(plan, target, base, tools.templates, exported.manifest)
@@ -105,7 +106,8 @@ def _asked(plan: Plan, target: Target, done: Results, tools: Tools, limits: Limi
             raise
         first, *others = str(error).rstrip().split("\n")
         told = f"{first} {others[-1].strip()}" if others else first
-        raise NotAskable(told, why="it could not run it on that machine", remedy=error.remedy) from error
+        why = f"{runtime.name} could not run it on that machine"
+        raise NotAskable(told, why=why, remedy=error.remedy) from error
     except ReleaseError as error:
         raise NativeError(str(error), remedy=_OTHERWISE.format(runtime.name)) from error
     return Native(runtime=_named(runtime), same=found.same, answers=found.answers, limits=found.limits)

@@ -116,10 +116,9 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path |
         (f"making the {what}", part.memory) for _, footprint in footprints for what, part in footprint.shared.items()
     ]
     if weights:
-        forms = [(target.name, target.policy.format) for target, _ in footprints]
         needs += [
-            (f"comparing the {name} export", memory_to_compare(form.runtime, weights, form.native if native else None))
-            for name, form in forms
+            (f"comparing the {target.name} export", memory_to_compare(_runtimes(target, native), weights))
+            for target, _ in footprints
         ]
     for what, size in needs:
         if size > free:
@@ -129,6 +128,10 @@ def check_memory(footprints: Iterable[tuple[Target, Footprint]], weights: Path |
             )
 
 
+def _runtimes(target: Target, native: bool) -> tuple[str, ...]:
+    return target.policy.format.runtimes(native=native)
+
+
 def predicted(
     plan: Plan, footprints: Sequence[tuple[Target, Footprint]], steps: Sequence[Step], base: BaseFolder
 ) -> str:
@@ -136,8 +139,8 @@ def predicted(
     most = max(max(each.memory, *(part.memory for part in each.shared.values()), 0) for _, each in footprints)
     memory = f"{human_size(most)} of memory"
     if verifies(steps):
-        runtimes = {target.policy.format.runtime for target, _ in footprints}
-        memory += f", comparing {human_size(max(memory_to_compare(name, base.path) for name in runtimes))}"
+        runtimes = {_runtimes(target, bool(plan.config.verify.native)) for target, _ in footprints}
+        memory += f", comparing {human_size(max(memory_to_compare(names, base.path) for names in runtimes))}"
     parts: dict[str, int] = defaultdict(int)
     for what, _, size in _sizes(plan, footprints, written_by(steps, plan), base):
         parts[what] += max(0, size)

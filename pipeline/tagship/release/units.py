@@ -166,7 +166,7 @@ def _predicted(plan: Plan, target: Target, base: BaseFolder | None, templates: T
     if base is not None and are_installed(form.modules):
         with suppress(ReleaseError):  # told by the gates
             needed: Footprint = form.footprint(job_of(plan, target, base, templates))
-            comparing = memory_to_compare(form.runtime, base.path, form.native if plan.config.verify.native else None)
+            comparing = memory_to_compare(form.runtimes(native=bool(plan.config.verify.native)), base.path)
             return {"memory": max(needed.memory, comparing), "disk": needed.disk}
     return dict.fromkeys(_PREDICTED)
 

@@ -14,7 +14,7 @@ from tagship.release.diagnosis import diagnosed
 from tagship.release.evaluating import evaluate_export
 from tagship.release.four_bit import compare_bases
 from tagship.release.jobs import job_of
-from tagship.release.native import NativeError, ask_natively
+from tagship.release.native import NativeError, NotAskable, ask_natively
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent, Verified
 from tagship.release.step import Tools
@@ -36,7 +36,7 @@ from tagship.system.pool import cores
 from tagship.system.templating import human_time
 from tagship.verify.comparison import Trial, check_trial, compare
 from tagship.verify.drafting import ROUNDS
-from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence, Native
+from tagship.verify.evidence import FAILED, PASSED, UNTESTED, Evidence
 from tagship.verify.influence import check_influence, telling
 from tagship.verify.measured_text import (
     LONGEST_READ,
@@ -155,7 +155,7 @@ def verify_export(plan: Plan, target: Target, done: Results, tools: Tools) -> It
         evidence = _failed(plan, target, tools, Evidence(outcome=FAILED), error)
     else:
         try:
-            evidence = replace(evidence, native=_natively(plan, target, done, tools, evidence))
+            evidence = replace(evidence, native=ask_natively(plan, target, done, tools, limits_of(plan, target)))
             tools.console.note(f"{target.name}: {evidence.summary}")
         except NativeError as error:
             evidence = _failed(plan, target, tools, evidence, error)
@@ -171,13 +171,10 @@ def _failed(plan: Plan, target: Target, tools: Tools, evidence: Evidence, error:
     if plan.config.verify.required:
         raise error
     outcome = UNTESTED if isinstance(error, ToolError) else FAILED
-    evidence = replace(evidence, outcome=outcome, why=str(error).split("\n")[0])
+    why = error.why if isinstance(error, NotAskable) else str(error).split("\n")[0]
+    evidence = replace(evidence, outcome=outcome, why=why)
     tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")
     return evidence
-
-
-def _natively(plan: Plan, target: Target, done: Results, tools: Tools, evidence: Evidence) -> Native | None:
-    return None if evidence.copied else ask_natively(plan, target, done, tools, limits_of(plan, target))
 
 
 def limits_of(plan: Plan, target: Target) -> Limits:

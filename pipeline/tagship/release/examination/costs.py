@@ -116,7 +116,7 @@ def _cost(policy: FormatPolicy, job: ExportJob) -> Cost:
     name, quant = policy.name, job.variant.quant
     try:
         footprint = policy.format.footprint(job)
-        comparing = memory_to_compare(policy.format.runtime, job.base.path)
+        comparing = memory_to_compare(policy.format.runtimes(native=False), job.base.path)
     except ReleaseError as error:
         return Cost(format=name, quant=quant, refused=Problem.of(error))
     return Cost(

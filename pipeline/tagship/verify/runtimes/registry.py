@@ -1,5 +1,6 @@
 """Runtimes by name. Packages add their own through the entry point group `tagship.runtimes`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tagship.system.entry_points import names_of, own_names, value_of
@@ -21,13 +22,13 @@ def find_runtime(name: str) -> Runtime:
     return found
 
 
-def memory_to_compare(name: str, weights: Path, native: str | None = None) -> int:
-    """What it takes, in bytes, to run base + adapter and beside it an export by the runtime of that name, then by a
-    `native` one, of a base with the weights in a folder. Raises ReleaseError."""
-    reference, other = reference_runtime(), find_runtime(name)
+def memory_to_compare(names: Iterable[str], weights: Path) -> int:
+    """What it takes, in bytes, to run base + adapter and beside it an export by each of the runtimes of these names in
+    turn, of a base with the weights in a folder. Raises ReleaseError."""
+    reference = reference_runtime()
     # The same process has both, one after the other but for what is kept of the first.
-    beside = 0 if other.name == reference.name else other.memory
-    return reference.memory_for(weights) + max(beside, find_runtime(native).memory_for(weights) if native else 0)
+    beside = [find_runtime(name).memory_for(weights) for name in names if name != reference.name]
+    return reference.memory_for(weights) + max(beside, default=0)
 
 
 def reference_runtime() -> Runtime:
