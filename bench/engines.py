@@ -4,12 +4,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 from huggingface_hub import HfApi
+from msgspec import Struct, field
 
 from tests.end_to_end.conftest import Project
 from tests.fleet.jobs_hub import JobsHub
@@ -24,8 +24,7 @@ _STORE = 80 << 20
 _PATIENT = {"RAY_raylet_start_wait_time_s": "600", "RAY_agent_register_timeout_ms": "600000"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """An engine: what `release` is called with, and the processes beside the release's own that units are started by.
     Jobs of Hugging Face have a Hub, which they publish to, too; the others publish to the one of their project."""
 

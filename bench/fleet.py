@@ -3,11 +3,11 @@ adapters x 5 variants of a 70B base on 1 to 64 nodes.
 """
 
 import heapq
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """A machine: cores; bytes a second of its disk and of its line; whether its memory holds the base."""
 
     cores: int = 32
@@ -16,8 +16,7 @@ class Node:
     holds_base: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(Struct, frozen=True, kw_only=True):
     """A format and type: bytes for each parameter, and core seconds for each 1e9 parameters to make one."""
 
     name: str

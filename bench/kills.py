@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+from msgspec import Struct, field
 
 from bench.engines import ENGINES, LEASHED, WORK, Opened, opened
 from tests.end_to_end.conftest import Project, new_project
@@ -38,8 +38,7 @@ class Broken(Exception):
     """Something that has to hold does not."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Killer:
+class Killer(Struct, kw_only=True):
     """Kills processes of units, each at a random time of the seconds that one takes: at first those of a release on one
     machine, then as those took that were spared."""
 
@@ -142,8 +141,7 @@ def _told(process: psutil.Process) -> str:
         return str(process.pid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(Struct, frozen=True, kw_only=True):
     """One project that is released while its workers are killed."""
 
     engine: Opened

@@ -5,13 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import psutil
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(Struct, frozen=True, kw_only=True):
     """Seconds of wall time, the peak resident memory of the process in bytes, and, where it is known, the bytes
     that it put on the disk, intermediate files among them."""
 

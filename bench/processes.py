@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from msgspec import Struct
 
 # Seconds between two looks at the processes.
 _LOOK = 0.1
@@ -17,8 +17,7 @@ _LOOK = 0.1
 _NOT_SET = ("PYTHONDONTWRITEBYTECODE",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class Took(Struct, frozen=True, kw_only=True):
     """Seconds of wall time and of processors, and bytes: the peak of anonymous memory of all processes together, what
     was read from the disk, and what was read at all, from the page cache too, as far as it was seen."""
 

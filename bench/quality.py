@@ -15,11 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from msgspec import Struct
 from safetensors.numpy import load_file, save_file
 from tagship.formats.ollama.importance import SHIPPED, measure
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
@@ -50,8 +50,7 @@ _MLX = ("mlx-bf16", "mlx-8bit", "mlx-4bit")
 _FEW = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class Trained(Struct, frozen=True, kw_only=True):
     """A model folder of ours, base + adapter in its runtime, and the text in its tokens."""
 
     folder: Path

@@ -19,8 +19,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.limited import POLICY, make_project
 from bench.measure import python, settle
@@ -47,8 +49,7 @@ _FORMATS = POLICY.replace("[formats.vllm]", '[formats.vllm]\nschemes = ["bf16", 
 Side = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where everything is: a repository with a run and its base, and a folder for what is made."""
 
     project: Path

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.schemes import SCHEMES
 
@@ -36,8 +36,7 @@ model_free_ptq(merged, made, scheme=scheme, ignore=left_alone, max_workers=1, de
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cost:
+class _Cost(Struct, frozen=True, kw_only=True):
     """Seconds of the processor, and bytes of memory at most."""
 
     seconds: float

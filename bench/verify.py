@@ -15,8 +15,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.limited import POLICY, limited, make_project
 from bench.processes import Took, run
@@ -30,8 +32,7 @@ _LIMITS = "[verify.limits.{}]\nkl = 9\ntop1 = 0.000001\n"
 _LIMITS_BEFORE = "[verify.kl]\n{} = 9\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Side:
+class _Side(Struct, frozen=True, kw_only=True):
     """A revision of tagship: what it is called, its files, the limits in a policy that it reads, and the text."""
 
     name: str

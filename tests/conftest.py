@@ -6,12 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import Struct
 from safetensors.numpy import save_file
 from tagship.system.ci import VARIABLES as CI_VARIABLES
 from tagship.system.entry_points import found
@@ -37,8 +37,7 @@ for variable in (*CI_VARIABLES, "COLUMNS"):
 WriteRun = Callable[..., Path]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitFolder:
+class GitFolder(Struct, frozen=True, kw_only=True):
     """A git repository on disk, changed by git itself."""
 
     folder: Path

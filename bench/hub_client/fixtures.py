@@ -5,11 +5,11 @@ Only what the tests look at is remade: names, tags, files, headers of weights.
 
 import json
 import struct
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
+from msgspec import Struct, field
 
 _LAYOUT = "hf-internal-testing/hfh-cache-layout"
 _RENAMED = "hf-internal-testing/dummy-will-be-renamed"
@@ -23,8 +23,7 @@ _HERMES = "teknium/OpenHermes-2.5-Mistral-7B"
 _MANY = 105
 
 
-@dataclass(frozen=True, slots=True)
-class Fixtures:
+class Fixtures(Struct, frozen=True):
     """Makes repositories; `literals` are what the tests name by huggingface.co's ids, and what it is here."""
 
     api: HfApi

@@ -5,15 +5,15 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _LEFT = Path(__file__).parent / "left.toml"
 _MODELS = "repositories of models and datasets"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one test that spoke to the Hub; `message` is why it failed."""
 
     test: str

@@ -5,13 +5,13 @@
 
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import tomli
 from invoke.parser import ParserContext
+from msgspec import Struct
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest
 from tagship.cli.help import group_of, paragraphs, spelled, usage_of
 from tagship.cli.program import collection
@@ -128,12 +128,12 @@ def _manifest() -> Iterator[str]:
     yield from _table(("Field", "Type", "Meaning"), rows)
 
 
-def _fields(kind: type, where: str, told: set[type]) -> Iterator[tuple[str, str]]:
+def _fields(kind: type[Struct], where: str, told: set[type]) -> Iterator[tuple[str, str]]:
     """Every field of a class, and of those in it, with its type as JSON has it; `[]` is any one of a list. What a class
     has is said where it is first `told` of."""
     hints = get_type_hints(kind)
-    for each in fields(kind):
-        name, hint = f"{where}{each.name}", hints[each.name]
+    for field in kind.__struct_fields__:
+        name, hint = f"{where}{field}", hints[field]
         yield name, _json_kind(hint)
         inner = _OBJECTS.get(name) or _class_in(hint)
         if inner is not None and inner not in told:
@@ -141,8 +141,12 @@ def _fields(kind: type, where: str, told: set[type]) -> Iterator[tuple[str, str]
             yield from _fields(inner, f"{name}[]." if get_origin(hint) is tuple else f"{name}.", told)
 
 
-def _class_in(hint: Any) -> type | None:
-    return next((each for each in (hint, *get_args(hint)) if is_dataclass(each)), None)
+def _is_struct(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Struct)
+
+
+def _class_in(hint: Any) -> type[Struct] | None:
+    return next((each for each in (hint, *get_args(hint)) if _is_struct(each)), None)
 
 
 def _json_kind(hint: Any) -> str:
@@ -150,7 +154,7 @@ def _json_kind(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_json_kind(each) for each in arguments)
     if get_origin(hint) is tuple:
-        return "list of " + ("objects" if is_dataclass(arguments[0]) else f"{_json_kind(arguments[0])}s")
+        return "list of " + ("objects" if _is_struct(arguments[0]) else f"{_json_kind(arguments[0])}s")
     return _JSON.get(hint, "object")
 
 

@@ -4,16 +4,16 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct, field
+
 Answer = tuple[int, Any]
 
 
-@dataclass(kw_only=True)
-class Forge:
+class Forge(Struct, kw_only=True, dict=True):
     """What a server has: the tags that were pushed, releases by tag, and what was asked of it. `refuses` is what it
     answers everything with, while that is set."""
 

@@ -4,10 +4,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.announce.announcement import Announcement, Place, ReleasedFile, ReleasedRepo, with_text
 from tagship.announce.places import places_of
 from tagship.policy.announce import AnnouncePolicy

@@ -6,7 +6,6 @@ The golden files are tests/golden/card-*.md; REWRITE_GOLDEN=1 pytest tests/test_
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,8 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from msgspec import Struct
+from msgspec.structs import replace
 from tagship.artifacts.card import CardPart, CardSeals, CardSources, flatten, render_card
 from tagship.artifacts.card_metadata import front_matter
 from tagship.artifacts.manifest import FileEntry, Manifest, Part, with_evidence
@@ -75,8 +76,7 @@ NASTY = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Bench(Struct, frozen=True, kw_only=True):
     """A project with one run, and the folder of a base model."""
 
     folder: Path

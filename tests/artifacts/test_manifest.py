@@ -5,12 +5,12 @@ The golden file is tests/golden/release.json; REWRITE_GOLDEN=1 pytest tests/test
 
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.file_checks import check_files
 from tagship.artifacts.manifest import (
     MANIFEST_FILE,

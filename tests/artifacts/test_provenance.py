@@ -1,10 +1,10 @@
 """provenance.intoto.json: what a repo's files were made of, as in-toto and SLSA write it."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.manifest import FileEntry, Manifest
 from tagship.artifacts.trust.provenance import Materials, read_provenance, statement
 from tagship.system.ci import CiRun, running_in

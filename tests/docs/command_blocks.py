@@ -7,8 +7,9 @@ not, `<!-- run in: FOLDER -->` before one that is for another folder than the bl
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 PORT = "8765"
 _BLOCK = re.compile(r"(?:<!-- (not run|run in): ([^>]+) -->\n)?^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,8 +24,7 @@ listens() { for _ in $(seq 600); do (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """Commands of a page; `reason` is why they are not run, `folder` where they are, if not where those before them."""
 
     commands: str

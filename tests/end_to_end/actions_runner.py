@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct, field
 
 from tests.system.test_actions import read_outputs
 
@@ -24,8 +24,7 @@ _TOKEN = re.compile(r"'(?:[^']|'')*'|&&|\|\||[=!]=|!|[()]|[\w.-]+|\s+")
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True, dict=True):
     """What starts a run: a push of a tag, or somebody by hand on a branch or a tag, with inputs."""
 
     name: str
@@ -37,8 +36,7 @@ class Event:
         return "tag" if self.ref.startswith("refs/tags/") else "branch"
 
 
-@dataclass(kw_only=True)
-class Job:
+class Job(Struct, kw_only=True, dict=True):
     """How a job ended: `result`, its outputs, its log, and the folder that it was done in."""
 
     result: str

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from msgspec import Struct, field
 from tagship.hub_server.app import EmbeddedHub
 
 from tests.preloaded import Preloaded, preloaded
@@ -41,8 +41,7 @@ _MEASURED = """Write an AVRO schema for Customer with fields id: long, email: st
 """
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(Struct, frozen=True, dict=True):
     """A task that ended."""
 
     code: int
@@ -54,8 +53,7 @@ class Finished:
         return json.loads(self.stdout)
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(Struct, frozen=True, dict=True):
     """A scratch project; everything of it is below `folder`. `tasks` is what tasks have in their environment so that
     they are forked (`tests/preloaded/`)."""
 

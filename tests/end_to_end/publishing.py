@@ -1,8 +1,8 @@
 """A release without its longest part: nothing is verified, and its evidence says so."""
 
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.cli.reports import release_document
 from tagship.cli.session import open_session

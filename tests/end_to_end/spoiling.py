@@ -4,9 +4,9 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from tagship.gguf.header import GgufTensor, read_gguf_header
 from tagship.runs.run import Run
 from tagship.weights.safetensors import TensorEntry, read_header

@@ -1,9 +1,9 @@
 """A release from CI that has no stored token."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from msgspec.structs import replace
 from tagship.hub_server.app import EmbeddedHub
 from tagship.hub_server.directory import Publisher
 

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard, snapshot_download
+from msgspec import Struct
 from tagship.hub_server.app import EmbeddedHub
 
 from tests.end_to_end.conftest import Project
@@ -16,8 +16,7 @@ GGUF, VLLM = "acme/phi3avro-minimal-gguf", "acme/phi3avro-minimal-vllm"
 QUANTS = ("Q4_K_M", "Q8_0")
 
 
-@dataclass(frozen=True)
-class Versions:
+class Versions(Struct, frozen=True, dict=True):
     """A project whose versions were released one after another, with the document of each."""
 
     project: Project

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard, snapshot_download
+from msgspec import Struct
 from tagship.hub_server.app import EmbeddedHub
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.processes import Runtimes
@@ -24,8 +24,7 @@ PROMPT = "Write an AVRO schema for Customer with fields id: long, email: string"
 QUESTION = Questions(prompts=(PROMPT,), max_tokens=160)
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(Struct, frozen=True, dict=True):
     """A project that was released, and what the task said."""
 
     project: Project

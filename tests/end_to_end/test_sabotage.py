@@ -7,12 +7,13 @@ are known; each test spoils a copy. The steps are those that `invoke release` ru
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 from tagship.artifacts.manifest import list_files, read_manifest
 from tagship.formats.ollama.mixes import MixAim
 from tagship.formats.shared_parts import FoundTypes
@@ -61,8 +62,7 @@ LONGROPE = {
 Copy = Callable[[str], Path]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Struct, frozen=True, kw_only=True):
     """A release whose exports are made and whose reference has answered."""
 
     plan: Plan

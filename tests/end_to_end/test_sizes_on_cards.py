@@ -1,8 +1,8 @@
 """How large cards say that the exports of a release are."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from tagship.formats.shared_parts import FoundTypes
 from tagship.policy.config import load_config
 from tagship.release import steps

@@ -3,13 +3,13 @@
 import json
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from huggingface_hub import HfApi, snapshot_download
+from msgspec import Struct
 from tagship.hub_server.app import EmbeddedHub, Role
 
 from tests.end_to_end.conftest import Finished, Project
@@ -20,8 +20,7 @@ POLICY = '\n[sign]\nkey = "env:SIGNING_KEY"\npublic_key = "signing.pub"\n\n[publ
 MakeProject = Callable[[], Project]
 
 
-@dataclass(frozen=True)
-class Signed:
+class Signed(Struct, frozen=True, dict=True):
     """A project whose policy signs, and the path of its key, which is none of its files."""
 
     project: Project

@@ -3,11 +3,11 @@
 import json
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tagship.evaluation.cases import Case, read_cases
 from tagship.evaluation.model_index import eval_result
 from tagship.evaluation.results import CaseScore, Evaluation, from_document, score_answers, to_document

@@ -1,11 +1,11 @@
 """What is shipped to other machines: a clone there is as the one here, with what its commit does not have."""
 
 import pickle
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.fleet.away import do_away
 from tagship.fleet.shipment import Packing, Shipment, pack, unpack
 from tagship.policy.config import load_config

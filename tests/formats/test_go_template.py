@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 import jinja2
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
 from tagship.formats.ollama.chat import load_chat
 from tagship.formats.ollama.go_template import (
     ChatTemplate,
@@ -24,8 +24,7 @@ from tagship.formats.ollama.orders import conversations
 from tagship.system.errors import ReleaseError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(Struct, frozen=True, kw_only=True):
     """How a model family is talked to: its Jinja template, and its special tokens."""
 
     jinja: str

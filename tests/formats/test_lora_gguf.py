@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tagship.formats.differences import NotAsExported
 from tagship.formats.lora_gguf.format import FORMAT, LoraGgufSettings
 from tagship.formats.protocol import NF4, ExportJob, ExportPolicy

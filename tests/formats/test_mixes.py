@@ -1,10 +1,10 @@
 """Mixes of types that are found for a model: what may be asked for, what is found, and making the same again."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tomli
+from msgspec.structs import replace
 from tagship.formats.ollama.format import FORMAT
 from tagship.formats.ollama.mix_search import NEARER, as_toml, patterns_of, record_of, within_bits, within_limit
 from tagship.formats.ollama.mixes import MixAim, problem_of_name

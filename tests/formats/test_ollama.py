@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from tagship.formats.differences import NotAsExported
 from tagship.formats.ollama.format import FORMAT
 from tagship.formats.ollama.settings import OllamaSettings

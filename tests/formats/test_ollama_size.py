@@ -1,11 +1,11 @@
 """How large a GGUF is foreseen to be: what plan and gates say of it, against the files that are made."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tagship.formats.model_folder import open_weights
 from tagship.formats.ollama.export import mix_of
 from tagship.formats.ollama.format import FORMAT

@@ -6,12 +6,12 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tagship.gguf import ggml, k_quants
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.gguf.imatrix import read_imatrix

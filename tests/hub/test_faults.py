@@ -1,10 +1,10 @@
 """Each request of a release to a Hub goes wrong, in each way: the same command finishes it, and nothing is mixed."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable

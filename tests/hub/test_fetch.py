@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from msgspec.structs import replace
 from tagship.hub.connection import Hub
 from tagship.hub.fetch import code_of_base, fetch_base, locate_base
 from tagship.hub_server.app import EmbeddedHub

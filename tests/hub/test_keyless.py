@@ -5,13 +5,13 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from huggingface_hub import CommitOperationCopy, HfApi
+from msgspec.structs import replace
 from tagship.artifacts.manifest import list_files
 from tagship.hub.access import check_access
 from tagship.hub.connection import Hub, open_hub

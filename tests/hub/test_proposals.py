@@ -1,11 +1,11 @@
 """Releases that are proposed in pull requests, by those who may not write."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from msgspec.structs import replace
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, list_files, write_manifest
 from tagship.hub.access import check_access
 from tagship.hub.branches import Version

@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
+from msgspec.structs import replace
 from tagship.artifacts.manifest import file_entry, list_files
 from tagship.hub.access import check_access
 from tagship.hub.base_repo import check_base, publish_base, why_not_fetchable

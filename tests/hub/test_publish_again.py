@@ -1,12 +1,12 @@
 """What is there already when something is published: the same release, or another one."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from msgspec.structs import replace
 from tagship.artifacts.manifest import (
     CARD_FILE,
     MANIFEST_FILE,

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import EntryNotFoundError
+from msgspec.structs import replace
 from tagship.artifacts.manifest import list_files
 from tagship.hub.connection import Hub
 from tagship.hub.publish import Upload, check_published, publish, send_ahead

@@ -1,11 +1,11 @@
 """Versions that follow each other on the Hub."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from msgspec import Struct
 from tagship.hub.connection import Hub
 from tagship.hub.succession import lead_on, lead_to, lines_to, released_repos
 from tagship.hub_server.app import EmbeddedHub
@@ -26,8 +26,7 @@ quants = ["q4_k_m", "q8_0"]
 CARD = "---\nlicense: mit\n---\n\n# It\n"
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True, dict=True):
     policy: FormatPolicy
     variant: Variant
     repo_id: str

@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from msgspec.structs import replace
 from tagship.hub_server.app import EmbeddedHub
 from tagship.hub_server.directory import Directory, Publisher
 from tagship.hub_server.directory_file import read_directory

@@ -1,9 +1,9 @@
 """Names held against facts: each field as it is, as a lie, and left out."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tagship.formats.ollama.name_rules import OLLAMA
 from tagship.lint.checks import lint_names
 from tagship.lint.finding import ERROR, OK, WARN, Finding

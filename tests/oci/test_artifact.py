@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.manifest import FileEntry
 from tagship.oci.artifact import Description, digests_of, make_artifact, media_type
 

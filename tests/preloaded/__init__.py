@@ -13,15 +13,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 WORKERS, TASKS = "TAGSHIP_TESTS_PRELOADED_WORKERS", "TAGSHIP_TESTS_PRELOADED_TASKS"
 _HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class Preloaded:
+class Preloaded(Struct, frozen=True):
     """Environments in which processes are forked: `workers`, and what `tasks` have beside that; empty ones where none
     are. What kills a task, or gives it another environment to load its modules in, has it start by itself."""
 

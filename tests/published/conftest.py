@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from msgspec import Struct
+from msgspec.structs import replace
 from tagship.artifacts.manifest import (
     MANIFEST_FILE,
     PROVENANCE_FILE,
@@ -36,8 +37,7 @@ BASE = "acme/phi3"
 EVIDENCE = Evidence(outcome="passed", copied=True, runtime="transformers (transformers 5)", date="2025-09-15")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Releases:
+class Releases(Struct, frozen=True, kw_only=True):
     """Makes releases, and changes what is there. With `tags_versions` a repo has several, of which main is the newest
     final one."""
 

@@ -1,9 +1,9 @@
 """Models whose first versions have a repo each, and later ones share one: what is told on both sides of the change."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.card_changes import is_withdrawn, leads_to
 from tagship.policy.config import Config, load_config
 from tagship.published.releases import releases_in

@@ -1,10 +1,10 @@
 """What seals a release, audited: by digests that the Hub has, and by the key that the policy names."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.trust.keys import SigningKey, read_signing_key
 from tagship.policy.config import parse_config
 from tagship.policy.sign import SignPolicy

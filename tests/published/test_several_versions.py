@@ -1,11 +1,11 @@
 """Repos that have every version of a model: what is told of them, and how an earlier version comes back."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.manifest import FileEntry, Manifest, Part, with_evidence
 from tagship.policy.config import Config, load_config
 from tagship.published.audit import Audit, audit

@@ -1,9 +1,9 @@
 """A release to a model's repo that was stopped after its commit, before its tag."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.policy.config import Config, load_config
 from tagship.published.releases import releases_in
 from tagship.published.rollback import plan_rollback

@@ -1,12 +1,12 @@
 """The step that puts a release into its model's collection."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from msgspec.structs import replace
 from tagship.hub.connection import Hub
 from tagship.hub_server.app import EmbeddedHub
 from tagship.policy.config import load_config

@@ -1,13 +1,13 @@
 """Names that are taken: on the Hub, by exports, by archives."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
+from msgspec.structs import replace
 from tagship.artifacts.archive import manifest_in, write_archive
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, list_files, write_manifest
 from tagship.history.model_lookup import disk_state

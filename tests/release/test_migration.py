@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
+from msgspec import Struct
 from tagship.artifacts.archive import SUMS_FILE, read_checksums, write_checksums
 from tagship.artifacts.manifest import Manifest, write_manifest
 from tagship.cli.migrate import migrate_names
@@ -31,8 +31,7 @@ OTHER_REPO, NEW_OTHER_REPO = "phi3-avro-lora-20250915", "phi3-avro-lora-v2.0.0"
 DATED_REPO, NEW_DATED_REPO = f"{RUN}-vllm-20250915-124051", "phi3mini4k-minimal-vllm-v2.0.0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class Workplace(Struct, frozen=True, kw_only=True):
     """A project with a folder of archives and an embedded Hub."""
 
     project: GitFolder

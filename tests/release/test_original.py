@@ -1,9 +1,9 @@
 """What a manifest says, which is anybody's to write, before anything is done by it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.release.original import check_manifest
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.system.git import Repository

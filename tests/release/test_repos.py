@@ -1,11 +1,11 @@
 """What a repo gets of a release."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tagship.artifacts.manifest import MANIFEST_FILE, list_files, with_evidence, write_manifest
 from tagship.policy.config import load_config
 from tagship.release.export_checks import ExportChecks

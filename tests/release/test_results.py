@@ -1,9 +1,9 @@
 """What steps return, and how later steps select from it."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import Struct
 from tagship.policy.config import load_config
 from tagship.release.options import Options
 from tagship.release.plan import make_plan
@@ -14,15 +14,13 @@ from tagship.system.git import Repository
 from tests.conftest import GitFolder
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(Struct, frozen=True, dict=True):
     """Something of the whole plan."""
 
     number: int
 
 
-@dataclass(frozen=True)
-class Exported:
+class Exported(Struct, frozen=True, dict=True):
     """Something of one target."""
 
     target: Target

@@ -3,10 +3,11 @@
 import pickle
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import Struct, field
+from msgspec.structs import replace
 from tagship.hub.connection import open_hub
 from tagship.policy.config import EMBEDDED, load_config
 from tagship.release.export_checks import ExportChecks
@@ -29,16 +30,14 @@ from tests.conftest import GitFolder
 TARGETS = ["vllm", "ollama q4_k_m", "lora"]
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(Struct, frozen=True, dict=True):
     """What a step returned."""
 
     step: str
     target: Target | None = None
 
 
-@dataclass(frozen=True)
-class Bench:
+class Bench(Struct, frozen=True, dict=True):
     """A plan of three targets, the effects that steps are given, and what was called."""
 
     plan: Plan

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from tagship.naming.pattern import Pattern
 from tagship.naming.tags import Stream
 from tagship.policy.config import load_config, parse_config
@@ -207,7 +208,7 @@ def test_groups_differ() -> None:
 def test_without_tags_that_only_export() -> None:
     """A policy without such tags has a workflow that is called and started by hand alone."""
     values = own_values()
-    alone = WorkflowValues(**{field: getattr(values, field) for field in values.__slots__} | {"export_tags": ()})
+    alone = replace(values, export_tags=())
     triggers = yaml.safe_load(render_workflow("export-complete.yml", alone))[True]
     assert triggers.keys() == {"workflow_dispatch", "workflow_call"}
 

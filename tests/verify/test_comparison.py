@@ -1,9 +1,8 @@
 """Does an export answer like base + adapter? What passes, what is refused, and what the message shows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tagship.system.errors import ReleaseError
 from tagship.verify.comparison import TIE, Trial, check_trial, compare
 from tagship.verify.evidence import PASSED, Evidence

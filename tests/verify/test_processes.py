@@ -4,13 +4,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import psutil
 import pytest
+from msgspec.structs import replace
 from tagship.gguf.conversion import GgufMetadata, write_ggufs
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.comparison import Trial, compare

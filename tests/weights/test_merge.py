@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from msgspec import Struct
 from tagship.system.errors import ReleaseError
 from tagship.system.files import new_folder
 from tagship.weights.changes import LowRank
@@ -25,8 +25,7 @@ Build = Callable[..., Path]
 SHARD = "60KB"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """A base and an adapter for it, and what write_merged made of them."""
 
     base_folder: Path

@@ -3,11 +3,11 @@
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct, field
 from tagship.formats.model_folder import with_changes
 from tagship.system.errors import ReleaseError
 from tagship.weights.checkpoint import open_checkpoint
@@ -42,8 +42,7 @@ IDS = torch.tensor([[5, 9, 3, 7]])
 TIED: dict[str, Any] = {"tie_word_embeddings": True}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """A base and an adapter for it: the model's class and what its configuration adds, LoRA's options,
     and how the two are saved."""
 
@@ -251,8 +250,7 @@ CASES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """Base and adapter on disk, and the adapted model in memory in the base's dtype."""
 
     base: Path

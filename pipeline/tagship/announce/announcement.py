@@ -1,12 +1,12 @@
 """What is told of a release, wherever it is told."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct, to_builtins
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedFile:
+
+class ReleasedFile(Struct, frozen=True, kw_only=True):
     """A file of a release: its path or name, size in bytes, SHA-256."""
 
     path: str
@@ -14,8 +14,7 @@ class ReleasedFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasedRepo:
+class ReleasedRepo(Struct, frozen=True, kw_only=True):
     """A repo of a release on the Hub: what it holds (`ollama q4_k_m`), its page, the commit, its files."""
 
     name: str
@@ -25,8 +24,7 @@ class ReleasedRepo:
     files: tuple[ReleasedFile, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Announcement(Struct, frozen=True, kw_only=True):
     """A release that is there. `title` is what it is called, `text` what people read of it, in Markdown; `source` is
     the page of the repository, `commit` what was tagged; `archives` are those that were made here."""
 
@@ -44,11 +42,10 @@ class Announcement:
 
     def document(self) -> Mapping[str, Any]:
         """The same, as programs get it."""
-        return {"schema": 1, "event": "release", **asdict(self)}
+        return {"schema": 1, "event": "release", **to_builtins(self)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """What became of telling: where that is seen, and whether it was so before."""
 
     url: str | None

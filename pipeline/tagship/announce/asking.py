@@ -1,14 +1,14 @@
 """Questions to a forge, and what is said where it refuses."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ToolError
 from tagship.system.forge_api import Answer, Api, Unreached, ask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """A request: `what` it is to do, for people; the path below the repository's API; which statuses are `good`."""
 
     what: str

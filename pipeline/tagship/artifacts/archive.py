@@ -10,11 +10,11 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from isal import isal_zlib
+from msgspec import Struct
 
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from tagship.system.errors import ReleaseError
@@ -33,8 +33,7 @@ _WINDOW = 1 << 15
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class Archive(Struct, frozen=True, kw_only=True):
     """A written archive: its path, its size in bytes, its SHA-256 in hexadecimal."""
 
     path: Path
@@ -117,8 +116,7 @@ def write_checksums(folder: Path, sums: Mapping[str, str]) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing:
+class _Packing(Struct, frozen=True):
     folder: Path
     moment: int
     advance: Advance

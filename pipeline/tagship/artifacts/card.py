@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.artifacts.card_metadata import front_matter, license_link
 from tagship.artifacts.manifest import CARD_FILE, FileEntry, Manifest
@@ -25,8 +26,7 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "ma
 _FENCE = re.compile(r"`{3,}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardPart:
+class CardPart(Struct, frozen=True, kw_only=True):
     """One of several exports that share a repo: its manifest, with the files as they are called there, whom it serves,
     and the one line that uses it."""
 
@@ -45,8 +45,7 @@ class CardPart:
         return self.manifest.shown()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardSeals:
+class CardSeals(Struct, frozen=True, kw_only=True):
     """What there will be to check a repo by: the id of the key that it is signed by, and that key's file in the
     repository, where they are known; whether it is signed by a job of CI, without a key; whether it has a `provenance`,
     and a bill of materials (`sbom`)."""
@@ -59,8 +58,7 @@ class CardSeals:
     sbom: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardSources:
+class CardSources(Struct, frozen=True, kw_only=True):
     """What a card says beyond its own export and the policy.
 
     `notes` are the version's, and `same_model` is whether they are of a model that did not change; `before` is the
@@ -81,8 +79,7 @@ class CardSources:
     seals: CardSeals | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardContext:
+class CardContext(Struct, frozen=True, kw_only=True):
     """What a card's template is given: the export's names, what it was made from and by what policy, and how it is
     used. `policy` is what `[export]` says, with the format's own `settings` where those have names; `card` is what
     `[card]` says. `recorded` is what the trainer recorded and may be published, `measured` what of that was measured.
@@ -122,7 +119,7 @@ class CardContext:
     revision: str | None
 
 
-_GIVEN = tuple(field.name for field in fields(CardContext))
+_GIVEN = CardContext.__struct_fields__
 
 
 def check_card(form: Format, templates: Templates) -> None:
@@ -221,7 +218,7 @@ def _is_measured(key: str) -> bool:
 
 
 def _named(values: Any) -> dict[str, Any]:
-    return {field.name: getattr(values, field.name) for field in fields(values)} if is_dataclass(values) else {}
+    return {name: getattr(values, name) for name in values.__struct_fields__} if isinstance(values, Struct) else {}
 
 
 def _template(form: Format) -> str:

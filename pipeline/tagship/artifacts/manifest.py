@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from tagship.formats.shared_parts import FoundTypes
 from tagship.system.called import called
@@ -38,8 +40,7 @@ _SCHEMA = 1
 _Digests = Mapping[Path, str] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True, kw_only=True):
     """A file of a release: POSIX path below the folder, size in bytes, SHA-256 in hexadecimal."""
 
     path: str
@@ -47,8 +48,7 @@ class FileEntry:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """One of several exports that share a repo: its quantization type with what is chosen of its tensors, its files as
     they are called there, and what verifying them showed."""
 
@@ -59,8 +59,7 @@ class Part:
     mix: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """What release.json says. `version` and `tag` are None for an untagged release; `exported` is
     the moment in its names (UTC); `model` is what the model was made of (tagship/history/model.py),
     by which the next version is decided; `evidence` is what verifying these files showed. `stream` is that of the tag,
@@ -101,8 +100,9 @@ class Manifest:
 
     def each(self) -> tuple["Manifest", ...]:
         """A manifest for each export that there is, as if it were alone in the repo."""
+        names = Part.__struct_fields__
         return tuple(
-            replace(self, **{name: getattr(part, name) for name in Part.__slots__}, parts=()) for part in self.parts
+            replace(self, **{name: getattr(part, name) for name in names}, parts=()) for part in self.parts
         ) or (self,)
 
     @property
@@ -192,7 +192,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write release.json into the folder that it describes. Seals that were there are of another one, and go."""
     for name in SEALS:
         (folder / name).unlink(missing_ok=True)
-    document = {"schema": _SCHEMA} | asdict(manifest)
+    document = {"schema": _SCHEMA} | to_builtins(manifest)
     document["exported"] = manifest.exported.isoformat()
     shown = [manifest.evidence, *(part.evidence for part in manifest.parts)]
     for said, evidence in zip((document, *document["parts"]), shown, strict=True):

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
 _MOST_STEPS = 6
@@ -11,8 +12,7 @@ _MOST_TICKS = 12
 _LEAST_SPAN = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class Axis(Struct, frozen=True, kw_only=True):
     """`low` and `high` are the values at its ends, `ticks` values with their labels."""
 
     low: float
@@ -27,8 +27,7 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeAxis:
+class SizeAxis(Struct, frozen=True, kw_only=True):
     """Sizes of files, in `unit`s of `bytes_each`."""
 
     axis: Axis

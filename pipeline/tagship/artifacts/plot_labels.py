@@ -4,7 +4,8 @@ All numbers are pixels, y grows downwards.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Place = tuple[float, float]
 # Of a line of text, and of what a point takes to each side.
@@ -20,8 +21,7 @@ _NEAR = 11.0
 _LEFT, _CENTER = 30.0, 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Box(Struct, frozen=True, kw_only=True):
     left: float
     top: float
     right: float
@@ -59,8 +59,7 @@ class Box:
         return enters < leaves
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class Label(Struct, frozen=True, kw_only=True):
     """`leader` is the line from the point to its label, where that is not beside it."""
 
     box: Box

@@ -5,9 +5,10 @@ letters have a rim, so that they are legible also on a page that is dark where i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from xml.etree import ElementTree
+
+from msgspec import Struct
 
 from tagship.artifacts.plot_axes import Axis, SizeAxis, log_axis, size_axis
 from tagship.artifacts.plot_labels import Box, Label, Place, place_labels
@@ -34,8 +35,7 @@ _LIGHT = {"text": "#1f2328", "muted": "#59636e", "line": "#d1d9e0", "point": "#0
 _DARK = {"text": "#f0f6fc", "muted": "#9198a1", "line": "#3d444d", "point": "#4493f8", "rim": "#0d1117"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Struct, frozen=True, kw_only=True):
     """A file: `label` is its quantization type, `size` bytes, `kl` its mean Kullback-Leibler divergence in nats."""
 
     label: str
@@ -43,8 +43,7 @@ class Point:
     kl: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
+class _Layout(Struct, frozen=True, kw_only=True):
     height: int
     sizes: SizeAxis
     divergences: Axis | None  # None where all are zero

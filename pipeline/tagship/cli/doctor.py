@@ -1,9 +1,10 @@
 """The verb `doctor`: what would stop a release here, what an adapter is and takes, why a tag triggers what it does."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import cache
 from typing import Any
+
+from msgspec import to_builtins
 
 from tagship.cli.options import unusable_options
 from tagship.cli.session import Document, Session
@@ -82,7 +83,7 @@ def lines_of(document: Document) -> list[str]:
 
 def _document(findings: list[Finding], **facts: Any) -> Document:
     stopped = any(finding.level == STOP for finding in findings)
-    document = {**facts, "ok": not stopped, "findings": [asdict(finding) for finding in findings]}
+    document = {**facts, "ok": not stopped, "findings": [to_builtins(finding) for finding in findings]}
     return Refusal(document) if stopped else document
 
 

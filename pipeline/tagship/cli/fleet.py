@@ -4,9 +4,10 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.cli import releases, units
 from tagship.cli.options import OPTIONS
@@ -31,8 +32,7 @@ from tagship.system.errors import UsageError
 from tagship.system.files import write_json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Away:
+class _Away(Struct, frozen=True, kw_only=True):
     """Where units are done, and where their results go."""
 
     on: str
@@ -64,8 +64,7 @@ def _release_here(session: Session) -> Document:
     return gathered
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Planned:
+class _Planned(Struct, frozen=True, kw_only=True):
     """The plan of each run that is released, and the document of them, read from its file."""
 
     plans: list[Plan]

@@ -1,7 +1,8 @@
 """The embedded Hub in the foreground, and cleaned up."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.cli.session import Session
 from tagship.release.step import hub_root
@@ -9,8 +10,7 @@ from tagship.system.errors import UsageError
 from tagship.system.templating import human_size
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
+class Address(Struct, frozen=True, kw_only=True):
     """Where the Hub listens; port 0 takes any free one."""
 
     host: str

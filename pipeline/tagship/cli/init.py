@@ -3,9 +3,10 @@
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tagship.setup.changes import ADD, WRITE, Change, apply
 from tagship.setup.facts import Facts, look

@@ -1,8 +1,10 @@
 """The verb `lint`: names held against what is there, every finding of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
+
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import MANIFEST_FILE
 from tagship.cli.session import Document, Session
@@ -47,7 +49,7 @@ def lint(session: Session, given: str | None, repo: str | None) -> Document:
             findings = _of_release(session, hub)
     _show(session, findings)
     ok = all(finding.level != ERROR for finding in findings)
-    document = {"ok": ok, "findings": [asdict(finding) for finding in findings]}
+    document = {"ok": ok, "findings": [to_builtins(finding) for finding in findings]}
     return document if ok else Refusal(document)
 
 

@@ -1,15 +1,15 @@
 """What a task ends with: a document for programs, and an exit code. Here it is rendered, wherever it goes."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.shown import masked, visible_json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How a task ended; `document` is None for one that has none, or that printed it piece by piece."""
 
     document: Any = None

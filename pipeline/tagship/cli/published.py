@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec import to_builtins
 
 from tagship.cli.help import terminal_width
 from tagship.cli.lines import print_lines
@@ -90,7 +91,7 @@ def _document(release: Published | Unread, findings: Sequence[Finding]) -> Docum
         "tag": release.tag,
         "commit": release.commit,
         "ok": all(finding.level != DIFFERENT for finding in findings),
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [to_builtins(finding) for finding in findings],
     }
 
 

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import Manifest, manifests_below, read_manifest
 from tagship.cli.reports import plan_lines, release_document, release_rows

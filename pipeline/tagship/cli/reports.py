@@ -1,8 +1,9 @@
 """What a release did, for programs (`--json`) and for people (the table at the end)."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from tagship.artifacts.manifest import FileEntry
 from tagship.cli.shell import Refusal
@@ -33,7 +34,7 @@ def release_document(plan: Plan, finished: Finished) -> dict[str, Any]:
     document |= {"seconds": finished.seconds, "skipped": finished.skipped}
     told = results.of(Announced)
     if told:
-        document["announced"] = [asdict(each) for each in told]
+        document["announced"] = [to_builtins(each) for each in told]
     if untold := [each for each in told if each.error]:
         names = " and ".join(each.place for each in untold)
         error = f"it is released, but {names} was not told: {untold[0].error}"

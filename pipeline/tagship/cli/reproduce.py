@@ -1,8 +1,9 @@
 """The verb `reproduce`: a published release, made again and compared byte by byte."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from msgspec import Struct, to_builtins
 
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, Manifest
 from tagship.cli.published import chosen
@@ -27,8 +28,7 @@ from tagship.system.machine import free_disk
 EQUAL, DIFFERS, MISSING, EXTRA, NOT_COMPARED = "equal", "differs", "missing", "extra", "not compared"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileResult:
+class FileResult(Struct, frozen=True, kw_only=True):
     """What became of one file: `differs` says `where`; one that is `missing` was not made, one that is `extra` was not
     published."""
 
@@ -60,7 +60,7 @@ def reproduce(session: Session, repo_id: str | None, revision: str | None) -> Do
         "ok": not changed and all(each.result in (EQUAL, NOT_COMPARED) for each in files),
         "tools": tools,
         "changed_on_the_hub": [{"path": finding.about, "told": finding.told} for finding in changed],
-        "files": [asdict(each) for each in files],
+        "files": [to_builtins(each) for each in files],
     }
     return document if document["ok"] else Refusal(document)
 

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.hub.connection import Hub, open_hub
 from tagship.naming.tag_hints import probably_meant, why_no_stream
@@ -26,8 +28,7 @@ from tagship.system.templating import Templates
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """What a verb works with: the policy, the repository, the options, the clock, the console; `triggered` is the tag
     whose push started this run of CI."""
 

@@ -1,8 +1,9 @@
 """The verb `status`: what of the namespace is published, and the runs of CI that version tags have triggered."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from tagship.cli.session import Document, Session
 from tagship.hub.patience import ASIDE, impatient
@@ -21,7 +22,7 @@ def status(session: Session) -> Document:
     return {
         "namespace": session.config.namespace,
         "models": None if (found := _published(session, unseen)) is None else [_model(each) for each in found],
-        "runs": None if (runs := _runs(session, unseen)) is None else [asdict(run) for run in runs],
+        "runs": None if (runs := _runs(session, unseen)) is None else [to_builtins(run) for run in runs],
         "unseen": unseen,
     }
 

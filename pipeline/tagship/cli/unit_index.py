@@ -3,7 +3,8 @@ each of them."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.system.errors import UsageError
 
@@ -18,8 +19,7 @@ _COUNTED_FROM = {
 INDEXES = tuple(_COUNTED_FROM)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitIndex:
+class UnitIndex(Struct, frozen=True, kw_only=True):
     """The place of a unit in its plan, from 0 on, and what said so: `--index`, or a variable."""
 
     index: int

@@ -1,8 +1,10 @@
 """The verbs that do a release in units, on as many machines as one likes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.cli.releases import show_plan, show_result
 from tagship.cli.reports import release_document
@@ -23,8 +25,7 @@ from tagship.system.called import called
 from tagship.system.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Here:
+class _Here(Struct, frozen=True, kw_only=True):
     """What was planned, read where it is to be done, and where the results are."""
 
     session: Session

@@ -14,9 +14,10 @@ where it is not as `[evaluate] score` says. `id` is what reports call the case, 
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.evaluation.json_scorer import parse_json
 from tagship.evaluation.scorers import Scorers
@@ -34,8 +35,7 @@ _TOLD = 10
 _DIGEST_LETTERS = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """A prompt and how its answer is scored. `digest` is of all that decides the points but the answer: cases of two
     releases are the same where it is, whatever they are called."""
 

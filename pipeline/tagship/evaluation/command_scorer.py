@@ -7,9 +7,10 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ToolError
 from tagship.system.secrets import without_secrets
@@ -23,8 +24,7 @@ _CONTRACT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """A program that scores one answer: its words, the folder that it runs in, the `seconds` that it may take."""
 
     words: tuple[str, ...]

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.evaluation.results import Evaluation
 from tagship.system.errors import ReleaseError
@@ -12,8 +13,7 @@ _TOLERANCE = 1e-6
 _TOLD = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flip:
+class Flip(Struct, frozen=True, kw_only=True):
     """A case that two models have different points for."""
 
     id: str
@@ -21,8 +21,7 @@ class Flip:
     after: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flips:
+class Flips(Struct, frozen=True, kw_only=True):
     """What changed from one model to another: `compared` is how many cases both were asked, `drop` by how much the mean
     score over those is lower (a fraction; negative where it is higher)."""
 

@@ -3,9 +3,10 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from tagship.evaluation.cases import Case
 from tagship.evaluation.scorers import Scorers
@@ -15,8 +16,7 @@ from tagship.system.errors import ReleaseError
 _DIGITS = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseScore:
+class CaseScore(Struct, frozen=True, kw_only=True):
     """The `points` of one answer, from 0 to 1; the rest is of its case. Neither prompt nor answer is kept: a release is
     public, and its cases need not be."""
 
@@ -26,8 +26,7 @@ class CaseScore:
     points: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True, kw_only=True):
     """What a model scored: `task` and `model` are what people call them, `max_tokens` is how long answers might be."""
 
     task: str
@@ -101,7 +100,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "mean": round(evaluation.mean, _DIGITS),
         "standard_error": None if error is None else round(error, _DIGITS),
         "passed": evaluation.passed,
-        "cases": [asdict(case) for case in evaluation.cases],
+        "cases": [to_builtins(case) for case in evaluation.cases],
     }
 
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 EXACT, REGEX, JSON_SCHEMA, COMMAND = SCORES = ("exact", "regex", "json_schema", "command")
 
@@ -11,8 +12,7 @@ Scorer = Callable[[str], float]
 """Gives an answer its points, from 0 to 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scoring:
+class Scoring(Struct, frozen=True, kw_only=True):
     """How cases are scored that do not say it themselves.
 
     `default` is one of SCORES. `schema` is a file with the JSON schema that every answer which is scored by one has to

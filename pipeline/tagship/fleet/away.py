@@ -10,10 +10,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.fleet.shipment import Shipment, unpack
 from tagship.system.ci import VARIABLES
@@ -28,8 +29,7 @@ _PROGRAM = ("-P", "-m", "tagship.cli.leashed")
 _TAIL = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitDone:
+class UnitDone(Struct, frozen=True, kw_only=True):
     """What came of a unit: on which machine, in how many seconds; where it failed, the error and what mends it, whether
     doing it again could be of any use, and the end of what it printed."""
 

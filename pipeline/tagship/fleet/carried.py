@@ -3,8 +3,9 @@ a value to. They are text and a git bundle; nothing of them is code that is run 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from tagship.fleet.away import UnitDone
 from tagship.fleet.shipment import Shipment
@@ -27,7 +28,7 @@ def put_shipment(store: ResultStore, shipment: Shipment) -> str:
         for number, content in enumerate(shipment.files.values()):
             files[f"files/{number}"] = scratch / str(number)
             files[f"files/{number}"].write_bytes(content)
-        about = {key: value for key, value in asdict(shipment).items() if key not in ("bundle", "files")}
+        about = {key: value for key, value in to_builtins(shipment).items() if key not in ("bundle", "files")}
         files[_ABOUT] = scratch / _ABOUT
         write_json(files[_ABOUT], about | {"files": names})
         digest = digest_of_json({path: sha256_of(file) for path, file in files.items()})
@@ -53,7 +54,7 @@ def get_shipment(store: ResultStore, name: str) -> Shipment:
 def put_end(store: ResultStore, name: str, done: UnitDone) -> None:
     """Leave what came of a unit."""
     with scratch_folder("tagship-end") as scratch:
-        write_json(scratch / _END, asdict(done))
+        write_json(scratch / _END, to_builtins(done))
         store.put(f"{_ENDS}/{name}", {_END: scratch / _END})
 
 

@@ -1,8 +1,9 @@
 """Where units are done: what an engine has to be able to do."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from tagship.fleet.away import UnitDone
 from tagship.fleet.shipment import Shipment
@@ -11,8 +12,7 @@ from tagship.release.planned import Unit
 from tagship.system.console import Console
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """What a unit takes of a machine, as the plan predicted it: bytes, None where that is not known."""
 
     memory: int | None
@@ -30,8 +30,7 @@ class Engine(Protocol):
         """End what is being done. Those who wait for it get a ToolError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """What an engine is opened for: the shipment, the units and what they need, where people see what it says,
     and a folder for what it keeps meanwhile; the Hub that is published to, and the namespace there."""
 

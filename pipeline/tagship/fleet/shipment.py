@@ -5,8 +5,9 @@ fetched.
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.release.plan import Plan
 from tagship.release.remote_store import is_address
@@ -16,8 +17,7 @@ from tagship.system.git_bundle import clone_bundle, make_bundle
 from tagship.system.shown import masked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipment:
+class Shipment(Struct, frozen=True, kw_only=True):
     """All of it can be pickled, and nothing of it is a secret. Paths are below the top of the repository, but for those
     of the machine that plans.
 
@@ -39,8 +39,7 @@ class Shipment:
     to_hub: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
+class Packing(Struct, frozen=True, kw_only=True):
     """Of what a shipment is made: the plan of each run, their document, the files beside the runs that it was made
     from, and where results go."""
 

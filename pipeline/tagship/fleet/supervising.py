@@ -3,7 +3,8 @@ again, and what fails three times ends the release."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.fleet.away import UnitDone
 from tagship.fleet.engine import Engine, Needs
@@ -16,8 +17,7 @@ TRIES = 3
 _SOMEWHERE = "a machine"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supervised:
+class Supervised(Struct, frozen=True, kw_only=True):
     """What came of a unit, and in how many tries."""
 
     unit: Unit

@@ -4,9 +4,10 @@ GGUF is told of itself and of a tokenizer."""
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from msgspec.structs import replace
 
 from tagship.formats.protocol import ExportJob, Format
 from tagship.naming.variant import Variant

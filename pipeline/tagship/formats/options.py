@@ -4,15 +4,14 @@ A package adds one by an entry point in the group `tagship.options` whose name i
 whenever tasks are listed: what it loads must import nothing heavy.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.system.entry_points import value_of
 
 GROUP = "tagship.options"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatOption:
+class FormatOption(Struct, frozen=True, kw_only=True):
     """An option with a value, which every task that works on exports takes: `help` is what `--help` says of it,
     `format` the name of the format that it belongs to."""
 

@@ -6,10 +6,11 @@ subclass of `Format`. `docs/formats.md` has a whole one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
+
+from msgspec import Struct, field
 
 from tagship.formats.shared_parts import FoundTypes, MadeOfParts
 from tagship.naming.name_rules import NameRules
@@ -31,8 +32,7 @@ DTYPES = {"bf16": "BF16", "f16": "F16", "f32": "F32"}
 NF4 = "nf4"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportPolicy:
+class ExportPolicy(Struct, frozen=True, kw_only=True):
     """`[export]`: what merged weights are converted to (None: they keep the base's dtype), and the largest file of
     theirs in bytes (None: as the base's files are). `base` is NF4 where adapters are merged into what the base's 4
     bits that they were trained on dequantize to; None for its weights as they are. `portable` is whether merged weights
@@ -44,8 +44,7 @@ class ExportPolicy:
     portable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relative:
+class Relative(Struct, frozen=True, kw_only=True):
     """Another export of the same release: its format, with the quantization type where it has one, its repo, what its
     format is of the base, and in a few words whom it serves."""
 
@@ -61,8 +60,7 @@ class Relative:
         return " ".join(filter(None, (self.format, self.quant)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
+class Lineage(Struct, frozen=True, kw_only=True):
     """Where a repo stands in the Hub's tree of models: it is a `relation` (finetune, adapter, quantized, merge) of the
     model `parent`. `relatives` are the other exports that the run's release makes, which may share a repo."""
 
@@ -76,8 +74,7 @@ class Lineage:
         return next((other.repo_id for other in self.relatives if other.relation == MERGED), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportJob:
+class ExportJob(Struct, frozen=True, kw_only=True):
     """All that an export is made from. `settings` are the format's own; `title` names the model, `repo_id` where it
     will be; `moment` is the one clock of a release; `question` is what examples ask: a prompt that is verified.
     `revision` is the tag by which the repo has this version, where it has several; `shared` are the folders of what the
@@ -109,8 +106,7 @@ class ExportJob:
         return self.run.nf4 if self.policy.base == NF4 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
+class Footprint(Struct, frozen=True, kw_only=True):
     """What an export needs, predicted from headers alone, in bytes; `work` is what `advance` counts. `beside` is what
     the disk holds while exports are compared, once for all of a base: what they are run beside. `seconds` is
     about how long it takes on two cores, at best and at worst as measured (docs/performance.md); None where that was
@@ -128,8 +124,7 @@ class Footprint:
     at_most: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """How a published export is used: a title, the language of the code for people's editors, the code."""
 
     title: str
@@ -137,8 +132,7 @@ class Usage:
     code: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardFacts:
+class CardFacts(Struct, frozen=True, kw_only=True):
     """What the model card's front matter says of a format (facts of the Hub, not of a run). `relation` is what an
     export is of its base; a `quantized` one is that of the merged model that the same release publishes, and a finetune
     of the base where it publishes none. `text_only` is whether an export of a model that sees or hears reads text

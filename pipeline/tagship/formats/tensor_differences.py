@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.gguf.header import read_gguf_header
 from tagship.system.errors import ReleaseError
@@ -45,8 +46,7 @@ def differing_tensors(pairs: Iterable[tuple[Path, Path]], base: Path | None) -> 
     return told + list(_other_numbers(alike, base))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensor:
+class _Tensor(Struct, frozen=True, kw_only=True):
     """A tensor in a file: `form` is the name of its type and its shape."""
 
     path: Path

@@ -4,9 +4,11 @@ in 8 and 4 by schemes of compressed-tensors."""
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats.model_folder import check_model_files, copy_model_files, merge_footprint, open_weights
 from tagship.formats.protocol import MERGED, QUANTIZED, CardFacts, ExportJob, Footprint, Format, Usage
@@ -32,8 +34,7 @@ _KL = 0.01
 _ADDRESS = "http://localhost:8000/v1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmSettings:
+class VllmSettings(Struct, frozen=True, kw_only=True):
     """`[formats.vllm]`: the schemes that the merged weights are quantized by, each of which is an export."""
 
     schemes: tuple[str, ...]

@@ -8,10 +8,10 @@ out, as there.
 import ctypes
 from collections.abc import Callable
 from ctypes import c_bool, c_void_p
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.gguf.ggml_tensor import GgmlTensor, ggml_functions
 from tagship.system.errors import ReleaseError
@@ -23,8 +23,7 @@ _DENSE, _OF_EXPERTS = b"MUL_MAT", b"MUL_MAT_ID"
 _Watch = ctypes.CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
 
 
-@dataclass(slots=True, kw_only=True)
-class Sums:
+class Sums(Struct, kw_only=True):
     """Of one tensor: `squares` and `plain` are the sums of its inputs' squares and of its inputs, shape (matrices,
     columns); `counts` is of how many tokens, for each expert of a mixture, or in one number for all matrices."""
 

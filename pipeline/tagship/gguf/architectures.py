@@ -5,10 +5,11 @@ import ast
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.gguf.llama_cpp import CHECKOUT, refused, unknown, unnamed
 
@@ -24,8 +25,7 @@ _BY_THE_WHOLE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConverterSupport:
+class ConverterSupport(Struct, frozen=True, kw_only=True):
     """Whether the converter knows an architecture: None where no converter is installed; `problem` says why not."""
 
     knows: bool | None

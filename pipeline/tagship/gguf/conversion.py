@@ -5,10 +5,11 @@ given merged ones that are computed when they are written; each is then encoded 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.gguf import ggml, k_quants
 from tagship.gguf.failures import converter_errors
@@ -34,8 +35,7 @@ _ANY_QUANT = "f32"
 _COMPILED_FROM = 1 << 27
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufMetadata:
+class GgufMetadata(Struct, frozen=True, kw_only=True):
     """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
     is to put the token that begins a text, or a space, before a prompt (None: as the converter says). `pages` are where
     each quantization type will be, as far as that is known."""

@@ -8,9 +8,10 @@ is read here is longer than the bytes that are there, and the vocabulary, nearly
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from tagship.gguf.types import TENSOR_TYPES
 from tagship.system.errors import ReleaseError
@@ -33,15 +34,13 @@ _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", _BOOL
 _FEWEST_BYTES = {kind: struct.calcsize(code) for kind, code in _NUMBERS.items()} | {_STRING: 8, _ARRAY: 12}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LongList:
+class LongList(Struct, frozen=True, kw_only=True):
     """A list in a header that was passed over: only how many values it has."""
 
     length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufTensor:
+class GgufTensor(Struct, frozen=True, kw_only=True):
     """A tensor of a GGUF: `shape` in the order of the file (the columns first), `kind` as ggml numbers types, `offset`
     in bytes from where tensors begin."""
 
@@ -67,8 +66,7 @@ class GgufTensor:
         return self.elements // known.block * known.nbytes if known else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufHeader:
+class GgufHeader(Struct, frozen=True, kw_only=True):
     """What a GGUF says of itself: `metadata` by key (text, numbers, lists, or `LongList`), and its tensors. In the file
     the list of tensors begins at `list_start`, and their data at `data_start`."""
 

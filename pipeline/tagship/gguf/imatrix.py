@@ -6,11 +6,11 @@ tools/quantize/quantize.cpp do (revision of `gguf/quant_mix.py`); GGUF is writte
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.gguf.activations import Sums
 from tagship.gguf.llama_cpp import import_converter
@@ -21,8 +21,7 @@ _SUMS, _PLAIN_SUMS, _COUNTS = ".in_sum2", ".in_sum", ".counts"
 _MAGIC = b"GGUF"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imatrix:
+class Imatrix(Struct, frozen=True, kw_only=True):
     """`values` are the importance of columns by the GGUF tensor's name, expert after expert where it has several;
     `name` is the file's, `dataset` what it was measured on, `chunks` in how many pieces (0: not known)."""
 

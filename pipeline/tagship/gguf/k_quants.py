@@ -9,11 +9,11 @@ encodes everything.
 """
 
 import threading
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.gguf import ggml
 from tagship.weights.scratch import Array, scratch
@@ -23,8 +23,7 @@ _BLOCK, _SUB, _SUBS = 256, 32, 8
 _compiling = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Search:
+class _Search(Struct, frozen=True, kw_only=True):
     """How ggml searches for a type: the largest quant, and the steps of its scale around (largest + first)."""
 
     largest: int

@@ -1,8 +1,9 @@
 """The least size whose measured divergence is within a limit: predicted first, then corrected by what is measured."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import log
+
+from msgspec import Struct
 
 from tagship.gguf.allocation import Cost, Table, allocate, largest, predicted, smallest, total
 from tagship.gguf.tensor_errors import Coded
@@ -14,8 +15,7 @@ _NEAR = 0.005
 _LEAST = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Tried(Struct, frozen=True, kw_only=True):
     """A mix, the bytes of its tensors, and its divergence in nats: `predicted`, and `measured`."""
 
     found: Mapping[str, Coded]

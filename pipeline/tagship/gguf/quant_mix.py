@@ -7,17 +7,17 @@ file types below, with and without an importance matrix, but for those that need
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.gguf.tensor_categories import Category, category_of, layer_of, may_be_quantized
 from tagship.gguf.tensor_choices import TensorChoice, chosen_type
 from tagship.gguf.types import TENSOR_TYPES
 
 
-@dataclass(frozen=True, slots=True)
-class Quant:
+class Quant(Struct, frozen=True):
     """A quantization type of a whole file: llama.cpp's name of it, and the type most tensors get. `needs_imatrix` is
     whether some of its types are only encoded by an importance matrix."""
 
@@ -78,8 +78,7 @@ _RAISED_OUTPUT = {"q2_k", "q3_k_m", "q4_k_s", "q4_k_m", "iq3_xxs", "iq3_xs", "iq
 _LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(Struct, frozen=True, kw_only=True):
     """What the rule asks of the model; `gqa` is query heads for each key-value head."""
 
     architecture: str
@@ -110,8 +109,7 @@ class ModelFacts:
         return layers == self.layers and (self.architecture != "llama" or self.gqa > 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufTensor:
+class GgufTensor(Struct, frozen=True, kw_only=True):
     """A tensor before quantization: `shape` is (rows …, columns), `type` what it has unquantized."""
 
     name: str
@@ -124,8 +122,7 @@ def needs_importance(name: str, tensor_type: str) -> bool:
     return tensor_type in WEIGHED and category_of(name) not in (Category.TOKEN_EMBD, Category.OUTPUT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
+class Mix(Struct, frozen=True, kw_only=True):
     """Which type each tensor of a file gets: llama.cpp's mix of a name, but for what is chosen by patterns. Files of
     floats have but one type."""
 

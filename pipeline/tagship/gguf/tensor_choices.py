@@ -8,7 +8,8 @@ where the file's own type is a quantized one and the tensor may be quantized at 
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.gguf.tensor_categories import may_be_quantized
 from tagship.system.errors import ReleaseError
@@ -26,8 +27,7 @@ _REPEATS = re.compile(r"[*+]|\{\d+,\}")
 _NEAREST = 3
 
 
-@dataclass(frozen=True, slots=True)
-class TensorChoice:
+class TensorChoice(Struct, frozen=True):
     """A pattern, and the type of ggml's that the tensors get in whose names it is found."""
 
     pattern: str

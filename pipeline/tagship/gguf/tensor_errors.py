@@ -5,9 +5,9 @@ square of what column j is multiplied with: an importance matrix.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.gguf import ggml
 from tagship.gguf.imatrix import Imatrix
@@ -29,8 +29,7 @@ _ONE_IN, _BESIDE, _LEAST_ROWS = 16, 4, 64
 SPEED = 0.6e6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coded:
+class Coded(Struct, frozen=True, kw_only=True):
     """A tensor in a type: the bytes that it takes, and what it loses as a share of what it is."""
 
     type: str

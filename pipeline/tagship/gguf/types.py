@@ -4,11 +4,11 @@ Of ggml.h and llama.h, as gguf-py 0.19 lists them in `constants.py`; here so tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+class TensorType(Struct, frozen=True):
     """A type of tensors: its name in ggml, and how many numbers a block of how many bytes holds."""
 
     name: str

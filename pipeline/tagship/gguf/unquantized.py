@@ -5,12 +5,12 @@ The file is mapped, so that a model may be larger than memory; llama.cpp maps it
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+from msgspec import Struct
 
 from tagship.gguf.header import GgufHeader, read_gguf_header
 from tagship.gguf.tensor_categories import may_be_quantized
@@ -20,8 +20,7 @@ from tagship.weights.scratch import Array
 _DTYPES: Mapping[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class Matrix(Struct, frozen=True, kw_only=True):
     """A tensor that may be quantized: `matrices` of `rows` by `columns` (several for the experts of a layer), `start`
     bytes into the file, in `dtype`."""
 

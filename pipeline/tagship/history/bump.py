@@ -7,9 +7,9 @@ would be a major change raises the minor version there.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import semver
+from msgspec import Struct
 
 from tagship.history.changes import LoggedChange
 from tagship.history.conventional import Part, part_of
@@ -21,8 +21,7 @@ from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(Struct, frozen=True, kw_only=True):
     """Something that asks for a part of the version to be raised: a commit, or a file that changed."""
 
     part: Part
@@ -31,8 +30,7 @@ class Reason:
     file: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bump:
+class Bump(Struct, frozen=True, kw_only=True):
     """The next version of a stream. `last` is the release that it follows; `reasons` are those of
     the part that is raised, the others left out. A first version raises none. `skipped` are the versions that came
     before it and are taken."""

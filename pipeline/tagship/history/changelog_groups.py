@@ -1,12 +1,11 @@
 """Groups of a version's changes (`### Added`): generated notes go into those that a person began."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.history.changelog_page import Page, Section, parse, read_page
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
+class _Group(Struct, frozen=True, kw_only=True):
     """A group in generated notes: its heading's line, and where the lists that follow it end."""
 
     title: str

@@ -5,8 +5,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 # GitHub, GitLab, Gitea; of Bitbucket the newer one stands first.
 _COMPARE = re.compile(r"(?P<head>\S*/compare/)(?P<old>\S+?)(?P<dots>\.{2,3})(?P<new>[^\s?#]+)(?P<tail>\S*)")
@@ -20,8 +21,7 @@ _INLINE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
+class Added(Struct, frozen=True, kw_only=True):
     """A version that was added: `name` as its heading writes it, its tag, and the name of the version below it."""
 
     name: str

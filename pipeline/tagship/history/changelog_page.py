@@ -7,9 +7,10 @@ text, `* Noteworthy changes in release 1.0` as GNU writes it, titles of reStruct
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tagship.history.changelog_titles import Title, bare, is_unreleased, read_title
 
@@ -28,8 +29,7 @@ _BLANK_OR_COMMENT = re.compile(r"\s*(?:<!--.*-->\s*)?", re.DOTALL)
 _LOOSE = re.compile(r"(?:[*+-] +|[*_]{2}|#{1,6})?(?P<title>[\w@\[].*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heading:
+class Heading(Struct, frozen=True, kw_only=True):
     """A heading at the top level of the page: its lines are [top, start), `top` counting an anchor above it. `level` is
     0 for a line that is none in Markdown; `marks` are those of its underline."""
 
@@ -40,8 +40,7 @@ class Heading:
     marks: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Struct, frozen=True, kw_only=True):
     """A version, or what is not released yet (`title` is None): its heading and the lines [start, stop) below it."""
 
     heading: Heading
@@ -53,8 +52,7 @@ class Section:
         return self.heading.start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """A changelog's lines with their ends. `shown` are those in no code block and no comment; `links` is where the link
     definitions begin that close the file; `unclosed` the line of a code block or comment that nothing ends."""
 

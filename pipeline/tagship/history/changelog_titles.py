@@ -6,8 +6,9 @@ release-please, standard-version), `v1.0.0 (2026-01-02)` (commitizen), `1.0.0` (
 """
 
 import re
-from dataclasses import dataclass
 from datetime import date as Date
+
+from msgspec import Struct
 
 from tagship.history.changelog_links import following_url
 
@@ -40,8 +41,7 @@ _MARKUP = re.compile(r"<[^>]*>|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}|\\")
 _TARGET = re.compile(r"\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\]]*\])")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Title:
+class Title(Struct, frozen=True, kw_only=True):
     """A title that names a version. `raw` is the whole of it as it is written, `name` the version or tag in it."""
 
     raw: str

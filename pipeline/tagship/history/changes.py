@@ -1,7 +1,8 @@
 """The changes that a history tells: of its commits, of what was squashed into them, and of the merges' titles."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.history.conventional import Change, is_known_type
 from tagship.history.reverts import without_reverted
@@ -9,8 +10,7 @@ from tagship.history.squashes import read_commit, said
 from tagship.system.git_objects import LoggedCommit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedChange:
+class LoggedChange(Struct, frozen=True, kw_only=True):
     """A commit, and one of the changes that its message tells."""
 
     commit: LoggedCommit

@@ -8,9 +8,11 @@ a breaking change that is missed costs more than one that is seen too early.
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Part(IntEnum):
@@ -55,8 +57,7 @@ _CO_AUTHOR = re.compile(r"^Co-authored-by:[ \t]*(?P<name>[^<>\n]*?)[ \t]*<[^<>\n
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What a commit message says.
 
     `subject` is its first line. `type` is in lower case, an alias being the type that it stands for; None without

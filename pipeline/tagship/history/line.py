@@ -7,10 +7,11 @@ all lines.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from posixpath import join, normpath
+
+from msgspec import Struct
 
 from tagship.history.changes import LoggedChange, told
 from tagship.naming.tags import Stream, VersionTag, version_tags
@@ -23,8 +24,7 @@ from tagship.system.git_objects import Commit
 from tagship.system.toml_reader import hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """The versions of a stream. All paths are POSIX, below the repository's top.
 
     `paths` are those that the policy says count; where it says none, all of `project` (empty for

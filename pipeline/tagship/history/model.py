@@ -7,9 +7,10 @@ git, the manifest of the last release tells what it was made of.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from tagship.history.conventional import Part
 from tagship.runs.base import BaseModel
@@ -43,8 +44,7 @@ _ARCHITECTURE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelState:
+class ModelState(Struct, frozen=True, kw_only=True):
     """What a model was made of; digests say how they were made, `git:` or `sha256:`.
 
     `recorded` is what the trainer recorded of the run, as far as it may be published.
@@ -75,11 +75,10 @@ class ModelState:
 
     def document(self) -> dict[str, Any]:
         """This, as a manifest holds it."""
-        return asdict(self)
+        return to_builtins(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelChange:
+class ModelChange(Struct, frozen=True, kw_only=True):
     """Something of a model that changed: how much of a version it is worth, and the file that says so."""
 
     part: Part

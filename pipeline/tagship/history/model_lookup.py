@@ -1,11 +1,11 @@
 """The models of two releases, found: in git where runs are committed, else on disk and in manifests."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import tomli
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import manifests_below
 from tagship.history.model import ModelState, base_reference, read_state

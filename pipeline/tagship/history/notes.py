@@ -5,9 +5,10 @@ The text is `templates/notes.md.j2`. It goes into the tag's message, the card an
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.history.changes import LoggedChange
 from tagship.history.conventional import co_authors
@@ -33,8 +34,7 @@ _OTHERS = "Maintenance"
 _TOLD_BY_FACTS = ("the base model is ", "the adapter's r is ", "the adapter's scale ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """A commit in the notes; `url` is its page, where the remote is known; `of_model` whether it touches what the model
     is made of."""
 
@@ -46,8 +46,7 @@ class Entry:
     of_model: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     """Something of the model: what it is now, and what it was, where that is another value."""
 
     name: str
@@ -55,8 +54,7 @@ class Fact:
     was: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(Struct, frozen=True, kw_only=True):
     """A packaged export: its size in bytes, its SHA-256."""
 
     name: str
@@ -64,8 +62,7 @@ class Artifact:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
+class Notes(Struct, frozen=True, kw_only=True):
     """What a release brings. `tag` is None where it has no version yet; `groups` are entries by
     heading; `compare` is the page with all of its changes.
 

@@ -5,7 +5,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.history.changelog import entry
 from tagship.history.line import Line, line_of, releases_before
@@ -19,8 +20,7 @@ from tagship.system.git import Repository
 from tagship.system.git_objects import Commit, Tag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tagging:
+class Tagging(Struct, frozen=True, kw_only=True):
     """A version tag to be checked: the commit that it is or will be on; `tag` where it is there already."""
 
     config: Config
@@ -39,8 +39,7 @@ class Tagging:
         return self.config.versions.remote
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What a check found: `problem` is None where all is well; `level` is `required` or `warn`."""
 
     name: str

@@ -5,8 +5,9 @@ Bumps, notes, the tag's message and the card are made of it.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.history.changes import LoggedChange
 from tagship.history.conventional import is_known_type
@@ -20,8 +21,7 @@ from tagship.system.git import Repository
 from tagship.system.git_objects import Commit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreleased:
+class Unreleased(Struct, frozen=True, kw_only=True):
     """A release line up to a commit.
 
     `releases` are its versions before that, highest first; `since` is the one that `changes`

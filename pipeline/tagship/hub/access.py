@@ -1,8 +1,9 @@
 """Whether a release may be published where it would go: asked before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.hub.connection import Hub
 from tagship.hub.failures import GOES_ON, hub_errors, status_of
@@ -48,8 +49,7 @@ def check_access(hub: Hub, repos: Mapping[str, bool], *, proposes: bool = False)
         _check_scope(access, repo_id, there, hub.url)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Access:
+class _Access(Struct, frozen=True, kw_only=True):
     """What `whoami` says: the user, its role in each of its organisations, the token's role, and what a fine-grained
     token may write, namespaces and single repos."""
 

@@ -1,9 +1,11 @@
 """What the Hub says of a base model without fetching it, asked for no longer than a second or two."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
@@ -25,8 +27,7 @@ _PATIENCE_FOR_HEADERS = 2.0
 _CONFIG = "config.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubAnswer:
+class HubAnswer(Struct, frozen=True, kw_only=True):
     """What the Hub says of a base. `why_not` is why it said nothing, then all else is empty; `unknown` is whether that
     is since it has no such model, `gated` whether its files may not be read. `head` is the commit of main, `commit`
     that of the base's revision, None where the Hub does not have it; `behind` is by how many commits main went on from

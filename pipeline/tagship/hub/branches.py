@@ -4,7 +4,8 @@ A prerelease, and a version of an older line, get a branch of their own, which b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
@@ -12,8 +13,7 @@ from tagship.hub.repository import Standing, manifest_of, standing, tags_of
 from tagship.naming.version import is_prerelease, is_semver, precedence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Struct, frozen=True, kw_only=True):
     """A version of a repo that has several, and its tag there."""
 
     tag: str

@@ -5,11 +5,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.hub.connection import Hub
 from tagship.hub.download_progress import counting
@@ -32,8 +34,7 @@ _CODE = ("*.py", "*/*.py")
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFile:
+class RemoteFile(Struct, frozen=True, kw_only=True):
     """A file on the Hub: its size in bytes, and its digest: the content's SHA-256, or the hash that git has of a small
     one."""
 
@@ -52,8 +53,7 @@ class RemoteFile:
         return self.git_hash in (None, blob.hexdigest())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
+class Located(Struct, frozen=True, kw_only=True):
     """Where a base model is: on this disk already, or at a commit of a Hub, with the files that a release needs."""
 
     base: BaseModel

@@ -1,12 +1,12 @@
 """The HTTP client of every call to a Hub: it asks again where that may help, as hub/patience.py says how long."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
 from typing import Any
 
 import httpx2
+from msgspec.structs import replace
 
 from tagship.hub.patience import Patience, current
 

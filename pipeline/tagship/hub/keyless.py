@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from threading import Lock
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from tagship.hub.failures import hub_errors, status_of
 from tagship.system.errors import ReleaseError, ToolError
@@ -38,8 +39,7 @@ class NotTrusted(ReleaseError):
     """The Hub gives this job no token for a repo."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Granted:
+class _Granted(Struct, frozen=True, kw_only=True):
     """A token, and until when (monotonic seconds) it is used."""
 
     token: str

@@ -8,14 +8,14 @@ within a minute where nobody answers, and after five minutes where it says to wa
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """In seconds: for a connection, for each answer to what only reads and to what changes something, until when after
     the first attempt another one is begun, and for all the waiting that a server asks for."""
 

@@ -4,8 +4,9 @@ It is looked at without the client's cache, so that looking leaves nothing behin
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, is_manifest, parse_manifest
 from tagship.hub.connection import Hub
@@ -24,8 +25,7 @@ _MOST_BYTES = 32 << 20
 _EMPTY = (".gitattributes", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """A repository as it is: `head` is the commit of a branch of it, `files` what that has, by path, as the Hub
     describes it."""
 

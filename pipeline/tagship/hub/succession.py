@@ -5,8 +5,9 @@ is changed, and of that the card: what was released stays where its tag is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to
 from tagship.artifacts.manifest import CARD_FILE
@@ -47,8 +48,7 @@ def released_repos(hub: Hub, config: Config, tags: Sequence[VersionTag], target:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Alone:
+class _Alone(Struct, frozen=True, kw_only=True):
     """An export that shares its repo, by the name that its repo would have if it were alone there."""
 
     policy: FormatPolicy

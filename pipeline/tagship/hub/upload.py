@@ -1,17 +1,17 @@
 """What is to be published, and what of it a repository has already."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.artifacts.manifest import FileEntry
 from tagship.hub.branches import Version
 from tagship.hub.repository import KEPT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(Struct, frozen=True, kw_only=True):
     """What is published: the files below `folder`, which `files` lists with their checksums. `elsewhere` are the paths
     of those that are not there, or are called otherwise on this disk. `version` is given where the repo has several,
     each under its tag: then it may get a branch of its own. What it `proposes` goes into a pull request. Files of the
@@ -39,8 +39,7 @@ class Upload:
         return self.elsewhere.get(path, self.folder / path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Struct, frozen=True, kw_only=True):
     """The commit that holds an upload's files, but for those of the `kept` paths: there it has what was published with
     the same release before. `branch` is what it was made on, where that is not main: a branch, or a pull request."""
 

@@ -3,8 +3,8 @@
 import base64
 import binascii
 from contextlib import suppress
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.requests import Request
 
 from tagship.hub_server.access_requests import Status, status_of
@@ -28,16 +28,14 @@ def _token(request: Request) -> str | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, kw_only=True):
     """A user and the token that they came with."""
 
     user: User
     token: Token
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """What each caller may do, by the Hub's directory, and by the tokens that it exchanged."""
 
     directory: Directory

@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from tagship.hub_server.problem import HubProblem
 from tagship.hub_server.repos import Repo
@@ -18,8 +19,7 @@ class Status(Enum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AccessRequest:
+class AccessRequest(Struct, frozen=True, kw_only=True):
     """One user's request; `time` is its Unix time, `fields` are what the user filled in."""
 
     id: str
@@ -74,4 +74,4 @@ def _new(user: str, status: Status, *, granted: bool) -> dict[str, Any]:
     request = AccessRequest(
         id=secrets.token_hex(12), user=user, status=status.value, time=int(time.time()), granted=granted
     )
-    return asdict(request)
+    return to_builtins(request)

@@ -1,10 +1,10 @@
 """Everything that the routes work on: the state under one root folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -25,8 +25,7 @@ from tagship.hub_server.store_lock import StoreLock
 from tagship.hub_server.xet import XetStore
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True, kw_only=True):
     """The stores of one Hub; all state is in files, so that servers can share it and restart.
 
     `page_size` is how many models a page of a list has at the most.

@@ -7,8 +7,9 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.hub_server.durable import place
 
@@ -26,8 +27,7 @@ _ABANDONED_SECONDS = 24 * 3600
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pointer:
+class Pointer(Struct, frozen=True, kw_only=True):
     """An LFS file as git sees it: the SHA-256 (hex) and size in bytes of the real file."""
 
     sha256: str
@@ -74,8 +74,7 @@ def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
         place(fresh, path)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlobStore:
+class BlobStore(Struct, frozen=True, kw_only=True):
     """Files by the SHA-256 of their bytes, under `folder`."""
 
     folder: Path

@@ -4,9 +4,10 @@ import base64
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.hub_server.attributes import lfs_line, lfs_tracked
 from tagship.hub_server.blobs import Pointer
@@ -29,8 +30,7 @@ Tree = dict[str, tuple[str, str]]
 """Path -> (mode, object id) of every file of a commit."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Add:
+class Add(Struct, frozen=True, kw_only=True):
     """Put the staged bytes at `path`; `large` if they are the pointer of an LFS file."""
 
     path: str
@@ -38,16 +38,14 @@ class Add:
     large: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True, kw_only=True):
     """Remove a file, or a folder with all that is in it."""
 
     path: str
     folder: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CommitRequest:
+class CommitRequest(Struct, frozen=True, kw_only=True):
     """What POST /commit asked for; `parent` is the commit that the client has seen, if it says so."""
 
     message: str
@@ -128,8 +126,7 @@ def _pointer(value: dict[str, Any], find: Callable[[str], LargeFile | None]) -> 
     return Pointer(sha256=sha256, size=file.size)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """What it takes to make a commit again on another head: the request, its blobs in git, who makes it."""
 
     repo: Repo

@@ -4,9 +4,10 @@ import hashlib
 import threading
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.hub_server.blobs import SHA256, BlobStore, Blocks, read_blocks
 from tagship.hub_server.claims import claim, settle
@@ -17,8 +18,7 @@ from tagship.hub_server.xet import XetStore
 _SLICE_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LargeFile:
+class LargeFile(Struct, frozen=True, kw_only=True):
     """A large file that the Hub has; `xet_hash` is None if it came through plain LFS only."""
 
     sha256: str
@@ -69,8 +69,7 @@ def verified(blocks: Blocks, sha256: str) -> Blocks:
     yield held
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LargeFiles:
+class LargeFiles(Struct, frozen=True, kw_only=True):
     """Every large file of the Hub, by its SHA-256."""
 
     blobs: BlobStore

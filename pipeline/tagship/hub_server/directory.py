@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from msgspec import Struct, field
 
 
 class Role(Enum):
@@ -28,8 +29,7 @@ class Right(Enum):
 MEMBER_ROLES = ("admin", "write", "contributor", "read")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class User:
+class User(Struct, frozen=True, kw_only=True):
     """A person or machine; an operator may do everything on this Hub."""
 
     name: str
@@ -38,8 +38,7 @@ class User:
     operator: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Organization:
+class Organization(Struct, frozen=True, kw_only=True):
     """A namespace that users share; `members` says what each is, `private` whether new repositories are."""
 
     name: str
@@ -48,8 +47,7 @@ class Organization:
     private: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True, kw_only=True):
     """A right of a fine-grained token on a namespace, or on one repository `namespace/name`."""
 
     on: str
@@ -61,8 +59,7 @@ class Scope:
         return within and (self.right is right or self.right is Right.WRITE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True):
     """What a token is, except for its text; `scopes` are for a fine-grained one. One that was `exchanged` for a job's
     identity is nobody's: it allows what its scopes say, to who is no member of anything."""
 
@@ -84,8 +81,7 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Publisher:
+class Publisher(Struct, frozen=True, kw_only=True):
     """Who gets a token without having one: jobs of CI whose issuer says each of the claims.
 
     `repo_id` is the model that they may write to, or only read. `keys` is a file with the issuer's public keys (JWKS);
@@ -110,8 +106,7 @@ class Publisher:
         return Token(user=job, name="trusted publisher", role=Role.FINE_GRAINED, scopes=(scope,), exchanged=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Directory:
+class Directory(Struct, frozen=True, kw_only=True):
     """All users and organizations by name, all tokens by their digest.
 
     `everybody` is the user that a request without a token is taken for: on an open Hub, which is safe on loopback

@@ -9,10 +9,10 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from msgspec import Struct
 
 from tagship.hub_server.bounded import OutOfBounds, parse_json
 from tagship.hub_server.directory import Publisher, Token, User
@@ -33,8 +33,7 @@ class NotTrusted(Exception):
     """An identity that no publisher fits, or that is none; the message says why."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True, kw_only=True):
     """Gives tokens to those whom the publishers fit, and knows its tokens again."""
 
     publishers: tuple[Publisher, ...]

@@ -9,8 +9,9 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.hub_server.backend import Backend
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer, sweep
@@ -21,8 +22,7 @@ from tagship.hub_server.repos import Repo
 from tagship.system.errors import ReleaseError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Freed:
+class Freed(Struct, frozen=True, kw_only=True):
     """What was removed: `files` of the store with `size` bytes, and objects of `repositories`; `waiting` files that no
     commit has are young enough to get one."""
 
@@ -32,8 +32,7 @@ class Freed:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """What the refs of a repository lead to: SHA-256s of large files, and whether git has more than that."""
 
     large: frozenset[str]

@@ -8,10 +8,11 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from tagship.hub_server.durable import sync, sync_names
 from tagship.hub_server.git_reader import READERS, Found, Reader, ReaderFailed
@@ -83,8 +84,7 @@ def _environment(index: Path | None = None) -> dict[str, str]:
     return environment
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Git:
+class Git(Struct, frozen=True, kw_only=True):
     """Runs git against the bare repository `git_dir`; `variables` are added to git's environment."""
 
     git_dir: Path

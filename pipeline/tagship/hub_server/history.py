@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer
 from tagship.hub_server.git import Git, GitFailed
@@ -14,8 +15,7 @@ from tagship.hub_server.repos import Repo
 _OID = re.compile(r"[0-9a-f]{7,40}", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """A file or folder; `size` is the real file's, in bytes, also where git holds an LFS pointer.
 
     `stored_size` is what git holds.
@@ -33,8 +33,7 @@ class Entry:
         return self.pointer.size if self.pointer else self.stored_size
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True, kw_only=True):
     """One commit; `time` is its Unix time, `author` the name of the user."""
 
     oid: str
@@ -44,8 +43,7 @@ class Commit:
     message: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ref:
+class Ref(Struct, frozen=True, kw_only=True):
     """A branch or tag and the commit that it leads to."""
 
     name: str

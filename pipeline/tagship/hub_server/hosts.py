@@ -3,13 +3,13 @@
 import ipaddress
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hosts:
+class Hosts(Struct, frozen=True, kw_only=True):
     """Names, in lower case, and whether addresses in figures count, too: nobody can have those lead elsewhere."""
 
     names: frozenset[str]

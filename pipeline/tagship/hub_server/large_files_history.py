@@ -2,8 +2,9 @@
 
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer
 from tagship.hub_server.git import Git, GitFailed
@@ -14,8 +15,7 @@ from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
 _KINDS = ("heads", "pr", "tags")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PushedFile:
+class PushedFile(Struct, frozen=True, kw_only=True):
     """A large file: a path that it has or had, the ref that leads to it, when it came (Unix time).
 
     `blob` is the pointer's id in git.

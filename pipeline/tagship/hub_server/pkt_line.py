@@ -5,8 +5,9 @@ https://git-scm.com/docs/gitprotocol-common, https://git-scm.com/docs/gitprotoco
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from tagship.hub_server.git import ZERO_OID
 from tagship.hub_server.problem import HubProblem
@@ -20,8 +21,7 @@ _COMMAND = re.compile(r"([0-9a-f]{40}) ([0-9a-f]{40}) (\S+)", re.ASCII)
 _SHALLOW = re.compile(rb"shallow [0-9a-f]{40}\n?")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """Move `ref` from the object `old` to `new`; ZERO_OID stands for one that is not there."""
 
     old: str
@@ -34,8 +34,7 @@ class Command:
         return self.new == ZERO_OID
 
 
-@dataclass(frozen=True, slots=True)
-class Commands:
+class Commands(Struct, frozen=True):
     """What a push asks for, and which capabilities its client has chosen."""
 
     commands: tuple[Command, ...]

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer
 from tagship.hub_server.content import LargeFile
@@ -21,8 +22,7 @@ _SAMPLE_BYTES = 512
 _MOST_PROBLEMS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Struct, frozen=True):
     """A file as a commit has it."""
 
     mode: str

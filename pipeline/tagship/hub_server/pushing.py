@@ -7,9 +7,10 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from tagship.hub_server.content import LargeFile, LargeFiles, Noted
 from tagship.hub_server.durable import place

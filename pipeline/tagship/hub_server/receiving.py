@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,8 +21,7 @@ MAX_JSON_BYTES = 64_000_000
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True, kw_only=True):
     """A request's body in a file, which is gone after the request unless it was renamed away."""
 
     path: Path

@@ -1,14 +1,15 @@
 """Which byte ranges of which xorbs make up a range of a file: the CAS API's answer to a download."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.hub_server.xet import Chunk, FileRecord, Segment, XetStore, chunk_table
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Term:
+class Term(Struct, frozen=True, kw_only=True):
     """Chunks `first` to `last` (exclusive) of a xorb, which are `start` bytes into the file."""
 
     xorb: str

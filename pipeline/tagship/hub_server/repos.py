@@ -8,9 +8,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from tagship.hub_server import former_names
 from tagship.hub_server.attributes import DEFAULT_GITATTRIBUTES
@@ -27,8 +28,7 @@ DEFAULT_BRANCH = "main"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Repo:
+class Repo(Struct, frozen=True, kw_only=True):
     """One repository."""
 
     kind: Kind
@@ -99,8 +99,7 @@ def unless_gone(repo: Repo, look: Callable[[Repo], T]) -> T | None:
         return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RepoStore:
+class RepoStore(Struct, frozen=True, kw_only=True):
     """Repositories of one kind at `folder/<namespace>/<name>.git`; `scratch` is on the same disk."""
 
     kind: Kind

@@ -4,10 +4,10 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import anyio.to_thread
 from anyio import CapacityLimiter
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -30,8 +30,7 @@ class BrokenOff(Exception):
     """An answer cannot be finished: the connection ends, so that nobody takes what came for all of it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Body:
+class Body(Struct, frozen=True, kw_only=True):
     """`size` bytes that can be read from anywhere: `read(start, end)` gives blocks, `end` exclusive."""
 
     size: int

@@ -9,15 +9,15 @@ import hmac
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 LIFETIME_SECONDS = 3600
 _EXPIRY_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """Signs a scope such as `lfs-put:<sha256>` with the secret of one root folder."""
 
     secret: bytes

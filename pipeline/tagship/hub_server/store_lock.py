@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from msgspec import Struct
 
 from tagship.hub_server.problem import HubProblem
 
@@ -22,8 +22,7 @@ _WAIT_SECONDS = 60
 _AGAIN_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class StoreLock:
+class StoreLock(Struct, frozen=True):
     """The lock of one folder."""
 
     folder: Path

@@ -2,8 +2,9 @@
 
 import base64
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.hub_server.attributes import ALWAYS_LFS_SUFFIXES, lfs_tracked
 from tagship.hub_server.file_checks import is_binary
@@ -16,8 +17,7 @@ from tagship.hub_server.repos import Repo
 MAX_REGULAR_BYTES = 10_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """A file that a client wants to commit: its path, size in bytes and first 512 bytes."""
 
     path: str
@@ -35,8 +35,7 @@ class Candidate:
             raise HubProblem(400, "A file of a preupload needs path, sample and size") from error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What the client is told about one file.
 
     `oid` is what the Hub has at that path, the SHA-256 of an LFS file or the git id of another;

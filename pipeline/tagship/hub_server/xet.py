@@ -9,10 +9,11 @@ SHA-256, finds them again.
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.hub_server.blobs import write_whole
 from tagship.hub_server.claims import claim
@@ -39,8 +40,7 @@ class XetError(HubProblem):
         super().__init__(400, message)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """The chunks `first` to `last` (exclusive) of one xorb: `length` bytes of a file."""
 
     xorb: str
@@ -49,8 +49,7 @@ class Segment:
     last: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileRecord:
+class FileRecord(Struct, frozen=True, kw_only=True):
     """One file of a shard; `raw` are its records as uploaded, `sha256` is None if the client kept it."""
 
     xet_hash: str
@@ -64,8 +63,7 @@ class FileRecord:
         return sum(segment.length for segment in self.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """One chunk of a xorb: its bytes `start` to `end` hold `length` bytes of data, compressed."""
 
     start: int
@@ -138,8 +136,7 @@ def chunk_table(xorb: Path) -> tuple[Chunk, ...]:
     return tuple(chunks)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class XetStore:
+class XetStore(Struct, frozen=True, kw_only=True):
     """Xorbs, file records and their SHA-256s under `folder`; `scratch` is on the same disk.
 
     Every name is a hash and every file is written whole before it gets its name, so any number of

@@ -3,9 +3,10 @@
 import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from msgspec import Struct
 
 from tagship.hub.connection import Hub
 from tagship.hub.failures import hub_errors
@@ -37,8 +38,7 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskFiles:
+class DiskFiles(Struct, frozen=True, kw_only=True):
     """The files of a folder on this disk, or one of them, `only`."""
 
     folder: Path
@@ -67,8 +67,7 @@ class DiskFiles:
             raise ReleaseError(f"{path} cannot be read: {error.strerror}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubFiles:
+class HubFiles(Struct, frozen=True, kw_only=True):
     """The files of a repository at a commit of a Hub, read by ranges."""
 
     api: "HfApi"

@@ -1,13 +1,13 @@
 """What came of holding a name against what is there."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 ERROR, WARN, OK = "error", "warn", "ok"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One thing that a name says, or should.
 
     `level` is `error` for what is not so, `warn` for what is doubtful or left out (`omission`), `ok` for what was

@@ -1,7 +1,8 @@
 """The names of GGUF files: as the Hub and Ollama read them, and by ggml's own convention."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.gguf.labels import label_in, unread_label_in
 from tagship.lint.finding import ERROR, OK, WARN, Finding

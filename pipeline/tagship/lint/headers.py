@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.gguf.header import GgufHeader, parse_gguf_header
 from tagship.lint.files import Files, document_in
@@ -32,8 +33,7 @@ _PACKED = "_packed"
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ggufs:
+class Ggufs(Struct, frozen=True, kw_only=True):
     """What a folder's GGUFs say: types by file name (the first part of one that is divided), versions, and of the first
     model its architecture, parameters and whether it has a chat template."""
 

@@ -1,8 +1,9 @@
 """What is there, as far as a name may speak of it: facts, each with the file that says it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 from tagship.lint.quants import Quantized
 from tagship.lint.sizes import Parameters
@@ -13,16 +14,14 @@ T = TypeVar("T")
 ADAPTER, MERGED, GGUF = "an adapter", "whole weights", "a GGUF"
 
 
-@dataclass(frozen=True, slots=True)
-class Fact(Generic[T]):
+class Fact(Struct, Generic[T], frozen=True):
     """Something that is so, and the file that says it."""
 
     value: T
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Struct, frozen=True, kw_only=True):
     """What was found; None is what nobody says.
 
     `base_ids` are the ids of the base model that the model comes from. `architecture` is config.json's `model_type`, or

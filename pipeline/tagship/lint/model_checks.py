@@ -1,7 +1,8 @@
 """What a name says of the model: family, size, what it is for."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.lint.families import families_in, is_of
 from tagship.lint.finding import ERROR, WARN, Finding

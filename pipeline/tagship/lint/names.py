@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from tagship.lint.finding import OK, WARN, Finding
 from tagship.lint.held import Fact
@@ -19,8 +20,7 @@ from tagship.system.called import called
 _VERSION_AT_THE_END = re.compile(r"-v(?P<version>\d+\.\d+\.\d+\S*)$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Struct, frozen=True, kw_only=True):
     """A name: `what` it is (`run`, `export`, `artifact`, `repo`), its `fields` by the policy's pattern for such names
     or an older one (`parsed`), and its quantization type. `rules` are those of the places that it goes to. `mended` is
     what checks have found its fields to be in truth, so that each of them proposes the one name that mends all."""
@@ -32,7 +32,7 @@ class Named:
     parsed: bool = False
     quant: str | None = None
     rules: Sequence[NameRules] = ()
-    mended: dict[str, FieldValue] = field(default_factory=dict, compare=False)
+    mended: dict[str, FieldValue] = field(default_factory=dict)
 
     @property
     def plain(self) -> str:

@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.gguf.header import GgufHeader, GgufTensor
 from tagship.gguf.labels import LABEL, MIXES, ONLY_IN_NAMES
@@ -35,8 +36,7 @@ _TENSORS_OF = {
 _AT_LEAST = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantized:
+class Quantized(Struct, frozen=True, kw_only=True):
     """A GGUF by its header: `kind` is what it is (`model`, `adapter`, `mmproj`, …), `file_type` the label of its
     `general.file_type`, `shares` how much of the weights each type of tensors has, the largest first."""
 

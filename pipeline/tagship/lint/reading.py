@@ -1,8 +1,9 @@
 """Reads what a folder or repository holds, from configurations and headers alone."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import MANIFEST_FILE
 from tagship.lint.files import Files, document_in

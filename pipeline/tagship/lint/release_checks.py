@@ -1,7 +1,8 @@
 """What a name says of a release: format, quantization type, version; and what places allow."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.gguf.labels import label_in
 from tagship.lint.finding import ERROR, WARN, Finding

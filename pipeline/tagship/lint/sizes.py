@@ -6,7 +6,8 @@ wrong only where no way of counting makes it right.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _UNITS = {"b": 10**9, "m": 10**6}
 # How far off rounding and marketing go, either way.
@@ -29,8 +30,7 @@ _DATA = r"(?:tokens?|toks?|steps?|rows|samples)"
 _AFTER, _BEFORE = re.compile(rf"[-_]{_DATA}(?![a-z])"), re.compile(rf"{_DATA}[-_]\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(Struct, frozen=True, kw_only=True):
     """How many parameters a model has: in all, in embedding and head, in what sees or hears, in experts; and of how
     many experts how many are used for a token (0: nobody says; of no experts: it is no mixture)."""
 
@@ -57,8 +57,7 @@ class Parameters:
         return f"{counted(self.total)} parameters{mixture}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class Size(Struct, frozen=True, kw_only=True):
     """A size as a name has it: `readings` are the numbers that it may mean, in parameters, each with the worth of one
     in its last digit. `experts` is the number in `8x7b`; `active` is whether it is what is used for a token (`a3b`).
     `glued` is one that does not stand by itself, as in `qwen27b`."""

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.lint.finding import ERROR, WARN, Finding
 from tagship.lint.held import Fact, Held

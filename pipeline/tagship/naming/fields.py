@@ -13,9 +13,10 @@
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from tagship.naming.language import Language, letters, one_of, repeated, sequence, text
 from tagship.naming.version import is_semver
@@ -52,8 +53,7 @@ class Field(Protocol):
     def read(self, written: str) -> FieldValue: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
+class Vocabulary(Struct, frozen=True, kw_only=True):
     """What a pattern may name beyond the words and numbers of every run.
 
     `own` are the policy's own fields (`[naming.fields]`): a name, and `word` or `number`.

@@ -9,11 +9,11 @@ searched for by walking in pairs (the squaring construction for ambiguity; R. Bo
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Span:
+class _Span(Struct, frozen=True, kw_only=True):
     """Where walks through a part of the automaton begin and end; `empty` if they may take no letter."""
 
     first: frozenset[int]
@@ -21,8 +21,7 @@ class _Span:
     empty: bool
 
 
-@dataclass(slots=True)
-class _Automaton:
+class _Automaton(Struct):
     """Glushkov's: a state for every letter of the expression, the letters it takes, and what may follow."""
 
     letters: list[frozenset[str]] = field(default_factory=list)
@@ -40,8 +39,7 @@ class _Automaton:
             self.follow[state] |= after
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
+class Language(Struct, frozen=True, kw_only=True):
     """A set of texts: its regular expression, and how it is built into an automaton."""
 
     regex: str

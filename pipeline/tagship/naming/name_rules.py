@@ -7,15 +7,15 @@ the version inside cards and GGUF). A repo's name has `_` in its place, as Helm 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.hub_server.name_rules import REPO_NAME_LENGTH, first_broken, ref_problem, repo_name_problem
 
 PLUS_IN_REPO_NAMES = "_"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameRules:
+class NameRules(Struct, frozen=True, kw_only=True):
     """The rules of a place that names go to: `problem` gives the rule that a name breaks, or None; `nearest` the
     valid name that is nearest to one."""
 

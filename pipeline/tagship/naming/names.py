@@ -1,7 +1,8 @@
 """The names of a release: how each kind is made, with a version tag and without, now and in former days."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.pattern import Pattern
@@ -10,8 +11,7 @@ EXPORT, ARTIFACT, REPO = "export", "artifact", "repo"
 SHORT_NAME_LENGTH = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamePair:
+class NamePair(Struct, frozen=True, kw_only=True):
     """How one kind of name is made: with a version tag, and without."""
 
     tagged: Pattern
@@ -21,8 +21,7 @@ class NamePair:
         return self.untagged if version is None else self.tagged
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(Struct, frozen=True, kw_only=True):
     """The names that one format's releases get; `older` are the styles that they had, by kind of name."""
 
     export: NamePair
@@ -40,8 +39,7 @@ class Names:
 Texts = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamingPolicy:
+class NamingPolicy(Struct, frozen=True, kw_only=True):
     """What `[naming]` says of all formats: a run's name, and the patterns' texts by kind of name. `tags_versions` is
     whether a repo has all versions of a model, so that its name has none."""
 

@@ -1,8 +1,9 @@
 """What a name says: every way to read it by the policy and by its older styles."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue
 from tagship.naming.names import ARTIFACT, EXPORT, REPO, NamePair, Names, NamingPolicy
@@ -41,8 +42,7 @@ class NamingScheme(Protocol):
     def formats(self) -> Sequence[NamedFormat]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """One way to read a name.
 
     `what` is `run`, `export`, `artifact`, `repo` or `tag`; `style` is `policy`, or `older` for one

@@ -7,8 +7,10 @@ A pattern whose names could be read in two ways is refused.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.naming.fields import Field, FieldValue, PatternError, Vocabulary
 from tagship.naming.language import text as literal
@@ -19,8 +21,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _INSIDE = "run__"  # before the groups of a run's own fields: a pattern may name the same field beside {run}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
+class _Placed(Struct, frozen=True, kw_only=True):
     """A field in its place; `group` is its group in the regular expression."""
 
     name: str

@@ -1,7 +1,8 @@
 """Tags and the versions they carry (the guide, "Version Extraction Logic")."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.naming.pattern import Pattern
 from tagship.naming.version import is_semver, precedence
@@ -10,8 +11,7 @@ EXPORT, PUBLISH = "export", "publish"
 ACTIONS = (EXPORT, PUBLISH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(Struct, frozen=True, kw_only=True):
     """A family of version tags: its pattern holds `{version}`, `does` is what its tags trigger.
 
     `format` is the one format that it versions, or None for a stream of `[tags]`, which is of all
@@ -37,8 +37,7 @@ class Stream:
         return self.pattern.format({"version": version})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionTag:
+class VersionTag(Struct, frozen=True, kw_only=True):
     """A tag with the version it carries; `stream` is None for "other tags", which do nothing."""
 
     name: str

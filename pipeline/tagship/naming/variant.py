@@ -1,10 +1,9 @@
 """What of a format's variants goes into names."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(Struct, frozen=True, kw_only=True):
     """One thing that a format exports, with its parts of names (`[naming]`).
 
     `quant` is None for a format that has no quantization types.

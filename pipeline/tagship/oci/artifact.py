@@ -4,10 +4,11 @@ layer for each file, so that a runtime can mount it, and what is there already i
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import FileEntry
 
@@ -20,8 +21,7 @@ _WEIGHTS = {".safetensors": "safetensors", ".gguf": "gguf"}
 _DOCUMENTS = (".md", ".svg", ".txt", ".pdf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class Description(Struct, frozen=True, kw_only=True):
     """What an artifact says of its model: `created` is the moment of the release (UTC), `documentation` its page on the
     Hub, `source` the page of the repository, `revision` the commit there."""
 
@@ -37,8 +37,7 @@ class Description:
     quantization: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(Struct, frozen=True, kw_only=True):
     """What a registry gets: the bytes of the configuration and of the manifest, and the files by their digests
     (`sha256:…`)."""
 

@@ -4,10 +4,11 @@ registry takes pieces."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from tagship.oci.artifact import MANIFEST_TYPE, Artifact, digest_of
 from tagship.policy.publish import OciPlace
@@ -23,8 +24,7 @@ _TIMEOUTS = (10, 600)
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """A blob to be sent: its digest, its size in bytes, and what opens it."""
 
     digest: str

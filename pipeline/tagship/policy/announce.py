@@ -1,15 +1,15 @@
 """`[announce]`: where a release is told of after it was checked. Nothing is, unless it is said here."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.system.toml_reader import Reader
 
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnouncePolicy:
+class AnnouncePolicy(Struct, frozen=True, kw_only=True):
     """`github` and `gitlab` are whether the tag gets a release there; `webhook` is the variable that holds an address
     which gets a document, `webhook_secret` the one with the secret that it is signed by."""
 

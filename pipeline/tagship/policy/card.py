@@ -1,12 +1,11 @@
 """`[card]`: what the model card says beyond what the run and the base tell."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.system.toml_reader import Reader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardPolicy:
+class CardPolicy(Struct, frozen=True, kw_only=True):
     """What the model card says beyond what the run and the base tell.
 
     `title` is the heading, in place of the repo's name. `description`, `intended_use`, `limitations` and `citation` are

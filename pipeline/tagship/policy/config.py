@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from tagship.formats.protocol import ExportPolicy
 from tagship.naming.name_rules import HUB
@@ -37,8 +38,7 @@ EMBEDDED = "embedded"
 RESULTS_FOLDER, UNITS_FOLDER, FAILURES_FOLDER = "results", "units", "failures"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """The whole policy. Paths are absolute; `root` is the folder that release.toml is in. `set_apart` are files and
     folders that the command line names for what a release itself writes."""
 

@@ -18,15 +18,15 @@ chance, and the cases are what the project itself said the model must do. Gains 
 quantization type, or a command whose points are finely graded, wants a limit.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.evaluation.scoring import COMMAND, EXACT, SCORES, Scoring
 from tagship.system.toml_reader import Reader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatePolicy:
+class EvaluatePolicy(Struct, frozen=True, kw_only=True):
     """A task: `name` is what people call it, `file` holds its cases, `max_regression` is how much lower the mean score
     may be than that of base + adapter, or of the last release: a fraction."""
 

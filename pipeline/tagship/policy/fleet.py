@@ -1,14 +1,13 @@
 """`[fleet]`: where the units of a release are done."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.system.toml_reader import Reader
 
 HERE = "here"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetPolicy:
+class FleetPolicy(Struct, frozen=True, kw_only=True):
     """`engine` is what does the units: `here`, or one of tagship.fleet's. `cores` is how many processor cores a unit is
     given; None gives it a machine to itself.
 

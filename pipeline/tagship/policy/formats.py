@@ -1,8 +1,10 @@
 """`[formats.X]`: each format that is released, with its own settings and its names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats import registry
 from tagship.formats.protocol import Format
@@ -14,8 +16,7 @@ from tagship.policy.tags import read_format_stream
 from tagship.system.toml_reader import Reader, hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatPolicy:
+class FormatPolicy(Struct, frozen=True, kw_only=True):
     """A `[formats.X]` table: the format by its name, its own settings, and its names.
 
     `variants` are all that the format could export; `together` is whether those of a release go into one repo.

@@ -1,7 +1,8 @@
 """`[publish]`: what is published beside a model's files, and where beside the Hub."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.system.toml_reader import Reader
 
@@ -12,8 +13,7 @@ _LAST_PORT = 65535
 _PLACE = re.compile(rf"(?P<host>{_HOST})/(?P<path>{_PART}(?:/{_PART})*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OciPlace:
+class OciPlace(Struct, frozen=True, kw_only=True):
     """Where artifacts go: a registry's host, with its port where it has one, and a path there."""
 
     host: str
@@ -23,8 +23,7 @@ class OciPlace:
         return f"{self.host}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishPolicy:
+class PublishPolicy(Struct, frozen=True, kw_only=True):
     """`provenance` is whether each repo says what it was made of, and where; `sbom` whether it has a bill of
     materials; `attests` whether the service that CI runs at is to say where archives come from, too; `oci` is where the
     release goes as OCI artifacts, too, None for nowhere."""

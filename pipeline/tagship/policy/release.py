@@ -1,12 +1,11 @@
 """`[release]`: what is done as one."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.system.toml_reader import Reader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasePolicy:
+class ReleasePolicy(Struct, frozen=True, kw_only=True):
     """`partial` is whether a release whose units were done apart is published also where some are missing; it then says
     which. By default it is all of them or nothing."""
 

@@ -12,8 +12,9 @@ A private key is never a part of the policy, which is committed.
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.naming.version import is_semver
 from tagship.system.secrets import without_secrets
@@ -22,8 +23,7 @@ from tagship.system.toml_reader import Reader
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignPolicy:
+class SignPolicy(Struct, frozen=True, kw_only=True):
     """How releases are signed: `key` and `password` are names of environment variables. `older_keys` are public ones
     that were in use before; `first` is the version from which on a release that is not signed is none of ours."""
 

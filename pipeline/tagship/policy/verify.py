@@ -1,8 +1,10 @@
 """`[verify]`: what exports are asked, and how far what they answer may be from base + adapter."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tagship.system.toml_reader import Reader
 from tagship.verify.questions import Limits
@@ -19,8 +21,7 @@ GENERAL_PROMPTS = (
 QUICK, USUAL, THOROUGH = "quick", "usual", "thorough"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnLimits:
+class OwnLimits(Struct, frozen=True, kw_only=True):
     """`[verify.limits.QUANT]`: the highest mean KL divergence in nats, and the lowest share of tokens where the
     likeliest one is the same; None where the format's own holds."""
 
@@ -28,8 +29,7 @@ class OwnLimits:
     top1: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyPolicy:
+class VerifyPolicy(Struct, frozen=True, kw_only=True):
     """How an export is held against base + adapter.
 
     `prompts` are asked, each answered with at most `max_tokens`. `text` is a file that is read beside, None for the one

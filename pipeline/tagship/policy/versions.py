@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.naming.version import is_semver
 from tagship.system.toml_reader import Reader
@@ -27,8 +28,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionPolicy:
+class VersionPolicy(Struct, frozen=True, kw_only=True):
     """`[versions]`. `branch` is None where git is to say which branch releases are made from; `aliases` are other words
     for the types of commits; `data` the folders and files that the model is trained on."""
 
@@ -40,8 +40,7 @@ class VersionPolicy:
     data: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckPolicy:
+class CheckPolicy(Struct, frozen=True, kw_only=True):
     """`[checks]`: what the policy says of each check of a tag, by name; `names` is how strict a release is with names
     that say what is not so, `base` with an adapter whose base model nobody can fetch."""
 

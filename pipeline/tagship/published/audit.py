@@ -7,8 +7,10 @@ Nothing here is needed but the Hub: the manifest in the repo says what there sho
 import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.card_changes import is_withdrawn, leads_to, same_but_for_changes
 from tagship.artifacts.manifest import CARD_FILE, MANIFEST_FILE, SEALS, FileEntry, Manifest
@@ -27,8 +29,7 @@ from tagship.system.templating import human_size
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+class Audit(Struct, frozen=True, kw_only=True):
     """What came of looking at one release."""
 
     release: Published

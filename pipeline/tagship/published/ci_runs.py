@@ -5,9 +5,10 @@ GitHub: https://docs.github.com/en/rest/actions/workflow-runs; GitLab: https://d
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from tagship.system.errors import ToolError
 from tagship.system.forge_api import Api, Environment, Unreached, ask, github_api, gitlab_api
@@ -15,8 +16,7 @@ from tagship.system.forge_api import Api, Environment, Unreached, ask, github_ap
 _NEWEST = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CiRun:
+class CiRun(Struct, frozen=True, kw_only=True):
     """A run that a tag has triggered: `workflow` is what runs, `status` is in the forge's own words, `started` in ISO
     format, `url` its page."""
 
@@ -27,8 +27,7 @@ class CiRun:
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Asked(Struct, frozen=True, kw_only=True):
     """A question to a forge: its API, the path below, and how the answer is read."""
 
     api: Api

@@ -1,8 +1,10 @@
 """Versions by formats: what of a model is on the Hub, of what it was made, what was shown of it, and what is live."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.card_changes import is_withdrawn
 from tagship.hub.connection import Hub
@@ -15,8 +17,7 @@ from tagship.published.rollback_titles import taken_back
 LIVE, WITHDRAWN, CHANGED, UNFINISHED, MISSING = "live", "withdrawn", "changed", "unfinished", "missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """A version in a format: `state` is live, withdrawn, missing, changed where main has other files than any of the
     repo's releases, or unfinished where main has it and it has no tag; `latest` is whether it is the one that people
     are to use. `release` is what the Hub has of it, None where that is nothing."""
@@ -26,8 +27,7 @@ class Cell:
     release: Published | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A version of a model, with a cell for each format; None as tag is a release by time, of the moment in `name`."""
 
     name: str
@@ -35,8 +35,7 @@ class Row:
     cells: Mapping[str, Cell]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class Matrix(Struct, frozen=True, kw_only=True):
     """A model's versions, the newest first, and the formats in which any of them is there."""
 
     model: str

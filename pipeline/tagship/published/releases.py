@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import CARD_FILE, Manifest
 from tagship.hub.connection import Hub
@@ -14,8 +16,7 @@ from tagship.system.errors import ReleaseError, ToolError
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """What a repo has of a release, be it several exports: under a version's tag, or on main where the release has none
     (`tag` is None then). `commit` is what the tag names, `head` where main is, and `main` the manifest there, None
     where that has none that can be read; `others` are the commits of the repo's other tags; `private` is whether
@@ -37,8 +38,7 @@ class Published:
         return None if tag in (None, self.tag, *self.others) else tag
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unread:
+class Unread(Struct, frozen=True, kw_only=True):
     """A release whose manifest cannot be read, and why."""
 
     repo_id: str

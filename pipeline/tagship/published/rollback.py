@@ -6,7 +6,9 @@ what was interrupted is finished by the same command.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.card_changes import changed, is_withdrawn, leads_to, restored_notice, withdrawn_notice
 from tagship.artifacts.manifest import CARD_FILE
@@ -24,8 +26,7 @@ from tagship.system.called import called
 from tagship.system.errors import ReleaseError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One commit to a repo, on top of `parent`: `told` is what it does. `card` becomes its README.md; `restores` is the
     release whose other files it gets, None where the card alone changes."""
 

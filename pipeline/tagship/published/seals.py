@@ -4,7 +4,8 @@ The digests are those that an audit has anyway: of large files the Hub's own, so
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import PROVENANCE_FILE, SIGNATURE_FILE, Manifest
 from tagship.artifacts.trust.keys import PublicKey
@@ -16,8 +17,7 @@ from tagship.system.errors import ReleaseError
 from tagship.system.shown import visible
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signatures:
+class Signatures(Struct, frozen=True, kw_only=True):
     """What is asked of signatures: the keys that they may be by, none where those are not known; whether releases
     `must` have one, and from which version on, None where it is from the first."""
 
@@ -35,8 +35,7 @@ class Signatures:
 NOT_ASKED = Signatures()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class Sealed(Struct, frozen=True, kw_only=True):
     """A published release: its manifest, the SHA-256 of every file that the Hub has of it, by path, but for the Hub's
     own; and what gives the bytes of a small one."""
 

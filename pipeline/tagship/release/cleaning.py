@@ -5,9 +5,11 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.archive import drop_checksum, manifest_in
 from tagship.artifacts.file_checks import check_files
@@ -23,8 +25,7 @@ from tagship.system.files import sha256_of
 EXPORT, ARCHIVE, SHARED = "export", "archive", "shared part"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class Left(Struct, frozen=True, kw_only=True):
     """An export or an archive that is here, with what it says of itself, or what exports share, of which there is no
     manifest; `shared` are the folders' names of what an export shares; `why` it goes, or why it is `kept`."""
 

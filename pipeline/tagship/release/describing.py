@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.artifacts.card import CardSources, render_card
 from tagship.artifacts.card_metadata import front_matter

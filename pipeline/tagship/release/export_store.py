@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.file_checks import check_files
 from tagship.artifacts.manifest import (
@@ -32,8 +34,7 @@ from tagship.system.machine import this_boot
 from tagship.system.progress import Advance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """An export under its final name: its manifest, whether it was made `new`, and what is wrong with the one that was
     there before, where it is made anew for that."""
 

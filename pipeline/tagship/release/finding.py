@@ -1,15 +1,15 @@
 """What the doctor says: findings, each with what mends it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 
 OK, WARN, STOP = "ok", "warn", "stop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """Something that was looked at: `ok`, `warn`, or `stop` where a release would be refused; and what
     mends it."""
 
@@ -18,8 +18,7 @@ class Finding:
     remedy: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """What a release would be refused with."""
 
     what: str

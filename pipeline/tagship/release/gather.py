@@ -3,8 +3,10 @@
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import MANIFEST_FILE, Manifest, write_manifest
 from tagship.hub.fetch import fetch_base, locate_base
@@ -26,16 +28,14 @@ from tagship.system.files import files_below, link_file, new_folder
 from tagship.system.templating import human_size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathering:
+class Gathering(Struct, frozen=True, kw_only=True):
     """A plan's document, and where the results of its units are."""
 
     planned: Planned
     store: ResultStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Missing:
+class _Missing(Struct, frozen=True, kw_only=True):
     unit: Unit
     target: Target
     why: str

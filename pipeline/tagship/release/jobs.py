@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any
+
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import Manifest, tool_version
 from tagship.formats.protocol import ExportJob, Format
@@ -102,7 +104,7 @@ def contents_of(job: ExportJob, form: Format) -> dict[str, Any]:
     settings = form.settings_of(job.settings, job.variant)
     return {
         **_made_from(job, form.inputs(job.settings)),
-        "variant": asdict(job.variant),
+        "variant": to_builtins(job.variant),
         "settings": repr((settings, job.policy, job.nf4)),
         "found": dict(job.found.tensors) if job.found else None,
         "names": [job.title, job.version, job.namespace, job.lineage.parent, job.repo_id if job.version else None],

@@ -1,6 +1,6 @@
 """How the repos of a release are related, to each other and to the base model, as the Hub draws its tree of models."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tagship.formats.protocol import MERGED, QUANTIZED, Lineage, Relative
 from tagship.release.plan import Plan

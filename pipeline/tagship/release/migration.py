@@ -7,7 +7,8 @@ is one rename, here or on the Hub: what was interrupted is finished by the same 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.artifacts.archive import read_checksums, write_checksums
 from tagship.artifacts.manifest import Manifest
@@ -26,8 +27,7 @@ from tagship.system.errors import UsageError
 VersionOf = Callable[[str, str, Reading], str | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(Struct, frozen=True, kw_only=True):
     """A name and what it becomes; `new` is None, with the reason, where nothing tells."""
 
     what: str
@@ -36,8 +36,7 @@ class Move:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """The names that there are: archives by their files and their checksums, and repos."""
 
     artifacts: frozenset[str]

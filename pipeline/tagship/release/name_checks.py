@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import MANIFEST_FILE
 from tagship.formats.protocol import ADAPTED

@@ -4,7 +4,7 @@ Evidence is of the numbers that an export holds, computed in 32 bits from its fi
 which serves them loads the same files, and finds the same, is shown where it is installed: nothing needs it.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tagship.policy.verify import QUICK
 from tagship.release.jobs import job_of

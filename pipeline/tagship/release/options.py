@@ -1,15 +1,15 @@
 """What may be asked of a release beyond release.toml."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from tagship.policy.verify import USUAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """What the command line says beyond the policy; None and empty mean "as the policy says".
 
     `untagged` has names by time, whatever tags are at HEAD. `more_runs` are those after the first one, of the tasks

@@ -5,8 +5,10 @@ A manifest is anybody's to write. What it says becomes a path, an argument of gi
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import Manifest
 from tagship.history.model import ModelState, changes
@@ -31,8 +33,7 @@ from tagship.weights.adapter_config import WEIGHTS_FILE
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
+class Here(Struct, frozen=True, kw_only=True):
     """Where a release is made again: the repository and the policy of who asks, the run that they name, and how they
     are told of what is not as it was."""
 

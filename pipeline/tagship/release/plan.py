@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats.options import find_option
 from tagship.history.web_links import web_address
@@ -27,8 +29,7 @@ from tagship.system.git_objects import Commit, Tag
 from tagship.system.shown import masked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """A release, decided. `moment` is the time in its names and archives (UTC); `does` is what its tag triggers;
     `passed_over` are the version tags on the same commit that did not decide. The targets of a plan may be of several
     runs of one base, of which `run` is the first. `family` are all targets that its tag releases, of which `targets`

@@ -3,10 +3,11 @@ done in."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import tool_version
 from tagship.history.model import ModelState, changes
@@ -22,8 +23,7 @@ from tagship.system.json_files import read_object
 _CALLED = {"policy": "release.toml", "inputs": "the files beside the run"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Unit(Struct, frozen=True, kw_only=True):
     """One export of one run: its `index` in the document and its `place` in its run's plan, what it is called (`ollama
     q4_k_m`), and the digest of all that it is made from, which is the name of its result."""
 
@@ -33,8 +33,7 @@ class Unit:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """A run's plan, read from a file: the options that come to it again, and its units in order."""
 
     file: Path
@@ -55,8 +54,7 @@ class Planned:
         return str(self.document["run"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRuns:
+class PlannedRuns(Struct, frozen=True, kw_only=True):
     """What is released as one: the plans of one run or of several, whose units are numbered through."""
 
     plans: tuple[Planned, ...]

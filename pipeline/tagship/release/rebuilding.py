@@ -1,8 +1,10 @@
 """A published release, exported and described once more: what its repo would get, made from what its manifest names."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import BILL_FILE, CARD_FILE, Manifest, tool_version, with_evidence, without_file
 from tagship.naming.tags import EXPORT, PUBLISH
@@ -22,8 +24,7 @@ from tagship.system.machine import free_disk
 from tagship.system.templating import human_size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rebuilt:
+class Rebuilt(Struct, frozen=True, kw_only=True):
     """What a repo would get, file by file, and why the card is not to be compared, where it could not be made."""
 
     laid: Laid

@@ -1,9 +1,10 @@
 """What the steps of a release return, and how later steps select from it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from tagship.artifacts.archive import Archive
 from tagship.artifacts.manifest import FileEntry, Manifest
@@ -19,8 +20,7 @@ from tagship.verify.evidence import Evidence, FourBit
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class Noted(Struct, frozen=True, kw_only=True):
     """The version's release notes, in Markdown, for the card; the version before it, whether the model is known to be
     that one's, and the formats whose repos it named otherwise."""
 
@@ -30,15 +30,13 @@ class Noted:
     named_otherwise: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Struct, frozen=True, kw_only=True):
     """The base model, on this disk and whole."""
 
     base: BaseFolder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitting:
+class Fitting(Struct, frozen=True, kw_only=True):
     """An export that can be made here, and what it will take. One that is made `by_file` is sent to the Hub file by
     file, as the disk has no room for the whole; its footprint is that of one file."""
 
@@ -47,8 +45,7 @@ class Fitting:
     by_file: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class Shared(Struct, frozen=True, kw_only=True):
     """What the exports of a target's run share, in a folder, and whether it was made now; `what` it is in words."""
 
     target: Target
@@ -57,8 +54,7 @@ class Shared:
     new: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class Exported(Struct, frozen=True, kw_only=True):
     """An export under its final name, with its manifest."""
 
     target: Target
@@ -66,56 +62,49 @@ class Exported:
     manifest: Manifest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """What base + adapter answers, which exports are held against."""
 
     trial: Trial
     four_bit: FourBit | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class Evaluated(Struct, frozen=True, kw_only=True):
     """What base + adapter scores at the project's task, and the base alone, where it was asked."""
 
     base: Evaluation | None
     trained: Evaluation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(Struct, frozen=True, kw_only=True):
     """What was shown of an export: that it answers like base + adapter, unless the policy lets others pass."""
 
     target: Target
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class Sent(Struct, frozen=True, kw_only=True):
     """The files of an export that the Hub has ahead of the commit, by their paths; they are here no longer."""
 
     target: Target
     paths: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packaged:
+class Packaged(Struct, frozen=True, kw_only=True):
     """An export's archive."""
 
     target: Target
     archive: Archive
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sized:
+class Sized(Struct, frozen=True, kw_only=True):
     """About how large the weights of the release's exports are, by their names, in bytes: by headers that are not here,
     as those say who had them."""
 
     sizes: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
+class Laid(Struct, frozen=True, kw_only=True):
     """What a repo gets of the release: the exports of `targets`. `files` are what it will have, with `manifest` as its
     release.json; each is below `folder` but for those that are `elsewhere`. `parts` are the manifests of the exports,
     with their files as the repo calls them."""
@@ -133,16 +122,14 @@ class Laid:
         return sum(entry.size for entry in self.files)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class Sealed(Struct, frozen=True, kw_only=True):
     """What a repo gets beside the files that its release.json lists, and that one itself."""
 
     repo_id: str
     files: tuple[FileEntry, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class Committed(Struct, frozen=True, kw_only=True):
     """A repo that the Hub took, not yet compared with what was sent."""
 
     repo_id: str
@@ -150,8 +137,7 @@ class Committed:
     commit: Commit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """An export that is on the Hub, or is `proposed` there in a pull request: the commit that holds it, and its files
     as they are there."""
 
@@ -162,8 +148,7 @@ class Published:
     proposed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(Struct, frozen=True, kw_only=True):
     """What a registry has of a repo: the reference by its tag, and the digest of the artifact (`sha256:…`)."""
 
     repo_id: str
@@ -171,8 +156,7 @@ class Pushed:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announced:
+class Announced(Struct, frozen=True, kw_only=True):
     """A place that was to be told of the release: where that is seen and whether it was told before, or why it was
     not."""
 

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+
+from msgspec import Struct
 
 from tagship.release.executors.here import Here
 from tagship.release.executors.protocol import Executor
@@ -13,8 +14,7 @@ from tagship.release.results import Results
 from tagship.release.step import Step, Tools, Work, groups_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Struct, frozen=True, kw_only=True):
     """What a run of steps made.
 
     `seconds` is by step, `target_seconds` by export folder and step, where targets that were done together have each

@@ -6,8 +6,9 @@ a release.json of their own.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import (
     BILL_FILE,

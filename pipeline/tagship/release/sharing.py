@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec import to_builtins
 
 from tagship.artifacts.manifest import list_files
 from tagship.formats.protocol import ExportJob, Footprint
@@ -108,7 +109,7 @@ def _is_there(folder: Path, what: str, tools: Tools) -> bool:
 
 
 def _listed(folder: Path) -> list[dict[str, object]]:
-    return [asdict(entry) for entry in list_files(folder)]
+    return [to_builtins(entry) for entry in list_files(folder)]
 
 
 def record_of(folder: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
+
+from msgspec import Struct
 
 from tagship.hub.connection import Hub, open_hub
 from tagship.policy.config import Config
@@ -22,8 +23,7 @@ from tagship.verify.runtimes.processes import Runtimes
 from tagship.verify.runtimes.registry import reference_runtime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(Struct, frozen=True, kw_only=True):
     """The effects that steps use, given from outside; `scratch` are folders for what steps of a task share, and
     `checks` looks at exports that are there already, while steps go on that do not use them."""
 
@@ -92,8 +92,7 @@ def never_skipped(plan: Plan) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One step of a release: `once` runs for the whole plan, `each` for every target, `together` for all
     targets of one format at a time, `of_repo` for all that go to one repo.
 
@@ -128,8 +127,7 @@ def verifies(steps: Iterable[Step]) -> bool:
     return any(step.name == "verify" for step in steps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(Struct, frozen=True, kw_only=True):
     """What a step has to do for targets that are done at a time. It can be pickled: with the repository at the plan's
     commit, the base model, and tools of its own, another process does the same."""
 
@@ -139,8 +137,7 @@ class Work:
     done: Results
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkDone:
+class WorkDone(Struct, frozen=True, kw_only=True):
     """What came of a piece of work, and in how many seconds."""
 
     results: tuple[object, ...]

@@ -1,8 +1,9 @@
 """A release, as the ordered tuple of its steps. This list is the table of contents of the program."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from tagship.artifacts.archive import record_checksum, write_archive
 from tagship.artifacts.file_checks import check_files

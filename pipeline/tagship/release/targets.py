@@ -1,8 +1,9 @@
 """The exports of a release, with every name that they will get, checked before anything runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.formats.registry import format_names
 from tagship.formats.shared_parts import FoundTypes
@@ -19,8 +20,7 @@ from tagship.system.errors import ReleaseError, UsageError
 from tagship.system.toml_reader import hint, nearest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """One export of the release, with every name that it will get. `found` are types of its tensors that were found
     before, where it is made once more."""
 
@@ -31,7 +31,10 @@ class Target:
     export_dir: Path
     artifact: Path
     repo_id: str
-    found: FoundTypes | None = field(default=None, hash=False)
+    found: FoundTypes | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.export_dir, self.repo_id))
 
     @property
     def name(self) -> str:

@@ -3,9 +3,11 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from tagship.artifacts.file_checks import check_files
 from tagship.artifacts.manifest import MANIFEST_FILE, FileEntry, Manifest, file_entry, read_manifest, tool_version
@@ -24,8 +26,7 @@ _SCHEMA = 1
 _RESULT, _EXPORT, _FAILURE = "result.json", "export", "failure.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitResult:
+class UnitResult(Struct, frozen=True, kw_only=True):
     """A unit that was done: of which plan and inputs, by which tagship; the digest of its manifest, which lists all
     other files; about how large the exports of the release are, by name, in bytes; the digest of the answers of
     base + adapter that it was held against; and the paths of what was `sent` to the Hub, and is not with it."""
@@ -39,16 +40,14 @@ class UnitResult:
     sent: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why a unit is not done, and what mends it."""
 
     error: str
     remedy: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A unit's result, each file compared with its digest, in a folder with its `export`."""
 
     result: UnitResult
@@ -70,7 +69,7 @@ def put_result(store: ResultStore, result: UnitResult, export: Path, scratch: Pa
     """Keep a unit's export and what is known of it, in place of an earlier failure; `scratch` is a folder for what is
     written on the way."""
     manifest = read_manifest(export)
-    write_json(scratch / _RESULT, {"schema": _SCHEMA} | asdict(result))
+    write_json(scratch / _RESULT, {"schema": _SCHEMA} | to_builtins(result))
     names = [MANIFEST_FILE, *(entry.path for entry in manifest.files if entry.path not in result.sent)]
     files = {f"{_EXPORT}/{name}": export / name for name in names}
     store.put(name_of(result.digest), {_RESULT: scratch / _RESULT} | files)

@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import with_evidence, write_manifest
 from tagship.formats.protocol import Format

@@ -5,9 +5,11 @@ What has to see the whole release is left to those who gather: cards, archives, 
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.artifacts.manifest import MANIFEST_FILE, file_entry, tool_version
 from tagship.history.model_lookup import disk_state
@@ -40,8 +42,7 @@ from tagship.system.files import scratch_folder
 from tagship.system.modules import are_installed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitWork:
+class UnitWork(Struct, frozen=True, kw_only=True):
     """A unit of a plan, and where its result goes: its large files `to_hub` ahead of the commit, if that is asked."""
 
     planned: Planned

@@ -3,8 +3,10 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.naming.name_rules import HUB
 from tagship.system.errors import ReleaseError
@@ -16,8 +18,7 @@ _IN_A_CACHE = re.compile(r"(?:^|[/\\])models--(?P<name>[^/\\]+)[/\\]snapshots[/\
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseModel:
+class BaseModel(Struct, frozen=True, kw_only=True):
     """A base model before it is fetched, by its Hub id.
 
     `path` is a folder with its weights where they are at hand, `publish` whether a release puts

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.runs.base import BaseModel
 from tagship.system.json_files import read_object
@@ -15,8 +16,7 @@ _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 FOLDER, CACHE, NOWHERE = "folder", "cache", "nowhere"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightFiles:
+class WeightFiles(Struct, frozen=True, kw_only=True):
     """Which file has each tensor, by an index, and the size of all tensors in bytes where it says so; of a single file
     only its name is known."""
 
@@ -40,8 +40,7 @@ class WeightFiles:
 SINGLE = WeightFiles(names=(SINGLE_FILE,), shards={}, total=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseAtHand:
+class BaseAtHand(Struct, frozen=True, kw_only=True):
     """A base model as far as this disk has it: in a `folder` of one's own, in the Hub's `cache` at a commit, or
     `nowhere`. `config` is its config.json, empty where that is not here; `files` its weights', None where nothing tells
     them."""

@@ -1,8 +1,9 @@
 """The base model of a run on this disk: its folder, checked to be whole, and what goes with its weights."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.hub_server.card_rules import OTHER
 from tagship.runs.base import BaseModel
@@ -36,8 +37,7 @@ TEXT = "text-generation"
 _SENSES = {"vision_config": "image-text-to-text", "audio_config": "audio-text-to-text"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseFolder:
+class BaseFolder(Struct, frozen=True, kw_only=True):
     """A base model on this disk; `revision` is the Hub commit that it was fetched at, if it was.
 
     `license` is the Hub's identifier; with `other`, the model's own page, or the policy, names and links it.

@@ -1,9 +1,10 @@
 """The files of a run or a base, wherever they are: on disk, or in a revision of the repository."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.files import sha256_of
@@ -24,8 +25,7 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskFolder:
+class DiskFolder(Struct, frozen=True, kw_only=True):
     """Files on disk, by SHA-256; `known` remembers that of large ones."""
 
     path: Path
@@ -42,8 +42,7 @@ class DiskFolder:
         return (self.path / name).read_bytes()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitFolder:
+class GitFolder(Struct, frozen=True, kw_only=True):
     """Files of a revision, by git's hash of their content (of the pointer, where git LFS has them)."""
 
     repository: "Repository"

@@ -5,11 +5,10 @@ themselves (their texts are linked there) is told, and of a license that is not 
 legal advice.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """What a license allows: `commercial` use and `derivatives` (which a fine-tune is), None where it depends; `duties`
     of those who publish one, a clause each."""
 

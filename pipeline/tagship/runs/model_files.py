@@ -6,9 +6,11 @@ transformers knows, the paths of somebody's machine, the names of code that is n
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.hub_server.name_rules import repo_name_problem
 from tagship.runs.base_code import CODE_KEY, classes_named, code_files, localized
@@ -39,8 +41,7 @@ _ANY_CLASS, _KNOWN_TO_ALL = "TokenizersBackend", "PreTrainedTokenizerFast"
 _PATHS = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFiles:
+class ModelFiles(Struct, frozen=True, kw_only=True):
     """The files by their names below the model's folder: where each comes from, and those documents that are written
     otherwise than they are there (or are in no file at all). `tokenizer_code` are those that the tokenizer is read by,
     where the base's own code may be run."""

@@ -1,9 +1,10 @@
 """Where training runs are: folders in a folder, or those that a pattern with wildcards fits."""
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct
 
 from tagship.weights.adapter_config import CONFIG_FILE
 
@@ -12,8 +13,7 @@ _WILD = re.compile(r"[*?\[]")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlaces:
+class RunPlaces(Struct, frozen=True, kw_only=True):
     """The folders below `root`, so many `parts` deep, each part of whose path fits: `adapters` is every folder in it,
     `outputs/*/checkpoint-*` those of every folder in `outputs`. A `root` that has an adapter itself is the only run."""
 

@@ -9,9 +9,10 @@ import ast
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.naming.name_rules import HUB
 from tagship.runs.base import BaseModel
@@ -31,8 +32,7 @@ _LINE = re.compile(r"^ *(?:- )?(load_in_[48]bit|bnb_4bit_\w+|quant_method|llm_in
 _NAMES = (("bnb-4bit", _NF4), ("gptq", "gptq"), ("awq", "awq"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantized:
+class Quantized(Struct, frozen=True, kw_only=True):
     """How the base of a run was quantized: the `method`, as bitsandbytes and transformers call it, who says so, and for
     NF4 its form."""
 

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue
 from tagship.naming.names import NamingPolicy
@@ -25,8 +26,7 @@ class UnknownRun(ReleaseError):
     """No folder is the run that was asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """A finished training run.
 
     `fields` are what names are made of (dataset, rank, alpha, epochs, trained; `base` where the

@@ -3,18 +3,18 @@ things."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
 from tagship.weights.safetensors import Stamp, stamp_of
 
 
-@dataclass(frozen=True, eq=False)
-class TokenizerFile:
+class TokenizerFile(Struct, frozen=True, eq=False, dict=True):
     """What a release asks of a tokenizer.json: its vocabulary as it stands there (ids by piece, or pieces in the order
     of their ids), None where it has none; and the tokens that were added to it."""
 

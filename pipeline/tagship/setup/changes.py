@@ -2,8 +2,9 @@
 are none, and lines added where that changes nothing that was there."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.files import write_text
@@ -11,8 +12,7 @@ from tagship.system.files import write_text
 WRITE, ADD, KEEP = "write", "add to", "leave"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What is done to one file: `write` it, `add to` it, or `leave` it as it is. `path` is POSIX, below the root;
     `text` is what is written or added, `whole` the file as it will be; `why` says what for, or why not."""
 

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from tagship.history.web_links import web_address
 from tagship.naming.name_rules import HUB
@@ -19,8 +20,7 @@ _ORIGIN = "origin"
 _CHANGELOGS = ("CHANGELOG.md", "CHANGES.md", "HISTORY.md", "NEWS.md", "RELEASES.md")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitFacts:
+class GitFacts(Struct, frozen=True, kw_only=True):
     """The repository that a folder is in: its top, the address of its remote and what that is called, whether it has a
     commit, and which of the runs and models in it git passes over."""
 
@@ -36,8 +36,7 @@ class GitFacts:
         return web_address(self.remote) if self.remote else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """A folder as it is found: `root` is where release.toml goes, `models` are the whole models in it, `logged_in` is
     whether this machine has a token for the Hub."""
 

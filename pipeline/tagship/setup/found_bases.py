@@ -4,9 +4,10 @@ import configparser
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from tagship.naming.name_rules import HUB
 from tagship.runs.base import HUGGING_FACE, resolve_base
@@ -17,8 +18,7 @@ from tagship.system.json_files import read_object
 from tagship.weights.adapter_config import CONFIG_FILE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundBase:
+class FoundBase(Struct, frozen=True, kw_only=True):
     """What an adapter's `reference` to its base is here. `id` is the model's on the Hub, None where nothing tells it;
     `path` the folder with its weights, None where it is to be fetched; `license` what its card says. `elsewhere` is
     whether the reference leads nowhere here; where there is one model alone, that is taken for it."""

@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import MANIFEST_FILE
 from tagship.naming.fields import FieldValue
@@ -22,8 +23,7 @@ _PASSED_OVER = ("node_modules", "venv", "env", "site-packages", "__pycache__")
 _WORD = re.compile(r"[^A-Za-z0-9._]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRun:
+class FoundRun(Struct, frozen=True, kw_only=True):
     """A folder with an adapter. `fields` are what its record, and its card, tell of the fields of names; `problem` is
     why it can be no run, where it cannot; `made` is when it was trained as far as anything tells, else the time of the
     newest file in it."""

@@ -1,7 +1,8 @@
 """The line by which CI installs tagship: the same copy as the one that runs here, from where it came."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.history.web_links import web_address
 from tagship.system.errors import ReleaseError
@@ -12,8 +13,7 @@ from tagship.system.installation import NOWHERE, Source, named
 PLACEHOLDER = f"git+https://{NOWHERE}/with-where-tagship-is@COMMIT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallLine:
+class InstallLine(Struct, frozen=True, kw_only=True):
     """A shell line, and what people have to do about it, where there is anything."""
 
     line: str

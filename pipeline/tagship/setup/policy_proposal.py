@@ -1,8 +1,10 @@
 """The policy that is proposed for a repository, or the one that it has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.naming.fields import FieldValue
 from tagship.policy.config import Config, load_config
@@ -28,8 +30,7 @@ from tagship.setup.run_names import Learned, Named, learn
 _UNTOLD = "NAMESPACE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposedPolicy:
+class ProposedPolicy(Struct, frozen=True, kw_only=True):
     """A policy that is there or proposed, with the questions that it leaves."""
 
     config: Config

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from tagship.naming.names import SHORT_NAME_LENGTH
 from tagship.policy.config import Config, parse_config
@@ -21,8 +23,7 @@ FORMATS = ("vllm", "ollama", "lora")
 _WITHOUT_ALPHA = RUN_PATTERN.replace("-a{alpha}", "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyValues:
+class PolicyValues(Struct, frozen=True, kw_only=True):
     """What is written into a release.toml; what is None or empty is left out."""
 
     namespace: str
@@ -49,7 +50,7 @@ def policy_text(values: PolicyValues) -> str:
     """The text of a release.toml."""
     environment = braced_templates("init")
     environment.filters["quoted"] = quoted
-    rendered = environment.get_template(f"{POLICY_FILE}.j2").render(asdict(values))
+    rendered = environment.get_template(f"{POLICY_FILE}.j2").render(to_builtins(values))
     return re.sub(r"\n{3,}", "\n\n", rendered)
 
 

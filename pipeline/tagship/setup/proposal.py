@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue
 from tagship.policy.config import Config
@@ -23,8 +24,7 @@ from tagship.system.installation import Source
 from tagship.system.templating import Templates
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(Struct, frozen=True, kw_only=True):
     """What was asked for: values by field, templates to replace, and where the running copy of tagship came from."""
 
     said: Mapping[str, FieldValue]
@@ -32,8 +32,7 @@ class Wishes:
     source: Source | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Proposal(Struct, frozen=True, kw_only=True):
     """What would be done: changes, questions that are open, and notes for people. `run` is the run that is released
     first."""
 

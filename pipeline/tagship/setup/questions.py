@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from tagship.hub_server.card_rules import LICENSES
 from tagship.naming.clock import MOMENT_FORMAT
@@ -18,8 +19,7 @@ _COMPACT = re.compile(r"\d{8}-\d{6}")
 _AS_ON_THE_HUB = "it is the Hub's identifier of a license, such as apache-2.0, or other for one that has none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """A field that nobody recorded: what it means, in a few words, and a value that it could have."""
 
     field: str

@@ -6,8 +6,9 @@ that stays as it is.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue, PatternError, Vocabulary
 from tagship.naming.pattern import Pattern
@@ -36,8 +37,7 @@ _PLAIN = Vocabulary(dates=("trained",), version=False)
 _SEPARATORS = "-_."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Struct, frozen=True, kw_only=True):
     """A run's name, with what is known of the run beside it: rank, alpha and perhaps more in `fields`, and its base
     model by its id or folder."""
 
@@ -46,8 +46,7 @@ class Named:
     base: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
+class Learned(Struct, frozen=True, kw_only=True):
     """A pattern for the names of runs; `repo` is the part of it that names the model, `short_base` the word for the
     base where the names have one of their own."""
 

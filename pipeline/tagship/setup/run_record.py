@@ -3,9 +3,10 @@ record that then tells it, experiment_metadata.json beside the adapter."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.naming.fields import FieldValue
 from tagship.policy.config import Config
@@ -17,8 +18,7 @@ from tagship.setup.run_names import Learned, date_in
 from tagship.system.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lacking:
+class Lacking(Struct, frozen=True, kw_only=True):
     """What is not to be read from a run: the fields that something else tells, and those that have to be asked for."""
 
     found: Mapping[str, FieldValue]

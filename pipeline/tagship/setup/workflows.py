@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from types import MappingProxyType
+
+from msgspec import Struct, to_builtins
 
 from tagship.naming.tags import PUBLISH, Stream
 from tagship.setup.braced_templates import braced_templates
@@ -29,8 +30,7 @@ _ACTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkflowValues:
+class WorkflowValues(Struct, frozen=True, kw_only=True):
     """What workflows are made with: the command that installs tagship, and the one that does for a job that neither
     exports nor verifies (`install_to_gather`); the program that has its tasks (`invoke` or
     `tagship`), the version of Python, the globs of tags that export and of those that publish, the formats, the folder
@@ -68,4 +68,4 @@ def render_workflow(name: str, values: WorkflowValues) -> str:
     environment.filters["yaml_list"] = lambda texts: json.dumps(list(texts))
     all_tags = (*values.publish_tags, *values.export_tags)
     regex = "/^(" + "|".join(re.escape(glob).replace(r"\*", ".*") for glob in all_tags) + ")$/"
-    return environment.get_template(name + ".j2").render(asdict(values), actions=_ACTIONS, tags_regex=regex)
+    return environment.get_template(name + ".j2").render(to_builtins(values), actions=_ACTIONS, tags_regex=regex)

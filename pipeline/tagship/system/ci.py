@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Environment = Callable[[str], str | None]
 
@@ -31,8 +32,7 @@ def triggering_tag(environment: Environment = os.environ.get) -> str | None:
     return next((name for variable in _NAMES if (name := environment(variable))), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CiRun:
+class CiRun(Struct, frozen=True, kw_only=True):
     """What runs this process, as URLs: `builder` is whoever is trusted with it, the same for each run; `run` is this
     run of it, the same when a failed job of it is run again."""
 

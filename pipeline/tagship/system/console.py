@@ -5,10 +5,10 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from threading import Timer
 
+from msgspec import Struct
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import (
@@ -162,8 +162,7 @@ class Console:
             line.progress.update(line.task, visible=line.due and line is self._lines[-1])
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Line:
+class _Line(Struct, kw_only=True, eq=False):
     """A line of progress; `due` is whether its second is over."""
 
     progress: Progress

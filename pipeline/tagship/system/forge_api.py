@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from msgspec import Struct, field
 
 _SECONDS = 10
 # More than any answer has that is read here.
@@ -17,12 +18,14 @@ _TOKENS = ("Authorization", "PRIVATE-TOKEN", "JOB-TOKEN")
 Environment = Callable[[str], str | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
+class Api(Struct, frozen=True, kw_only=True):
     """The API of one repository: the address that all of its own begin with, and the headers that let one in."""
 
     root: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(root={self.root!r})"  # headers have tokens
 
     @property
     def host(self) -> str:
@@ -33,8 +36,7 @@ class Api:
         return any(name in self.headers for name in _TOKENS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a server said: the status, and the document, None where it sent none that is JSON."""
 
     code: int

@@ -1,20 +1,19 @@
 """What a git repository holds, as values: commits and tags."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+
+class Commit(Struct, frozen=True, kw_only=True):
     """A commit of the repository: its full hash and its committer's time in UTC."""
 
     sha: str
     time: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedCommit:
+class LoggedCommit(Struct, frozen=True, kw_only=True):
     """A commit in the log: who wrote it, its whole message, the hashes of its parents, and the paths that it touched
     (POSIX, below the repository's top; of a merge those that differ from its first parent; empty where nobody asked
     for them)."""
@@ -31,8 +30,7 @@ class LoggedCommit:
         return len(self.parents) > 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
+class Tag(Struct, frozen=True, kw_only=True):
     """A git tag: the commit it names, and its message if it is annotated."""
 
     name: str

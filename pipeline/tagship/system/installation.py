@@ -4,11 +4,12 @@ No index is known to hold a `tagship` that is this one: nobody is told to instal
 """
 
 import json
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 _PACKAGE = "tagship"
 # Stands, as a host that nobody has, where people have to put in from where others get this copy.
@@ -17,8 +18,7 @@ NOWHERE = "REPLACE.invalid"
 _RECORD = "direct_url.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """Where a copy was installed from: an address that pip takes, pinned to a commit or a digest; a folder or a file on
     this machine; or, without either, an index, by its version."""
 

@@ -1,10 +1,10 @@
 """Does an export answer like base + adapter?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 import numpy as np
+from msgspec import Struct, field
 
 from tagship.system.errors import ReleaseError
 from tagship.verify.evidence import PASSED, Evidence, Example, Measured
@@ -21,8 +21,7 @@ _LEAST = 8
 AGAIN = "nothing was published; export it again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Struct, frozen=True, kw_only=True):
     """What exports are held against: the questions, what base + adapter answers, and a `text`, whose tokens it reads.
     `digests` are the SHA-256 of what was asked, and of the whole text."""
 

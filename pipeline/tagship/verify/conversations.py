@@ -4,16 +4,16 @@ Messages and tools are as OpenAI's API has them, which transformers, vLLM and ll
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Message = Mapping[str, Any]
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(Struct, frozen=True, kw_only=True):
     """`name` says what it shows. `tools` are those that the model is offered; `asks` is whether the prompt ends where
     the model is to answer. `plain` is whether it is text alone, as every client sends it."""
 
@@ -24,8 +24,7 @@ class Conversation:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(Struct, frozen=True, kw_only=True):
     """A conversation, and the text that the model's own template makes of it; None where it refuses it."""
 
     conversation: Conversation

@@ -6,8 +6,9 @@ says something else the draft is its own answer, word by word; from there on the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.verify.questions import Answer, Answers, Asked, Questions, Tokens
 from tagship.verify.runtimes.protocol import Model
@@ -48,8 +49,7 @@ def _width_of_keys(config: Mapping[str, Any]) -> int:
     return keys
 
 
-@dataclass(slots=True)
-class _Followed:
+class _Followed(Struct):
     """An answer as far as it is known to be the model's own."""
 
     asked: Asked

@@ -5,8 +5,9 @@ anywhere (its card, the commit on the Hub, `--json`) is said by it alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from tagship.verify.questions import Limits
 
@@ -15,8 +16,7 @@ BASE, TRAINED, EXPORT = "base", "trained", "export"
 """The models that are scored at a task, by what evidence calls them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(Struct, frozen=True, kw_only=True):
     """How far a model is from another, over all `tokens`.
 
     `kl` is the mean Kullback-Leibler divergence of the next-token distributions in nats, with its standard error,
@@ -39,8 +39,7 @@ class Measured:
     perplexity_ratio_error: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Example(Struct, frozen=True, kw_only=True):
     """A question that a model was asked, the prompt that its template makes of it, and what it answers; `ended` is
     whether the answer ends by itself."""
 
@@ -50,8 +49,7 @@ class Example:
     ended: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FourBit:
+class FourBit(Struct, frozen=True, kw_only=True):
     """Of an adapter that was trained on the base in 4 bits and is not merged into those: over so many `tokens` how far
     base + adapter in 16 bits is from that in 4 bits, and how far the adapter moves the base, each a mean KL divergence
     in nats."""
@@ -66,8 +64,7 @@ class FourBit:
         return not self.bases_kl < self.adapter_kl
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class Native(Struct, frozen=True, kw_only=True):
     """What an export answered in the runtime that people run it by, `runtime` with its versions, where that is another
     one: as many as `same` of the answers of base + adapter, and how far apart it is along all of them, with its
     `limits`. Where it could not be asked, `why` says so, and nothing else is known."""
@@ -86,8 +83,7 @@ class Native:
         return cls(**given)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """What a comparison of an export with base + adapter showed.
 
     `outcome` is passed, failed or untested; `why` says what stood against it. `runtime` is what ran the export, and
@@ -144,7 +140,7 @@ class Evidence:
 
     def document(self) -> dict[str, Any]:
         """As JSON has it, without what is not known."""
-        known = _known(asdict(self))
+        known = _known(to_builtins(self))
         if self.native:
             known["native"] = _known(known["native"])
         return known

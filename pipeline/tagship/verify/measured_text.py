@@ -8,9 +8,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
@@ -40,8 +41,7 @@ _PIECE = re.compile(
 _FORM = 'each line is {"text": "…"} or {"messages": [{"role": "user", "content": "…"}, …]}, with a "kind" if you like'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class Passage(Struct, frozen=True, kw_only=True):
     """A conversation, for the model's own chat template, or plain text.
 
     `kind` says what it is: prose, python, german … Of `messages`, each with `role` and `content`, and `text` one is

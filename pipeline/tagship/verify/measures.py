@@ -4,10 +4,10 @@ Rows of logits come in blocks and are let go of: what is kept is a few numbers f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.verify.evidence import Measured
 
@@ -19,8 +19,7 @@ _BLOCK = 8 << 20
 _DIGITS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerToken:
+class PerToken(Struct, frozen=True, kw_only=True):
     """What two models say of each token of a text, arrays of one number for each: the `kl` of their distributions in
     nats, the likeliest token by `expected` and by `given`, how much less likely the second one is in the
     eyes of the first (`gap`, nats), and the log-probability of the token that follows, by each."""
@@ -34,7 +33,7 @@ class PerToken:
 
     def part(self, start: int, end: int) -> "PerToken":
         """Some of the tokens."""
-        return PerToken(**{name: getattr(self, name)[start:end] for name in self.__slots__})
+        return PerToken(**{name: getattr(self, name)[start:end] for name in self.__struct_fields__})
 
     def measured(self) -> Measured:
         """What they come to. `kl` is NaN where a row had no numbers in it."""
@@ -71,7 +70,8 @@ def per_token(
         empty = np.empty(0)
         whole = np.empty(0, np.int64)
         return PerToken(kl=empty, expected=whole, given=whole, gap=empty, expected_log=empty, given_log=empty)
-    return PerToken(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in PerToken.__slots__})
+    names = PerToken.__struct_fields__
+    return PerToken(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _parts(expected: Iterable[Rows], given: Iterable[Rows], following: Any, all_told: bool) -> Iterator[PerToken]:

@@ -1,12 +1,12 @@
 """Questions to a model, the sequences of tokens that it is asked about, and how far two models may be apart: the common
 tongue of runtimes and formats."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+
+class Limits(Struct, frozen=True, kw_only=True):
     """How far an export may be from base + adapter, along the same tokens.
 
     `kl` is the highest mean Kullback-Leibler divergence of the next-token distributions, in nats; `top1` the lowest
@@ -25,8 +25,7 @@ class Limits:
         return max(0.0, self.top1 - 2 * (self.top1 * (1 - self.top1) / tokens) ** 0.5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Questions:
+class Questions(Struct, frozen=True, kw_only=True):
     """What is asked: `prompts` are people's messages, each rendered by the model's chat template, where it has one, and
     answered with at most `max_tokens`. `moment` is the time that a template is told which writes one; None for now."""
 
@@ -35,16 +34,14 @@ class Questions:
     moment: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """A question as a model reads it: the `prompt` that its chat template makes of it, and the tokens of that."""
 
     prompt: str
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(Struct, frozen=True, kw_only=True):
     """A sequence of tokens of which those from `since` on are looked at: how likely each of them is after all before
     it. `since` is at least 1."""
 
@@ -57,8 +54,7 @@ class Tokens:
         return self.ids[self.since :]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """The greedy answer of base + adapter to a question, as far as it was followed.
 
     `ids` are its tokens with the one that ended it, `text` what it says, `ended` is whether it ended by itself.

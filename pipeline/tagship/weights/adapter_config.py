@@ -6,9 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import refuse_pointer
@@ -52,8 +53,7 @@ for pattern in patterns:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterConfig:
+class AdapterConfig(Struct, frozen=True, kw_only=True):
     """What adapter_config.json says, as far as a release needs it.
 
     `target_pattern` is what modules match where they are no list; `token_indices` are the rows that were

@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.system.json_files import read_object
 from tagship.weights.adapter_config import CONFIG_FILE, AdapterConfig
@@ -22,8 +23,7 @@ _FIRST_BYTES, _MORE_BYTES = 1 << 12, 1 << 20
 _MOST_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleGroup:
+class ModuleGroup(Struct, frozen=True, kw_only=True):
     """Modules by the last part of their names that are adapted in the same layers; none of both for those that are in
     no layer."""
 
@@ -31,8 +31,7 @@ class ModuleGroup:
     layers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFacts:
+class AdapterFacts(Struct, frozen=True, kw_only=True):
     """What an adapter holds. `numbers` are those that were trained, `size` is its file's in bytes, `dtypes` say how
     many numbers have each. `ranks` and `scales` are the lowest and the highest. `saved` are whole parameters,
     `token_rows` the number of trained rows, `biases` and `lora_biases` how many there are. `pairs` is how many

@@ -3,7 +3,7 @@
 Layout: `mx.quantize` of MLX 0.32 in its mode `affine`, with the names that mlx-lm gives it.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tagship.weights.linear_tensors import WEIGHT
 from tagship.weights.schemes import Part
@@ -12,8 +12,7 @@ from tagship.weights.schemes import Part
 GROUP_SIZES = (32, 64, 128)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Affine:
+class Affine(Struct, frozen=True, kw_only=True):
     """Numbers of so many bits, of which so many of a row (`width`) have a scale and a bias."""
 
     bits: int

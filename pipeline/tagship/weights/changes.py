@@ -6,10 +6,10 @@ float32, or float64 where the base is. Formulas: PEFT, tuners/lora/layer.py and 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.weights.portable import ExactProduct, squares_of_rows
 from tagship.weights.safetensors import TensorEntry
@@ -58,8 +58,7 @@ def adding_product(left: Array, right: Array, *, portable: bool) -> Apply:
     return add
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LowRank:
+class LowRank(Struct, frozen=True, kw_only=True):
     """`W += scale * B @ A`, where A is (rank, in) and B is (out, rank).
 
     The tensor is (out, in); or (in, out) where it is `transposed`, as a Conv1D's is, and an
@@ -92,8 +91,7 @@ class LowRank:
         return (a.T, b.T) if self.transposed else (b, a)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Magnitude:
+class Magnitude(Struct, frozen=True, kw_only=True):
     """DoRA: each output's weights get the trained magnitude as their norm.
 
     An output is a row, or a column where the tensor is `transposed`; columns' norms take a walk
@@ -137,8 +135,7 @@ class Magnitude:
         return np.asarray(np.linalg.norm(rows, axis=1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRows:
+class TokenRows(Struct, frozen=True, kw_only=True):
     """Some rows of an embedding are replaced by trained ones."""
 
     rows: TensorEntry
@@ -163,8 +160,7 @@ class TokenRows:
         return apply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
+class Added(Struct, frozen=True, kw_only=True):
     """`W += scale * X`: the trained bias of a LoRA's B."""
 
     values: TensorEntry

@@ -1,9 +1,10 @@
 """A model's weights on disk: one safetensors file, or shards with an index."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import parse_object
@@ -15,8 +16,7 @@ INDEX_FILE = "model.safetensors.index.json"
 _LONGEST_NAME = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """The weights in a folder: the shards in order, and which of them has each tensor."""
 
     folder: Path

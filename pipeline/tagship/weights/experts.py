@@ -6,7 +6,9 @@ rank * experts), go round the experts.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.changes import Apply, Blocks, Read, adding_product
@@ -23,8 +25,7 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpertsLowRank:
+class ExpertsLowRank(Struct, frozen=True, kw_only=True):
     """`W[e] += scale * B[e] @ A[e]` for every expert of a tensor (experts, out, in), or (experts, in, out) where it
     is `transposed`."""
 
@@ -65,8 +66,7 @@ class ExpertsLowRank:
         return apply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpertLowRank:
+class ExpertLowRank(Struct, frozen=True, kw_only=True):
     """One expert's share of an ExpertsLowRank, on its own tensor (outputs, in): the outputs from `first` on."""
 
     whole: ExpertsLowRank

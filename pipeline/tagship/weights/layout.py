@@ -3,17 +3,17 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.weights.checkpoint import SINGLE_FILE
 from tagship.weights.merge import MergedWeights, Output
 from tagship.weights.safetensors import SIZES, Header
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Shard(Struct, frozen=True, kw_only=True):
     """A file to be written: the bytes of its header, and each tensor of the merged model with the offset in the file of
     each of its parts."""
 
@@ -30,8 +30,7 @@ class Shard:
         return max(ends, default=len(self.header))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """All files of a merged model; `index` is what model.safetensors.index.json says, if there is one."""
 
     shards: tuple[Shard, ...]

@@ -5,8 +5,10 @@ Every tensor of the adapter is consumed exactly once, or the export fails: nothi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.system.errors import ReleaseError
 from tagship.system.files import BLOCK
@@ -27,8 +29,7 @@ _WRAPPERS = re.compile(r"\.(?:base_layer|modules_to_save|original_module|token_a
 _FROZEN = ".original_module."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
+class Adapter(Struct, frozen=True, kw_only=True):
     """An adapter on disk: its weights' header, and what it does by the trained model's parameters.
 
     `replaced` are whole new tensors (saved modules, trained biases); `changes` come after, in order.

@@ -7,9 +7,11 @@ adapter changes is found under the trained model's names, which may differ (`bas
 import json
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.base_names import by_base_names
@@ -30,16 +32,14 @@ from tagship.weights.tied_embeddings import embedding_of, settle
 _TORCH_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """A tensor in a file."""
 
     file: Header
     entry: TensorEntry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """What a tensor becomes in a file: a tensor of this name, or of that the one at `index` of `stacked`."""
 
     name: str
@@ -47,8 +47,7 @@ class Target:
     stacked: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(Struct, frozen=True, kw_only=True):
     """A tensor of the merged model: what its rows are read from, and what is done to them.
 
     `replaced` is whether it is read from the adapter; `shard` is the number of the base's file that

@@ -7,12 +7,12 @@ the same call finishes what a killed one began.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.system.files import copy_file, write_json
 from tagship.system.pool import in_order, in_turns
@@ -44,8 +44,7 @@ _PREPARED_BYTES = 64 << 20
 _Parts = Callable[[Array, int], Iterable[tuple[int, int, Array]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
+class _Piece(Struct, frozen=True, kw_only=True):
     """Something for a worker to do, which returns the bytes that it wrote; after it (and all before it) a
     tensor of each of these files is whole."""
 
@@ -53,8 +52,7 @@ class _Piece:
     completes: tuple[MergedFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     """Where a tensor goes: into a file, each of its parts at an offset. `outputs` are all tensors of its model."""
 
     adapter: AdapterTensors

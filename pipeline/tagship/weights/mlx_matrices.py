@@ -2,10 +2,10 @@
 stacked, quantized or not."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.affine import GROUP_SIZES, Affine
@@ -17,14 +17,13 @@ from tagship.weights.scratch import Array
 _BITS = (4, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class AffineMatrix:
+class AffineMatrix(Struct, frozen=True):
     """A matrix whose numbers are whole ones times a scale plus a bias (`Matrix`)."""
 
     affine: Affine
     shape: tuple[int, int]
     parts: tuple[str, ...]
-    tensors: tuple[Array, ...] = field(repr=False)
+    tensors: tuple[Array, ...]
     activations: int | None = None
 
     def rows(self, start: int, stop: int) -> Array:
@@ -40,13 +39,12 @@ class AffineMatrix:
         return numbers.reshape(len(held), -1)
 
 
-@dataclass(frozen=True, slots=True)
-class PlainMatrix:
+class PlainMatrix(Struct, frozen=True):
     """A matrix that is not quantized, one of a stack (`Matrix`)."""
 
     shape: tuple[int, int]
     parts: tuple[str, ...]
-    numbers: Array = field(repr=False)
+    numbers: Array
     activations: int | None = None
 
     def rows(self, start: int, stop: int) -> Array:

@@ -7,7 +7,8 @@ loading the model, and one that it reads otherwise would have it answer wrongly.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Whether a model has a head of its own: where config.json does not tie it; where the files have one; never; always.
 UNTIED, HELD, NEVER, ALWAYS = "untied", "held", "never", "always"
@@ -27,8 +28,7 @@ _NEEDED_BY_QWEN3 = frozenset({"head_dim", "max_position_embeddings", "rope_theta
 _NEEDED_BY_EXPERTS = _NEEDED | {"moe_intermediate_size", "num_experts", "num_experts_per_tok"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
+class Experts(Struct, frozen=True, kw_only=True):
     """Experts with a tensor for each, which mlx-lm stacks. `module` is what has them, and `names` are what its
     `switch_mlp` calls their matrices, by their names in the files."""
 
@@ -36,8 +36,7 @@ class Experts:
     names: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MlxModel:
+class MlxModel(Struct, frozen=True, kw_only=True):
     """The modules of a layer, those of them that may have a bias, and how the rest is. `eight_bits` are the modules
     that are quantized to 8 bits, in groups of 64, whatever the others are. `scalings` are the ways to stretch rotary
     embeddings that mlx-lm applies as transformers does; it passes over others. `needs` are the keys of config.json

@@ -1,8 +1,9 @@
 """The tensors of a merged model as mlx-lm has them: by its names, experts stacked, quantized or not."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.affine import Affine

@@ -7,11 +7,11 @@ backends/default/ops.py; QLoRA, https://arxiv.org/abs/2305.14314.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.weights.changes import Apply, Blocks, Read
 from tagship.weights.dtypes import DTYPES
@@ -23,8 +23,7 @@ from tagship.weights.scratch import Array, scratch
 _TOGETHER = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToNf4:
+class ToNf4(Struct, frozen=True, kw_only=True):
     """A change of a matrix: to what it is after it was quantized to NF4, and dequantized in `dtype`, safetensors' name,
     to compute with it. `double` is whether the absmax are quantized, too. What an adapter adds comes after it."""
 

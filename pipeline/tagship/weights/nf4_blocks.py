@@ -3,12 +3,12 @@
 sample of what they make is compared with that."""
 
 import ctypes
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from tagship.weights.compiled import library_of, loaded
 from tagship.weights.scratch import Array
@@ -70,8 +70,7 @@ def _round(blocks: Array, inverse: Array, scales: Array) -> None:
         blocks *= scales[:, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Loops:
+class Loops(Struct, frozen=True):
     """The loops of a library."""
 
     library: Any

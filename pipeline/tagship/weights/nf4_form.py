@@ -1,13 +1,13 @@
 """How a base was held in NF4 while an adapter was trained on it, as a configuration of bitsandbytes says it."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nf4:
+class Nf4(Struct, frozen=True, kw_only=True):
     """How a base was held in NF4: whether with double quantization, and the modules that were `skipped`, as
     `llm_int8_skip_modules` names them; None where nothing was said, which leaves the head as it is."""
 

@@ -1,7 +1,8 @@
 """Which tensors of a base are transposed, so that what an adapter changes of them is, too."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.weights.changes import Change, LowRank, Magnitude
 from tagship.weights.experts import ExpertsLowRank

@@ -9,10 +9,11 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.weights.checkpoint import INDEX_FILE, SINGLE_FILE
 from tagship.weights.safetensors import SIZES, read_header
@@ -30,8 +31,7 @@ _MOST_BYTES = 1 << 48
 HEADERS, LAYERS, TOTAL = "headers", "layers", "total"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class Described(Struct, frozen=True, kw_only=True):
     """All tensors of a model by name: `specs` of every one, `shards` which file has each. `basis` is how they were
     told: by headers; by the same tensors in other layers and the configuration, with the index's total as proof; or,
     as an estimate, by that total alone. `guessed` are those tensors whose shape is only that."""

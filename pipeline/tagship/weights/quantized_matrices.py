@@ -5,12 +5,12 @@ tagship writes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
@@ -57,13 +57,12 @@ def find_matrices(checkpoint: Checkpoint) -> dict[str, Matrix]:
     return layout(checkpoint, said) if layout else {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
+class _Packed(Struct, frozen=True):
     """A matrix as compressed-tensors lays it out."""
 
     scheme: Scheme
     shape: tuple[int, int]
-    tensors: Mapping[str, Array] = field(repr=False)
+    tensors: Mapping[str, Array]
 
     @property
     def parts(self) -> tuple[str, ...]:

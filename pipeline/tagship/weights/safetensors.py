@@ -9,10 +9,11 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.system.git_lfs import POINTER_BYTES, refuse_pointer
@@ -50,8 +51,7 @@ FLOATS = ("F32", "F16", "BF16", "F64")
 Stamp = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorEntry:
+class TensorEntry(Struct, frozen=True, kw_only=True):
     """One tensor of a file: `start` and `end` are offsets in bytes from the file's begin."""
 
     name: str
@@ -75,8 +75,7 @@ class TensorEntry:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class Header:
+class Header(Struct, frozen=True, eq=False, dict=True):
     """A safetensors file: its tensors in the order of their bytes, where those begin, and by what the file
     is known again (`stamp_of`)."""
 

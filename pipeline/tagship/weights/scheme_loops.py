@@ -7,7 +7,6 @@ with that.
 
 import ctypes
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from msgspec import Struct
 
 from tagship.weights.compiled import library_of, loaded
 from tagship.weights.schemes import FP4, FP8, INT4
@@ -105,8 +105,7 @@ def _pairs(codes: Array) -> Array:
 _KINDS: Mapping[str, Callable[[Array], Array]] = {FP8: _to_fp8, INT4: _to_int4, FP4: _to_fp4}
 
 
-@dataclass(frozen=True, slots=True)
-class Loops:
+class Loops(Struct, frozen=True):
     """The loops of a library, for rows of bfloat16."""
 
     library: Any

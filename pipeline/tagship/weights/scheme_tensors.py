@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.weights.affine import Affine
@@ -37,8 +38,7 @@ _MOST = 4
 _DTYPES = ("BF16", "F16", "F32")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
+class Packing(Struct, frozen=True, kw_only=True):
     """How a tensor is written: quantized by a scheme, or as MLX does it. `joined` are the tensors, itself among them,
     that have the same scale of scales."""
 

@@ -6,9 +6,10 @@ that name. Layout: compressed-tensors 0.19, compressors/ and quantization/quant_
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.weights.safetensors import SIZES
 
@@ -17,8 +18,7 @@ _LAYOUT = "0.19.0"
 FP8, INT4, FP4 = "fp8", "int4", "fp4"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """A tensor as it is written to a file. Of several that are stacked in one tensor there, it is the one at `index`
     of `stacked`, and `shape` is its own."""
 
@@ -33,8 +33,7 @@ class Part:
         return prod(self.shape) * SIZES[self.dtype]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheme:
+class Scheme(Struct, frozen=True, kw_only=True):
     """How the matrices of a model are quantized.
 
     `kind` is what numbers become. So many numbers of a row (`width`; None: all of them) in so many rows (`height`)

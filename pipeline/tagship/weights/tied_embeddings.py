@@ -6,8 +6,9 @@ its configuration says so.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.weights.changes import Change, LowRank, TokenRows
 from tagship.weights.checkpoint import Checkpoint
@@ -27,8 +28,7 @@ _EMBEDDINGS = (
 _IN_A_LAYER = re.compile(r"(?:^|\.)\d+\.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class Trained(Struct, frozen=True, kw_only=True):
     """What an adapter brings, by the names of the base's files: whole tensors, and changes after them."""
 
     replaced: dict[str, TensorEntry]

@@ -1,15 +1,13 @@
 """Where torch computes: on a GPU with room, else on the processor."""
 
-from dataclasses import dataclass
-
 import pytest
+from msgspec import Struct
 from tagship.verify.runtimes.devices import device_for
 
 GIB = 1 << 30
 
 
-@dataclass(frozen=True)
-class Free:
+class Free(Struct, frozen=True, dict=True):
     """GPUs with so many bytes free."""
 
     free: tuple[int, ...]

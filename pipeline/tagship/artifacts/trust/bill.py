@@ -8,8 +8,9 @@ import importlib.util
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import BILL_FILE, Manifest, digest_of
 from tagship.artifacts.trust.bill_card import model_card
@@ -27,8 +28,7 @@ _MODEL, _BASE, _ADAPTER = "model", "base", "adapter"
 _NAMESPACE = uuid.UUID("8d3f0c62-6a5b-5d0e-9a5c-0d6a4f5b7c11")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BillSources:
+class BillSources(Struct, frozen=True, kw_only=True):
     """What a bill is made of: a repo's manifest, the base on this disk, what the policy says in `[card]`, the files of
     the run, and the names of the data sets that the run recorded."""
 

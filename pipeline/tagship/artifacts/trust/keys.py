@@ -5,9 +5,10 @@ A private key is kept in memory alone: it is in no message, no file and no `repr
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tagship.policy.sign import SignPolicy
 from tagship.system.errors import ReleaseError
@@ -24,8 +25,7 @@ _BEGINS = "-----BEGIN"
 _MOST_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicKey:
+class PublicKey(Struct, frozen=True, kw_only=True):
     """A public key in PEM (SubjectPublicKeyInfo)."""
 
     pem: bytes
@@ -36,12 +36,14 @@ class PublicKey:
         return hashlib.sha256(self.pem).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKey:
+class SigningKey(Struct, frozen=True, kw_only=True):
     """A private key in PEM (PKCS #8, not encrypted), and its public one."""
 
-    pem: bytes = field(repr=False)
+    pem: bytes
     public: PublicKey
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(public={self.public!r})"
 
 
 def read_signing_key(policy: SignPolicy, root: Path, environment: Mapping[str, str]) -> SigningKey:

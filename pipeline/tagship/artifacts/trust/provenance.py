@@ -6,8 +6,9 @@ in the same run of CI. What signs the folder signs it, too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.artifacts.manifest import FileEntry, Manifest, tool_version
 from tagship.runs.base import HUGGING_FACE
@@ -21,8 +22,7 @@ _BUILD_TYPE = "urn:tagship:release:v1"
 _IN_GIT, _SHA256 = "git", "sha256"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Materials:
+class Materials(Struct, frozen=True, kw_only=True):
     """What is not in a manifest of what its files were made of: the SHA-256 of the run's files, and of other `inputs`,
     by path; what the policy's file is called; the run of CI, where it is one."""
 
@@ -112,8 +112,7 @@ def _ran(manifest: Manifest, ci: CiRun | None) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(Struct, frozen=True, kw_only=True):
     """What a statement says: the SHA-256 of its subjects by path, the source commit, and who built them."""
 
     subjects: Mapping[str, str]

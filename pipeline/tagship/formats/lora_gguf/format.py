@@ -3,8 +3,10 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of
@@ -49,8 +51,7 @@ _SERVES = {
 _ON_THE_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::\w[\w.-]*)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraGgufSettings:
+class LoraGgufSettings(Struct, frozen=True, kw_only=True):
     """`[formats.lora-gguf]`: the types, and the repo on the Hub that has GGUFs of the base, with the type of one where
     that is meant (`org/base-GGUF:Q4_K_M`); None where people are to have one of their own."""
 

@@ -2,9 +2,11 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats.model_folder import check_model_files, merge_footprint
 from tagship.formats.protocol import QUANTIZED, CardFacts, ExportJob, Footprint, Format, Usage
@@ -37,8 +39,7 @@ _PLAIN_KL = 0.01
 _MAX_SHARD = 5 << 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MlxSettings:
+class MlxSettings(Struct, frozen=True, kw_only=True):
     """`[formats.mlx]`: the variants, and how many numbers of a row have a scale and a bias where they are quantized."""
 
     quants: tuple[str, ...]

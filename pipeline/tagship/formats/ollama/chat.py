@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.formats.gguf_model import space_prefix, swallows
 from tagship.formats.ollama.go_template import ChatTemplate, NotDerivable, derive
@@ -26,8 +27,7 @@ _PARAMETERS: dict[str, tuple[str, type[int] | type[float]]] = {
 _PLAIN = "{{ .Prompt }}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chat:
+class Chat(Struct, frozen=True, kw_only=True):
     """`go` is the template in Go's language, None where only the GGUF's own says all that the model knows. `note` is
     what people are to know of it. `parameters` are Ollama's.
 

@@ -4,9 +4,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
 
 from tagship.formats.gguf_model import (
     known_name,
@@ -173,7 +174,7 @@ def write_chat(job: ExportJob, asked: Sequence[str], model: Path, said: Path) ->
     """In the worker: fill a folder with what lies beside the weights, and leave in a file how the model is talked to,
     with the prompts that it is asked by; code of the base is not run."""
     copy_model_files(without_code(job), open_weights(job), model)
-    write_reply(said, asdict(_chat_of(job, model, asked)))
+    write_reply(said, to_builtins(_chat_of(job, model, asked)))
 
 
 def _chat_of(job: ExportJob, model: Path, asked: Sequence[str] | None = None) -> Chat:

@@ -6,8 +6,9 @@ config.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tagship.formats.differences import NotAsExported
 from tagship.formats.gguf_model import GgufFormat, check_tokenizer, memory_to_convert, quant_of

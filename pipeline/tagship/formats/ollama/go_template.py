@@ -7,9 +7,10 @@ messages, and it is trusted only when it renders every order of messages to the 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from time import monotonic
+
+from msgspec import Struct, field
 
 from tagship.formats.ollama.orders import ROLES, Message, conversations, numbered
 from tagship.verify.conversations import ASSISTANT, SYSTEM, TOOL, USER
@@ -30,8 +31,7 @@ class NotDerivable(Exception):
     """A template that does more than put text around messages, and what."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatTemplate:
+class ChatTemplate(Struct, frozen=True, kw_only=True):
     """What stands around messages, by role. Messages of other roles are left out.
 
     Of the roles in `unless_empty` a message without text is left out.

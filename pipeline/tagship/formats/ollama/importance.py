@@ -6,9 +6,10 @@ license of this project.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tagship.formats.ollama.export import IMATRIX_FILE, about_its_tokenizer, chat_metadata, staged
 from tagship.formats.protocol import ExportJob, Footprint
@@ -63,8 +64,7 @@ def make_imatrix(job: ExportJob, folder: Path, advance: Advance) -> None:
         raise ReleaseError(f"the importance matrix could not be made: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Struct, frozen=True, kw_only=True):
     """Sums by the names of tensors, over `chunks` pieces of a text, each of `chunk` tokens."""
 
     sums: "Mapping[str, Sums]"

@@ -5,7 +5,8 @@ A mix is called by its author, and its name stands where a quantization type sta
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tagship.gguf.labels import label_in, unread_label_in
 from tagship.gguf.quant_mix import QUANTS
@@ -18,8 +19,7 @@ _TAKEN = ("gguf", "safetensors", "lora", "vllm", "ollama", "mlx", "latest", "mai
 _NAME = re.compile(r"[a-z][a-z0-9.]{0,18}[a-z0-9]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixAim:
+class MixAim(Struct, frozen=True, kw_only=True):
     """What a mix is to have: at most so many bits for each weight of the file (`bpw`), or the fewest whose mean
     Kullback-Leibler divergence from the unquantized model is at most `kl` nats; one of the two is None."""
 

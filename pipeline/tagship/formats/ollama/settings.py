@@ -1,8 +1,10 @@
 """What `[formats.ollama]` says, and `[export]` of importance matrices."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tagship.formats.ollama.mixes import MixAim
 from tagship.gguf.quant_mix import QUANTS, takes_choices
@@ -10,8 +12,7 @@ from tagship.gguf.tensor_choices import CHOOSABLE, TensorChoice, problem_of
 from tagship.system.toml_reader import Reader, hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OllamaSettings:
+class OllamaSettings(Struct, frozen=True, kw_only=True):
     """`[formats.ollama]`: the quantization types; and where no template can be derived from the
     model's own, the name of one in templates/ that is written in Go's language. `imatrix` is the importance matrix
     that quantization is weighed by (`[export] imatrix`, `--imatrix`); where it is "make", `calibration` is the text

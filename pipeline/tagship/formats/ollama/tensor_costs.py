@@ -8,8 +8,9 @@ other are measured together. Divergences of several tensors add up, nearly.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from msgspec import Struct, to_builtins
 
 from tagship.formats.ollama.along import Along
 from tagship.gguf.allocation import Cost, Table
@@ -36,8 +37,7 @@ _LAYER = re.compile(r"^blk\.(\d+)\.")
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """Tensors that were measured together, by their `names`: their `losses` in a low type, summed up, and the mean
     divergence `kl` in nats that they make."""
 
@@ -51,8 +51,7 @@ class Part:
         return self.kl / self.losses if self.losses else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorCosts:
+class TensorCosts(Struct, frozen=True, kw_only=True):
     """A model's `table` of types, the `parts` that were measured along so many `tokens`, the bytes of the file's
     tensors that are in no table (`others`), and how many numbers all of its tensors have (`elements`)."""
 
@@ -155,7 +154,7 @@ def _lost(model: Unquantized, matrices: Sequence[Matrix], imatrix: Imatrix) -> I
 def write_costs(folder: Path, costs: TensorCosts) -> None:
     """Write what was measured into a folder."""
     table = {name: [[each.type, each.size, each.loss] for each in rows] for name, rows in costs.table.items()}
-    write_json(folder / COSTS_FILE, asdict(costs) | {"table": table})
+    write_json(folder / COSTS_FILE, to_builtins(costs) | {"table": table})
 
 
 def read_costs(folder: Path) -> TensorCosts:

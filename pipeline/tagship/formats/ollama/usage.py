@@ -1,7 +1,8 @@
 """How people use a GGUF that is published: in Ollama, and in llama.cpp."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tagship.formats.gguf_model import quant_of
 from tagship.formats.ollama.export import IMATRIX_FILE, MODELFILE, file_name

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tagship.gguf.architectures import first_architecture
 from tagship.hub.base_questions import HubAnswer, remote_specs

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from filecmp import cmp
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.formats.model_folder import open_weights, tokens_of
 from tagship.formats.protocol import ExportJob, Lineage
@@ -29,8 +30,7 @@ from tagship.weights.merge import MergedWeights
 from tagship.weights.tied_embeddings import embeddings_of, is_head, says_tied
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costing:
+class Costing(Struct, frozen=True, kw_only=True):
     """A run, and what would be exported of it; names play no part."""
 
     config: Config

@@ -1,7 +1,8 @@
 """An examination as programs read it (`--json`); findings stand beside it."""
 
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from tagship.release.examination.facts import BaseFacts, Cost, Examination
 from tagship.release.finding import Problem
@@ -15,12 +16,12 @@ def document_of(found: Examination) -> dict[str, Any]:
         "adapter": _adapter(found),
         "base": _base(found.base) if found.base else None,
         "quantized": found.quantized.document() if found.quantized else None,
-        "fit": asdict(found.fit) if found.fit else _refused(found.fit_problem),
+        "fit": to_builtins(found.fit) if found.fit else _refused(found.fit_problem),
         "costs": [_cost(cost) for cost in found.costs],
         "free": dict(found.free) if found.free else None,
-        "vllm": {"serves": not found.vllm.refusals, **asdict(found.vllm)} if found.vllm else None,
+        "vllm": {"serves": not found.vllm.refusals, **to_builtins(found.vllm)} if found.vllm else None,
         "llama_cpp": _llama_cpp(found),
-        "license": asdict(found.license) if found.license else None,
+        "license": to_builtins(found.license) if found.license else None,
         "revision": _revision(found.base) if found.base else None,
     }
 
@@ -28,7 +29,7 @@ def document_of(found: Examination) -> dict[str, Any]:
 def _adapter(found: Examination) -> dict[str, Any] | None:
     if found.adapter is None:
         return _refused(found.adapter_problem)
-    return {**asdict(found.adapter), "does_nothing": found.adapter.does_nothing, "base_layers": found.layers}
+    return {**to_builtins(found.adapter), "does_nothing": found.adapter.does_nothing, "base_layers": found.layers}
 
 
 def _base(base: BaseFacts) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tagship.formats.vllm_adapters import serve_line, vllm_rank, vllm_refusals
 from tagship.gguf.architectures import converter_support, text_architecture

@@ -1,8 +1,9 @@
 """What an examination of a run has to go by: facts, of which findings are made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.gguf.architectures import ConverterSupport
 from tagship.hub.base_questions import HubAnswer
@@ -15,8 +16,7 @@ from tagship.weights.adapter_facts import AdapterFacts
 from tagship.weights.partial import Described
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Struct, frozen=True, kw_only=True):
     """How an adapter fits its base: of how many `parameters` of the model it brings something, under which other name
     the base's files have the first that differs (`renamed`); whether the base ties embedding and head, whether the
     adapter changes one of them, and what the merged model does (`untied`: each has its own). `rows` and
@@ -34,8 +34,7 @@ class Fit:
     base_tokens: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class Cost(Struct, frozen=True, kw_only=True):
     """What a format takes: bytes on disk (and as much again for its archive) and of memory; about how many `seconds` on
     two cores, at best and at worst, None where that was not measured. `verify_memory` is what running it for the
     comparison takes beside mapped weights. `refused` is why a release would not make it, then the rest is None."""
@@ -53,8 +52,7 @@ class Cost:
         return " ".join(filter(None, (self.format, self.quant)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmFacts:
+class VllmFacts(Struct, frozen=True, kw_only=True):
     """Why vLLM does not serve the adapter without merging, if so; else the command that does."""
 
     refusals: tuple[str, ...]
@@ -62,8 +60,7 @@ class VllmFacts:
     command: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlamaCppFacts:
+class LlamaCppFacts(Struct, frozen=True, kw_only=True):
     """The architecture of the base's text, and whether llama.cpp's converter knows it; `needed` is whether a format of
     the policy is made by it."""
 
@@ -72,8 +69,7 @@ class LlamaCppFacts:
     needed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseFacts:
+class LicenseFacts(Struct, frozen=True, kw_only=True):
     """The license of the base by the Hub's identifier, None where nothing says it; who says it; and its terms, if they
     are known."""
 
@@ -84,8 +80,7 @@ class LicenseFacts:
     terms: Terms | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseFacts:
+class BaseFacts(Struct, frozen=True, kw_only=True):
     """The base of a run: what is at hand of it; its `config`, by the disk or by the Hub, with the `architecture` in it;
     its weights' `files`, and all their tensors, `described` as far as they can be told. `trained_class` is what the
     adapter says that it was trained in, `to_fetch` what a release would fetch, in bytes. `problem` is what it would be
@@ -104,8 +99,7 @@ class BaseFacts:
     hub: HubAnswer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Examination(Struct, frozen=True, kw_only=True):
     """All that was found out about a run. What is None could not be told, and then a problem says why."""
 
     run: str

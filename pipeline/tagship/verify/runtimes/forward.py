@@ -9,8 +9,9 @@ import inspect
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.verify.questions import Tokens
 from tagship.verify.runtimes.abreast import expect, forget, pause, run_with_expected
@@ -32,8 +33,7 @@ _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     """Keys and values of the last pass: for each of its sequences the tokens, and where in the cache each of them
     is."""
 

@@ -6,11 +6,12 @@ A package adds a runtime by an entry point in the group `tagship.runtimes` that 
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from msgspec import Struct
 
 from tagship.verify.conversations import Conversation, Prompt
 from tagship.verify.questions import Asked, Questions, Tokens
@@ -22,8 +23,7 @@ if TYPE_CHECKING:  # every task reads this
     from tagship.verify.measured_text import Passage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredients:
+class Ingredients(Struct, frozen=True, kw_only=True):
     """What merged weights are made of: the folders of `base` and `adapter`, and how (`weights/merge.py`)."""
 
     base: Path
@@ -33,8 +33,7 @@ class Ingredients:
     portable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """What answers: `what` names it in messages, `model` is its file or folder, `adapter` the LoRA beside it: the
     folder that PEFT saved, or a GGUF. `tokenizer` is the folder
     of a tokenizer that is not the model's own. `rendered` are the prompts as the runtime is to take them, where it has

@@ -1,15 +1,15 @@
 """The class of transformers that a model is run in: the one that it was trained in, or none."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 from tagship.verify.runtimes.protocol import Subject
 from tagship.weights.lora import modules_of, read_weights
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownClass:
+class KnownClass(Struct, frozen=True, kw_only=True):
     """A class of transformers, and the configuration that it takes: of a model that sees, that of its text alone, for a
     class of text alone."""
 
