@@ -7,8 +7,10 @@ sanitize, which is why no sanitizer is needed. Pages are sent with a Content-Sec
 
 import re
 from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 # A parser that is given a megabyte of brackets takes seconds.
 _LONGEST = 200_000
@@ -17,7 +19,9 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|/|#", re.IGNORECASE)
 
 
 @cache
-def _parser() -> MarkdownIt:
+def _parser() -> "MarkdownIt":
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("js-default", {"html": False, "linkify": False, "typographer": False, "maxNesting": 20})
 
 
