@@ -8,12 +8,16 @@ from pathlib import Path
 
 from tagship.system.files import DIGESTED
 
+# What is digested at a time: to wake the thread for each part, of which a merge writes a thousand a second, would take
+# the interpreter from those who write.
+_AT_ONCE = 8 << 20
+
 
 class GrowingDigest:
     """The SHA-256 of a file whose parts are written in any order, each once.
 
-    Its beginning is digested as far as all of it is there, what comes after a gap when the gap is filled, or when all
-    is there.
+    Its beginning is digested as far as all of it is there, some MB at a time; what comes after a gap when the gap is
+    filled, or when all is there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +39,8 @@ class GrowingDigest:
             self._parts[at] = at + length
             while self._there in self._parts:
                 self._there = self._parts.pop(self._there)
-            self._changed.notify_all()
+            if self._there - self._done >= _AT_ONCE:
+                self._changed.notify_all()
 
     def complete(self, size: int) -> None:
         """All of the file is there, so many bytes."""
@@ -43,10 +48,10 @@ class GrowingDigest:
             self._there, self._whole = size, True
             self._changed.notify_all()
 
-    def wait(self, most: int = 0) -> None:
-        """Wait until at most so many bytes that are there were not digested."""
+    def wait(self, most: int) -> None:
+        """Wait until at most so many bytes that are there were not digested, or too few to begin with."""
         with self._changed:
-            self._changed.wait_for(lambda: self._there - self._done <= most or self._ended)
+            self._changed.wait_for(lambda: self._there - self._done < max(most, _AT_ONCE) or self._ended)
 
     def hexdigest(self) -> str | None:
         """The SHA-256 of a complete file, in hexadecimal, waited for; None where it could not be read."""
@@ -63,13 +68,15 @@ class GrowingDigest:
     def _run(self) -> None:
         block = memoryview(bytearray(DIGESTED))
         try:
-            while length := self._next():
-                read = os.preadv(self._descriptor, [block[:length]], self._done)
-                if not read:
-                    return  # it was cut off
-                self._sha256.update(block[:read])
+            while (end := self._next()) > (done := self._done):
+                while done < end:
+                    read = os.preadv(self._descriptor, [block[: end - done]], done)
+                    if not read:
+                        return  # it was cut off
+                    self._sha256.update(block[:read])
+                    done += read
                 with self._changed:
-                    self._done += read
+                    self._done = done
                     self._changed.notify_all()
         except OSError:
             return  # there is no digest, and whoever wants one reads the file and is told
@@ -80,7 +87,7 @@ class GrowingDigest:
                 self._changed.notify_all()
 
     def _next(self) -> int:
-        """How many bytes can be read, at most a block; 0 at the end."""
+        """Up to where it can be read now, where that is worth while; up to where it was read at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._there > self._done or self._whole or self._given_up)
-            return 0 if self._given_up else min(DIGESTED, self._there - self._done)
+            self._changed.wait_for(lambda: self._there - self._done >= _AT_ONCE or self._whole or self._given_up)
+            return self._done if self._given_up else min(self._there, self._done + _AT_ONCE)
