@@ -3,7 +3,10 @@ not published."""
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from tagship.system.errors import ReleaseError
 
@@ -59,39 +62,48 @@ def _is_secret(name: str, value: str) -> bool:
     return bool(named or looks or _URL_WITH_PASSWORD.search(value))
 
 
-# What is published is held against whole formats, each with what it begins with: a digest, a vocabulary's pieces and a
-# name are no secrets. Sources: the services' own pages; the formats that GitHub's secret scanning knows.
-_FORMATS: Mapping[str, tuple[str, str]] = {
-    "a token of Hugging Face": ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
-    "an organisation's token of Hugging Face": ("api_org_", r"\bapi_org_[A-Za-z0-9]{30,}\b"),
-    "a key of OpenAI": ("sk-", r"\bsk-(?:proj-|svcacct-|admin-)?[\w-]{20,}T3BlbkFJ[\w-]{20,}"),
-    "a key of Anthropic": ("sk-ant-", r"\bsk-ant-[a-z0-9]+-[\w-]{80,}"),
-    "a token of GitHub": ("gh", r"\bgh[pousr]_[A-Za-z0-9]{36,}\b"),
-    "a fine-grained token of GitHub": ("github_pat_", r"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),
-    "a token of GitLab": ("gl", r"\bgl(?:pat|ptt|dt|rt|cbt|soat|ft)-[\w-]{20,}"),
-    "a key of AWS": ("A", r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"),
-    "a key of Google": ("AIza", r"\bAIza[\w-]{35}(?![\w-])"),
-    "a token of Google": ("ya29.", r"\bya29\.[\w-]{60,}"),
-    "a token of npm": ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
-    "a token of PyPI": ("pypi-", r"\bpypi-AgE[\w-]{50,}"),
-    "a token of Slack": ("xox", r"\bxox[abeoprs]-(?:\d+-)+[A-Za-z0-9-]{10,}"),
-    "a webhook": (
-        "https://",
+class Format(Struct, frozen=True):
+    """How a kind of secret is written: what each has in it (any of `marks`), and at most how far `before` that it
+    begins."""
+
+    pattern: str
+    marks: tuple[str, ...]
+    before: int = 0
+
+
+# What is published is held against whole formats: a digest, a vocabulary's pieces and a name are no secrets. Sources:
+# the services' own pages; the formats that GitHub's secret scanning knows.
+FORMATS: Mapping[str, Format] = {
+    "a token of Hugging Face": Format(r"\bhf_[A-Za-z0-9]{30,}\b", ("hf_",)),
+    "an organisation's token of Hugging Face": Format(r"\bapi_org_[A-Za-z0-9]{30,}\b", ("api_org_",)),
+    "a key of OpenAI": Format(r"\bsk-(?:proj-|svcacct-|admin-)?[\w-]{20,}T3BlbkFJ[\w-]{20,}", ("sk-",)),
+    "a key of Anthropic": Format(r"\bsk-ant-[a-z0-9]+-[\w-]{80,}", ("sk-ant-",)),
+    "a token of GitHub": Format(r"\bgh[pousr]_[A-Za-z0-9]{36,}\b", ("gh",)),
+    "a fine-grained token of GitHub": Format(r"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b", ("github_pat_",)),
+    "a token of GitLab": Format(r"\bgl(?:pat|ptt|dt|rt|cbt|soat|ft)-[\w-]{20,}", ("gl",)),
+    "a key of AWS": Format(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b", ("AKIA", "ASIA")),
+    "a key of Google": Format(r"\bAIza[\w-]{35}(?![\w-])", ("AIza",)),
+    "a token of Google": Format(r"\bya29\.[\w-]{60,}", ("ya29.",)),
+    "a token of npm": Format(r"\bnpm_[A-Za-z0-9]{36}\b", ("npm_",)),
+    "a token of PyPI": Format(r"\bpypi-AgE[\w-]{50,}", ("pypi-AgE",)),
+    "a token of Slack": Format(r"\bxox[abeoprs]-(?:\d+-)+[A-Za-z0-9-]{10,}", ("xox",)),
+    "a webhook": Format(
         r"https://(?:hooks\.slack\.com/services/T|discord(?:app)?\.com/api/webhooks/\d)[\w/-]{20,}",
+        ("https://",),
     ),
-    "a key of Stripe": ("k_live_", r"\b[rs]k_live_[A-Za-z0-9]{20,}"),
-    "a key of Replicate": ("r8_", r"\br8_[A-Za-z0-9]{37}\b"),
-    "a key of Azure": ("AccountKey=", r"AccountKey=[A-Za-z0-9+/]{86}=="),
-    "a web token": ("eyJ", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}"),
-    "a private key": ("PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*(?:\\n)?[\w+/:=]{16}"),
-    "a password in an address": (
-        "://",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@<>\"'${}]{1,60}:[^\s/@<>\"'${}*]{3,}@[\w.-]+",
+    "a key of Stripe": Format(r"\b[rs]k_live_[A-Za-z0-9]{20,}", ("k_live_",), before=1),
+    "a key of Replicate": Format(r"\br8_[A-Za-z0-9]{37}\b", ("r8_",)),
+    "a key of Azure": Format(r"AccountKey=[A-Za-z0-9+/]{86}==", ("AccountKey=",)),
+    "a web token": Format(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}", ("eyJ",)),
+    "a private key": Format(
+        r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----\s*(?:\\n)?[\w+/:=]{16}", ("-----BEGIN ",)
+    ),
+    "a password in an address": Format(
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@<>\"'${}]{1,60}:[^\s/@<>\"'${}*]{3,}@[\w.-]+", ("://",), before=21
     ),
 }
 # In any text: what lets somebody in.
-TOKEN = re.compile("|".join(f"(?:{pattern})" for _, pattern in _FORMATS.values()))
-_PATTERNS = {what: (begins.encode(), re.compile(pattern.encode())) for what, (begins, pattern) in _FORMATS.items()}
+TOKEN = re.compile("|".join(f"(?:{each.pattern})" for each in FORMATS.values()))
 # Documents write a token of few letters, or say that it is none.
 _FEW_LETTERS, _SAID_TO_BE_NONE = 11, (b"EXAMPLE", b"example", b"user:pass", b"xxxx", b"XXXX", b"....")
 # Where git, too, looks for what no text has.
@@ -120,14 +132,32 @@ def secrets_in(path: Path) -> Iterator[tuple[int, str]]:
         content = file.read()
     found = (
         (match.start(), what)
-        for what, (begins, pattern) in _PATTERNS.items()
-        if begins in content
-        for match in pattern.finditer(content)
-        if not _is_placeholder(match[0])
+        for what, written in FORMATS.items()
+        for match in _matches(content, written)
+        if not is_placeholder(match[0])
     )
     for start, what in sorted(found):
         yield content.count(b"\n", 0, start) + 1, what
 
 
-def _is_placeholder(value: bytes) -> bool:
+def _matches(content: bytes, written: Format) -> Iterator[re.Match[bytes]]:
+    """What of a text is written so. It is looked for where its marks are, which are found ten times as quickly: a
+    tokenizer has tens of MB."""
+    for mark in map(str.encode, written.marks):
+        end, at = 0, content.find(mark)
+        while at >= 0:
+            tried = (_compiled(written).match(content, start) for start in range(max(end, at - written.before), at + 1))
+            if match := next(filter(None, tried), None):
+                yield match
+                end = match.end()
+            at = content.find(mark, max(end, at + 1))
+
+
+@cache
+def _compiled(written: Format) -> re.Pattern[bytes]:
+    return re.compile(written.pattern.encode())
+
+
+def is_placeholder(value: bytes) -> bool:
+    """Whether what is written as a secret says of itself that it is none."""
     return len(set(value)) < _FEW_LETTERS or any(word in value for word in _SAID_TO_BE_NONE)
