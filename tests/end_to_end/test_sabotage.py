@@ -21,7 +21,7 @@ from tagship.policy.config import load_config
 from tagship.policy.verify import QUICK, OwnLimits
 from tagship.release import steps
 from tagship.release.jobs import job_of
-from tagship.release.native import check_free, natively
+from tagship.release.native import check_free, native_findings, natively
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Results, Verified
@@ -368,6 +368,15 @@ def test_vllm_that_cannot_run_here(release: Release, copied: Copy, capsys: pytes
     kept = replace(wanted, plan=replace(wanted.plan, config=lenient)).verify("vllm", folder).evidence
     assert (kept.outcome, kept.why) == ("untested", "vllm could not run it on that machine")
     assert kept.answers == evidence.answers, "what was seen of its numbers is lost"
+
+
+@pytest.mark.usefixtures("vllm")
+def test_where_exports_are_asked_is_told(release: Release) -> None:
+    """`doctor` says in which programs a release would ask exports, and in which it would not."""
+    told = [finding.what for finding in native_findings(release.plan)]
+    assert told[0] == "exports of vllm are asked in vllm (vllm 1.0), too"
+    assert all(each.endswith("as mlx_lm is not installed here") for each in told[1:])
+    assert "not asked in vllm, as [verify] native says" in next(native_findings(release.natively(False).plan)).what
 
 
 def test_room_for_a_native_runtime(release: Release) -> None:

@@ -23,6 +23,7 @@ from tagship.release.describing import check_cards
 from tagship.release.destinations import check_base_is_there, check_local, check_repos
 from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
+from tagship.release.native import native_findings
 from tagship.release.plan import Plan, choose_named_run
 from tagship.release.release_notes import unreleased_in
 from tagship.release.results import Fetched, Results
@@ -161,6 +162,8 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         lambda: gates.check_modules(plan.targets, verifies=True, native=bool(plan.config.verify.native)),
     )
     yield modules
+    if modules.level == OK:
+        yield from native_findings(plan)
     if plan.tag is None:
         yield Finding(level=OK, what="no version tag is at HEAD: names have the time")
     else:

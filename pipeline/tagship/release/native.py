@@ -4,9 +4,13 @@ Evidence is of the numbers that an export holds, computed in 32 bits from its fi
 which serves them loads the same files, and finds the same, is shown where it is installed: nothing needs it.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
 from tagship.policy.verify import QUICK
+from tagship.release.finding import OK, Finding
 from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Answered, Exported, Fetched, Results, Sent
@@ -62,6 +66,22 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
             raise
         tools.console.note(f"{target.name}: {error}")
         return Native(runtime=_named(runtime), why=error.why)
+
+
+def native_findings(plan: Plan) -> Iterator[Finding]:
+    """In which programs that people run exports by a release would ask them here, and in which not."""
+    formats: dict[str, list[str]] = defaultdict(list)
+    for form in dict.fromkeys(target.policy.format for target in plan.targets):
+        if form.native:
+            formats[form.native].append(form.name)
+    for native, names in formats.items():
+        runtime, exports = find_runtime(native), f"exports of {' and '.join(names)} are"
+        if plan.config.verify.native is False:
+            yield Finding(level=OK, what=f"{exports} not asked in {native}, as [verify] native says")
+        elif are_installed(runtime.modules):
+            yield Finding(level=OK, what=f"{exports} asked in {_named(runtime)}, too")
+        else:
+            yield Finding(level=OK, what=f"{exports} compared in 32 bits alone, as {native} is not installed here")
 
 
 def natively(limits: Limits) -> Limits:
