@@ -4,11 +4,11 @@ import json
 import re
 import runpy
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")

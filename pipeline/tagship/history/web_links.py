@@ -4,12 +4,12 @@ The address may carry a password or a token: no part of a user's name or secret 
 """
 
 import re
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlsplit
 
-from msgspec import Struct
 
-
-class Forge(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forge:
     """A kind of web front end for git: which hosts it runs on, and its addresses below a repository's page."""
 
     hosts: re.Pattern[str]
