@@ -319,7 +319,21 @@ def test_same_release_of_parts(tmp_path: Path) -> None:
     assert not same_release(manifest, replace(manifest, parts=(first,)))
 
 
-@pytest.mark.parametrize("part", [{"quant": 4}, {"files": [{"path": 1}]}, {"evidence": 3}, {"other": 1}])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"quant": 4},
+        {"files": [{"path": 1}]},
+        {"other": 1},
+        {"evidence": 3},
+        {"evidence": {"outcome": "passed", "colour": "red"}},
+        {"evidence": {"outcome": "passed", "limits": {"kl": "x", "same_tokens": True}}},
+        {"evidence": {"outcome": "passed", "limits": {"kl": 10**400, "same_tokens": True}}},
+        {"evidence": {"outcome": "passed", "native": {"runtime": ["vllm"]}}},
+        {"evidence": {"outcome": "passed", "native": {"runtime": "vllm", "same": "many"}}},
+        {"evidence": {"outcome": "passed", "native": {"runtime": "vllm", "answers": []}}},
+    ],
+)
 def test_malformed_parts(tmp_path: Path, part: dict[str, Any]) -> None:
     write_manifest(tmp_path, shared(tmp_path))
     path = tmp_path / MANIFEST_FILE

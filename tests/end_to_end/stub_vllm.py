@@ -55,4 +55,12 @@ class LLM:
             said.token_ids += likeliest
             said.logprobs += [float(row[each]) for each in likeliest]
             said.end_indices.append(len(said.token_ids))
+        if self._how == "logits":
+            said.logprobs = [each + 20 for each in said.logprobs]
+        if self._how == "unknown":
+            said.token_ids[-1] = self._model.config.vocab_size
+        if self._how == "places":
+            said.start_indices.pop(), said.end_indices.pop()
+        if self._how == "few":
+            said.end_indices[-1] = said.start_indices[-1] + 1
         return said

@@ -337,15 +337,22 @@ def test_vllm_itself_is_asked_where_it_is_there(release: Release, copied: Copy) 
 
 @pytest.mark.usefixtures("vllm")
 def test_vllm_that_answers_otherwise(release: Release, copied: Copy) -> None:
-    """The export is refused, and kept: its numbers are right."""
+    """The export is refused, and kept: its numbers are right. So it is where what is told is no distribution, or not
+    what was asked for: another version may have another interface."""
     folder = copied("vllm")
-    (folder / "how.txt").write_text("otherwise")
-    with pytest.raises(
-        ReleaseError, match=r"^the vllm export in vllm \(vllm 1\.0\) does not answer like base"
-    ) as caught:
-        release.verify("vllm", folder)
-    assert "[verify] native = false" in str(caught.value.remedy)
-    assert release.state("vllm").exists()
+    unlike = r"^the vllm export in vllm \(vllm 1\.0\) does not answer like base"
+    for how, words in {
+        "otherwise": unlike,
+        "logits": unlike,
+        "unknown": r"^vLLM tells otherwise than asked of place \d+: it is another version",
+        "few": r"^vLLM tells otherwise than asked of place \d+: it is another version",
+        "places": r"^vLLM tells of \d+ of \d+ places: it is another version",
+    }.items():
+        (folder / "how.txt").write_text(how)
+        with pytest.raises(ReleaseError, match=words) as caught:
+            release.verify("vllm", folder)
+        assert "[verify] native = false" in str(caught.value.remedy)
+        assert release.state("vllm").exists()
     assert release.natively(False).verify("vllm", folder).evidence.native is None
     quick = replace(release, plan=replace(release.plan, extent=QUICK))
     assert quick.verify("vllm", folder).evidence.native is None
@@ -377,6 +384,12 @@ def test_where_exports_are_asked_is_told(release: Release) -> None:
     assert told[0] == "exports of vllm are asked in vllm (vllm 1.0), too"
     assert all(each.endswith("as mlx_lm is not installed here") for each in told[1:])
     assert "not asked in vllm, as [verify] native says" in next(native_findings(release.natively(False).plan)).what
+
+
+def test_vllm_that_is_not_there(release: Release, copied: Copy) -> None:
+    """Where the policy asks for it, that is refused, also by what has no gates before it."""
+    with pytest.raises(ToolError, match="^not asked in vllm, which is not installed, and .verify. native asks for it$"):
+        release.natively(True).verify("vllm", copied("vllm"))
 
 
 def test_room_for_a_native_runtime(release: Release) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import InstallPackage
 
 # What a worker is asked to do; it has to find that by its module's name.
 FUNCTIONS = """
-import json, os, signal, sys, time
+import ctypes, json, os, signal, subprocess, sys, time
 from pathlib import Path
 from tagship.system.errors import ReleaseError, ToolError, UsageError
 
@@ -59,16 +59,33 @@ def work_for_ever(path):
     os.replace(path + ".partial", path)  # whoever reads it finds it whole
     while True:
         time.sleep(3600)
+
+def hold_for_ever(path):
+    write(path + ".partial", os.getpid())
+    os.replace(path + ".partial", path)
+    ctypes.PyDLL(None).sleep(3600)  # with the interpreter's lock
+
+def start_others(path):
+    forked = os.fork()
+    if not forked:
+        time.sleep(3600)
+    write(path, [forked, subprocess.Popen(["sleep", "3600"]).pid])
+
+def print_much():
+    os.write(1, b"x" * 3_000_000)
+    raise ZeroDivisionError("y" * 3_000_000)
 """
 
 WAITING = """
 import sys
 import foreign
 import signal
+from tagship.system import worker as workers
 from tagship.system.worker import Worker
+workers._ENDS_WITHIN = 0.5
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs in the background ignore it
 with Worker("waiting") as worker:
-    worker.call("it ended", foreign.work_for_ever, sys.argv[1])
+    worker.call("it ended", getattr(foreign, sys.argv[1]), sys.argv[2])
 """
 
 
@@ -184,14 +201,42 @@ def test_nothing_is_left(foreign: ModuleType) -> None:
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, number: int) -> None:
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_library_has_started(foreign: ModuleType, tmp_path: Path, ends: bool) -> None:
+    """It ends with the worker; and where a worker is killed, nobody waits for what it forked."""
+    with Worker("test") as worker:
+        worker.call("it ended", foreign.start_others, str(tmp_path / "pids"))
+        started = json.loads((tmp_path / "pids").read_text())
+        assert all(map(is_running, started))
+        if not ends:
+            with pytest.raises(Killed):
+                worker.call("it ended", foreign.end, int(signal.SIGKILL))
+    while any(map(is_running, started)):  # for ever, without what is tested
+        time.sleep(0.01)
+
+
+def test_much_is_printed(worker: Worker, foreign: ModuleType) -> None:
+    """The end of it is read, and a part of each line told."""
+    with pytest.raises(ToolError, match="yyy") as caught:
+        worker.call("it ended", foreign.print_much)
+    assert len(str(caught.value)) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("number", "work"),
+    [(signal.SIGKILL, "work_for_ever"), (signal.SIGINT, "work_for_ever"), (signal.SIGINT, "hold_for_ever")],
+)
+def test_end_of_the_one_that_it_works_for(foreign: ModuleType, tmp_path: Path, number: int, work: str) -> None:
     """When the process that it works for is killed, or interrupted by Ctrl-C, a worker ends, too, in the midst of its
-    work."""
+    work; after Ctrl-C also one whose interpreter hears nothing."""
     said = tmp_path / "pid"
     (tmp_path / "temporary").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", WAITING, str(said)],
+        [sys.executable, "-c", WAITING, work, str(said)],
         stderr=subprocess.PIPE,
         start_new_session=True,
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},

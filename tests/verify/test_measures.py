@@ -52,6 +52,13 @@ def test_what_is_not_told() -> None:
     assert np.exp(found.given_log) == pytest.approx([0.7, 0.3])
 
 
+def test_what_is_no_distribution() -> None:
+    """Logits, or probabilities, in place of their logarithms are no agreement."""
+    p = logs([0.5, 0.3, 0.2])
+    for told in (p + 20, np.exp(p), p / 2, np.array([[900.0, -np.inf, -np.inf]])):
+        assert np.isnan(per_token([p.astype(np.float32)], [told.astype(np.float32)], [0], all_told=False).kl).all()
+
+
 def test_all_probability_on_what_the_reference_does_not_take() -> None:
     """Where the other leaves no probability for what the reference takes the divergence is large, and finite."""
     (found,) = kl_divergence(logs([1.0, 0.0]), logs([0.0, 1.0]))

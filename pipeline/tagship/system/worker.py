@@ -23,8 +23,11 @@ from tagship.system.progress import Advance, silent
 from tagship.system.secrets import without_secrets
 
 _SCRATCH = "tagship-worker"
-# Enough for a Python traceback and the lines of a library before it, which say why.
-_TAIL_LINES = 25
+# Enough for a Python traceback and the lines of a library before it, which say why: lines, the characters of one, and
+# the bytes that are read for them.
+_TAIL_LINES, _LONGEST_LINE, _TAIL_BYTES = 25, 500, 1 << 16
+# Seconds that a process gets to end by itself: one whose interpreter is held by a library does not hear that it should.
+_ENDS_WITHIN = 5
 # All that a worker loads is on this disk; what it prints is only read when it fails.
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -62,6 +65,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                process_group=0,  # of its own, with all that libraries start in it
                 env=without_secrets(os.environ) | _ENVIRONMENT | self._places(),
             )
 
@@ -100,20 +104,32 @@ class Worker:
                 return
             (advance or silent)(said["done"])
         code = self._process.wait()
-        log = self._log.read_bytes()
-        printed = (log[before:] or log).decode(errors="replace")
+        printed = self._printed(before)
         self.close()
         told = f"{failure} ({_ending(code)})" + _tail(printed)
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             raise Killed(told, remedy=_WHEN_KILLED)
         raise ToolError(told)
 
+    def _printed(self, before: int) -> str:
+        """The end of what was printed since the log was so long, or, where that is nothing, of all."""
+        with self._log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - _TAIL_BYTES, before if size > before else 0))
+            return log.read().decode(errors="replace")
+
     def close(self) -> None:
-        """End the process, also in the midst of its work."""
+        """End the process, also in the midst of its work, and whatever libraries have started there."""
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(BrokenPipeError):  # a request that it did not live to read
                 _pipe(stream).close()
-        self._process.wait()
+        try:
+            self._process.wait(_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with suppress(ProcessLookupError, PermissionError):  # nothing is left of it; as macOS says that
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._owned.close()
 
 
@@ -170,4 +186,4 @@ def _ending(code: int) -> str:
 
 def _tail(printed: str) -> str:
     lines = [line for line in printed.splitlines() if line.strip()]
-    return ":\n" * bool(lines) + "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+    return ":\n" * bool(lines) + "\n".join(f"  {line[:_LONGEST_LINE]}" for line in lines[-_TAIL_LINES:])

@@ -30,6 +30,9 @@ def serve(folder: Path, modules: Sequence[str]) -> NoReturn:
     # Libraries print to standard output, and ask on standard input, as they like; the other process is talked to
     # elsewhere.
     requests, channel = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    # What a library forks would hold them, and keep the other process waiting when this one has died.
+    ours = requests.fileno(), channel.fileno()
+    os.register_at_fork(after_in_child=lambda: [os.dup2(0, each, inheritable=False) for each in ours])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     asked, idle = SimpleQueue[Path](), threading.Event()

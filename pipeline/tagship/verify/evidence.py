@@ -7,7 +7,7 @@ anywhere (its card, the commit on the Hub, `--json`) is said by it alone.
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import MsgspecError, Struct, convert, to_builtins
 
 from tagship.verify.questions import Limits
 
@@ -16,7 +16,7 @@ BASE, TRAINED, EXPORT = "base", "trained", "export"
 """The models that are scored at a task, by what evidence calls them."""
 
 
-class Measured(Struct, frozen=True, kw_only=True):
+class Measured(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far a model is from another, over all `tokens`.
 
     `kl` is the mean Kullback-Leibler divergence of the next-token distributions in nats, with its standard error,
@@ -39,7 +39,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     perplexity_ratio_error: float | None
 
 
-class Example(Struct, frozen=True, kw_only=True):
+class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A question that a model was asked, the prompt that its template makes of it, and what it answers; `ended` is
     whether the answer ends by itself."""
 
@@ -49,7 +49,7 @@ class Example(Struct, frozen=True, kw_only=True):
     ended: bool
 
 
-class FourBit(Struct, frozen=True, kw_only=True):
+class FourBit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of an adapter that was trained on the base in 4 bits and is not merged into those: over so many `tokens` how far
     base + adapter in 16 bits is from that in 4 bits, and how far the adapter moves the base, each a mean KL divergence
     in nats."""
@@ -64,7 +64,7 @@ class FourBit(Struct, frozen=True, kw_only=True):
         return not self.bases_kl < self.adapter_kl
 
 
-class Native(Struct, frozen=True, kw_only=True):
+class Native(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an export answered in the runtime that people run it by, `runtime` with its versions, where that is another
     one: as many as `same` of the answers of base + adapter, and how far apart it is along all of them, with its
     `limits`. Where it could not be asked, `why` says so, and nothing else is known."""
@@ -75,15 +75,8 @@ class Native(Struct, frozen=True, kw_only=True):
     answers: Measured | None = None
     limits: Limits | None = None
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Native":
-        """Read what is a part of `Evidence.document`. Raises TypeError for anything else."""
-        kinds = {"answers": Measured, "limits": Limits}
-        given = dict(document) | {name: kind(**document[name]) for name, kind in kinds.items() if document.get(name)}
-        return cls(**given)
 
-
-class Evidence(Struct, frozen=True, kw_only=True):
+class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a comparison of an export with base + adapter showed.
 
     `outcome` is passed, failed or untested; `why` says what stood against it. `runtime` is what ran the export, and
@@ -147,15 +140,11 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Evidence":
-        """Read what `document` made. Raises TypeError, KeyError or ValueError for anything else."""
-        given: dict[str, Any] = dict(document)
-        kinds = {"answers": Measured, "text": Measured, "limits": Limits, "example": Example, "four_bit": FourBit}
-        for name, kind in kinds.items():
-            if given.get(name) is not None:
-                given[name] = kind(**given[name])
-        if given.get("native") is not None:
-            given["native"] = Native.of(given["native"])
-        return cls(**given | {"unlike": tuple(given.get("unlike", ()))})
+        """Read what `document` made. Raises ValueError for anything else."""
+        try:
+            return convert(document, cls)
+        except MsgspecError as error:
+            raise ValueError(str(error)) from None
 
 
 def _known(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ Rows = np.ndarray[Any, np.dtype[np.float32]]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 # Bytes of float64 that are worked on at once: several arrays of as many are held.
 _BLOCK = 8 << 20
+# How far above 1 the probabilities of a row may be together that come as logarithms in 32 bits, or fewer.
+_SLACK = 0.01
 # Significant digits: what a machine computes twice is the same, and what another does nearly.
 _DIGITS = 3
 
@@ -124,22 +126,23 @@ def kl_divergence(p: Numbers, q: Numbers) -> Numbers:
     """KL(p ‖ q) of each row of log-probabilities, in nats.
 
     Tokens that `q` does not tell of (-inf) are taken together as one event, which can only make the divergence smaller,
-    and by little where they are improbable. A row that holds a NaN or an infinity, or tells nothing, is NaN: it must
-    not pass for agreement.
+    and by little where they are improbable. A row that holds a NaN or an infinity, tells nothing, or is no
+    distribution, as its probabilities are more than 1 together, is NaN: it must not pass for agreement.
     """
     known = np.isfinite(q)
     likely = np.exp(p)
     # 0 * log 0 is 0 by definition, and a token that is impossible in the first adds nothing.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         terms = np.where(known & (likely > 0), likely * (p - np.where(known, q, 0.0)), 0.0)
         divergences: Numbers = terms.sum(axis=1)
+        together = np.where(known, np.exp(q), 0.0).sum(axis=1)
         if not known.all():
             rest_p = np.clip(np.where(known, 0.0, likely).sum(axis=1), 0.0, 1.0)
-            rest_q = np.clip(1.0 - np.where(known, np.exp(q), 0.0).sum(axis=1), 1e-12, 1.0)
+            rest_q = np.clip(1.0 - together, 1e-12, 1.0)
             divergences = divergences + np.where(
                 rest_p > 1e-12, rest_p * np.log(np.maximum(rest_p, 1e-12) / rest_q), 0.0
             )
-    told = (p < np.inf).all(axis=1) & (q < np.inf).all(axis=1) & known.any(axis=1)
+    told = (p < np.inf).all(axis=1) & (q < np.inf).all(axis=1) & known.any(axis=1) & (together < 1 + _SLACK)
     return np.where(told, np.maximum(divergences, 0.0), np.nan)
 
 

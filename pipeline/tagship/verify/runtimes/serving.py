@@ -12,6 +12,8 @@ from tagship.verify.runtimes.protocol import Model, Runtime
 from tagship.verify.runtimes.tokenizing import read_questions
 from tagship.weights.checkpoint import open_checkpoint
 
+# Characters that are told of an error.
+_MOST_SAID = 500
 # Tokens of which rows are held at once, each as wide as the vocabulary.
 BLOCK = 256
 
@@ -44,5 +46,5 @@ def foreign(what: str) -> Iterator[None]:
     except ReleaseError:
         raise
     except Exception as error:  # whatever it raises, of any library
-        said = str(error).strip().split("\n")[0]
+        said = str(error).strip().split("\n")[0][:_MOST_SAID]
         raise ToolError(f"{what}: {type(error).__name__}: {said}") from error

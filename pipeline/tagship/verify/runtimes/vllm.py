@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from tagship.system.errors import ReleaseError
 from tagship.verify.questions import Tokens
 from tagship.verify.runtimes.protocol import Model, Subject
 from tagship.verify.runtimes.serving import BLOCK, ServingModel, ServingRuntime, foreign
@@ -48,6 +49,10 @@ class _Vllm(ServingRuntime):
 RUNTIME = _Vllm()
 
 
+def _otherwise(what: str) -> ReleaseError:
+    return ReleaseError(f"vLLM tells {what}: it is another version than any that is known")
+
+
 class _VllmModel(ServingModel):
     def __init__(self, subject: Subject) -> None:
         os.environ.update(_SETTINGS, VLLM_CACHE_ROOT=tempfile.gettempdir())
@@ -74,22 +79,31 @@ class _VllmModel(ServingModel):
     def rows(self, sequences: Sequence[Tokens]) -> Iterator[Any]:
         import numpy as np
 
+        with foreign("vLLM does not run it"):
+            vocabulary = self._llm.model_config.get_vocab_size()
+        most = min(_LIKELIEST, vocabulary)
         for sequence in sequences:
             with foreign("vLLM does not run it"):
-                said, vocabulary = self._said(sequence), self._llm.model_config.get_vocab_size()
+                said = self._said(sequence, most)
+                starts, ends = list(said.start_indices), list(said.end_indices)
+                ids, logs = np.asarray(said.token_ids, np.int64), np.asarray(said.logprobs, np.float32)
+            if len(starts) != len(sequence.ids) or len(ends) != len(sequence.ids):
+                raise _otherwise(f"of {len(starts)} of {len(sequence.ids)} places")
             for start in range(sequence.since, len(sequence.ids), BLOCK):
                 places = range(start, min(start + BLOCK, len(sequence.ids)))
                 rows = np.full((len(places), vocabulary), -np.inf, np.float32)
                 for row, place in zip(rows, places, strict=True):
-                    these = slice(said.start_indices[place], said.end_indices[place])
-                    row[said.token_ids[these]] = said.logprobs[these]
+                    these = slice(starts[place], ends[place])
+                    told = ids[these]
+                    if len(set(told.tolist())) < most or told.min() < 0 or told.max() >= vocabulary:
+                        raise _otherwise(f"otherwise than asked of place {place}")
+                    row[told] = logs[these]
                 yield rows
 
-    def _said(self, sequence: Tokens) -> Any:
+    def _said(self, sequence: Tokens, most: int) -> Any:
         """What it finds likely in each place of a sequence, in one list for all of them."""
         from vllm import SamplingParams
 
-        most = min(_LIKELIEST, self._llm.model_config.get_vocab_size())
         told = SamplingParams(max_tokens=1, prompt_logprobs=most, flat_logprobs=True, detokenize=False)
         prompt: Any = {"prompt_token_ids": list(sequence.ids)}
         (answer,) = self._llm.generate([prompt], told, use_tqdm=False)
