@@ -174,11 +174,15 @@ def _codes() -> Iterator[str]:
     yield from _table(
         ("Code", "Meaning", "What `--json` prints"),
         [
-            ("`0`", "What was asked for is done, or there was nothing to do, which is said.", "the task's document"),
+            (
+                "`0`",
+                "What was asked for is done, or there was nothing to release, undo or move, which is said.",
+                "the task's document",
+            ),
             (
                 f"`{ReleaseError.exit_code}`",
                 "The release failed, or a gate refused it; or a foreign tool or service failed. The same command goes "
-                "on where this one stopped.",
+                "on where this one stopped. Also: nothing asks for a version that `bump` could name.",
                 "`error` and `remedy`",
             ),
             (

@@ -155,6 +155,11 @@ def test_status(released: GitFolder) -> None:
     assert document["runs"] is None
     assert document["unseen"] == ["CI runs are not seen: there is no remote origin, or it is no page of a forge"]
     assert "    v2.0.0             2025-09-15  vllm" in list(lines_of(document))
+    with opened(released) as session:
+        published.rollback(session, "v1.0.0", yes=True, create_pr=False)
+        document = status(session)
+    assert [version["withdrawn"] for version in document["models"][0]["versions"]] == [["vllm"], []]
+    assert "    v2.0.0             2025-09-15  vllm  withdrawn" in list(lines_of(document))
 
 
 def test_nothing_published(folder: GitFolder) -> None:

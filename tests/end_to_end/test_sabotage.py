@@ -369,7 +369,7 @@ def test_vllm_that_cannot_run_here(release: Release, copied: Copy, capsys: pytes
     told = "vLLM does not load it: RuntimeError: no kernel for this machine"
     assert told in capsys.readouterr().err
     wanted = release.natively(True)
-    with pytest.raises(ToolError, match=f"^{told}$"):
+    with pytest.raises(ToolError, match=f"^the vllm export: {told}$"):
         wanted.verify("vllm", folder)
     lenient = replace(wanted.plan.config, verify=replace(wanted.plan.config.verify, required=False))
     kept = replace(wanted, plan=replace(wanted.plan, config=lenient)).verify("vllm", folder).evidence
@@ -388,7 +388,8 @@ def test_where_exports_are_asked_is_told(release: Release) -> None:
 
 def test_vllm_that_is_not_there(release: Release, copied: Copy) -> None:
     """Where the policy asks for it, that is refused, also by what has no gates before it."""
-    with pytest.raises(ToolError, match="^not asked in vllm, which is not installed, and .verify. native asks for it$"):
+    told = r"^the vllm export: not asked in vllm, which is not installed, and \[verify\] native asks for it$"
+    with pytest.raises(ToolError, match=told):
         release.natively(True).verify("vllm", copied("vllm"))
 
 

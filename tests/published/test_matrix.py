@@ -26,7 +26,7 @@ MEASURED = Measured(
     perplexity_ratio=1.001,
     perplexity_ratio_error=0.001,
 )
-LIMITS = Limits(kl=0.1, same_tokens=0, top1=0.9, key="[verify.limits.q4_k_m]")
+LIMITS = Limits(kl=0.1, same_tokens=False, top1=0.9, key="[verify.limits.q4_k_m]")
 SHOWN = Evidence(
     outcome="passed",
     runtime="llama_cpp (xllamacpp 0.2)",

@@ -406,6 +406,8 @@ def test_option_of_a_format_that_is_not_released(project: GitFolder, plan: MakeP
 
 def test_unknown_format(plan: MakePlan) -> None:
     """A format that the policy has not is a mistake in the options, with a hint."""
+    with pytest.raises(UsageError, match="unknown format 'gguf': did you mean 'ollama'"):
+        plan(formats=("gguf",))
     with pytest.raises(UsageError, match="unknown format 'olama': did you mean 'ollama'"):
         plan(formats=("olama",))
 

@@ -246,7 +246,8 @@ def test_checkpoints_of_trainers(tmp_path: Path, write_run: WriteRun) -> None:
     assert [path.name for path in find_runs(places, NAMING)] == ["checkpoint-40", "checkpoint-9", "checkpoint-100"]
     found = read_run(choose_run(places, NAMING, None), NAMING)
     assert (found.name, found.recorded["seed"], found.fields["epochs"]) == (RUN, 7, 20)
-    assert choose_run(places, NAMING, RUN) == run / "checkpoint-40"
+    for wanted in (RUN, f"{RUN}/checkpoint-40", str(run)):
+        assert choose_run(places, NAMING, wanted) == run / "checkpoint-40"
     assert choose_run(places, NAMING, f"{RUN}/checkpoint-9") == run / "checkpoint-9"
     assert choose_run(places, NAMING, "checkpoint-100").parent.name != RUN
     (run / "checkpoint-40" / "experiment_metadata.json").write_text('{"seed": 8}')

@@ -183,3 +183,8 @@ def test_hint_lists_what_is_known() -> None:
 def test_hint_ignores_case() -> None:
     """A word that differs in case alone is near."""
     assert hint("Q4_K_M", ("q4_k_m", "q8_0")) == ": did you mean 'q4_k_m'?"
+
+
+def test_hint_of_a_beginning() -> None:
+    """What a longer word begins with is too short to be near it."""
+    assert hint("fp8", ("bf16", "fp8-dynamic")) == ": did you mean 'fp8-dynamic'?"

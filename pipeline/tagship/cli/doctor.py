@@ -1,6 +1,6 @@
 """The verb `doctor`: what would stop a release here, what an adapter is and takes, why a tag triggers what it does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -175,15 +175,18 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     if plan.publishes:
         yield tried(f"access to {plan.endpoint}, and its names there", lambda: check_repos(plan, hub))
         found: list[Finding | None] = []
-        yield tried("the base of the adapter on the Hub", lambda: found.append(check_base_is_there(plan, hub)))
-        yield from filter(None, found)
+        there = tried("the base of the adapter on the Hub", lambda: found.append(check_base_is_there(plan, hub)))
+        yield from filter(None, found) if any(found) else [there]
         if asks_for_seals(session.config):
             yield tried("what its files are signed and described by", lambda: check_sealable(plan))
     yield tried("nothing of another release has its names here", lambda: check_local(plan))
+    base = cache(lambda: fetch_base(locate_base(plan.base, hub)))
+    whole = tried(f"the base model {plan.base.id}", lambda: _check_base(plan, hub, base))
+    yield whole
+    if whole.level != OK:
+        return
     yield tried("the names say what is so", lambda: check_names(plan, plan.base.path))
-    yield tried(f"the base model {plan.base.id}", lambda: gates.check_base(locate_base(plan.base, hub)))
     if plan.base.path is not None:
-        base = cache(lambda: fetch_base(locate_base(plan.base, hub)))
         footprints: list[tuple[Target, Footprint]] = []
         if adapters.level == OK:  # else it is told already
             what = f"the adapter of {plan.run.name}, memory and disk"
@@ -196,6 +199,13 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
         for target, needed in footprints:
             size = f"{human_size(needed.disk)} on disk, {human_size(needed.memory)} of memory"
             yield Finding(level=OK, what=f"{target.name}: {size}")
+
+
+def _check_base(plan: Plan, hub: Hub, fetched: Callable[[], BaseFolder]) -> None:
+    """Raise ReleaseError for a base that cannot be had, or, where it is on this disk, is not whole."""
+    gates.check_base(locate_base(plan.base, hub))
+    if plan.base.path is not None:
+        fetched()
 
 
 def _checked(outcome: Outcome) -> Finding:

@@ -29,7 +29,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "path": (None, "the folder of one export"),
     "repo-name": (None, "the repo's name in place of the policy's"),
     "private": (False, "make the repo private"),
-    "quick": (False, "compare fewer tokens of an export, and say so"),
+    "quick": (
+        False,
+        "compare fewer tokens of an export, without vLLM or mlx-lm where [verify] native is not true",
+    ),
     "thorough": (False, "compare all of the text that exports are measured by, and answers as far as they go"),
     "dry-run": (False, "print the plan and do nothing"),
     "yes": (False, "do what is shown, and do not ask"),

@@ -9,7 +9,7 @@ from tagship.cli.session import Document, Session
 from tagship.hub.patience import ASIDE, impatient
 from tagship.naming.tags import read_tag
 from tagship.published.ci_runs import CiRun, ci_runs
-from tagship.published.matrix import Matrix, matrices
+from tagship.published.matrix import WITHDRAWN, Matrix, matrices
 from tagship.release.plan import repository_page
 from tagship.system.errors import ReleaseError
 
@@ -33,7 +33,7 @@ def lines_of(document: Mapping[str, Any]) -> Iterator[str]:
     for model in document["models"] or ():
         yield f"  {model['model']}"
         for version in model["versions"][:_SHOWN]:
-            yield f"    {version['name']:<18} {version['released'][:10]}  {', '.join(version['formats'])}"
+            yield f"    {version['name']:<18} {version['released'][:10]}  {_formats(version)}"
     if not document["models"]:
         yield "  not seen" if document["models"] is None else "  nothing"
     yield "CI runs of version tags"
@@ -42,6 +42,13 @@ def lines_of(document: Mapping[str, Any]) -> Iterator[str]:
     if not document["runs"]:
         yield "  not seen" if document["runs"] is None else "  none"
     yield from document["unseen"]
+
+
+def _formats(version: Mapping[str, Any]) -> str:
+    """The formats of a version, and which of them were withdrawn."""
+    formats, withdrawn = version["formats"], version["withdrawn"]
+    which = "" if withdrawn == formats else f": {', '.join(withdrawn)}"
+    return ", ".join(formats) + (f"  withdrawn{which}" if withdrawn else "")
 
 
 def _published(session: Session, unseen: list[str]) -> Sequence[Matrix] | None:
@@ -79,6 +86,7 @@ def _model(matrix: Matrix) -> Document:
                     cell.release.manifest.exported.isoformat() for cell in row.cells.values() if cell.release
                 ),
                 "formats": [name for name, cell in row.cells.items() if cell.release],
+                "withdrawn": [name for name, cell in row.cells.items() if cell.release and cell.state == WITHDRAWN],
             }
             for row in matrix.rows
         ],

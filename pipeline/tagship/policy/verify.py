@@ -13,8 +13,8 @@ from tagship.verify.questions import Limits
 _PROMPTS = ("What is a rainbow? Be brief.", "Write one sentence about the sea.", "Count from one to five.")
 _QUICK_TOKENS = 16
 GENERAL_PROMPTS = (
-    "the prompts are general ones, and the first stands on the card: [verify] prompts in release.toml names questions "
-    "that the training changed the answer to"
+    "the prompts are general ones, and one of them stands on the card: [verify] prompts in release.toml names "
+    "questions that the training changed the answer to"
 )
 
 # How much is compared: `--quick`, as usual, `--thorough`.

@@ -105,15 +105,26 @@ def check_modules(targets: Iterable[Target], *, verifies: bool, native: bool = F
     """Raise ReleaseError when an optional dependency that the release needs is not installed; `native` is whether it
     has to ask exports in the runtimes that people run them by."""
     forms = _formats(targets)
-    names = [name for form in forms for name in form.runtimes(native=native)]
+    names = [name for form in forms for name in form.runtimes(native=False)]
     runtimes = [reference_runtime(), *map(find_runtime, names)] if verifies else []
-    needs: list[Format | Runtime] = [*runtimes, *forms]
-    missing = {module: each.install for each in needs for module in not_installed(each.modules)}
+    missing = _missing([*runtimes, *forms])
     if missing:
         raise ReleaseError(
             f"not installed: {', '.join(missing)}, which exporting and verifying need",
             remedy="; ".join(dict.fromkeys(filter(None, missing.values()))) or None,
         )
+    wanted = _missing([find_runtime(form.native) for form in forms if form.native]) if verifies and native else {}
+    if wanted:
+        installs = "; ".join(dict.fromkeys(filter(None, wanted.values())))
+        raise ReleaseError(
+            f"not installed: {', '.join(wanted)}, in which [verify] native asks exports",
+            remedy=f"{installs}; or leave native out of [verify], and they are asked only where it is installed",
+        )
+
+
+def _missing(needs: Iterable[Format | Runtime]) -> dict[str, str | None]:
+    """The modules that are not installed, and how each would be."""
+    return {module: each.install for each in needs for module in not_installed(each.modules)}
 
 
 def _formats(targets: Iterable[Target]) -> list[Format]:

@@ -69,7 +69,8 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
         return _asked(plan, target, done, tools, limits, runtime)
     except NotAskable as error:
         if wanted:
-            raise
+            told = f"the {target.name} export: {error}"
+            raise NotAskable(told, why=error.why, remedy=error.remedy) from error
         tools.console.note(f"{target.name}: {error}")
         return Native(runtime=_named(runtime), why=error.why)
 

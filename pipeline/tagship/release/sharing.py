@@ -91,6 +91,9 @@ def _make(target: Target, job: ExportJob, done: Results, tools: Tools, part: Sha
         raise ReleaseError(f"the {what} could not be written: {error}") from error
     for line in target.policy.format.told(job, part):
         tools.console.note(line)
+    if part.finds:  # of what is not in these files
+        tools.console.note(f"{what} of {job.run.name} found")
+        return
     size = human_size(sum(path.stat().st_size for path in into.iterdir()))
     tools.console.note(f"{what} of {job.run.name}: {size}")
 

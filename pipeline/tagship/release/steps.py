@@ -101,12 +101,12 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
     return iter(())
 
 
-def _base(plan: Plan, done: Results, tools: Tools) -> Iterator[object]:
+def _base(plan: Plan, done: Results, tools: Tools, *, asks_hub: bool = True) -> Iterator[object]:
     located = locate_base(plan.base, tools.hub)
     gates.check_base(located)
     base = fetch_base(located, tools.console.bytes)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
-    if plan.publishes and plan.base.publish:
+    if asks_hub and plan.publishes and plan.base.publish:
         check_base(tools.hub, base, known_digests(plan.config).of)
     yield Fetched(base=base)
 
@@ -257,9 +257,10 @@ RELEASE = as_task(
 # The tasks that do a part of it. Exporting alone needs no runtime, and no memory for one.
 EXPORT_ONLY = as_task(GATES, BASE, NAMES, FIT, SHARE, EXPORT)
 SHARE_ONLY = as_task(GATES, BASE, FIT, SHARE)
+_BASE_HERE = replace(BASE, once=partial(_base, asks_hub=False))
 _LOAD_TO_VERIFY = replace(LOAD, each=partial(_load, verifies=True))
-VERIFY_ONLY = (BASE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
-CARD_ONLY = (NOTES, BASE, LOAD, CARD, REPOS)
+VERIFY_ONLY = (_BASE_HERE, _LOAD_TO_VERIFY, REFERENCE, TASK, VERIFY)
+CARD_ONLY = (NOTES, _BASE_HERE, LOAD, CARD, REPOS)
 # Packing compares every digest itself, in the same pass.
 PACKAGE_ONLY = as_task(replace(LOAD, each=partial(_load, hashes=False)), ROOM, PACKAGE)
 # Nothing is published that was not verified.

@@ -118,6 +118,14 @@ def _counted(sharing: tuple[Target, ...]) -> tuple[Target, ...]:
     return sharing[:1] if _share_a_repo(sharing) else sharing
 
 
+# What people call a format by.
+_MEANT = {
+    **dict.fromkeys(("gguf", "llama.cpp", "llamacpp"), "ollama"),
+    **dict.fromkeys(("safetensors", "merged", "hf", "transformers"), "vllm"),
+    **dict.fromkeys(("adapter", "peft"), "lora"),
+}
+
+
 def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -> Sequence[FormatPolicy]:
     by_name = {policy.name: policy for policy in config.formats}
     released = config.released_by(tag.stream if tag else None)
@@ -125,7 +133,9 @@ def _policies(config: Config, wanted: tuple[str, ...], tag: VersionTag | None) -
         if name not in by_name:
             if name in format_names():
                 raise UsageError(f"the policy does not release {name}", remedy=f"add [formats.{name}] to release.toml")
-            raise UsageError(f"unknown format {name!r}{hint(name, list(by_name))}")
+            meant = _MEANT.get(name.lower())
+            likely = f": did you mean {meant!r}?" if meant in by_name else hint(name, list(by_name))
+            raise UsageError(f"unknown format {name!r}{likely}")
         if tag and by_name[name] not in released:
             own = by_name[name].stream
             assert tag.stream is not None

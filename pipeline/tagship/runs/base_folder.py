@@ -9,6 +9,7 @@ from tagship.hub_server.card_rules import OTHER
 from tagship.runs.base import BaseModel
 from tagship.system.errors import ReleaseError
 from tagship.system.json_files import read_object
+from tagship.system.toml_reader import nearest
 
 # What tells a tokenizer from the rest of a model's files.
 TOKENIZER_FILES = (
@@ -65,7 +66,11 @@ def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> B
     Raises ReleaseError that names what is missing. The weights are checked by their headers.
     """
     if not path.is_dir():
-        raise ReleaseError(f"the base model {base.id} should be in {path}, which does not exist")
+        there = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+        raise ReleaseError(
+            f"the base model {base.id} should be in {path}, which does not exist{nearest(path.name, there)}",
+            remedy=f'name the folder that it is in as path in [bases."{base.id}"], or leave path out for the Hub\'s',
+        )
     if not (path / "config.json").is_file():
         raise ReleaseError(f"the base model in {path} has no config.json")
     if not any(next(path.glob(pattern), None) for pattern in VOCABULARIES):

@@ -76,7 +76,8 @@ def choose_run(places: RunPlaces, naming: NamingPolicy, wanted: str | None) -> P
         return found[0].resolve()
     for path in (places.root / wanted, Path(wanted)):
         if path.is_dir() and not found:
-            return path.resolve()
+            checkpoints = [run for run in runs if len(places.parts) > 1 and run.parent.resolve() == path.resolve()]
+            return (path if (path / CONFIG_FILE).is_file() else next(iter(checkpoints), path)).resolve()
     listed = ", ".join(path.relative_to(places.root).as_posix() for path in (found or runs)[:5]) or "none"
     if found:
         raise ReleaseError(f"{len(found)} training runs are called {wanted!r}", remedy=f"say which: {listed}")

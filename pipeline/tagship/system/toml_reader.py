@@ -183,7 +183,9 @@ def nearest(word: str, known: Collection[str]) -> str:
     """`: did you mean …?`, or nothing when nothing is near."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f": did you mean {by_lower[near[0]]!r}?" if near else ""
+    longer = (name for name in by_lower if len(word) > 2 and name.startswith(word.lower()))
+    found = near[0] if near else next(longer, None)
+    return f": did you mean {by_lower[found]!r}?" if found else ""
 
 
 def hint(word: str, known: Collection[str]) -> str:

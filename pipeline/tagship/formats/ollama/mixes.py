@@ -58,9 +58,9 @@ def _read_mixes(table: Reader) -> Iterator[MixAim]:
 
 def problem_of_name(name: str) -> str | None:
     """Why a mix may not be called so."""
-    if not _NAME.fullmatch(name):
-        return "is no name for a mix: 2 to 20 small letters, digits and dots, which begin with a letter, such as small"
     types = {*QUANTS, *CHOOSABLE, *(kind.name.lower() for kind in TENSOR_TYPES.values())}
+    if not _NAME.fullmatch(name) and name not in types:
+        return "is no name for a mix: 2 to 20 small letters, digits and dots, which begin with a letter, such as small"
     as_file = f"x-{name}"
     read = name if name in types else label_in(as_file) or unread_label_in(as_file)
     if read:
