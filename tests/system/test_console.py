@@ -94,7 +94,7 @@ def test_innermost_progress_is_seen(capsys: pytest.CaptureFixture[str], monkeypa
     with console.working("outer"), console.working("inner", 75):
         for _ in range(200):
             time.sleep(0.02)
-            if any(line.progress.tasks[0].visible for line in console._lines):
+            if any(line.progress.tasks[0].visible for line in console._lines._lines):
                 break
-        seen = [line.progress.tasks[0].visible for line in console._lines]
-    assert seen == [False, True] and console._lines == []
+        seen = [line.progress.tasks[0].visible for line in console._lines._lines]
+    assert seen == [False, True] and console._lines._lines == []

@@ -3,35 +3,22 @@
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from threading import Timer
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from rich.console import Console as RichConsole
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 from tagship.system.actions import END_OF_GROUP, command, in_actions
 from tagship.system.progress import Advance, silent
 from tagship.system.shown import relative, shown
 
-# Seconds until people see that something goes on, and from which on they see how long it will.
-_SOON, _LONG = 1.0, 10.0
+if TYPE_CHECKING:  # most tasks end before anybody would see them
+    from tagship.system.progress_lines import ProgressLines
+
 # Columns that a text gets in the narrowest terminal.
 _LEAST = 20
 
@@ -45,7 +32,6 @@ class Console:
         self.interactive = watched if interactive is None else interactive
         folds = sys.stderr.isatty() or "COLUMNS" in os.environ  # a log keeps its lines
         self._width = self._rich.width if folds else None
-        self._lines: list[_Line] = []
         self._grouped = False
 
     def step(self, title: str, detail: str = "", *, folds: bool = False) -> None:
@@ -111,15 +97,7 @@ class Console:
         if not self.interactive:
             yield silent
             return
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeElapsedColumn(),
-            _Remaining(),
-        )
-        with self._progress(columns, label, total) as advance:
+        with self._lines.bytes(_shown(label), total) as advance:
             yield advance
 
     @contextmanager
@@ -129,53 +107,14 @@ class Console:
         if not self.interactive:
             yield
             return
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
-        if seconds is not None and seconds > _LONG:
-            columns.append(TextColumn(f"of about {timedelta(seconds=round(seconds))}"))
-        with self._progress(columns, label, None):
+        with self._lines.working(_shown(label), seconds):
             yield
 
-    @contextmanager
-    def _progress(self, columns: Iterable[ProgressColumn], label: str, total: int | None) -> Iterator[Advance]:
-        """A line that is seen after a second, and gone at the end; of several, one in another, it is the innermost."""
-        with Progress(*columns, console=self._rich, transient=True) as progress:
-            task = progress.add_task(escape(_shown(label)), total=total, visible=False)
-            line = _Line(progress=progress, task=task)
-            timer = Timer(_SOON, self._is_due, (line,))
-            timer.daemon = True
-            self._lines.append(line)
-            self._show_innermost()
-            timer.start()
-            try:
-                yield lambda done: progress.advance(task, done)
-            finally:
-                timer.cancel()
-                self._lines.remove(line)
-                self._show_innermost()
+    @cached_property
+    def _lines(self) -> "ProgressLines":
+        from tagship.system.progress_lines import ProgressLines
 
-    def _is_due(self, line: "_Line") -> None:
-        line.due = True
-        self._show_innermost()
-
-    def _show_innermost(self) -> None:
-        for line in self._lines:
-            line.progress.update(line.task, visible=line.due and line is self._lines[-1])
-
-
-class _Line(Struct, kw_only=True, eq=False):
-    """A line of progress; `due` is whether its second is over."""
-
-    progress: Progress
-    task: TaskID
-    due: bool = False
-
-
-class _Remaining(TimeRemainingColumn):
-    """The time that is left of what takes long enough for anybody to ask."""
-
-    def render(self, task: Task) -> Text:
-        left = task.time_remaining
-        return super().render(task) if left is not None and (task.elapsed or 0) + left > _LONG else Text()
+        return ProgressLines(self._rich)
 
 
 def folded(text: str, width: int, *, after: str, before: str = "") -> str:

@@ -5,12 +5,10 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import jinja2
-from jinja2 import nodes
+from typing import TYPE_CHECKING, Any
 
 from tagship.system.errors import ReleaseError
 from tagship.system.toml_reader import hint
@@ -21,6 +19,9 @@ _REPLACED = "tagship"
 _DO_WITHOUT = ("defined", "undefined", "default", "d")
 _REPOSITORY = Path(__file__).parents[3] / "templates"
 _INSTALLED = Path(__file__).parents[1] / "_shipped" / "templates"
+if TYPE_CHECKING:  # most tasks render nothing
+    import jinja2
+    from jinja2 import nodes
 
 
 def shipped_folder() -> Path:
@@ -37,15 +38,24 @@ class Templates:
 
     def __init__(self, project: Path, of_formats: Mapping[str, Path] = MappingProxyType({})) -> None:
         self._made_of = project, dict(of_formats)
+
+    @cached_property
+    def _loader(self) -> "jinja2.BaseLoader":
+        import jinja2
+
+        project, of_formats = self._made_of
         own = jinja2.FileSystemLoader(project / "templates")
         brought = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(folder) for name, folder in of_formats.items()})
         shipped = jinja2.FileSystemLoader(shipped_folder())
         replaced = jinja2.ChoiceLoader([brought, shipped])
-        today = jinja2.ChoiceLoader([own, _Renamed(own, _former_name), replaced])
-        self._loader = jinja2.ChoiceLoader(
-            [today, _Renamed(today, _name_today), jinja2.PrefixLoader({_REPLACED: replaced})]
-        )
-        self._environment = jinja2.Environment(
+        today = jinja2.ChoiceLoader([own, _renamed(own, _former_name), replaced])
+        return jinja2.ChoiceLoader([today, _renamed(today, _name_today), jinja2.PrefixLoader({_REPLACED: replaced})])
+
+    @cached_property
+    def _environment(self) -> "jinja2.Environment":
+        import jinja2
+
+        environment = jinja2.Environment(
             loader=self._loader,
             undefined=jinja2.StrictUndefined,
             autoescape=False,  # the output is Markdown, YAML and Modelfiles, not HTML
@@ -53,11 +63,8 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters["human_size"] = human_size
-        self._environment.filters["figure"] = figure
-        self._environment.filters["plain"] = plain
-        self._environment.filters["quoted"] = quoted
-        self._environment.filters["fenced"] = fenced
+        environment.filters |= {each.__name__: each for each in (human_size, figure, plain, quoted, fenced)}
+        return environment
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Templates, self._made_of
@@ -75,6 +82,8 @@ class Templates:
     def check(self, name: str, given: Collection[str]) -> None:
         """Raise ReleaseError for what is sure to end `render`, hours later: a template, or one that it extends, that is
         not there, is malformed or extends itself; a variable that is asked for in any case, and is not given."""
+        from jinja2 import nodes
+
         known, asked, overridden = set(given), dict[str, str](), set[str]()
         replacing: dict[str, str] = {}
         part, seen = name, list[str]()
@@ -116,18 +125,16 @@ class Templates:
             )
 
 
-class _Renamed(jinja2.BaseLoader):
+def _renamed(loader: "jinja2.BaseLoader", name_of: Callable[[str], str | None]) -> "jinja2.BaseLoader":
     """Another loader's templates, under other names."""
+    import jinja2
 
-    def __init__(self, loader: jinja2.BaseLoader, name_of: Callable[[str], str | None]) -> None:
-        self._templates, self._name_of = loader, name_of
+    def load(template: str) -> Any:
+        name = name_of(template)
+        return None if name is None else loader.get_source(environment, name)
 
-    def get_source(
-        self, environment: jinja2.Environment, template: str
-    ) -> tuple[str, str | None, Callable[[], bool] | None]:
-        if (name := self._name_of(template)) is None:
-            raise jinja2.TemplateNotFound(template)
-        return self._templates.get_source(environment, name)
+    environment = jinja2.Environment()  # which none of ours looks at
+    return jinja2.FunctionLoader(load)
 
 
 def _former_name(name: str) -> str | None:
@@ -142,14 +149,18 @@ def _name_today(former: str) -> str | None:
     return f"{found[1]}/card.md.j2" if found else None
 
 
-def _imported(tree: nodes.Template) -> Iterator[str]:
+def _imported(tree: "nodes.Template") -> Iterator[str]:
+    from jinja2 import nodes
+
     for imported in tree.find_all(nodes.FromImport):
         yield from (name if isinstance(name, str) else name[1] for name in imported.names)
 
 
-def _used(said: Iterable[nodes.Node], overridden: Collection[str]) -> Iterator[str]:
+def _used(said: "Iterable[nodes.Node]", overridden: Collection[str]) -> Iterator[str]:
     """The variables that a template uses whatever it is given: not inside of a condition or a loop, nor behind an `or`,
     nor with a test or a filter that does without them."""
+    from jinja2 import nodes
+
     for node in said:
         match node:
             case nodes.Name(ctx="load"):
@@ -173,6 +184,8 @@ def _used(said: Iterable[nodes.Node], overridden: Collection[str]) -> Iterator[s
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
+    import jinja2
+
     try:
         yield
     except jinja2.TemplateNotFound as error:
@@ -186,7 +199,7 @@ def _told(name: str) -> Iterator[None]:
         raise ReleaseError(f"the template {name} cannot be rendered: {error!r}") from error
 
 
-def _missing(error: jinja2.TemplateNotFound) -> ReleaseError:
+def _missing(error: "jinja2.TemplateNotFound") -> ReleaseError:
     return ReleaseError(f"there is no template {error.name!r} in templates/")
 
 

@@ -190,7 +190,7 @@ def _merges(users: Sequence[Sequence[_Place]], source: Source, maxima: SharedMax
     ]
 
     def merge(blocks: Sequence[tuple[int, int]]) -> int:
-        written = 0
+        runs: dict[tuple[MergedFile, int], int] = {}  # bytes that were written one after the other, by their end
         for start, stop in blocks:
             rows = None
             for model, receivers in merged:
@@ -200,9 +200,12 @@ def _merges(users: Sequence[Sequence[_Place]], source: Source, maxima: SharedMax
                         numbers = model.merge(rows, start, stop)
                     for user, parts in receivers:
                         for part, at, data in parts(numbers, start):
-                            user.sink.write(data.data, user.at[part] + at)
-                            written += data.nbytes
-        return written
+                            begun = user.at[part] + at
+                            user.sink.write(data.data, begun)
+                            runs[user.sink, begun + data.nbytes] = runs.pop((user.sink, begun), 0) + data.nbytes
+        for (sink, end), length in runs.items():
+            sink.wrote(end - length, length)
+        return sum(runs.values())
 
     packings = [user.output.packing for user in chain.from_iterable(users)]
     blocks = stored.blocks(max(packing.scheme.height if packing else 1 for packing in packings))

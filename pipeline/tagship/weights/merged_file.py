@@ -41,22 +41,23 @@ class MergedFile:
         set_aside(self._descriptor, self._shard.size)
         self._digest = GrowingDigest(partial)
         self.write(memoryview(self._shard.header), 0)
+        self.wrote(0, len(self._shard.header))
 
     def write(self, data: memoryview, at: int) -> None:
-        """Write bytes at an offset."""
+        """Write bytes at an offset. Who does calls `wrote` of them, together with others or alone."""
         with self._one_writer:
             written = os.pwrite(self._descriptor, data, at)
         if written != data.nbytes:
             raise OSError(errno.ENOSPC, f"only a part of {self.target.name} could be written")
-        self._wrote(at, written)
 
     def copy(self, source: Source, start: int, length: int, at: int, output: Output) -> None:
         """Copy bytes of a tensor's file to an offset."""
         with self._one_writer:
             source.copy(self._descriptor, start, length, at, output)
-        self._wrote(at, length)
+        self.wrote(at, length)
 
-    def _wrote(self, at: int, length: int) -> None:
+    def wrote(self, at: int, length: int) -> None:
+        """So many bytes at an offset are there, and can be digested."""
         if self._digest:
             self._digest.wrote(at, length)
 

@@ -15,17 +15,29 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # A matrix product, which goes through many rows at once, takes up to twice as long on small ones.
 _LARGE_PAGE = 2 << 20
 
-_held = threading.local()
+
+class _Held(threading.local):
+    """What a thread has: memory by its use, and the array that it was last."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Array] = {}
+        self.arrays: dict[str, Array] = {}
+
+
+_held = _Held()
 
 
 def scratch(use: str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
     """An array of this thread for one use, with anything in it, valid until the next call for the same use."""
+    array: Array | None = _held.arrays.get(use)
+    if array is not None and array.shape == shape and array.dtype == dtype:
+        return array  # as nearly always: all blocks of a tensor but the last are of one shape
     wanted = math.prod(shape) * dtype.itemsize
-    buffer = getattr(_held, use, None)
+    buffer = _held.buffers.get(use)
     if buffer is None or buffer.nbytes < wanted:
-        buffer = _memory(wanted)
-        setattr(_held, use, buffer)
-    return buffer[:wanted].view(dtype).reshape(shape)
+        buffer = _held.buffers[use] = _memory(wanted)
+    array = _held.arrays[use] = buffer[:wanted].view(dtype).reshape(shape)
+    return array
 
 
 def large_array(size: int) -> Array:
