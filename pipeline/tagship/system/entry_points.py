@@ -11,16 +11,10 @@ _OWN = "tagship"
 
 
 @cache
-def _installed() -> Any:
-    """Those of all groups, as reading every package's takes as long for one of them."""
-    return entry_points()
-
-
-@cache
 def found(group: str) -> dict[str, tuple[EntryPoint, ...]]:
     """The entry points of a group by name: one for each, unless several packages bring the same."""
     by_name: dict[str, list[EntryPoint]] = {}
-    for point in _installed().select(group=group):
+    for point in entry_points(group=group):
         if point not in by_name.setdefault(point.name, []):
             by_name[point.name].append(point)
     return {name: tuple(points) for name, points in by_name.items()}
