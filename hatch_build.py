@@ -14,9 +14,9 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # It needs nothing but the standard library.
 _LINKS = "pipeline/tagship/history/web_links.py"
-_LOOPS = ("bf16", "low_rank", "nf4", "schemes", "tiles", "vectors")
-_SOURCES = tuple(f"pipeline/tagship/weights/{name}.c" for name in _LOOPS)
-_FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
+_LOOPS = {"weights": ("bf16", "low_rank", "nf4", "schemes", "tiles", "vectors"), "gguf": ("k_quants",)}
+_SOURCES = tuple(f"pipeline/tagship/{room}/{name}.c" for room, names in _LOOPS.items() for name in names)
+_FLAGS = ("-O3", "-std=c11", "-fno-math-errno", "-shared", "-fPIC")
 
 
 class CompileHook(BuildHookInterface):
@@ -32,7 +32,7 @@ class CompileHook(BuildHookInterface):
             library = source.with_name(f"lib{source.stem}.so")
             library.unlink(missing_ok=True)
             if sys.platform == "win32" or not _compile(source, library):
-                self.app.display_warning(f"{source.name} could not be compiled: merging will take longer")
+                self.app.display_warning(f"{source.name} could not be compiled: exporting will take longer")
                 continue
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data.update(pure_python=False, tag=f"py3-none-{platform}")
@@ -44,7 +44,7 @@ def _compile(source: Path, library: Path) -> bool:
     if not compiler:
         return False
     making = library.with_suffix(".partial")
-    command = [*compiler.split(), *_FLAGS, "-o", str(making), str(source)]
+    command = [*compiler.split(), *_FLAGS, "-o", str(making), str(source), "-lm"]
     try:
         subprocess.run(command, check=True, capture_output=True)
         making.rename(library)

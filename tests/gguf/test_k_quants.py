@@ -1,5 +1,8 @@
-"""The quick encoders of Q4_K and Q5_K write what ggml writes, bit by bit."""
+"""The quick encoders of Q4_K, Q5_K and Q6_K write what ggml writes, bit by bit."""
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,26 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tagship.gguf import ggml, k_quants
+from tagship.weights.compiled import library_of
 
 pytest.importorskip("xllamacpp")
-pytest.importorskip("numba")
 
-pytestmark = pytest.mark.slow
-
-KINDS = {"Q4_K": 12, "Q5_K": 13}
+KINDS = {"Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
 BLOCK = 256
+LIBRARY = library_of("k_quants", Path(k_quants.__file__).parent)
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> int:
-    if not k_quants._agrees(KINDS[request.param]):
-        pytest.skip("this machine's ggml rounds otherwise, and encodes alone")
+    if not k_quants._agrees(KINDS[request.param], False):
+        pytest.skip("there was no compiler, or this machine's ggml rounds otherwise, and encodes alone")
     return KINDS[request.param]
 
 
 def check(rows: Any, kind: int) -> None:
+    """Compare, also by importances of columns, of which some have none."""
     rows = np.asarray(rows, np.float32)
     assert np.array_equal(k_quants.encode(rows, kind), ggml.encode(rows, kind))
+    importance = np.square(normal(rows.shape[1], seed=2))
+    importance[::19] = 0
+    for some in (importance, importance * np.float32(1e-20), np.ones_like(importance)):
+        assert np.array_equal(k_quants.encode(rows, kind, some), ggml.encode(rows, kind, some))
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -92,3 +99,32 @@ def test_other_types_are_ggmls() -> None:
     """A type without an encoder here, and rows that fill no block, are ggml's."""
     rows = normal(4, BLOCK)
     assert np.array_equal(k_quants.encode(rows, 8), ggml.encode(rows, 8))
+    rows = normal(4, 32)
+    assert np.array_equal(k_quants.encode(rows, 8), ggml.encode(rows, 8))
+
+
+def test_where_there_was_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ggml encodes everything."""
+    (tmp_path / "none.so").write_bytes(b"for another machine")
+    assert k_quants.find_loop(tmp_path / "none.so") is None
+    monkeypatch.setattr(k_quants, "_own_loop", lambda: None)
+    check(normal(4, BLOCK), 14)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (12, ("sum_w[v] * sum_xl[v] - sum_x[v]", "sum_w[v] * sum_xl[v] + sum_x[v]")),
+        (14, ("-128 / extreme", "-127 / extreme")),
+    ],
+)
+def test_a_loop_that_is_wrong(tmp_path: Path, kind: int, change: tuple[str, str]) -> None:
+    """What would write something else on this machine is not used."""
+    source, library = tmp_path / "changed.c", tmp_path / "changed.so"
+    text = LIBRARY.with_name("k_quants.c").read_text()
+    assert change[0] in text
+    source.write_text(text.replace(*change))
+    subprocess.run(["cc", "-O1", "-std=c11", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+    loop = k_quants.find_loop(library)
+    assert loop is not None and not k_quants.is_right(loop, kind, False) and not k_quants.is_right(loop, kind, True)

@@ -31,9 +31,6 @@ _SOURCE_TYPES = {"BF16": "MOSTLY_BF16", "F16": "MOSTLY_F16"}
 # Where only the converter's part is done, one type is as good as any.
 _ANY_QUANT = "f32"
 
-# Numbers of a model from which compiling a quicker encoder takes less time than it saves.
-_COMPILED_FROM = 1 << 27
-
 
 class GgufMetadata(Struct, frozen=True, kw_only=True):
     """What the file says of itself: `general.…` keys by name, its license, and whether the runtime
@@ -72,7 +69,7 @@ def write_ggufs(
     than `max_shard` bytes is divided into files whose names end in `-00001-of-00002.gguf` and so on. Those that are
     there are kept. `model` is a folder of ours with the configuration, the tokenizer and links to the base's weights;
     code in it is run only where `trust_remote_code` says so. `imatrix` weighs what is
-    lost, `encode` is what encodes rows without one (None: ggml, or what is quicker for a large model). `advance`
+    lost, `encode` is what encodes rows without one (None: ggml, or what writes the same more quickly). `advance`
     counts bytes of encoded tensors. Raises ToolError when llama.cpp cannot convert the model,
     ReleaseError when it does not know the architecture, or a GGUF would lack what the adapter changes.
     """
@@ -90,7 +87,7 @@ def write_ggufs(
                 _set_types(writing, mix, imatrix is not None)
                 if max_shard is not None:
                     _divide(writing.gguf_writer, max_shard)
-        encode = encode or (k_quants.encode if weights.elements >= _COMPILED_FROM else ggml.encode)
+        encode = encode or k_quants.encode
         every, digests = write_tensors(writings, weights, merged.streamed, encode, imatrix, advance)
     if every:
         written = {name for held in writings[0].gguf_writer.tensors for name in held}

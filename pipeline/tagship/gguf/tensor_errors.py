@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 
-from tagship.gguf import ggml
+from tagship.gguf import k_quants
 from tagship.gguf.imatrix import Imatrix
 from tagship.gguf.llama_cpp import import_converter
 from tagship.gguf.quant_mix import WEIGHED
@@ -61,7 +61,7 @@ def lossy(rows: Array, kind: str, importance: Array | None) -> Array:
     import_converter()
     from gguf import GGMLQuantizationType, quants
 
-    encoded = ggml.encode(rows, _KINDS[kind][0], importance)
+    encoded = k_quants.encode(rows, _KINDS[kind][0], importance)
     decoded: Array = quants.dequantize(encoded.reshape(len(rows), -1), GGMLQuantizationType[kind])
     return decoded
 

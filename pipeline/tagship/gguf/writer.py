@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tagship.gguf import ggml
+from tagship.gguf import k_quants
 from tagship.gguf.imatrix import Imatrix
 from tagship.gguf.quant_mix import needs_importance
 from tagship.gguf.tensor_categories import may_be_quantized
@@ -222,7 +222,7 @@ def _weighed(rows: Array, kind: int, start: int, height: int, importance: Array)
     parts = []
     for expert in range(start // height, -(-(start + len(rows)) // height)):
         first, last = max(start, expert * height) - start, min(start + len(rows), (expert + 1) * height) - start
-        parts.append(ggml.encode(rows[first:last], kind, importance[expert]))
+        parts.append(k_quants.encode(rows[first:last], kind, importance[expert]))
     return np.concatenate(parts)
 
 

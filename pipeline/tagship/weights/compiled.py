@@ -5,9 +5,9 @@ import ctypes
 from pathlib import Path
 
 
-def library_of(name: str) -> Path:
-    """Where the library of `name.c` is, where there was a compiler."""
-    return Path(__file__).with_name(f"lib{name}.so")
+def library_of(name: str, folder: Path = Path(__file__).parent) -> Path:
+    """Where the library of `name.c` in a folder is, where there was a compiler."""
+    return folder / f"lib{name}.so"
 
 
 def loaded(path: Path) -> ctypes.CDLL | None:
