@@ -3,9 +3,9 @@
    make_qx_quants), whose sums may not be reordered. */
 
 #include <math.h>
-#include <string.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __clang__ /* else -std=c11 says so */
 #pragma STDC FP_CONTRACT OFF
@@ -170,9 +170,11 @@ static float float_of(uint16_t half)
     return half & 0x8000 ? -value : value;
 }
 
-static int whole(float value)
+/* The nearest of six bits. */
+static int in_six_bits(float value)
 {
-    return (int)rounded(value);
+    value = rounded(value);
+    return value < 63 ? (int)value : 63;
 }
 
 /* The scales of a group in six bits, by ggml's search for weighed blocks. Returns the step. */
@@ -186,7 +188,7 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
         return 0;
     float inverse = 63 / most;
     for (int i = 0; i < GROUP; i++) {
-        const float apart = x[i] - 1 / inverse * (float)(uint8_t)whole(inverse * x[i]);
+        const float apart = x[i] - 1 / inverse * (float)in_six_bits(inverse * x[i]);
         best += w[i] * apart * apart;
     }
     for (int step = -4; step <= 4; step++) {
@@ -195,8 +197,7 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
         const float other = (0.1f * (float)step + 63) / most, scale = 1 / other;
         float error = 0;
         for (int i = 0; i < GROUP; i++) {
-            const int level = whole(other * x[i]);
-            const float apart = x[i] - scale * (float)(level < 63 ? level : 63);
+            const float apart = x[i] - scale * (float)in_six_bits(other * x[i]);
             error += w[i] * apart * apart;
         }
         if (error < best) {
@@ -205,10 +206,9 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
         }
     }
     for (int i = 0; i < GROUP; i++) {
-        const int level = whole(inverse * x[i]);
-        steps[i] = (uint8_t)(level < 63 ? level : 63);
-        sum_xl += w[i] * x[i] * (float)(level < 63 ? level : 63);
-        sum_l2 += w[i] * (float)(level < 63 ? level : 63) * (float)(level < 63 ? level : 63);
+        steps[i] = (uint8_t)in_six_bits(inverse * x[i]);
+        sum_xl += w[i] * x[i] * (float)steps[i];
+        sum_l2 += w[i] * (float)steps[i] * (float)steps[i];
     }
     for (int again = 0, changed = 1; again < 5 && changed; again++) {
         changed = 0;
@@ -219,8 +219,7 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
             const float wanted = x[i] * l2 / xl;
             if (!(wanted <= MOST_ROUNDED))
                 return NAN; /* where ggml rounds to anything */
-            int level = whole(wanted);
-            level = level < 63 ? level : 63;
+            const int level = in_six_bits(wanted);
             if (level == steps[i])
                 continue;
             xl += w[i] * x[i] * (float)level;
@@ -243,10 +242,8 @@ static float in_plain_steps(const float *x, uint8_t *steps)
     for (int i = 0; i < GROUP; i++)
         most = x[i] > most ? x[i] : most;
     const float inverse = most > 0 ? 63 / most : 0;
-    for (int i = 0; i < GROUP; i++) {
-        const uint8_t step = (uint8_t)whole(inverse * x[i]);
-        steps[i] = step < 63 ? step : 63;
-    }
+    for (int i = 0; i < GROUP; i++)
+        steps[i] = (uint8_t)in_six_bits(inverse * x[i]);
     return most / 63;
 }
 
@@ -310,7 +307,7 @@ static inline __attribute__((always_inline)) int put_with_scales(const float *x,
     const uint16_t scale = half_of(1 / inverse);
     put_half(out + 208, scale);
     for (int j = 0; j < 2 * GROUP; j++) {
-        const int step = whole(inverse * scales[j]);
+        const int step = (int)rounded(inverse * scales[j]);
         const int8_t held = (int8_t)(step < 127 ? step : 127);
         const float width = float_of(scale) * held;
         if (!(width != 0 && fabsf(width) < INFINITY))

@@ -57,10 +57,11 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
     if native is None or wanted is False or (plan.extent == QUICK and not wanted):
         return None
     runtime = find_runtime(native)
-    if not are_installed(runtime.modules) and not wanted:
+    installed = are_installed(runtime.modules)
+    if not (installed or wanted):
         return None
     try:
-        if not are_installed(runtime.modules):
+        if not installed:
             raise NotAskable(
                 f"not asked in {native}, which is not installed, and [verify] native asks for it",
                 why=f"{native} was not installed",

@@ -129,11 +129,12 @@ def _renamed(loader: "jinja2.BaseLoader", name_of: Callable[[str], str | None]) 
     """Another loader's templates, under other names."""
     import jinja2
 
+    environment = jinja2.Environment()  # which none of ours looks at
+
     def load(template: str) -> Any:
         name = name_of(template)
         return None if name is None else loader.get_source(environment, name)
 
-    environment = jinja2.Environment()  # which none of ours looks at
     return jinja2.FunctionLoader(load)
 
 
