@@ -1,5 +1,6 @@
-"""The quick encoders of Q4_K, Q5_K and Q6_K write what ggml writes, bit by bit."""
+"""The quick encoders of K-quants write what ggml writes, bit by bit."""
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,14 +16,14 @@ from tagship.weights.compiled import library_of
 
 pytest.importorskip("xllamacpp")
 
-KINDS = {"Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
+KINDS = {"Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
 BLOCK = 256
 LIBRARY = library_of("k_quants", Path(k_quants.__file__).parent)
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> int:
-    if not k_quants._agrees(KINDS[request.param], False):
+    if not k_quants._agrees(KINDS[request.param], True):
         pytest.skip("there was no compiler, or this machine's ggml rounds otherwise, and encodes alone")
     return KINDS[request.param]
 
@@ -35,6 +36,18 @@ def check(rows: Any, kind: int) -> None:
     importance[::19] = 0
     for some in (importance, importance * np.float32(1e-20), np.ones_like(importance)):
         assert np.array_equal(k_quants.encode(rows, kind, some), ggml.encode(rows, kind, some))
+
+
+def changed_loop(folder: Path, before: str, after: str) -> Any:
+    """The loop, compiled once more from a changed source."""
+    source, library = folder / "changed.c", folder / "changed.so"
+    text = LIBRARY.with_name("k_quants.c").read_text()
+    assert before in text
+    source.write_text(text.replace(before, after))
+    subprocess.run(["cc", "-O1", "-std=c11", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+    loop = k_quants.find_loop(library)
+    assert loop is not None
+    return loop
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -79,6 +92,18 @@ def test_outliers_and_zeros(kind: int) -> None:
     check(rows, kind)
 
 
+@pytest.mark.parametrize("outlier", [-1e-38, 1e-42, 2e13, -2e13, 3e38])
+def test_a_number_beyond_what_ggml_counts_with(kind: int, outlier: float) -> None:
+    """A minimum of which there is no inverse, and what is millions of steps where it weighs nothing: ggml rounds them
+    to anything."""
+    rows = np.ones((2, BLOCK))
+    rows[:, 19] = outlier
+    check(rows, kind)
+    rows[:, ::3] = normal(2, BLOCK)[:, ::3]
+    rows[:, 19] = outlier
+    check(rows, kind)
+
+
 def test_sixteen_bits(kind: int) -> None:
     """Numbers as bf16 models have them, of which many are equal."""
     rows = (normal(64, BLOCK) * 0.02).view(np.uint32)
@@ -113,18 +138,27 @@ def test_where_there_was_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 @pytest.mark.parametrize(
-    ("kind", "change"),
+    ("kinds", "right", "wrong"),
     [
-        (12, ("sum_w[v] * sum_xl[v] - sum_x[v]", "sum_w[v] * sum_xl[v] + sum_x[v]")),
-        (14, ("-128 / extreme", "-127 / extreme")),
+        ((10, 12), "sum_w * sum_xl - sum_x", "sum_w * sum_xl + sum_x"),
+        ((11, 14), "-largest, largest - 1);\n            sum_xl", "-largest, largest);\n            sum_xl"),
+        ((10,), "steps[j] | floors[j] << 4", "floors[j] | steps[j] << 4"),
+        ((11,), "steps[j + 8] + 32) >> 4 << 4", "steps[j + 8] + 32) >> 4 << 6"),
     ],
 )
-def test_a_loop_that_is_wrong(tmp_path: Path, kind: int, change: tuple[str, str]) -> None:
+def test_a_loop_that_is_wrong(tmp_path: Path, kinds: tuple[int, ...], right: str, wrong: str) -> None:
     """What would write something else on this machine is not used."""
-    source, library = tmp_path / "changed.c", tmp_path / "changed.so"
-    text = LIBRARY.with_name("k_quants.c").read_text()
-    assert change[0] in text
-    source.write_text(text.replace(*change))
-    subprocess.run(["cc", "-O1", "-std=c11", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
-    loop = k_quants.find_loop(library)
-    assert loop is not None and not k_quants.is_right(loop, kind, False) and not k_quants.is_right(loop, kind, True)
+    loop = changed_loop(tmp_path, right, wrong)
+    for kind in kinds:
+        assert not k_quants.is_right(loop, kind, True)
+        assert kind == 11 or not k_quants.is_right(loop, kind, False)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("cc"), reason="it is a loop for x86_64")
+def test_an_old_processor(tmp_path: Path) -> None:
+    """Without AVX2, ggml encodes everything."""
+    loop = changed_loop(tmp_path, '__builtin_cpu_supports("avx2")', "0")
+    unusual = np.zeros(2, np.uint8)
+    rows, encoded = normal(1, 2 * BLOCK), np.empty(2 * 144, np.uint8)
+    loop(KINDS["Q4_K"], rows.ctypes.data, None, encoded.ctypes.data, unusual.ctypes.data, 2, 2)
+    assert unusual.all() and k_quants.is_right(loop, KINDS["Q4_K"], True)

@@ -11,134 +11,178 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-/* Blocks side by side: what is held of them stays in the nearest cache. Each loop over them works on few arrays, so that a
-   compiler proves that they do not overlap. */
-#define LANES 128
-#define FOR_LANES for (int v = 0; v < LANES; v++)
-/* Numbers in a block that has a scale and a minimum; in one that has a scale alone; blocks of the first kind in 256. */
+/* Blocks side by side: what one instruction works on, so that all that is summed up of them stays in registers. */
+#if defined(__x86_64__)
+#define LANES 8
+#define WITH_LANES __attribute__((target("avx2")))
+#else
+#define LANES 4
+#define WITH_LANES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+/* Numbers of a row that share a scale of scales; the most in a block, and the most blocks of a row. */
+#define ROW 256
 #define WIDE 32
-#define NARROW 16
-#define GROUP 8
+#define GROUP 16
 /* Adding and taking it rounds to whole numbers. */
 #define MAGIC 12582912.f
+/* Beyond it, ggml rounds to anything. */
 #define MOST_ROUNDED 4194303.f
 /* Below it, ggml takes a block for zeros. */
 #define NOTHING 1e-15f
 
-typedef float lanes[LANES] __attribute__((aligned(64)));
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t masks __attribute__((vector_size(4 * LANES)));
 
-/* How ggml searches: the largest quant, and the steps of the scale around (largest + first). */
-struct search {
-    float largest, first, step;
-    int steps;
+/* ggml's numbers of types. Q2_K, Q4_K and Q5_K have a scale and a minimum of each block, the others a scale alone. */
+enum { Q2_K = 10, Q3_K, Q4_K, Q5_K, Q6_K };
+
+/* The bytes of a row; the numbers of a block; the largest level, and the largest step that a scale has of the row's: of what
+   has no minimum, the size of the least, which is negative. */
+struct type {
+    size_t bytes;
+    int width, levels, steps;
 };
 
-static inline __attribute__((always_inline)) float rounded(float value)
+INLINE struct type type_of(int kind)
 {
-    return (value + MAGIC) - MAGIC;
+    return kind == Q2_K   ? (struct type){84, 16, 3, 15}
+           : kind == Q3_K ? (struct type){110, 16, 4, 32}
+           : kind == Q4_K ? (struct type){144, 32, 15, 63}
+           : kind == Q5_K ? (struct type){176, 32, 31, 63}
+                          : (struct type){210, 16, 32, 128};
 }
 
-static inline __attribute__((always_inline)) float clamped(float value, float least, float most)
+/* How ggml searches for a scale and a minimum: the steps of the scale around (the largest level + first), and whether errors
+   are absolute, or squares. */
+struct search {
+    float first, step;
+    int steps, absolute;
+};
+
+INLINE float in_level(float value, float least, float most)
 {
+    value = (value + MAGIC) - MAGIC;
     value = value < most ? value : most;
     return value > least ? value : least;
 }
 
-/* Blocks of WIDE numbers, weighed: their scales and minima (with the sign that x has), and the sums of their weights. */
-static inline __attribute__((always_inline)) void with_minima(lanes *restrict x, lanes *restrict w, const struct search *how,
-                                                              float *restrict scales, float *restrict minima,
-                                                              float *restrict sums)
+/* Loops over lanes that compilers make one instruction of; where a number is none, the second. */
+INLINE lanes lower(lanes one, lanes other)
 {
-    static _Thread_local lanes levels[WIDE], low, high, before, sum_x, scale, sum_l, sum_l2, sum_xl, inverse, best, error,
-        new_scale, new_low, part, sum_w;
-    const float largest = how->largest;
-    FOR_LANES low[v] = high[v] = x[0][v];
-    FOR_LANES sum_w[v] = w[0][v];
-    FOR_LANES sum_x[v] = w[0][v] * x[0][v];
-    for (int i = 1; i < WIDE; i++) {
-        FOR_LANES low[v] = x[i][v] < low[v] ? x[i][v] : low[v];
-        FOR_LANES high[v] = x[i][v] > high[v] ? x[i][v] : high[v];
-        FOR_LANES sum_w[v] += w[i][v];
-        FOR_LANES sum_x[v] += w[i][v] * x[i][v];
-    }
-    FOR_LANES low[v] = low[v] > 0 ? 0 : low[v];
-    FOR_LANES before[v] = low[v];
-    FOR_LANES inverse[v] = largest / (high[v] - low[v]);
-    FOR_LANES scale[v] = 1 / inverse[v];
-    FOR_LANES best[v] = 0;
-    for (int i = 0; i < WIDE; i++) {
-        FOR_LANES part[v] = clamped(rounded(inverse[v] * (x[i][v] - low[v])), 0, largest);
-        FOR_LANES part[v] = scale[v] * part[v] + low[v];
-        FOR_LANES part[v] = part[v] - x[i][v];
-        FOR_LANES best[v] += w[i][v] * (part[v] * part[v]);
-    }
-    for (int is = 0; is <= how->steps; is++) {
-        const float around = how->first + how->step * (float)is + largest;
-        FOR_LANES inverse[v] = around / (high[v] - low[v]);
-        FOR_LANES sum_l[v] = sum_l2[v] = sum_xl[v] = error[v] = 0;
-        for (int i = 0; i < WIDE; i++) {
-            FOR_LANES levels[i][v] = clamped(rounded(inverse[v] * (x[i][v] - low[v])), 0, largest);
-            FOR_LANES part[v] = w[i][v] * levels[i][v];
-            FOR_LANES sum_l[v] += part[v];
-            FOR_LANES sum_l2[v] += part[v] * levels[i][v];
-            FOR_LANES sum_xl[v] += part[v] * x[i][v];
-        }
-        FOR_LANES inverse[v] = sum_w[v] * sum_l2[v] - sum_l[v] * sum_l[v];
-        FOR_LANES new_scale[v] = (sum_w[v] * sum_xl[v] - sum_x[v] * sum_l[v]) / inverse[v];
-        FOR_LANES new_low[v] = (sum_l2[v] * sum_x[v] - sum_l[v] * sum_xl[v]) / inverse[v];
-        FOR_LANES part[v] = sum_xl[v] / sum_l2[v];
-        FOR_LANES new_scale[v] = new_low[v] > 0 ? part[v] : new_scale[v];
-        FOR_LANES new_low[v] = new_low[v] > 0 ? 0 : new_low[v];
-        for (int i = 0; i < WIDE; i++) {
-            FOR_LANES part[v] = new_scale[v] * levels[i][v] + new_low[v];
-            FOR_LANES part[v] = part[v] - x[i][v];
-            FOR_LANES error[v] += w[i][v] * (part[v] * part[v]);
-        }
-        /* What is no better is marked by an error that is none. */
-        FOR_LANES error[v] = inverse[v] > 0 && error[v] < best[v] ? error[v] : INFINITY;
-        FOR_LANES scale[v] = error[v] < best[v] ? new_scale[v] : scale[v];
-        FOR_LANES low[v] = error[v] < best[v] ? new_low[v] : low[v];
-        FOR_LANES best[v] = error[v] < best[v] ? error[v] : best[v];
-    }
-    FOR_LANES scales[v] = high[v] > before[v] ? scale[v] : 0;
-    FOR_LANES minima[v] = -low[v];
-    FOR_LANES sums[v] = sum_w[v];
+    lanes found;
+    for (int v = 0; v < LANES; v++)
+        found[v] = one[v] < other[v] ? one[v] : other[v];
+    return found;
 }
 
-/* Blocks of NARROW numbers, weighed: their scales. */
-static inline __attribute__((always_inline)) void with_scales(lanes *restrict x, lanes *restrict w, float *restrict scales)
+INLINE lanes higher(lanes one, lanes other)
 {
-    static _Thread_local lanes most, extreme, inverse, sum_xl, sum_l2, scale, best, level, part, better;
-    FOR_LANES most[v] = extreme[v] = 0;
-    for (int i = 0; i < NARROW; i++) {
-        FOR_LANES part[v] = fabsf(x[i][v]);
-        FOR_LANES extreme[v] = part[v] > most[v] ? x[i][v] : extreme[v];
-        FOR_LANES most[v] = part[v] > most[v] ? part[v] : most[v];
+    lanes found;
+    for (int v = 0; v < LANES; v++)
+        found[v] = one[v] > other[v] ? one[v] : other[v];
+    return found;
+}
+
+INLINE lanes roots(lanes x)
+{
+    for (int v = 0; v < LANES; v++)
+        x[v] = sqrtf(x[v]);
+    return x;
+}
+
+INLINE lanes sizes(lanes x)
+{
+    return (lanes)((masks)x & 0x7FFFFFFF);
+}
+
+INLINE lanes chosen(masks which, lanes one, lanes other)
+{
+    return (lanes)((which & (masks)one) | (~which & (masks)other));
+}
+
+INLINE lanes in_levels(lanes x, float least, float most)
+{
+    const lanes zero = {0};
+    return higher(lower((x + MAGIC) - MAGIC, zero + most), zero + least);
+}
+
+/* Weighed blocks: their scales and minima (below zero, without the sign), and the sums of their weights. */
+INLINE void with_minima(const lanes *x, const lanes *w, struct type type, struct search how, lanes *scales, lanes *minima,
+                        lanes *sums)
+{
+    const float largest = (float)type.levels;
+    const lanes zero = {0};
+    lanes levels[WIDE], low = x[0], high = x[0], sum_w = w[0], sum_x = w[0] * x[0], best = zero;
+    for (int i = 1; i < type.width; i++) {
+        low = lower(x[i], low);
+        high = higher(x[i], high);
+        sum_w += w[i];
+        sum_x += w[i] * x[i];
     }
-    FOR_LANES scale[v] = best[v] = 0;
+    low = chosen(low > 0, zero, low);
+    const masks even = high <= low;
+    lanes inverse = largest / (high - low), scale = 1 / inverse;
+    for (int i = 0; i < type.width; i++) {
+        const lanes apart = scale * in_levels(inverse * (x[i] - low), 0, largest) + low - x[i];
+        best += w[i] * (how.absolute ? sizes(apart) : apart * apart);
+    }
+    for (int is = 0; is <= how.steps; is++) {
+        lanes sum_l = zero, sum_l2 = zero, sum_xl = zero, error = zero;
+        inverse = (how.first + how.step * (float)is + largest) / (high - low);
+        for (int i = 0; i < type.width; i++) {
+            const lanes level = in_levels(inverse * (x[i] - low), 0, largest), part = w[i] * level;
+            levels[i] = level;
+            sum_l += part;
+            sum_l2 += part * level;
+            sum_xl += part * x[i];
+        }
+        const lanes apart = sum_w * sum_l2 - sum_l * sum_l;
+        lanes new_scale = (sum_w * sum_xl - sum_x * sum_l) / apart, new_low = (sum_l2 * sum_x - sum_l * sum_xl) / apart;
+        new_scale = chosen(new_low > 0, sum_xl / sum_l2, new_scale);
+        new_low = chosen(new_low > 0, zero, new_low);
+        for (int i = 0; i < type.width; i++) {
+            const lanes off = new_scale * levels[i] + new_low - x[i];
+            error += w[i] * (how.absolute ? sizes(off) : off * off);
+        }
+        const masks better = (apart > 0) & (error < best);
+        scale = chosen(better, new_scale, scale);
+        low = chosen(better, new_low, low);
+        best = chosen(better, error, best);
+    }
+    *scales = chosen(even, zero, scale);
+    *minima = -low;
+    *sums = sum_w;
+}
+
+/* Weighed blocks without minima: their scales, and the sums of their weights. */
+INLINE void with_scales(const lanes *x, const lanes *w, struct type type, lanes *scales, lanes *sums)
+{
+    const float largest = (float)type.levels;
+    const lanes zero = {0};
+    lanes most = zero, extreme = zero, sum_w = zero, scale = zero, best = zero;
+    for (int i = 0; i < type.width; i++) {
+        extreme = chosen(sizes(x[i]) > most, x[i], extreme);
+        most = higher(sizes(x[i]), most);
+        sum_w += w[i];
+    }
     for (int step = -10; step <= 9; step++) {
         if (step == 0)
             continue;
         /* The first one is ggml's own start, without a step. */
-        const float around = -(step == -10 ? 32.f : 32 + 0.1f * (float)step);
-        FOR_LANES inverse[v] = around / extreme[v];
-        FOR_LANES sum_xl[v] = sum_l2[v] = 0;
-        for (int i = 0; i < NARROW; i++) {
-            FOR_LANES level[v] = clamped(rounded(inverse[v] * x[i][v]), -32, 31);
-            FOR_LANES sum_xl[v] += w[i][v] * x[i][v] * level[v];
-            FOR_LANES sum_l2[v] += w[i][v] * level[v] * level[v];
+        const lanes inverse = -(step == -10 ? largest : largest + 0.1f * (float)step) / extreme;
+        lanes sum_xl = zero, sum_l2 = zero;
+        for (int i = 0; i < type.width; i++) {
+            const lanes level = in_levels(inverse * x[i], -largest, largest - 1);
+            sum_xl += w[i] * x[i] * level;
+            sum_l2 += w[i] * level * level;
         }
-        FOR_LANES part[v] = sum_xl[v] / sum_l2[v];
-        if (step == -10) {
-            FOR_LANES scale[v] = sum_l2[v] != 0 ? part[v] : 0;
-            FOR_LANES best[v] = scale[v] * sum_xl[v];
-            continue;
-        }
-        FOR_LANES better[v] = sum_l2[v] > 0 && sum_xl[v] * sum_xl[v] > best[v] * sum_l2[v];
-        FOR_LANES scale[v] = better[v] != 0 ? part[v] : scale[v];
-        FOR_LANES best[v] = better[v] != 0 ? part[v] * sum_xl[v] : best[v];
+        const masks better = step == -10 ? sum_l2 != 0 : (sum_l2 > 0) & (sum_xl * sum_xl > best * sum_l2);
+        scale = chosen(better, sum_xl / sum_l2, scale);
+        best = chosen(better, scale * sum_xl, best);
     }
-    FOR_LANES scales[v] = most[v] < NOTHING ? 0 : scale[v];
+    *scales = chosen(most < NOTHING, zero, scale);
+    *sums = sum_w;
 }
 
 static uint16_t half_of(float value)
@@ -170,34 +214,34 @@ static float float_of(uint16_t half)
     return half & 0x8000 ? -value : value;
 }
 
-/* The nearest of six bits. */
-static int in_six_bits(float value)
+INLINE int nearest(float value, int least, int most)
 {
-    value = rounded(value);
-    return value < 63 ? (int)value : 63;
+    return (int)in_level(value, (float)least, (float)most);
 }
 
-/* The scales of a group in six bits, by ggml's search for weighed blocks. Returns the step. */
-static float in_steps(const float *x, const float *w, uint8_t *steps)
+/* The scales of a row, none of them negative, in whole steps, by ggml's search for weighed blocks. Returns the step. */
+INLINE float in_steps(const float *x, const float *w, struct type type, int *steps)
 {
+    const int number = ROW / type.width, largest = type.steps;
     float most = 0, best = 0, sum_xl = 0, sum_l2 = 0;
-    for (int i = 0; i < GROUP; i++)
+    for (int i = 0; i < number; i++) {
         most = most > x[i] ? most : x[i];
-    memset(steps, 0, GROUP);
+        steps[i] = 0;
+    }
     if (most < NOTHING)
         return 0;
-    float inverse = 63 / most;
-    for (int i = 0; i < GROUP; i++) {
-        const float apart = x[i] - 1 / inverse * (float)in_six_bits(inverse * x[i]);
+    float inverse = (float)largest / most;
+    for (int i = 0; i < number; i++) {
+        const float apart = x[i] - 1 / inverse * (float)nearest(inverse * x[i], 0, largest);
         best += w[i] * apart * apart;
     }
     for (int step = -4; step <= 4; step++) {
         if (step == 0)
             continue;
-        const float other = (0.1f * (float)step + 63) / most, scale = 1 / other;
+        const float other = (0.1f * (float)step + (float)largest) / most, scale = 1 / other;
         float error = 0;
-        for (int i = 0; i < GROUP; i++) {
-            const float apart = x[i] - scale * (float)in_six_bits(other * x[i]);
+        for (int i = 0; i < number; i++) {
+            const float apart = x[i] - scale * (float)nearest(other * x[i], 0, largest);
             error += w[i] * apart * apart;
         }
         if (error < best) {
@@ -205,27 +249,27 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
             inverse = other;
         }
     }
-    for (int i = 0; i < GROUP; i++) {
-        steps[i] = (uint8_t)in_six_bits(inverse * x[i]);
+    for (int i = 0; i < number; i++) {
+        steps[i] = nearest(inverse * x[i], 0, largest);
         sum_xl += w[i] * x[i] * (float)steps[i];
         sum_l2 += w[i] * (float)steps[i] * (float)steps[i];
     }
     for (int again = 0, changed = 1; again < 5 && changed; again++) {
         changed = 0;
-        for (int i = 0; i < GROUP; i++) {
+        for (int i = 0; i < number; i++) {
             float xl = sum_xl - w[i] * x[i] * (float)steps[i], l2 = sum_l2 - w[i] * (float)steps[i] * (float)steps[i];
             if (!(xl > 0 && l2 > 0))
                 continue;
             const float wanted = x[i] * l2 / xl;
             if (!(wanted <= MOST_ROUNDED))
-                return NAN; /* where ggml rounds to anything */
-            const int level = in_six_bits(wanted);
+                return NAN;
+            const int level = nearest(wanted, 0, largest);
             if (level == steps[i])
                 continue;
             xl += w[i] * x[i] * (float)level;
             l2 += w[i] * (float)level * (float)level;
             if (xl * xl * sum_l2 > sum_xl * sum_xl * l2) {
-                steps[i] = (uint8_t)level;
+                steps[i] = level;
                 sum_xl = xl;
                 sum_l2 = l2;
                 changed = 1;
@@ -236,15 +280,61 @@ static float in_steps(const float *x, const float *w, uint8_t *steps)
 }
 
 /* The same where blocks are not weighed. */
-static float in_plain_steps(const float *x, uint8_t *steps)
+INLINE float in_plain_steps(const float *x, struct type type, int *steps)
 {
+    const int number = ROW / type.width;
     float most = 0;
-    for (int i = 0; i < GROUP; i++)
+    for (int i = 0; i < number; i++)
         most = x[i] > most ? x[i] : most;
-    const float inverse = most > 0 ? 63 / most : 0;
-    for (int i = 0; i < GROUP; i++)
-        steps[i] = (uint8_t)in_six_bits(inverse * x[i]);
-    return most / 63;
+    const float inverse = most > 0 ? (float)type.steps / most : 0;
+    for (int i = 0; i < number; i++)
+        steps[i] = nearest(inverse * x[i], 0, type.steps);
+    return inverse < INFINITY ? most / (float)type.steps : NAN; /* ggml rounds what is no number */
+}
+
+/* The scales of a row, of either sign, by ggml's search for weighed blocks. */
+INLINE float in_signed_steps(const float *x, const float *w, struct type type, int *steps)
+{
+    const int number = ROW / type.width, largest = type.steps;
+    float most = 0, extreme = 0, scale = 0, best = 0, chosen = 0;
+    for (int i = 0; i < number; i++) {
+        extreme = fabsf(x[i]) > most ? x[i] : extreme;
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    }
+    for (int step = -10; step <= 9; step++) {
+        if (step == 0)
+            continue;
+        const float inverse = -(step == -10 ? (float)largest : (float)largest + 0.1f * (float)step) / extreme;
+        float sum_xl = 0, sum_l2 = 0;
+        for (int i = 0; i < number; i++) {
+            const float level = in_level(inverse * x[i], (float)-largest, (float)(largest - 1));
+            sum_xl += w[i] * x[i] * level;
+            sum_l2 += w[i] * level * level;
+        }
+        if (step == -10 || (sum_l2 > 0 && sum_xl * sum_xl > best * sum_l2)) {
+            scale = sum_l2 != 0 ? sum_xl / sum_l2 : 0;
+            best = scale * sum_xl;
+            chosen = inverse;
+        }
+    }
+    for (int i = 0; i < number; i++)
+        steps[i] = nearest(chosen * x[i], -largest, largest - 1);
+    return most < NOTHING ? 0 : scale;
+}
+
+/* The same where blocks are not weighed. */
+INLINE float in_plain_signed_steps(const float *x, struct type type, int *steps)
+{
+    const int number = ROW / type.width;
+    float most = 0, extreme = 0;
+    for (int i = 0; i < number; i++) {
+        extreme = fabsf(x[i]) > most ? x[i] : extreme;
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    }
+    const float inverse = (float)-type.steps / extreme;
+    for (int i = 0; i < number; i++)
+        steps[i] = nearest(inverse * x[i], -type.steps, type.steps - 1);
+    return most < NOTHING ? 0 : 1 / inverse;
 }
 
 static void put_half(uint8_t *at, uint16_t half)
@@ -253,165 +343,197 @@ static void put_half(uint8_t *at, uint16_t half)
     at[1] = half >> 8;
 }
 
-/* A row of 256 as Q4_K or Q5_K (largest 15 or 31) by what was found of its blocks; `sums` is NULL where they are not weighed.
-   Returns 0 where ggml has its own ways: with what is rounded to nothing, is negative, or no number. */
-static inline __attribute__((always_inline)) int put_with_minima(const float *x, const float *scales, const float *minima,
-                                                                 const float *sums, int largest, uint8_t *out)
+/* The two lowest bits of levels, four to a byte. */
+static void put_two_bits(uint8_t *at, const uint8_t *levels, int shift)
 {
-    uint8_t steps[GROUP], floors[GROUP], levels[GROUP][WIDE];
-    for (int j = 0; j < GROUP; j++)
+    for (int i = 0; i < 64; i++) {
+        const uint8_t *from = levels + 128 * (i / 32) + i % 32;
+        at[i] = (from[0] >> shift & 3) | (from[32] >> shift & 3) << 2 | (from[64] >> shift & 3) << 4 |
+                (from[96] >> shift & 3) << 6;
+    }
+}
+
+/* Writes a row by what was found of its blocks; `sums` is NULL where they are not weighed. Returns 0 where ggml has its own
+   ways: with what is rounded to nothing or to more than it counts with, is negative, or no number. */
+INLINE int put_with_minima(int kind, const float *x, const float *scales,
+                                                                 const float *minima, const float *sums, uint8_t *out)
+{
+    const struct type type = type_of(kind);
+    const int number = ROW / type.width;
+    int steps[GROUP], floors[GROUP], odd = 0;
+    uint8_t levels[ROW];
+    for (int j = 0; j < number; j++)
         if (!(scales[j] >= 0 && minima[j] >= 0 && scales[j] + minima[j] < INFINITY))
             return 0;
-    const uint16_t scale = half_of(sums ? in_steps(scales, sums, steps) : in_plain_steps(scales, steps));
-    const uint16_t minimum = half_of(sums ? in_steps(minima, sums, floors) : in_plain_steps(minima, floors));
+    const uint16_t scale = half_of(sums ? in_steps(scales, sums, type, steps) : in_plain_steps(scales, type, steps));
+    const uint16_t minimum = half_of(sums ? in_steps(minima, sums, type, floors) : in_plain_steps(minima, type, floors));
+    for (int j = 0; j < number; j++) {
+        const float width = float_of(scale) * (float)steps[j], below = float_of(minimum) * (float)floors[j];
+        if (!(width > 0 && width + below < INFINITY))
+            return 0;
+        for (int i = type.width * j; i < type.width * (j + 1); i++) {
+            const float level = (x[i] + below) / width;
+            odd |= !(fabsf(level) <= MOST_ROUNDED);
+            levels[i] = (uint8_t)nearest(level, 0, type.levels);
+        }
+    }
+    if (odd)
+        return 0;
+    if (kind == Q2_K) {
+        for (int j = 0; j < number; j++)
+            out[j] = (uint8_t)(steps[j] | floors[j] << 4);
+        put_two_bits(out + 16, levels, 0);
+        put_half(out + 80, scale);
+        put_half(out + 82, minimum);
+        return 1;
+    }
     put_half(out, scale);
     put_half(out + 2, minimum);
     for (int j = 0; j < 4; j++) {
-        out[4 + j] = steps[j] | (steps[j + 4] >> 4) << 6;
-        out[8 + j] = floors[j] | (floors[j + 4] >> 4) << 6;
-        out[12 + j] = (steps[j + 4] & 15) | (floors[j + 4] & 15) << 4;
+        out[4 + j] = (uint8_t)(steps[j] | (steps[j + 4] >> 4) << 6);
+        out[8 + j] = (uint8_t)(floors[j] | (floors[j + 4] >> 4) << 6);
+        out[12 + j] = (uint8_t)((steps[j + 4] & 15) | (floors[j + 4] & 15) << 4);
     }
-    for (int j = 0; j < GROUP; j++) {
-        const float width = float_of(scale) * steps[j], below = float_of(minimum) * floors[j];
-        if (!(width > 0 && width + below < INFINITY))
-            return 0;
-        for (int i = 0; i < WIDE; i++)
-            levels[j][i] = (uint8_t)(int)clamped(rounded((x[WIDE * j + i] + below) / width), 0, (float)largest);
-    }
-    uint8_t *fifth = out + 16, *low = fifth + (largest > 15 ? WIDE : 0);
-    for (int i = 0; largest > 15 && i < WIDE; i++) {
+    uint8_t *fifth = out + 16, *low = fifth + (kind == Q5_K ? WIDE : 0);
+    for (int i = 0; kind == Q5_K && i < WIDE; i++) {
         fifth[i] = 0;
-        for (int j = 0; j < GROUP; j++)
-            fifth[i] |= (levels[j][i] >> 4) << j;
+        for (int j = 0; j < number; j++)
+            fifth[i] |= (levels[WIDE * j + i] >> 4) << j;
     }
-    for (int j = 0; j < GROUP / 2; j++)
-        for (int i = 0; i < WIDE; i++)
-            low[WIDE * j + i] = (levels[2 * j][i] & 15) | (levels[2 * j + 1][i] & 15) << 4;
+    for (int i = 0; i < ROW / 2; i++) {
+        const uint8_t *from = levels + 2 * WIDE * (i / WIDE) + i % WIDE;
+        low[i] = (from[0] & 15) | (from[WIDE] & 15) << 4;
+    }
     return 1;
 }
 
-/* The same as Q6_K. */
-static inline __attribute__((always_inline)) int put_with_scales(const float *x, const float *scales, uint8_t *out)
+/* The same of blocks without minima. */
+INLINE int put_with_scales(int kind, const float *x, const float *scales,
+                                                                 const float *sums, uint8_t *out)
 {
-    float most = 0, extreme = 0;
-    uint8_t levels[256];
-    for (int j = 0; j < 2 * GROUP; j++) {
+    const struct type type = type_of(kind);
+    const int number = ROW / type.width;
+    int steps[GROUP], odd = 0;
+    uint8_t levels[ROW];
+    for (int j = 0; j < number; j++)
         if (!(fabsf(scales[j]) < INFINITY))
             return 0;
-        extreme = fabsf(scales[j]) > most ? scales[j] : extreme;
-        most = fabsf(scales[j]) > most ? fabsf(scales[j]) : most;
-    }
-    const float inverse = -128 / extreme;
-    if (most < NOTHING || !(fabsf(inverse) < INFINITY))
-        return 0;
-    const uint16_t scale = half_of(1 / inverse);
-    put_half(out + 208, scale);
-    for (int j = 0; j < 2 * GROUP; j++) {
-        const int step = (int)rounded(inverse * scales[j]);
-        const int8_t held = (int8_t)(step < 127 ? step : 127);
-        const float width = float_of(scale) * held;
+    const uint16_t scale =
+        half_of(sums ? in_signed_steps(scales, sums, type, steps) : in_plain_signed_steps(scales, type, steps));
+    for (int j = 0; j < number; j++) {
+        const float width = float_of(scale) * (float)steps[j];
         if (!(width != 0 && fabsf(width) < INFINITY))
             return 0;
-        out[192 + j] = (uint8_t)held;
-        for (int i = 0; i < NARROW; i++)
-            levels[NARROW * j + i] = (uint8_t)(32 + (int)clamped(rounded(x[NARROW * j + i] / width), -32, 31));
-    }
-    for (int half = 0; half < 2; half++) {
-        const uint8_t *from = levels + 128 * half;
-        for (int i = 0; i < 32; i++) {
-            out[64 * half + i] = (from[i] & 15) | (from[i + 64] & 15) << 4;
-            out[64 * half + 32 + i] = (from[i + 32] & 15) | (from[i + 96] & 15) << 4;
-            out[128 + 32 * half + i] =
-                from[i] >> 4 | (from[i + 32] >> 4) << 2 | (from[i + 64] >> 4) << 4 | (from[i + 96] >> 4) << 6;
+        for (int i = type.width * j; i < type.width * (j + 1); i++) {
+            const float level = x[i] / width;
+            odd |= !(fabsf(level) <= MOST_ROUNDED);
+            levels[i] = (uint8_t)(type.levels + nearest(level, -type.levels, type.levels - 1));
         }
     }
+    if (odd)
+        return 0;
+    if (kind == Q3_K) {
+        for (int i = 0; i < 32; i++) {
+            out[i] = 0;
+            for (int j = 0; j < 8; j++)
+                out[i] |= (levels[32 * j + i] >> 2) << j;
+        }
+        put_two_bits(out + 32, levels, 0);
+        for (int j = 0; j < 8; j++)
+            out[96 + j] = (uint8_t)(((steps[j] + 32) & 15) | ((steps[j + 8] + 32) & 15) << 4);
+        for (int j = 0; j < 4; j++)
+            out[104 + j] = (uint8_t)((steps[j] + 32) >> 4 | (steps[j + 4] + 32) >> 4 << 2 | (steps[j + 8] + 32) >> 4 << 4 |
+                                     (steps[j + 12] + 32) >> 4 << 6);
+        put_half(out + 108, scale);
+        return 1;
+    }
+    for (int i = 0; i < ROW / 2; i++) {
+        const uint8_t *from = levels + 128 * (i / 64) + i % 64;
+        out[i] = (from[0] & 15) | (from[64] & 15) << 4;
+    }
+    put_two_bits(out + 128, levels, 4);
+    for (int j = 0; j < number; j++)
+        out[192 + j] = (uint8_t)steps[j];
+    put_half(out + 208, scale);
     return 1;
 }
 
-/* ggml's numbers of types, and the bytes of a row of 256. */
-enum { Q4_K = 12, Q5_K = 13, Q6_K = 14 };
-
-static size_t size_of(int kind)
+/* The numbers of blocks side by side. */
+INLINE void gather(const float *from, int width, lanes *to)
 {
-    return kind == Q4_K ? 144 : kind == Q5_K ? 176 : 210;
+    for (int i = 0; i < width; i++)
+        for (int v = 0; v < LANES; v++)
+            to[i][v] = from[width * v + i];
 }
 
-static inline __attribute__((always_inline)) void encode(int kind, const float *x, const float *importance, uint8_t *out,
-                                                         uint8_t *unusual, size_t rows, size_t in_line)
+/* By the importance of columns, a number weighs that much times the root of the mean square of the row and its own: twice the
+   mean square, but in Q2_K; in Q6_K, the importance alone. */
+INLINE void encode_as(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
+                   size_t in_line)
 {
-    static _Thread_local lanes numbers[WIDE], weights[WIDE], scales, minima, sums;
-    const int width = kind == Q6_K ? NARROW : WIDE, group = 256 / width;
-    const struct search plain = {kind == Q4_K ? 15 : 31, kind == Q4_K ? -1.f : -0.5f, 0.1f, kind == Q4_K ? 20 : 15};
-    const struct search weighed = {kind == Q4_K ? 15 : 31, -0.9f, 0.05f, 36};
-    for (size_t begin = 0; begin < rows; begin += LANES / group) {
-        float spread = 0;
-        for (int v = 0; v < LANES; v++) {
-            const size_t row = begin + v / group < rows ? begin + v / group : rows - 1;
-            const float *from = x + 256 * row, *weighs = importance ? importance + 256 * (row % in_line) : NULL;
-            const int first = v % group * width;
-            if (weighs && !first) {
-                spread = 0;
-                for (int i = 0; i < 256; i++)
-                    spread += from[i] * from[i];
-                spread = 2 * spread / 256;
-            }
-            for (int i = 0; i < width; i++)
-                numbers[i][v] = from[first + i];
-            for (int i = 0; weighs && i < width; i++)
-                weights[i][v] = weighs[first + i];
+    const struct type type = type_of(kind);
+    const int group = ROW / type.width, minimal = kind == Q2_K || kind == Q4_K || kind == Q5_K;
+    const struct search plain = {kind == Q4_K ? -1.f : -0.5f, 0.1f, kind == Q4_K ? 20 : 15, kind == Q2_K};
+    const struct search weighed = {-0.9f, 0.05f, 36, 0};
+    for (size_t row = 0; row < rows; row++) {
+        const float *from = x + ROW * row, *weighs = importance ? importance + ROW * (row % in_line) : NULL;
+        float scales[GROUP], minima[GROUP], sums[GROUP], spread = 0;
+        for (int i = 0; weighs && kind != Q6_K && i < ROW; i++)
+            spread += from[i] * from[i];
+        spread = (kind == Q2_K ? spread : 2 * spread) / ROW;
+        for (int first = 0; first < group; first += LANES) {
+            lanes numbers[WIDE], weights[WIDE], scale, minimum = {0}, sum = {0};
+            gather(from + first * type.width, type.width, numbers);
             if (weighs)
-                sums[v] = spread;
+                gather(weighs + first * type.width, type.width, weights);
+            for (int i = 0; weighs && kind != Q6_K && i < type.width; i++)
+                weights[i] *= roots(spread + numbers[i] * numbers[i]);
+            for (int i = 0; !weighs && kind == Q6_K && i < type.width; i++)
+                weights[i] = numbers[i] * numbers[i];
+            for (int i = 0; !weighs && minimal && kind != Q2_K && i < type.width; i++)
+                sum += numbers[i] * numbers[i];
+            sum = roots(sum / WIDE);
+            for (int i = 0; !weighs && minimal && i < type.width; i++)
+                weights[i] = sum + sizes(numbers[i]);
+            if (minimal)
+                with_minima(numbers, weights, type, weighs ? weighed : plain, &scale, &minimum, &sum);
+            else
+                with_scales(numbers, weights, type, &scale, &sum);
+            memcpy(scales + first, &scale, sizeof scale);
+            memcpy(minima + first, &minimum, sizeof minimum);
+            memcpy(sums + first, &sum, sizeof sum);
         }
-        if (kind == Q6_K) {
-            for (int i = 0; !importance && i < NARROW; i++)
-                FOR_LANES weights[i][v] = numbers[i][v] * numbers[i][v];
-            with_scales(numbers, weights, scales);
-        } else if (importance) {
-            for (int i = 0; i < WIDE; i++)
-                FOR_LANES weights[i][v] *= sqrtf(sums[v] + numbers[i][v] * numbers[i][v]);
-            with_minima(numbers, weights, &weighed, scales, minima, sums);
-        } else {
-            FOR_LANES sums[v] = 0;
-            for (int i = 0; i < WIDE; i++)
-                FOR_LANES sums[v] += numbers[i][v] * numbers[i][v];
-            FOR_LANES sums[v] = sqrtf(sums[v] / WIDE);
-            for (int i = 0; i < WIDE; i++)
-                FOR_LANES weights[i][v] = sums[v] + fabsf(numbers[i][v]);
-            with_minima(numbers, weights, &plain, scales, minima, sums);
-        }
-        for (size_t row = begin; row < rows && row < begin + LANES / group; row++) {
-            const size_t at = (row - begin) * group;
-            uint8_t *to = out + size_of(kind) * row;
-            unusual[row] = kind == Q6_K ? !put_with_scales(x + 256 * row, scales + at, to)
-                                        : !put_with_minima(x + 256 * row, scales + at, minima + at,
-                                                           importance ? sums + at : NULL, kind == Q4_K ? 15 : 31, to);
-        }
+        const float *weighed_by = weighs && kind != Q6_K ? sums : NULL;
+        uint8_t *to = out + type.bytes * row;
+        unusual[row] = minimal ? !put_with_minima(kind, from, scales, minima, weighed_by, to)
+                               : !put_with_scales(kind, from, scales, weighed_by, to);
     }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
-
-__attribute__((target("avx2"))) static void encode_avx2(int kind, const float *x, const float *importance, uint8_t *out,
-                                                         uint8_t *unusual, size_t rows, size_t in_line)
+/* The same of a type that is known only now, each in a loop of its own. */
+WITH_LANES static void encode(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
+                              size_t in_line)
 {
-    if (kind == Q4_K)
-        encode(Q4_K, x, importance, out, unusual, rows, in_line);
+    if (kind == Q2_K)
+        encode_as(Q2_K, x, importance, out, unusual, rows, in_line);
+    else if (kind == Q3_K)
+        encode_as(Q3_K, x, importance, out, unusual, rows, in_line);
+    else if (kind == Q4_K)
+        encode_as(Q4_K, x, importance, out, unusual, rows, in_line);
     else if (kind == Q5_K)
-        encode(Q5_K, x, importance, out, unusual, rows, in_line);
+        encode_as(Q5_K, x, importance, out, unusual, rows, in_line);
     else
-        encode(Q6_K, x, importance, out, unusual, rows, in_line);
+        encode_as(Q6_K, x, importance, out, unusual, rows, in_line);
 }
 
-#endif
-
-/* Encodes rows of 256 numbers, of which a line of the matrix has `in_line`, by the importance of its columns, or NULL. Sets in
-   `unusual` which of them have to be encoded by ggml. */
+/* Encodes rows of 256 numbers, of which a line of the matrix has `in_line`, by the importance of its columns, or NULL, which
+   Q3_K has to have. Sets in `unusual` which of them have to be encoded by ggml: all of them where a processor is too old. */
 void tagship_k_quants_encode(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
                              size_t in_line)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
-    if (__builtin_cpu_supports("avx2")) {
-        encode_avx2(kind, x, importance, out, unusual, rows, in_line);
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2")) {
+        memset(unusual, 1, rows);
         return;
     }
 #endif

@@ -1,11 +1,11 @@
-"""Q4_K, Q5_K and Q6_K several times as fast as ggml encodes them, to the same bytes, weighed or not.
+"""K-quants several times as fast as ggml encodes them, to the same bytes, weighed or not.
 
 Nearly all of the time of such a file goes into the search for each block's scale and minimum. ggml does it for
 one block after another, and its sums, whose order decides the bits, cannot be vectorized; here a loop in C
 (`k_quants.c`, compiled when tagship is installed) does it for many blocks side by side, each in ggml's own order of
 operations (ggml-quants.c, of the revision that `quant_mix.py` names). Before a type is used, a sample is compared with
 what ggml writes on this machine: where that differs, as with a ggml that fuses multiply and add, ggml encodes
-everything.
+everything. It also encodes Q3_K that is not weighed, by another search, which ends early and is quick enough.
 """
 
 import ctypes
@@ -22,8 +22,9 @@ from tagship.weights.scratch import Array
 
 # Numbers that share a scale of scales.
 _ROW = 256
-# By ggml's numbers of types: Q4_K, Q5_K, Q6_K.
-_KINDS = (12, 13, 14)
+# By ggml's numbers of types: Q2_K to Q6_K.
+_Q3_K = 11
+_KINDS = (10, _Q3_K, 12, 13, 14)
 # The type; where rows, the importance of columns, what is written and what is left to ggml lie; how many rows of 256,
 # and of these in a row of the matrix.
 _Loop = Callable[[int, int, int | None, int, int, int, int], None]
@@ -32,7 +33,7 @@ _Importance = np.ndarray[Any, np.dtype[np.float32]]
 
 def encode(rows: Array, kind: int, importance: _Importance | None = None) -> Array:
     """Encode rows (rows, columns) of float32 as `ggml.encode` does."""
-    if kind not in _KINDS or rows.shape[1] % _ROW or not rows.size:
+    if kind not in _KINDS or (kind == _Q3_K and importance is None) or rows.shape[1] % _ROW or not rows.size:
         return ggml.encode(rows, kind, importance)
     loop = _own_loop()
     if loop is None or not _agrees(kind, importance is not None):
