@@ -13,13 +13,14 @@
 
 /* Blocks side by side: what one instruction works on, so that all that is summed up of them stays in registers. */
 #if defined(__x86_64__)
+#include <immintrin.h>
 #define LANES 8
 #define WITH_LANES __attribute__((target("avx2")))
 #else
 #define LANES 4
 #define WITH_LANES
 #endif
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE WITH_LANES static inline __attribute__((always_inline))
 /* Numbers of a row that share a scale of scales; the most in a block, and the most blocks of a row. */
 #define ROW 256
 #define WIDE 32
@@ -34,7 +35,7 @@
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t masks __attribute__((vector_size(4 * LANES)));
 
-/* ggml's numbers of types. Q2_K, Q4_K and Q5_K have a scale and a minimum of each block, the others a scale alone. */
+/* ggml's numbers of types. */
 enum { Q2_K = 10, Q3_K, Q4_K, Q5_K, Q6_K };
 
 /* The bytes of a row; the numbers of a block; the largest level, and the largest step that a scale has of the row's: of what
@@ -53,6 +54,12 @@ INLINE struct type type_of(int kind)
                           : (struct type){210, 16, 32, 128};
 }
 
+/* Whether blocks have a minimum beside their scale. */
+INLINE int has_minima(int kind)
+{
+    return kind == Q2_K || kind == Q4_K || kind == Q5_K;
+}
+
 /* How ggml searches for a scale and a minimum: the steps of the scale around (the largest level + first), and whether errors
    are absolute, or squares. */
 struct search {
@@ -67,9 +74,12 @@ INLINE float in_level(float value, float least, float most)
     return value > least ? value : least;
 }
 
-/* Loops over lanes that compilers make one instruction of; where a number is none, the second. */
+/* One instruction each; of what is no number, the second. */
 INLINE lanes lower(lanes one, lanes other)
 {
+#if defined(__x86_64__)
+    return _mm256_min_ps(one, other); /* which GCC does not find where the other is the same in all lanes */
+#endif
     lanes found;
     for (int v = 0; v < LANES; v++)
         found[v] = one[v] < other[v] ? one[v] : other[v];
@@ -78,6 +88,9 @@ INLINE lanes lower(lanes one, lanes other)
 
 INLINE lanes higher(lanes one, lanes other)
 {
+#if defined(__x86_64__)
+    return _mm256_max_ps(one, other);
+#endif
     lanes found;
     for (int v = 0; v < LANES; v++)
         found[v] = one[v] > other[v] ? one[v] : other[v];
@@ -466,47 +479,79 @@ INLINE void gather(const float *from, int width, lanes *to)
             to[i][v] = from[width * v + i];
 }
 
-/* By the importance of columns, a number weighs that much times the root of the mean square of the row and its own: twice the
-   mean square, but in Q2_K; in Q6_K, the importance alone. */
-INLINE void encode_as(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
-                   size_t in_line)
+/* The sums of the squares of rows, of which there may be fewer than lanes. */
+INLINE lanes squares(const float *x, size_t rows)
+{
+    const float *from[LANES];
+    lanes sum = {0}, number = {0};
+    for (size_t v = 0; v < LANES; v++)
+        from[v] = x + ROW * (v < rows ? v : rows - 1);
+    for (int i = 0; i < ROW; i++) {
+        for (int v = 0; v < LANES; v++)
+            number[v] = from[v][i];
+        sum += number * number;
+    }
+    return sum;
+}
+
+/* What numbers weigh in ggml without the importance of their columns: their squares in Q6_K, else their sizes, with their
+   block's root mean square but in Q2_K. */
+INLINE void weigh_plainly(int kind, int width, const lanes *x, lanes *w)
+{
+    lanes sum = {0};
+    for (int i = 0; kind != Q2_K && kind != Q6_K && i < width; i++)
+        sum += x[i] * x[i];
+    sum = roots(sum / WIDE);
+    for (int i = 0; i < width; i++)
+        w[i] = kind == Q6_K ? x[i] * x[i] : sum + sizes(x[i]);
+}
+
+/* Of a row's blocks: what they are encoded by, and what they weigh together. */
+struct found {
+    float scales[GROUP], minima[GROUP], sums[GROUP];
+};
+
+/* By the importance of columns, a number weighs that much times the root of its square and the row's `spread`; in Q6_K, the
+   importance alone. */
+INLINE void search_row(int kind, const float *x, const float *importance, float spread, struct found *found)
 {
     const struct type type = type_of(kind);
-    const int group = ROW / type.width, minimal = kind == Q2_K || kind == Q4_K || kind == Q5_K;
     const struct search plain = {kind == Q4_K ? -1.f : -0.5f, 0.1f, kind == Q4_K ? 20 : 15, kind == Q2_K};
     const struct search weighed = {-0.9f, 0.05f, 36, 0};
+    for (int first = 0; first < ROW / type.width; first += LANES) {
+        lanes numbers[WIDE], weights[WIDE], scales, minima = {0}, sums;
+        gather(x + first * type.width, type.width, numbers);
+        if (importance)
+            gather(importance + first * type.width, type.width, weights);
+        else
+            weigh_plainly(kind, type.width, numbers, weights);
+        for (int i = 0; importance && kind != Q6_K && i < type.width; i++)
+            weights[i] *= roots(spread + numbers[i] * numbers[i]);
+        if (has_minima(kind))
+            with_minima(numbers, weights, type, importance ? weighed : plain, &scales, &minima, &sums);
+        else
+            with_scales(numbers, weights, type, &scales, &sums);
+        memcpy(found->scales + first, &scales, sizeof scales);
+        memcpy(found->minima + first, &minima, sizeof minima);
+        memcpy(found->sums + first, &sums, sizeof sums);
+    }
+}
+
+INLINE void encode_as(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
+                      size_t in_line)
+{
+    const int weighed = importance && kind != Q6_K;
+    lanes spreads = {0};
     for (size_t row = 0; row < rows; row++) {
-        const float *from = x + ROW * row, *weighs = importance ? importance + ROW * (row % in_line) : NULL;
-        float scales[GROUP], minima[GROUP], sums[GROUP], spread = 0;
-        for (int i = 0; weighs && kind != Q6_K && i < ROW; i++)
-            spread += from[i] * from[i];
-        spread = (kind == Q2_K ? spread : 2 * spread) / ROW;
-        for (int first = 0; first < group; first += LANES) {
-            lanes numbers[WIDE], weights[WIDE], scale, minimum = {0}, sum = {0};
-            gather(from + first * type.width, type.width, numbers);
-            if (weighs)
-                gather(weighs + first * type.width, type.width, weights);
-            for (int i = 0; weighs && kind != Q6_K && i < type.width; i++)
-                weights[i] *= roots(spread + numbers[i] * numbers[i]);
-            for (int i = 0; !weighs && kind == Q6_K && i < type.width; i++)
-                weights[i] = numbers[i] * numbers[i];
-            for (int i = 0; !weighs && minimal && kind != Q2_K && i < type.width; i++)
-                sum += numbers[i] * numbers[i];
-            sum = roots(sum / WIDE);
-            for (int i = 0; !weighs && minimal && i < type.width; i++)
-                weights[i] = sum + sizes(numbers[i]);
-            if (minimal)
-                with_minima(numbers, weights, type, weighs ? weighed : plain, &scale, &minimum, &sum);
-            else
-                with_scales(numbers, weights, type, &scale, &sum);
-            memcpy(scales + first, &scale, sizeof scale);
-            memcpy(minima + first, &minimum, sizeof minimum);
-            memcpy(sums + first, &sum, sizeof sum);
-        }
-        const float *weighed_by = weighs && kind != Q6_K ? sums : NULL;
-        uint8_t *to = out + type.bytes * row;
-        unusual[row] = minimal ? !put_with_minima(kind, from, scales, minima, weighed_by, to)
-                               : !put_with_scales(kind, from, scales, weighed_by, to);
+        const float *from = x + ROW * row;
+        uint8_t *to = out + type_of(kind).bytes * row;
+        struct found found;
+        if (weighed && row % LANES == 0) /* twice the mean square, but in Q2_K */
+            spreads = (kind == Q2_K ? 1.f : 2.f) * squares(from, rows - row) / ROW;
+        search_row(kind, from, importance ? importance + ROW * (row % in_line) : NULL, spreads[row % LANES], &found);
+        unusual[row] = has_minima(kind)
+                           ? !put_with_minima(kind, from, found.scales, found.minima, weighed ? found.sums : NULL, to)
+                           : !put_with_scales(kind, from, found.scales, weighed ? found.sums : NULL, to);
     }
 }
 
