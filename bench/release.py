@@ -108,6 +108,7 @@ def _export(place: Place) -> None:
     export = [*_INVOKE, "export", "--format", "vllm", *_AT]
     forget = ["rm", "-f", str(place.project / ".tagship" / "digests.json")]
     digests = ["openssl", "sha256", *(str(place.made / "base" / path.name) for path in _shards(place))]
+    place.set_policy(POLICY)  # another part may have set one with more variants
     run(export, place.project, quiet=True)
     sides: dict[str, Side] = {
         "`invoke export --format vllm`": [export],

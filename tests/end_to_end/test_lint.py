@@ -99,12 +99,17 @@ def test_mistakes(project: Project, arguments: list[str], code: int, message: st
 
 
 def test_base_that_nobody_has(project: Project, run: Path) -> None:
-    """Without the base model, the rest is compared, and it is said what was not."""
+    """Without the base model, the rest is compared, and it is said what was not. A plan says where it should be."""
     shutil.rmtree(project.folder / BASE)
     done = project.invoke("lint", NEWEST_RUN, "--json")
     assert done.code == 0
     (finding,) = [each for each in done.document["findings"] if each["field"] == "base and size"]
     assert finding["level"] == "warn" and finding["held"].startswith("not compared: ")
+    done = project.invoke("lint", NEWEST_RUN, "--base", "acme/phi3avro", "--json")
+    (finding,) = [each for each in done.document["findings"] if each["field"] == "base and size"]
+    assert finding["held"].startswith("not compared: the base model acme/phi3avro should be in ")
+    planned = project.invoke("plan", "--base", "acme/phi3avro")
+    assert planned.code == 0 and f"{BASE}, which does not exist; name the folder" in planned.stderr
 
 
 def test_damaged_files(project: Project, run: Path) -> None:

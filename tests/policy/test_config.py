@@ -321,7 +321,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         max_tokens = 0
         kl = { q4_k_mm = 1, q8_0 = "x" }
         text = "none.txt"
-        limits = { q4_kk = { kl = 1 }, q4_k_m = { top = 1 }, q8_0 = { top1 = 2 } }
+        limits = { vlm = { kl = 1 }, q4_kk = { kl = 1 }, q4_k_m = { top = 1 }, q8_0 = { top1 = 2 } }
         [card]
         tag = ["x"]
         language = "en"
@@ -351,7 +351,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         "verify.max_tokens": "must be a whole number above zero, not 0",
         "verify.kl.q4_k_mm": "did you mean 'q4_k_m'?",
         "verify.text": "which is no file",
-        "verify.limits.q4_kk": "is unknown",
+        "verify.limits.q4_kk": "did you mean 'q4_k_s'?",
         "verify.limits.q4_k_m.top": "did you mean 'top1'?",
         "verify.limits.q8_0.top1": "must be a number from 0 to 1, not 2",
         "verify.kl.q8_0": "must be a number above zero, not 'x'",

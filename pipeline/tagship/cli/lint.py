@@ -24,6 +24,7 @@ from tagship.naming.parsing import RUN
 from tagship.naming.tags import read_tag
 from tagship.release.name_checks import lint_plan
 from tagship.runs.base import BaseModel, resolve_base
+from tagship.runs.base_folder import check_is_there
 from tagship.runs.run import choose_run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
@@ -140,6 +141,8 @@ def _base_of(hub: Hub, base: BaseModel) -> tuple[Held | None, str | None]:
     """What a base model's configuration and headers say, without fetching its weights; or why nobody knows."""
     try:
         located = locate_base(base, hub)
+        if base.path is not None:
+            check_is_there(base, base.path)
     except ReleaseError as error:
         return None, str(error)
     if base.path is not None:

@@ -25,6 +25,7 @@ from tagship.release.targets import Target, by_repo
 from tagship.release.units import RUNS, check_apart, plan_document, runs_document
 from tagship.release.units import matrix as matrix_of
 from tagship.runs.base import HUGGING_FACE
+from tagship.runs.base_folder import check_is_there
 from tagship.system.called import called
 from tagship.system.console import Console
 from tagship.system.errors import NothingToDo, ReleaseError
@@ -45,6 +46,11 @@ def plan(session: Session, *, units: bool = False, matrix: bool = False) -> Docu
     check_apart(plans)
     for made in plans:
         show_plan(session.console, made)
+        if made.base.path is not None:
+            try:
+                check_is_there(made.base, made.base.path)
+            except ReleaseError as error:  # no mistake of a plan, whose units may be done where it is
+                session.console.note(f"{error}; {error.remedy}")
     if not (units or matrix):
         return plans[0].document() if len(plans) == 1 else {RUNS: [made.document() for made in plans]}
     documents = [plan_document(made, session.options, session.templates, reads=True) for made in plans]

@@ -1,4 +1,4 @@
-"""What the Hub takes in the metadata of a model card, in its own words: errors, and what it only warns of.
+"""What the Hub takes in the metadata of a model card, in its own words but for long lists: errors, and warnings.
 
 Sources: https://huggingface.co/docs/hub/model-cards and https://github.com/huggingface/hub-docs (modelcard.md). The
 Hub's own check is a request (`/api/validate-yaml`), which nobody can make before they are online.
@@ -15,6 +15,8 @@ __all__ = ["LICENSES", "LICENSE_FILES", "OTHER", "RELATIONS", "problems", "warni
 
 RELATIONS = ("adapter", "merge", "quantized", "finetune")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+# The Hub has a page for what it has some seventy identifiers of.
+_LICENSES_PAGE = "https://huggingface.co/docs/hub/repositories-licenses"
 _LICENSE_NAME = re.compile(r"[a-z0-9.-]+")
 _URL = re.compile(r"""https?://[^\s()<>|"'`\\]+""")
 # Of a repository's own files those that the Hub takes for the text of its license.
@@ -61,7 +63,7 @@ def _other_license(data: Mapping[str, Any]) -> Problems:
 def _licenses(field: str, value: Any) -> Problems:
     for name, item in _items(field, value):
         if not (isinstance(item, str) and item in LICENSES):
-            yield f'"{name}" must be one of [{", ".join(sorted(LICENSES))}], and is {item!r:.80}'
+            yield f'"{name}" must be one of the licenses of {_LICENSES_PAGE}, and is {item!r:.80}'
 
 
 def _languages(field: str, value: Any) -> Problems:

@@ -18,7 +18,7 @@ from tagship.policy.evaluate import EvaluatePolicy, read_evaluate
 from tagship.policy.export import read_export
 from tagship.policy.file import PolicyError, policy_table, policy_text
 from tagship.policy.fleet import FleetPolicy, read_fleet
-from tagship.policy.formats import FormatPolicy, check_streams, read_formats
+from tagship.policy.formats import FormatPolicy, check_streams, mistaken_formats, read_formats
 from tagship.policy.hub import PER_MODEL, read_layout
 from tagship.policy.naming import check_general, read_naming
 from tagship.policy.publish import PublishPolicy, read_publish
@@ -146,7 +146,7 @@ def config_of(reader: Reader, path: Path, environment: Mapping[str, str]) -> Con
         formats=formats,
         bases=read_bases(reader.table("bases")),
         export=exporting,
-        verify=read_verify(reader.table("verify"), list(dict.fromkeys(quants))),
+        verify=read_verify(reader.table("verify"), list(dict.fromkeys(quants)), mistaken_formats(reader)),
         evaluate=_evaluate(reader, path.parent),
         card=read_card(reader.table("card")),
         release=read_release(reader.table("release")),

@@ -48,6 +48,12 @@ class FormatPolicy(Struct, frozen=True, kw_only=True):
         return replace(self, settings=self.format.with_options(self.settings, given))
 
 
+def mistaken_formats(reader: Reader) -> list[str]:
+    """What `[formats]` has tables of, and is no format."""
+    known = registry.format_names()
+    return [name for name, _ in reader.table("formats").tables() if name not in known]
+
+
 def read_formats(
     reader: Reader, naming: NamingPolicy, export: Reader, *, together: bool = False
 ) -> tuple[FormatPolicy, ...]:

@@ -70,9 +70,10 @@ class VerifyPolicy(Struct, frozen=True, kw_only=True):
         )
 
 
-def read_verify(verify: Reader, quants: Collection[str]) -> VerifyPolicy:
-    """The table `[verify]`; `quants` are the quantization types that it may name."""
-    limits = dict(_limits(verify.table("limits"), quants))
+def read_verify(verify: Reader, quants: Collection[str], mistaken: Collection[str] = ()) -> VerifyPolicy:
+    """The table `[verify]`; `quants` are the quantization types that it may name, `mistaken` the formats that are none,
+    whose limits are no second mistake."""
+    limits = dict(_limits(verify.table("limits"), quants, mistaken))
     for quant, kl in _older(verify.table("kl"), quants):
         limits.setdefault(quant, OwnLimits(kl=kl))
     policy = VerifyPolicy(
@@ -91,15 +92,15 @@ def read_verify(verify: Reader, quants: Collection[str]) -> VerifyPolicy:
     return policy
 
 
-def _limits(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, OwnLimits]]:
-    for quant in quants:
+def _limits(table: Reader, quants: Collection[str], mistaken: Collection[str]) -> Iterator[tuple[str, OwnLimits]]:
+    for quant in (*quants, *mistaken):
         if not table.has(quant):
             continue
         own = table.table(quant)
         limits = OwnLimits(kl=own.number("kl"), top1=own.fraction("top1", None))
         own.close()
         yield quant, limits
-    table.close()
+    table.close(quants)
 
 
 def _older(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, float]]:
@@ -107,4 +108,4 @@ def _older(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, float]
     for quant in quants:
         if (kl := table.number(quant)) is not None:
             yield quant, kl
-    table.close()
+    table.close(quants)

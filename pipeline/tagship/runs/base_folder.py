@@ -60,17 +60,23 @@ class BaseFolder(Struct, frozen=True, kw_only=True):
         return next((task for part, task in _SENSES.items() if config.get(part)), TEXT)
 
 
+def check_is_there(base: BaseModel, path: Path) -> None:
+    """Raise ReleaseError where the folder of a base is none."""
+    if path.is_dir():
+        return
+    there = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+    raise ReleaseError(
+        f"the base model {base.id} should be in {path}, which does not exist{nearest(path.name, there)}",
+        remedy=f'name the folder that it is in as path in [bases."{base.id}"], or leave path out for the Hub\'s',
+    )
+
+
 def check_base_folder(base: BaseModel, path: Path, *, revision: str | None) -> BaseFolder:
     """A base that is whole: configuration, tokenizer and license are there.
 
     Raises ReleaseError that names what is missing. The weights are checked by their headers.
     """
-    if not path.is_dir():
-        there = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
-        raise ReleaseError(
-            f"the base model {base.id} should be in {path}, which does not exist{nearest(path.name, there)}",
-            remedy=f'name the folder that it is in as path in [bases."{base.id}"], or leave path out for the Hub\'s',
-        )
+    check_is_there(base, path)
     if not (path / "config.json").is_file():
         raise ReleaseError(f"the base model in {path} has no config.json")
     if not any(next(path.glob(pattern), None) for pattern in VOCABULARIES):

@@ -153,9 +153,10 @@ class Reader:
         """The keys that nobody has asked for yet."""
         return [key for key in self._table if key not in self._asked]
 
-    def close(self) -> None:
+    def close(self, known: Collection[str] = ()) -> None:
+        """Note each key that nobody asked for: a hint names those that were, and what else is `known`."""
         for key in self.unasked():
-            self.note(key, f"is unknown{hint(key, self._asked)}")
+            self.note(key, f"is unknown{hint(key, self._asked.union(known))}")
 
     def _get(self, key: str) -> Any:
         self._asked.add(key)
