@@ -10,7 +10,7 @@ from tagship.hub_server.blobs import MAX_POINTER_BYTES, Pointer
 from tagship.hub_server.git import Git, GitFailed
 from tagship.hub_server.names import PULL_REQUEST_REF, is_ref_name
 from tagship.hub_server.problem import entry_not_found, revision_not_found
-from tagship.hub_server.repos import Repo
+from tagship.hub_server.repos import DEFAULT_BRANCH, Repo
 
 _OID = re.compile(r"[0-9a-f]{7,40}", re.ASCII)
 
@@ -134,8 +134,12 @@ def commits(repo: Repo, commit: str, *, limit: int | None = None, path: str | No
 
 
 def creation_time(repo: Repo) -> int:
-    """The Unix time of the first commit."""
-    return int(repo.git.line("log", "--max-parents=0", "--max-count=1", "--format=%ct", "--all"))
+    """The Unix time of the first commit. Raises HubProblem where there is none, as in a repository that is just being
+    deleted, whose refs may go before the rest."""
+    first = repo.git.line("log", "--max-parents=0", "--max-count=1", "--format=%ct", "--all")
+    if not first:
+        raise revision_not_found(DEFAULT_BRANCH)
+    return int(first)
 
 
 def refs(repo: Repo, kind: str) -> list[Ref]:

@@ -89,14 +89,17 @@ class Repo(Struct, frozen=True, kw_only=True):
             yield data
 
 
-def unless_gone(repo: Repo, look: Callable[[Repo], T]) -> T | None:
-    """What `look` finds; None if the repository was moved or deleted while it looked."""
+def unless_gone(repo: Repo, look: Callable[[Repo], T], *, looks: int = 3) -> T | None:
+    """What `look` finds; None if the repository was moved or deleted while it looked. Where another has taken its place
+    by then, that one is looked at, so many times together."""
     try:
         return look(repo)
     except (GitFailed, HubProblem):
-        if repo.exists:
+        if not repo.exists:
+            return None
+        if looks == 1:
             raise
-        return None
+    return unless_gone(repo, look, looks=looks - 1)
 
 
 class RepoStore(Struct, frozen=True, kw_only=True):
