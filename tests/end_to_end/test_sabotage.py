@@ -21,7 +21,7 @@ from tagship.policy.config import load_config
 from tagship.policy.verify import QUICK, OwnLimits
 from tagship.release import steps
 from tagship.release.jobs import job_of
-from tagship.release.native import check_free, native_findings, natively
+from tagship.release.native import check_free, native_findings, natively, predicted_natively
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Results, Verified
@@ -384,6 +384,9 @@ def test_where_exports_are_asked_is_told(release: Release) -> None:
     assert told[0] == "exports of vllm are asked in vllm (vllm 1.0), too"
     assert all(each.endswith("as mlx_lm is not installed here") for each in told[1:])
     assert "not asked in vllm, as [verify] native says" in next(native_findings(release.natively(False).plan)).what
+    # And what comparing takes by it.
+    assert predicted_natively(release.plan) == "asking 1 export in vllm, which starts for each, comes to that"
+    assert predicted_natively(release.natively(False).plan) is None
 
 
 def test_vllm_that_is_not_there(release: Release, copied: Copy) -> None:

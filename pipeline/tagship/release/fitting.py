@@ -6,6 +6,7 @@ from tagship.release import gates
 from tagship.release.describing import check_cards
 from tagship.release.destinations import check_repos
 from tagship.release.four_bit import check_quantized
+from tagship.release.native import predicted_natively
 from tagship.release.plan import Plan
 from tagship.release.results import Fetched, Results
 from tagship.release.room import predicted as predicted_room
@@ -39,4 +40,6 @@ def fit(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = ()) 
         tools.console.note(told)
     if compares:
         tools.console.note(predicted(plan, base))
+        if told := predicted_natively(plan):
+            tools.console.note(told)
     return iter(fits)

@@ -4,7 +4,7 @@ Evidence is of the numbers that an export holds, computed in 32 bits from its fi
 which serves them loads the same files, and finds the same, is shown where it is installed: nothing needs it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -54,14 +54,11 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
     is wanted or installed. Raises NativeError when it answers otherwise, and, where the policy asks for it, when it
     cannot be asked."""
     native, wanted = target.policy.format.native, plan.config.verify.native
-    if native is None or wanted is False or (plan.extent == QUICK and not wanted):
+    if native is None or not _is_asked(plan, native):
         return None
     runtime = find_runtime(native)
-    installed = are_installed(runtime.modules)
-    if not (installed or wanted):
-        return None
     try:
-        if not installed:
+        if not are_installed(runtime.modules):
             raise NotAskable(
                 f"not asked in {native}, which is not installed, and [verify] native asks for it",
                 why=f"{native} was not installed",
@@ -74,6 +71,24 @@ def ask_natively(plan: Plan, target: Target, done: Results, tools: Tools, limits
             raise NotAskable(told, why=error.why, remedy=error.remedy) from error
         tools.console.note(f"{target.name}: {error}")
         return Native(runtime=_named(runtime), why=error.why)
+
+
+def _is_asked(plan: Plan, native: str) -> bool:
+    wanted = plan.config.verify.native
+    if wanted is False or (plan.extent == QUICK and not wanted):
+        return False
+    return bool(wanted) or are_installed(find_runtime(native).modules)
+
+
+def predicted_natively(plan: Plan) -> str | None:
+    """What comparing takes besides, as nobody knows how long other programs take; None where none is asked."""
+    asked = Counter(target.policy.format.native for target in plan.targets)
+    told = [
+        f"{count} export{'s' * (count > 1)} in {native}"
+        for native, count in asked.items()
+        if native and _is_asked(plan, native)
+    ]
+    return f"asking {' and '.join(told)}, which starts for each, comes to that" if told else None
 
 
 def native_findings(plan: Plan) -> Iterator[Finding]:
