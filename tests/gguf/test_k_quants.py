@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tagship.gguf import ggml, k_quants
+from tagship.system.errors import ReleaseError
 from tagship.weights.compiled import library_of
 
 pytest.importorskip("xllamacpp")
@@ -102,6 +103,27 @@ def test_a_number_beyond_what_ggml_counts_with(kind: int, outlier: float) -> Non
     rows[:, ::3] = normal(2, BLOCK)[:, ::3]
     rows[:, 19] = outlier
     check(rows, kind)
+
+
+def test_an_outlier_that_weighs_nothing(kind: int) -> None:
+    """What is found for all others may be the least number itself, or far from it."""
+    rows = (-(np.arange(4 * BLOCK) % 7) / 512.0).astype(np.float32).reshape(4, BLOCK)
+    importance = (1 + np.arange(BLOCK) % 3 / 10).astype(np.float32)
+    for least, weight in ((-1, 0), (-3e5, 1e-20), (-1e3, 1e-30)):
+        rows[:, 5::32] = least
+        importance[5::32] = weight
+        assert np.array_equal(k_quants.encode(rows, kind, importance), ggml.encode(rows, kind, importance))
+    rows = -np.abs(normal(200, BLOCK)) / 100
+    rows[:, ::16] = -1
+    importance = np.square(normal(BLOCK))
+    importance[::16] = 0
+    assert np.array_equal(k_quants.encode(rows, kind, importance), ggml.encode(rows, kind, importance))
+
+
+def test_importances_of_another_matrix(kind: int) -> None:
+    """As many as there are columns, or none."""
+    with pytest.raises(ReleaseError, match="256"):
+        k_quants.encode(normal(4, 2 * BLOCK), kind, np.ones(BLOCK, np.float32))
 
 
 def test_sixteen_bits(kind: int) -> None:

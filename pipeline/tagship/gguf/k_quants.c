@@ -1,6 +1,7 @@
 /* Searches for the scales of many blocks of K-quants side by side, for gguf/k_quants.py, which has the contract. What is
-   done to each block, and in which order, is ggml's (ggml-quants.c: make_qkx2_quants, make_qkx3_quants, make_qp_quants,
-   make_qx_quants), whose sums may not be reordered. */
+   done to each block, and in which order, is ggml's, whose sums may not be reordered. A row is `unusual`, and ggml's to
+   encode, where its scales are rounded to nothing, are negative or no numbers, and where something is as many as millions of
+   steps: ggml rounds that to anything, and to another thing in each of its versions. */
 
 #include <math.h>
 #include <stddef.h>
@@ -25,9 +26,8 @@
 #define ROW 256
 #define WIDE 32
 #define GROUP 16
-/* Adding and taking it rounds to whole numbers. */
+/* Adding and taking it rounds to whole numbers, as far as that one. */
 #define MAGIC 12582912.f
-/* Beyond it, ggml rounds to anything. */
 #define MOST_ROUNDED 4194303.f
 /* Below it, ggml takes a block for zeros. */
 #define NOTHING 1e-15f
@@ -38,40 +38,42 @@ typedef int32_t masks __attribute__((vector_size(4 * LANES)));
 /* ggml's numbers of types. */
 enum { Q2_K = 10, Q3_K, Q4_K, Q5_K, Q6_K };
 
-/* The bytes of a row; the numbers of a block; the largest level, and the largest step that a scale has of the row's: of what
-   has no minimum, the size of the least, which is negative. */
+/* The bytes of a row; the numbers of a block; the largest level of a number and step of a scale, or the size of the least,
+   which is negative, where blocks have no minimum. */
 struct type {
     size_t bytes;
-    int width, levels, steps;
+    int width, level, step, minima;
 };
 
 INLINE struct type type_of(int kind)
 {
-    return kind == Q2_K   ? (struct type){84, 16, 3, 15}
-           : kind == Q3_K ? (struct type){110, 16, 4, 32}
-           : kind == Q4_K ? (struct type){144, 32, 15, 63}
-           : kind == Q5_K ? (struct type){176, 32, 31, 63}
-                          : (struct type){210, 16, 32, 128};
+    return kind == Q2_K   ? (struct type){84, 16, 3, 15, 1}
+           : kind == Q3_K ? (struct type){110, 16, 4, 32, 0}
+           : kind == Q4_K ? (struct type){144, 32, 15, 63, 1}
+           : kind == Q5_K ? (struct type){176, 32, 31, 63, 1}
+                          : (struct type){210, 16, 32, 128, 0};
 }
 
-/* Whether blocks have a minimum beside their scale. */
-INLINE int has_minima(int kind)
-{
-    return kind == Q2_K || kind == Q4_K || kind == Q5_K;
-}
-
-/* How ggml searches for a scale and a minimum: the steps of the scale around (the largest level + first), and whether errors
+/* How ggml searches for a scale and a minimum: at so many levels more than the largest, a `stride` apart, and whether errors
    are absolute, or squares. */
 struct search {
-    float first, step;
-    int steps, absolute;
+    float first, stride;
+    int tries, absolute;
 };
 
-INLINE float in_level(float value, float least, float most)
+INLINE struct search search_of(int kind, int weighed)
+{
+    return weighed        ? (struct search){-0.9f, 0.05f, 37, 0}
+           : kind == Q2_K ? (struct search){-0.5f, 0.1f, 16, 1}
+           : kind == Q4_K ? (struct search){-1.f, 0.1f, 21, 0}
+                          : (struct search){-0.5f, 0.1f, 16, 0};
+}
+
+INLINE int nearest(float value, int least, int most)
 {
     value = (value + MAGIC) - MAGIC;
-    value = value < most ? value : most;
-    return value > least ? value : least;
+    value = value > (float)least ? value : (float)least; /* and what is no number, as ggml has it */
+    return (int)(value < (float)most ? value : (float)most);
 }
 
 /* One instruction each; of what is no number, the second. */
@@ -114,17 +116,19 @@ INLINE lanes chosen(masks which, lanes one, lanes other)
     return (lanes)((which & (masks)one) | (~which & (masks)other));
 }
 
+/* `nearest` of each. */
 INLINE lanes in_levels(lanes x, float least, float most)
 {
     const lanes zero = {0};
-    return higher(lower((x + MAGIC) - MAGIC, zero + most), zero + least);
+    return lower(higher((x + MAGIC) - MAGIC, zero + least), zero + most);
 }
 
-/* Weighed blocks: their scales and minima (below zero, without the sign), and the sums of their weights. */
+/* Weighed blocks: their scales (none where one is unusual) and minima (below zero, without the sign), and the sums of their
+   weights. make_qkx2_quants and make_qkx3_quants. */
 INLINE void with_minima(const lanes *x, const lanes *w, struct type type, struct search how, lanes *scales, lanes *minima,
                         lanes *sums)
 {
-    const float largest = (float)type.levels;
+    const float largest = (float)type.level;
     const lanes zero = {0};
     lanes levels[WIDE], low = x[0], high = x[0], sum_w = w[0], sum_x = w[0] * x[0], best = zero;
     for (int i = 1; i < type.width; i++) {
@@ -134,15 +138,18 @@ INLINE void with_minima(const lanes *x, const lanes *w, struct type type, struct
         sum_x += w[i] * x[i];
     }
     low = chosen(low > 0, zero, low);
-    const masks even = high <= low;
+    const lanes least = low;
     lanes inverse = largest / (high - low), scale = 1 / inverse;
+    masks usual = ~(masks){0};
     for (int i = 0; i < type.width; i++) {
         const lanes apart = scale * in_levels(inverse * (x[i] - low), 0, largest) + low - x[i];
         best += w[i] * (how.absolute ? sizes(apart) : apart * apart);
     }
-    for (int is = 0; is <= how.steps; is++) {
+    for (int at = 0; at < how.tries; at++) {
         lanes sum_l = zero, sum_l2 = zero, sum_xl = zero, error = zero;
-        inverse = (how.first + how.step * (float)is + largest) / (high - low);
+        inverse = (how.first + how.stride * (float)at + largest) / (high - low);
+        /* Where all that weighs is one number, what is found for it may be far from the others, or the largest itself. */
+        usual &= (sizes(inverse * (least - low)) <= MOST_ROUNDED) & (sizes(inverse * (high - low)) <= MOST_ROUNDED);
         for (int i = 0; i < type.width; i++) {
             const lanes level = in_levels(inverse * (x[i] - low), 0, largest), part = w[i] * level;
             levels[i] = level;
@@ -163,18 +170,18 @@ INLINE void with_minima(const lanes *x, const lanes *w, struct type type, struct
         low = chosen(better, new_low, low);
         best = chosen(better, error, best);
     }
-    *scales = chosen(even, zero, scale);
+    *scales = chosen(usual, scale, zero + NAN);
     *minima = -low;
     *sums = sum_w;
 }
 
-/* Weighed blocks without minima: their scales, and the sums of their weights. */
-INLINE void with_scales(const lanes *x, const lanes *w, struct type type, lanes *scales, lanes *sums)
+/* Weighed blocks without minima: their scales, what levels were found by, and the sums of their weights. make_qx_quants. */
+INLINE void with_scales(const lanes *x, const lanes *w, int width, int level, lanes *scales, lanes *found, lanes *sums)
 {
-    const float largest = (float)type.levels;
+    const float largest = (float)level;
     const lanes zero = {0};
     lanes most = zero, extreme = zero, sum_w = zero, scale = zero, best = zero;
-    for (int i = 0; i < type.width; i++) {
+    for (int i = 0; i < width; i++) {
         extreme = chosen(sizes(x[i]) > most, x[i], extreme);
         most = higher(sizes(x[i]), most);
         sum_w += w[i];
@@ -185,14 +192,15 @@ INLINE void with_scales(const lanes *x, const lanes *w, struct type type, lanes 
         /* The first one is ggml's own start, without a step. */
         const lanes inverse = -(step == -10 ? largest : largest + 0.1f * (float)step) / extreme;
         lanes sum_xl = zero, sum_l2 = zero;
-        for (int i = 0; i < type.width; i++) {
-            const lanes level = in_levels(inverse * x[i], -largest, largest - 1);
-            sum_xl += w[i] * x[i] * level;
-            sum_l2 += w[i] * level * level;
+        for (int i = 0; i < width; i++) {
+            const lanes nearby = in_levels(inverse * x[i], -largest, largest - 1);
+            sum_xl += w[i] * x[i] * nearby;
+            sum_l2 += w[i] * nearby * nearby;
         }
         const masks better = step == -10 ? sum_l2 != 0 : (sum_l2 > 0) & (sum_xl * sum_xl > best * sum_l2);
         scale = chosen(better, sum_xl / sum_l2, scale);
         best = chosen(better, scale * sum_xl, best);
+        *found = step == -10 ? inverse : chosen(better, inverse, *found);
     }
     *scales = chosen(most < NOTHING, zero, scale);
     *sums = sum_w;
@@ -227,15 +235,10 @@ static float float_of(uint16_t half)
     return half & 0x8000 ? -value : value;
 }
 
-INLINE int nearest(float value, int least, int most)
-{
-    return (int)in_level(value, (float)least, (float)most);
-}
-
-/* The scales of a row, none of them negative, in whole steps, by ggml's search for weighed blocks. Returns the step. */
+/* The scales of a row, none of them negative, in whole steps, where blocks are weighed. Returns the step. make_qp_quants. */
 INLINE float in_steps(const float *x, const float *w, struct type type, int *steps)
 {
-    const int number = ROW / type.width, largest = type.steps;
+    const int number = ROW / type.width, largest = type.step;
     float most = 0, best = 0, sum_xl = 0, sum_l2 = 0;
     for (int i = 0; i < number; i++) {
         most = most > x[i] ? most : x[i];
@@ -299,55 +302,32 @@ INLINE float in_plain_steps(const float *x, struct type type, int *steps)
     float most = 0;
     for (int i = 0; i < number; i++)
         most = x[i] > most ? x[i] : most;
-    const float inverse = most > 0 ? (float)type.steps / most : 0;
+    const float inverse = most > 0 ? (float)type.step / most : 0;
     for (int i = 0; i < number; i++)
-        steps[i] = nearest(inverse * x[i], 0, type.steps);
-    return inverse < INFINITY ? most / (float)type.steps : NAN; /* ggml rounds what is no number */
+        steps[i] = nearest(inverse * x[i], 0, type.step);
+    return inverse < INFINITY ? most / (float)type.step : NAN; /* ggml rounds what is no number */
 }
 
-/* The scales of a row, of either sign, by ggml's search for weighed blocks. */
+/* The scales of a row, of either sign, in whole steps. Returns the step. make_qx_quants, where blocks are weighed by `w`. */
 INLINE float in_signed_steps(const float *x, const float *w, struct type type, int *steps)
 {
-    const int number = ROW / type.width, largest = type.steps;
-    float most = 0, extreme = 0, scale = 0, best = 0, chosen = 0;
-    for (int i = 0; i < number; i++) {
-        extreme = fabsf(x[i]) > most ? x[i] : extreme;
-        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    }
-    for (int step = -10; step <= 9; step++) {
-        if (step == 0)
-            continue;
-        const float inverse = -(step == -10 ? (float)largest : (float)largest + 0.1f * (float)step) / extreme;
-        float sum_xl = 0, sum_l2 = 0;
-        for (int i = 0; i < number; i++) {
-            const float level = in_level(inverse * x[i], (float)-largest, (float)(largest - 1));
-            sum_xl += w[i] * x[i] * level;
-            sum_l2 += w[i] * level * level;
-        }
-        if (step == -10 || (sum_l2 > 0 && sum_xl * sum_xl > best * sum_l2)) {
-            scale = sum_l2 != 0 ? sum_xl / sum_l2 : 0;
-            best = scale * sum_xl;
-            chosen = inverse;
-        }
-    }
-    for (int i = 0; i < number; i++)
-        steps[i] = nearest(chosen * x[i], -largest, largest - 1);
-    return most < NOTHING ? 0 : scale;
-}
-
-/* The same where blocks are not weighed. */
-INLINE float in_plain_signed_steps(const float *x, struct type type, int *steps)
-{
     const int number = ROW / type.width;
+    const lanes zero = {0};
+    lanes numbers[GROUP], weights[GROUP], scale, inverse, sum;
     float most = 0, extreme = 0;
     for (int i = 0; i < number; i++) {
         extreme = fabsf(x[i]) > most ? x[i] : extreme;
         most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        numbers[i] = zero + x[i];
+        weights[i] = zero + (w ? w[i] : 0);
     }
-    const float inverse = (float)-type.steps / extreme;
+    inverse = zero + (float)-type.step / extreme;
+    scale = 1 / inverse;
+    if (w)
+        with_scales(numbers, weights, number, type.step, &scale, &inverse, &sum);
     for (int i = 0; i < number; i++)
-        steps[i] = nearest(inverse * x[i], -type.steps, type.steps - 1);
-    return most < NOTHING ? 0 : 1 / inverse;
+        steps[i] = nearest(inverse[0] * x[i], -type.step, type.step - 1);
+    return most < NOTHING ? 0 : scale[0];
 }
 
 static void put_half(uint8_t *at, uint16_t half)
@@ -366,10 +346,9 @@ static void put_two_bits(uint8_t *at, const uint8_t *levels, int shift)
     }
 }
 
-/* Writes a row by what was found of its blocks; `sums` is NULL where they are not weighed. Returns 0 where ggml has its own
-   ways: with what is rounded to nothing or to more than it counts with, is negative, or no number. */
-INLINE int put_with_minima(int kind, const float *x, const float *scales,
-                                                                 const float *minima, const float *sums, uint8_t *out)
+/* Writes a row by what was found of its blocks; `sums` is NULL where they are not weighed. Returns whether it is unusual. */
+INLINE int put_with_minima(int kind, const float *x, const float *scales, const float *minima, const float *sums,
+                           uint8_t *out)
 {
     const struct type type = type_of(kind);
     const int number = ROW / type.width;
@@ -377,28 +356,28 @@ INLINE int put_with_minima(int kind, const float *x, const float *scales,
     uint8_t levels[ROW];
     for (int j = 0; j < number; j++)
         if (!(scales[j] >= 0 && minima[j] >= 0 && scales[j] + minima[j] < INFINITY))
-            return 0;
+            return 1;
     const uint16_t scale = half_of(sums ? in_steps(scales, sums, type, steps) : in_plain_steps(scales, type, steps));
     const uint16_t minimum = half_of(sums ? in_steps(minima, sums, type, floors) : in_plain_steps(minima, type, floors));
     for (int j = 0; j < number; j++) {
         const float width = float_of(scale) * (float)steps[j], below = float_of(minimum) * (float)floors[j];
         if (!(width > 0 && width + below < INFINITY))
-            return 0;
+            return 1;
         for (int i = type.width * j; i < type.width * (j + 1); i++) {
             const float level = (x[i] + below) / width;
             odd |= !(fabsf(level) <= MOST_ROUNDED);
-            levels[i] = (uint8_t)nearest(level, 0, type.levels);
+            levels[i] = (uint8_t)nearest(level, 0, type.level);
         }
     }
     if (odd)
-        return 0;
+        return 1;
     if (kind == Q2_K) {
         for (int j = 0; j < number; j++)
             out[j] = (uint8_t)(steps[j] | floors[j] << 4);
         put_two_bits(out + 16, levels, 0);
         put_half(out + 80, scale);
         put_half(out + 82, minimum);
-        return 1;
+        return 0;
     }
     put_half(out, scale);
     put_half(out + 2, minimum);
@@ -417,12 +396,11 @@ INLINE int put_with_minima(int kind, const float *x, const float *scales,
         const uint8_t *from = levels + 2 * WIDE * (i / WIDE) + i % WIDE;
         low[i] = (from[0] & 15) | (from[WIDE] & 15) << 4;
     }
-    return 1;
+    return 0;
 }
 
 /* The same of blocks without minima. */
-INLINE int put_with_scales(int kind, const float *x, const float *scales,
-                                                                 const float *sums, uint8_t *out)
+INLINE int put_with_scales(int kind, const float *x, const float *scales, const float *sums, uint8_t *out)
 {
     const struct type type = type_of(kind);
     const int number = ROW / type.width;
@@ -430,21 +408,20 @@ INLINE int put_with_scales(int kind, const float *x, const float *scales,
     uint8_t levels[ROW];
     for (int j = 0; j < number; j++)
         if (!(fabsf(scales[j]) < INFINITY))
-            return 0;
-    const uint16_t scale =
-        half_of(sums ? in_signed_steps(scales, sums, type, steps) : in_plain_signed_steps(scales, type, steps));
+            return 1;
+    const uint16_t scale = half_of(in_signed_steps(scales, sums, type, steps));
     for (int j = 0; j < number; j++) {
         const float width = float_of(scale) * (float)steps[j];
         if (!(width != 0 && fabsf(width) < INFINITY))
-            return 0;
+            return 1;
         for (int i = type.width * j; i < type.width * (j + 1); i++) {
             const float level = x[i] / width;
             odd |= !(fabsf(level) <= MOST_ROUNDED);
-            levels[i] = (uint8_t)(type.levels + nearest(level, -type.levels, type.levels - 1));
+            levels[i] = (uint8_t)(type.level + nearest(level, -type.level, type.level - 1));
         }
     }
     if (odd)
-        return 0;
+        return 1;
     if (kind == Q3_K) {
         for (int i = 0; i < 32; i++) {
             out[i] = 0;
@@ -458,7 +435,7 @@ INLINE int put_with_scales(int kind, const float *x, const float *scales,
             out[104 + j] = (uint8_t)((steps[j] + 32) >> 4 | (steps[j + 4] + 32) >> 4 << 2 | (steps[j + 8] + 32) >> 4 << 4 |
                                      (steps[j + 12] + 32) >> 4 << 6);
         put_half(out + 108, scale);
-        return 1;
+        return 0;
     }
     for (int i = 0; i < ROW / 2; i++) {
         const uint8_t *from = levels + 128 * (i / 64) + i % 64;
@@ -468,7 +445,7 @@ INLINE int put_with_scales(int kind, const float *x, const float *scales,
     for (int j = 0; j < number; j++)
         out[192 + j] = (uint8_t)steps[j];
     put_half(out + 208, scale);
-    return 1;
+    return 0;
 }
 
 /* The numbers of blocks side by side. */
@@ -516,10 +493,8 @@ struct found {
 INLINE void search_row(int kind, const float *x, const float *importance, float spread, struct found *found)
 {
     const struct type type = type_of(kind);
-    const struct search plain = {kind == Q4_K ? -1.f : -0.5f, 0.1f, kind == Q4_K ? 20 : 15, kind == Q2_K};
-    const struct search weighed = {-0.9f, 0.05f, 36, 0};
     for (int first = 0; first < ROW / type.width; first += LANES) {
-        lanes numbers[WIDE], weights[WIDE], scales, minima = {0}, sums;
+        lanes numbers[WIDE], weights[WIDE], scales, minima = {0}, sums, inverse;
         gather(x + first * type.width, type.width, numbers);
         if (importance)
             gather(importance + first * type.width, type.width, weights);
@@ -527,10 +502,10 @@ INLINE void search_row(int kind, const float *x, const float *importance, float 
             weigh_plainly(kind, type.width, numbers, weights);
         for (int i = 0; importance && kind != Q6_K && i < type.width; i++)
             weights[i] *= roots(spread + numbers[i] * numbers[i]);
-        if (has_minima(kind))
-            with_minima(numbers, weights, type, importance ? weighed : plain, &scales, &minima, &sums);
+        if (type.minima)
+            with_minima(numbers, weights, type, search_of(kind, importance != NULL), &scales, &minima, &sums);
         else
-            with_scales(numbers, weights, type, &scales, &sums);
+            with_scales(numbers, weights, type.width, type.level, &scales, &inverse, &sums);
         memcpy(found->scales + first, &scales, sizeof scales);
         memcpy(found->minima + first, &minima, sizeof minima);
         memcpy(found->sums + first, &sums, sizeof sums);
@@ -540,18 +515,19 @@ INLINE void search_row(int kind, const float *x, const float *importance, float 
 INLINE void encode_as(int kind, const float *x, const float *importance, uint8_t *out, uint8_t *unusual, size_t rows,
                       size_t in_line)
 {
+    const struct type type = type_of(kind);
     const int weighed = importance && kind != Q6_K;
     lanes spreads = {0};
     for (size_t row = 0; row < rows; row++) {
         const float *from = x + ROW * row;
-        uint8_t *to = out + type_of(kind).bytes * row;
+        uint8_t *to = out + type.bytes * row;
         struct found found;
         if (weighed && row % LANES == 0) /* twice the mean square, but in Q2_K */
             spreads = (kind == Q2_K ? 1.f : 2.f) * squares(from, rows - row) / ROW;
         search_row(kind, from, importance ? importance + ROW * (row % in_line) : NULL, spreads[row % LANES], &found);
-        unusual[row] = has_minima(kind)
-                           ? !put_with_minima(kind, from, found.scales, found.minima, weighed ? found.sums : NULL, to)
-                           : !put_with_scales(kind, from, found.scales, weighed ? found.sums : NULL, to);
+        const float *sums = weighed ? found.sums : NULL;
+        unusual[row] = type.minima ? put_with_minima(kind, from, found.scales, found.minima, sums, to)
+                                   : put_with_scales(kind, from, found.scales, sums, to);
     }
 }
 

@@ -35,6 +35,8 @@ def encode(rows: Array, kind: int, importance: _Importance | None = None) -> Arr
     """Encode rows (rows, columns) of float32 as `ggml.encode` does."""
     if kind not in _KINDS or (kind == _Q3_K and importance is None) or rows.shape[1] % _ROW or not rows.size:
         return ggml.encode(rows, kind, importance)
+    if importance is not None and importance.shape != rows.shape[1:]:
+        return ggml.encode(rows, kind, importance)  # which tells of that
     loop = _own_loop()
     if loop is None or not _agrees(kind, importance is not None):
         return ggml.encode(rows, kind, importance)
@@ -73,6 +75,10 @@ def is_right(loop: _Loop, kind: int, weighed: bool) -> bool:
     sample[16:24, :128] = 0
     sample[24:28] = np.round(sample[24:28])
     importance = np.square(random.standard_normal(2 * _ROW)).astype(np.float32) if weighed else None
+    if importance is not None:  # and what is far from all others, where nothing weighs
+        sample[28:32] = -np.abs(sample[28:32])
+        sample[28:32, ::32] *= 1000
+        importance[::32] = 0
     return bool(np.array_equal(_encoded(loop, sample, kind, importance), ggml.encode(sample, kind, importance)))
 
 
