@@ -21,14 +21,14 @@ from tagship.policy.config import load_config
 from tagship.policy.verify import QUICK, OwnLimits
 from tagship.release import steps
 from tagship.release.jobs import job_of
-from tagship.release.native import check_free, native_findings, natively, predicted_natively
+from tagship.release.native import ask_natively, check_free, native_findings, natively, predicted_natively
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
 from tagship.release.results import Exported, Fetched, Results, Verified
 from tagship.release.runner import run_steps
 from tagship.release.step import Tools, open_tools
 from tagship.release.targets import Target
-from tagship.release.verifying import verify_export
+from tagship.release.verifying import limits_of, verify_export
 from tagship.runs.base_folder import BaseFolder
 from tagship.system.console import Console
 from tagship.system.errors import ReleaseError, ToolError
@@ -87,10 +87,13 @@ class Release(Struct, frozen=True, kw_only=True):
         target.policy.format.export([(replace(given, **job), folder)], silent)
         return folder
 
-    def verify(self, form: str, folder: Path) -> Verified:
+    def exported(self, form: str, folder: Path) -> Exported:
         target = self.target(form)
-        exported = Exported(target=target, folder=folder, manifest=read_manifest(target.export_dir))
-        *_, verified = verify_export(self.plan, target, self.done.plus([exported]), self.tools)
+        return Exported(target=target, folder=folder, manifest=read_manifest(target.export_dir))
+
+    def verify(self, form: str, folder: Path) -> Verified:
+        done = self.done.plus([self.exported(form, folder)])
+        *_, verified = verify_export(self.plan, self.target(form), done, self.tools)
         assert isinstance(verified, Verified)
         return verified
 
@@ -341,8 +344,14 @@ def test_vllm_that_answers_otherwise(release: Release, copied: Copy) -> None:
     what was asked for: another version may have another interface."""
     folder = copied("vllm")
     unlike = r"^the vllm export in vllm \(vllm 1\.0\) does not answer like base"
+    (folder / "how.txt").write_text("otherwise")
+    with pytest.raises(ReleaseError, match=unlike) as caught:
+        release.verify("vllm", folder)
+    assert "[verify] native = false" in str(caught.value.remedy)
+    assert release.state("vllm").exists()
+    target = release.target("vllm")
+    done = release.done.plus([release.exported("vllm", folder)])
     for how, words in {
-        "otherwise": unlike,
         "logits": unlike,
         "unknown": r"^vLLM tells otherwise than asked of place \d+: it is another version",
         "few": r"^vLLM tells otherwise than asked of place \d+: it is another version",
@@ -350,9 +359,8 @@ def test_vllm_that_answers_otherwise(release: Release, copied: Copy) -> None:
     }.items():
         (folder / "how.txt").write_text(how)
         with pytest.raises(ReleaseError, match=words) as caught:
-            release.verify("vllm", folder)
+            ask_natively(release.plan, target, done, release.tools, limits_of(release.plan, target))
         assert "[verify] native = false" in str(caught.value.remedy)
-        assert release.state("vllm").exists()
     assert release.natively(False).verify("vllm", folder).evidence.native is None
     quick = replace(release, plan=replace(release.plan, extent=QUICK))
     assert quick.verify("vllm", folder).evidence.native is None

@@ -23,7 +23,7 @@ from tests.hub.faulty import FAULTS, Plan, proxy
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet_client")]
 
 # Every so many requests, from another one for each fault; FAULTS_EACH=1 takes them all, in half an hour.
-EACH = int(os.environ.get("FAULTS_EACH", "12"))
+EACH = int(os.environ.get("FAULTS_EACH", "18"))
 BASE, REPO, TAG = "acme/base", "acme/model-v1.0.0", "v1.0.0"
 
 

@@ -49,7 +49,7 @@ contents = st.one_of(
 bounded = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
-    max_examples=int(os.environ.get("TAGSHIP_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("TAGSHIP_EXAMPLES", "15")),
 )
 
 

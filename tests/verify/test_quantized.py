@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def logits(folder: Path, **more: Any) -> np.ndarray:
         model.close()
 
 
+def both_ways(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[np.ndarray]:
+    """The same of a model that is loaded as a whole, and module by module."""
+    for small in (1 << 30, 0):
+        monkeypatch.setattr(runtime, "_SMALL", small)
+        yield logits(folder)
+
+
 def dequantized(made: Path, folder: Path) -> Path:
     """The same model with ordinary weights in float32."""
     shutil.copytree(made, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
@@ -73,19 +81,17 @@ def dequantized(made: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
 @pytest.mark.parametrize("scheme", ["w4a16", "nvfp4a16"])
-def test_weights_alone(tmp_path: Path, scheme: str, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_alone(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is computed is what the dequantized weights say, as a whole and module by module."""
     made = made_in(tmp_path, tiny.llama(tmp_path / "base", hidden=256), scheme)
     expected = logits(dequantized(made, tmp_path / "plain"))
-    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
-    np.testing.assert_allclose(logits(made), expected, rtol=1e-3, atol=1e-4)
+    for found in both_ways(made, monkeypatch):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
 @pytest.mark.parametrize("scheme", ["fp8-dynamic", "fp8-block"])
-def test_activations_too(tmp_path: Path, scheme: str, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activations_too(tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What linear modules are given is rounded to FP8 as well: by hooks of the test's own on ordinary weights."""
     made = made_in(tmp_path, tiny.llama(tmp_path / "base", hidden=256), scheme)
     plain = dequantized(made, tmp_path / "plain")
@@ -106,11 +112,11 @@ def test_activations_too(tmp_path: Path, scheme: str, streams: bool, monkeypatch
             module.register_forward_pre_hook(rounded)
     with torch.inference_mode():
         expected = model(torch.tensor([IDS[:-1]])).logits[0].numpy()
-    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
-    found = logits(made)
-    # A number beside the middle between two of FP8 may go either way.
-    assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
-    assert np.linalg.norm(found - logits(plain)) > 0.002 * np.linalg.norm(expected)
+    unrounded = logits(plain)
+    for found in both_ways(made, monkeypatch):
+        # A number beside the middle between two of FP8 may go either way.
+        assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+        assert np.linalg.norm(found - unrounded) > 0.002 * np.linalg.norm(expected)
 
 
 def made_for_mlx(folder: Path, base: Path, quant: str, **lora: Any) -> Path:
@@ -127,37 +133,34 @@ def made_for_mlx(folder: Path, base: Path, quant: str, **lora: Any) -> Path:
     return made
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
 @pytest.mark.parametrize("quant", ["4bit", "8bit"])
 @pytest.mark.parametrize("tied", [False, True], ids=["head", "tied"])
-def test_for_mlx(tmp_path: Path, quant: str, tied: bool, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_for_mlx(tmp_path: Path, quant: str, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embedding and head are dequantized, too, also where they are one matrix."""
     base = tiny.llama(tmp_path / "base", hidden=128, tied=tied)
     made = made_for_mlx(tmp_path, base, quant, target_modules=["q_proj", "v_proj"])
     names = find_matrices(open_checkpoint(made))
     assert "model.embed_tokens.weight" in names and ("lm_head.weight" in names) is not tied
     expected = logits(dequantized(made, tmp_path / "plain"))
-    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
-    np.testing.assert_allclose(logits(made), expected, rtol=1e-3, atol=1e-4)
+    for found in both_ways(made, monkeypatch):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
 @pytest.mark.parametrize("quant", ["4bit", "bf16"])
-def test_experts_for_mlx(tmp_path: Path, quant: str, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experts_for_mlx(tmp_path: Path, quant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Experts that are stacked are found by their names in transformers, quantized or not."""
     base = tiny.mixtral(tmp_path / "base", hidden=128, intermediate=128)
     made = made_for_mlx(tmp_path, base, quant, target_modules=["q_proj", "v_proj"])
     assert any(".switch_mlp." in name for name in open_checkpoint(made).entries())
     expected = logits(dequantized(made, tmp_path / "plain"))
-    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
-    assert np.linalg.norm(logits(made) - expected) < 0.02 * np.linalg.norm(expected)
+    for found in both_ways(made, monkeypatch):
+        assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streaming"])
-def test_experts(tmp_path: Path, streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Experts, of which the files have a tensor for each, are dequantized as they are loaded."""
     made = made_in(tmp_path, tiny.mixtral(tmp_path / "base", hidden=128, intermediate=128), "w4a16")
     assert any(".experts." in name for name in find_matrices(open_checkpoint(made)))
     expected = logits(dequantized(made, tmp_path / "plain"))
-    monkeypatch.setattr(runtime, "_SMALL", 0 if streams else 1 << 30)
-    assert np.linalg.norm(logits(made) - expected) < 0.02 * np.linalg.norm(expected)
+    for found in both_ways(made, monkeypatch):
+        assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
