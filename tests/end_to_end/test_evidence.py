@@ -78,6 +78,7 @@ def test_quantization_types_side_by_side(project: Project) -> None:
     project.git("tag", "-a", "v1.0.0", "-m", "first")
     types = ("--format", "ollama", "--quant", "q4_k_m", "--quant", "q8_0")
     done = project.invoke("release", *types, "--quick", "--json")
+    assert "and of no text, by --quick" in done.stderr
     assert done.code == 0, done.stderr
     for entry in done.document["formats"]:
         folder = project.folder / entry["export_dir"]
@@ -122,4 +123,6 @@ def test_cases_that_cannot_be_read(project: Project) -> None:
     project.replace("release.toml", "[card]", '[evaluate]\nfile = "evaluate.jsonl"\n[card]')
     refused = project.invoke("release", "--format", "lora")
     assert refused.code == 1 and "line 1" in refused.stderr
+    told = project.invoke("doctor", "--format", "lora")
+    assert told.code == 1 and "evaluate.jsonl" in told.stdout and "line 1" in told.stdout
     assert not (project.folder / "exports").exists()

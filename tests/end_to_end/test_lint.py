@@ -83,6 +83,7 @@ def test_exports_and_what_is_published(project: Project) -> None:
     ("arguments", "code", "message"),
     [
         (["none"], 1, "there is no run, export or folder 'none'"),
+        (["none"], 1, "name one below examples/avro/adapters or exports"),
         (["examples"], 1, "holds neither an adapter, nor weights as safetensors, nor a GGUF"),
         (["examples/avro/adapters"], 1, "but adapters in folders below it"),
         (["a", "--repo", "acme/b"], 2, "are two things to look at"),

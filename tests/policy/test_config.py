@@ -321,7 +321,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         max_tokens = 0
         kl = { q4_k_mm = 1, q8_0 = "x" }
         text = "none.txt"
-        limits = { vlm = { kl = 1 }, q4_kk = { kl = 1 }, q4_k_m = { top = 1 }, q8_0 = { top1 = 2 } }
+        limits = { vlm = { kl = 1 }, iq2_xs = {}, q4_kk = { kl = 1 }, q4_k_m = { top = 1 }, q8_0 = { top1 = 2 } }
         [card]
         tag = ["x"]
         language = "en"

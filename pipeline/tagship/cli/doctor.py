@@ -21,6 +21,7 @@ from tagship.policy.versions import REQUIRED
 from tagship.release import gates
 from tagship.release.describing import check_cards
 from tagship.release.destinations import check_base_is_there, check_local, check_repos
+from tagship.release.evaluating import check_task_file
 from tagship.release.finding import OK, STOP, WARN, Finding, tried
 from tagship.release.name_checks import check_names, lint_run
 from tagship.release.native import native_findings
@@ -154,6 +155,8 @@ def _findings(session: Session, hub: Hub) -> Iterator[Finding]:
     yield from (Finding(level=WARN, what=problem) for problem in unusable_options())
     if session.config.verify.asks_in_general:
         yield Finding(level=WARN, what=GENERAL_PROMPTS)
+    if session.config.evaluate:
+        yield tried("the cases of the task", lambda: check_task_file(plan))
     yield tried("the runs were trained to write text", lambda: gates.check_tasks(plan.targets))
     adapters = tried("the formats can hold what the adapters change", lambda: gates.check_adapters(plan.targets))
     yield adapters

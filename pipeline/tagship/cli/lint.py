@@ -28,6 +28,7 @@ from tagship.runs.base_folder import check_is_there
 from tagship.runs.run import choose_run
 from tagship.system.called import called
 from tagship.system.errors import ReleaseError, UsageError
+from tagship.system.shown import relative
 from tagship.weights.adapter_config import CONFIG_FILE, read_adapter_config
 
 _NOTHING = "neither an adapter, nor weights as safetensors, nor a GGUF"
@@ -82,7 +83,7 @@ def _of_name(session: Session, hub: Hub, given: str) -> list[Finding]:
             return _of_folder(session, hub, manifest.parent)
     raise ReleaseError(
         f"there is no run, export or folder {given!r} to hold the name against",
-        remedy=f"name one below {config.runs.root.name} or {config.exports.name}, or a path; "
+        remedy=f"name one below {relative(str(config.runs.root), config.root)} or {config.exports.name}, or a path; "
         "--repo namespace/name looks at a repository on the Hub",
     )
 

@@ -72,7 +72,7 @@ class VerifyPolicy(Struct, frozen=True, kw_only=True):
 
 def read_verify(verify: Reader, quants: Collection[str], mistaken: Collection[str] = ()) -> VerifyPolicy:
     """The table `[verify]`; `quants` are the quantization types that it may name, `mistaken` the formats that are none,
-    whose limits are no second mistake."""
+    whose limits, and those of whose types, are no second mistake."""
     limits = dict(_limits(verify.table("limits"), quants, mistaken))
     for quant, kl in _older(verify.table("kl"), quants):
         limits.setdefault(quant, OwnLimits(kl=kl))
@@ -100,7 +100,7 @@ def _limits(table: Reader, quants: Collection[str], mistaken: Collection[str]) -
         limits = OwnLimits(kl=own.number("kl"), top1=own.fraction("top1", None))
         own.close()
         yield quant, limits
-    table.close(quants)
+    table.close(quants, guessing=bool(mistaken))  # whose types are not known
 
 
 def _older(table: Reader, quants: Collection[str]) -> Iterator[tuple[str, float]]:

@@ -153,10 +153,12 @@ class Reader:
         """The keys that nobody has asked for yet."""
         return [key for key in self._table if key not in self._asked]
 
-    def close(self, known: Collection[str] = ()) -> None:
-        """Note each key that nobody asked for: a hint names those that were, and what else is `known`."""
+    def close(self, known: Collection[str] = (), *, guessing: bool = False) -> None:
+        """Note each key that nobody asked for: a hint names those that were, and what else is `known`; when `guessing`,
+        as not all that is known can be told, those alone that are near to one."""
         for key in self.unasked():
-            self.note(key, f"is unknown{hint(key, self._asked.union(known))}")
+            if nearest(key, self._asked.union(known)) or not guessing:
+                self.note(key, f"is unknown{hint(key, self._asked.union(known))}")
 
     def _get(self, key: str) -> Any:
         self._asked.add(key)

@@ -124,6 +124,8 @@ class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *(["the others up to ties"] if self.limits.same_tokens and self.same < self.prompts else ()),
             f"mean KL {self.answers.kl:.2g} nats over {self.answers.tokens} tokens (limit {self.limits.kl:g})",
         ]
+        if self.quick and not self.text:
+            told.append("and of no text, by --quick")
         if self.text:
             told.append(f"{self.text.kl:.2g} over {self.text.tokens} of text, {self.text.top1:.1%} the same likeliest")
         if self.native and self.native.answers and self.native.limits:
