@@ -312,22 +312,26 @@ INLINE float in_plain_steps(const float *x, struct type type, int *steps)
 INLINE float in_signed_steps(const float *x, const float *w, struct type type, int *steps)
 {
     const int number = ROW / type.width;
-    const lanes zero = {0};
-    lanes numbers[GROUP], weights[GROUP], scale, inverse, sum;
-    float most = 0, extreme = 0;
-    for (int i = 0; i < number; i++) {
-        extreme = fabsf(x[i]) > most ? x[i] : extreme;
-        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-        numbers[i] = zero + x[i];
-        weights[i] = zero + (w ? w[i] : 0);
+    float inverse, scale, extreme = 0;
+    if (w) { /* of the lanes, one is looked at */
+        const lanes zero = {0};
+        lanes numbers[GROUP], weights[GROUP], scales, inverses, sums;
+        for (int i = 0; i < number; i++) {
+            numbers[i] = zero + x[i];
+            weights[i] = zero + w[i];
+        }
+        with_scales(numbers, weights, number, type.step, &scales, &inverses, &sums);
+        inverse = inverses[0];
+        scale = scales[0];
+    } else {
+        for (int i = 0; i < number; i++)
+            extreme = fabsf(x[i]) > fabsf(extreme) ? x[i] : extreme;
+        inverse = (float)-type.step / extreme;
+        scale = fabsf(extreme) < NOTHING ? 0 : 1 / inverse;
     }
-    inverse = zero + (float)-type.step / extreme;
-    scale = 1 / inverse;
-    if (w)
-        with_scales(numbers, weights, number, type.step, &scale, &inverse, &sum);
     for (int i = 0; i < number; i++)
-        steps[i] = nearest(inverse[0] * x[i], -type.step, type.step - 1);
-    return most < NOTHING ? 0 : scale[0];
+        steps[i] = nearest(inverse * x[i], -type.step, type.step - 1);
+    return scale;
 }
 
 static void put_half(uint8_t *at, uint16_t half)
