@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tagship.weights import low_rank
 from tagship.weights.compiled import library_of
-from tagship.weights.low_rank import LowRankSum, find_loop
+from tagship.weights.low_rank import LowRankSum, find_loops
 from tagship.weights.scratch import Array
 
 needs_loop = pytest.mark.skipif(not low_rank.can_add(), reason="no loop for this processor, or no compiler")
@@ -52,6 +52,24 @@ def test_blocks_of_rows_are_those_of_the_whole() -> None:
 
 
 @needs_loop
+@pytest.mark.parametrize("columns", [1, 32, 200])
+@pytest.mark.parametrize("size", [1e-30, 0.01, 1, 30], ids=lambda size: f"product of {size}")
+def test_the_largest_of_sums(columns: int, size: float) -> None:
+    """It is that of what is written, whatever part of the product can be left out, and wherever rows point the same way
+    as columns, so that a product is as large as their norms; what is known already is the least that comes."""
+    stored, left, right = drawn(100, 8, columns)
+    left *= np.float32(size)
+    left[::7] = right[:, -1] * np.float32(size)
+    summed, sums = LowRankSum(left, right), np.empty_like(stored)
+    assert summed.add(stored, 0, 100, sums)
+    sizes = np.abs(sums.astype(np.float64))
+    assert summed.largest(stored, 0, 100, 0.0) == sizes.max()
+    assert summed.largest(stored[29:].copy(), 29, 100, 0.0) == sizes[29:].max()
+    assert summed.largest(stored, 0, 100, sizes.max()) == sizes.max()
+    assert summed.largest(stored, 0, 100, 1e30) == float(np.float32(1e30).astype(ml_dtypes.bfloat16))
+
+
+@needs_loop
 @pytest.mark.parametrize("number", [np.inf, np.nan, 3.39e38])
 def test_what_is_not_finite_is_told(number: float) -> None:
     """Also where the base is, or where a sum is rounded to infinity."""
@@ -60,6 +78,7 @@ def test_what_is_not_finite_is_told(number: float) -> None:
     stored[8, 39] = number
     left[8], right[:, 39] = 1e18, 1e18
     assert not LowRankSum(left, right).add(stored, 0, 9, sums)
+    assert LowRankSum(left, right).largest(stored, 0, 9, 0.0) == np.inf
 
 
 @needs_loop
@@ -70,7 +89,9 @@ def test_what_is_not_finite_is_told(number: float) -> None:
         (("_mm256_set1_epi32(0x7FFF)", "_mm256_set1_epi32(0x7FF0)"), False),
         (("memcpy(at->rounded[row] + column,", "memmove(edge[row],"), False),
         (("PANEL / 2)", "PANEL)"), False),
-        (("most < 0x7F7F8000", "1"), False),
+        (("most_of(largest) < 0x7F7F8000", "1"), False),
+        (("!(size <= most)", "size > 2 * most"), False),
+        (("uint32_t tagship_low_rank_largest", "uint32_t of_an_older_version"), False),
     ],
     ids=str,
 )
@@ -84,16 +105,16 @@ def test_a_loop_that_is_wrong(tmp_path: Path, change: tuple[str, str], right: bo
     (tmp_path / "changed.c").write_text(changed)
     compiled = tmp_path / "changed.so"
     subprocess.run(["cc", "-O1", "-std=c11", "-shared", "-fPIC", "-o", compiled, tmp_path / "changed.c"], check=True)
-    assert (find_loop(compiled) is not None) == right
+    assert (find_loops(compiled) is not None) == right
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 def test_without_the_loop(tmp_path: Path) -> None:
     """A library that is not there, is none, or is not for this processor is not used."""
     library = tmp_path / "none.so"
-    assert find_loop(library) is None
+    assert find_loops(library) is None
     library.write_bytes(b"for another machine")
-    assert find_loop(library) is None
+    assert find_loops(library) is None
     (tmp_path / "none.c").write_text("int tagship_low_rank_begin(void) { return 0; }")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "made.so", tmp_path / "none.c"], check=True)
-    assert find_loop(tmp_path / "made.so") is None
+    assert find_loops(tmp_path / "made.so") is None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import threading
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from tagship.system.errors import ReleaseError
 from tagship.system.files import sha256_of
-from tagship.weights import merge_writer, merged_rows, scheme_loops, shared_maxima
+from tagship.weights import merge_writer, merged_rows, scheme_loops
 from tagship.weights.checkpoint import open_checkpoint
 from tagship.weights.lora import read_adapter
+from tagship.weights.low_rank import LowRankSum
 from tagship.weights.merge import MergedWeights
 from tagship.weights.merge_writer import write_merged
 from tagship.weights.safetensors import read_header
@@ -120,13 +122,13 @@ def test_tensors_are_those_of_llm_compressor(
     assert found == GOLDEN[dtype]
 
 
-@pytest.mark.parametrize("most", [0, 300_000], ids=["merged again", "some kept"])
-def test_joined_matrices_are_merged_twice_or_kept(tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has one scale of scales comes out the same where merged rows are kept, and where there is no room."""
-    monkeypatch.setattr(shared_maxima, "_KEPT_BYTES", most)
+def test_the_largest_number_without_the_loop_in_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has one scale of scales comes out the same where joined matrices are merged for it as a whole."""
     base, lora = model(tmp_path / "base"), adapter(tmp_path / "adapter")
+    (looked,) = merged(base, lora, tmp_path / "looked", "nvfp4a16")
+    monkeypatch.setattr(LowRankSum, "largest", lambda *_: math.inf)
     (made,) = merged(base, lora, tmp_path / "made", "nvfp4a16")
-    assert digest(tensors_of(made)) == GOLDEN["BF16"]["nvfp4a16"]
+    assert digest(tensors_of(looked)) == digest(tensors_of(made)) == GOLDEN["BF16"]["nvfp4a16"]
 
 
 def test_rows_in_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ def library_of(name: str, folder: Path = Path(__file__).parent) -> Path:
     return folder / f"lib{name}.so"
 
 
-def loaded(path: Path) -> ctypes.CDLL | None:
-    """A library; None where it was not compiled, or is for another kind of processor."""
+def loaded(path: Path, *functions: str) -> ctypes.CDLL | None:
+    """A library; None where it was not compiled, is for another kind of processor, or is an older one without one of
+    these functions."""
     try:
-        return ctypes.CDLL(str(path))
+        library = ctypes.CDLL(str(path))
     except OSError:
         return None
+    return library if all(hasattr(library, name) for name in functions) else None

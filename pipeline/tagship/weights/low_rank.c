@@ -126,6 +126,32 @@ static void add_edge(Add *adds, const struct rows *at, size_t column, size_t wid
         memcpy(at->rounded[row] + column, edge[row], wide * sizeof **edge);
 }
 
+/* The largest magnitude among a row's columns of a panel, as it is stored. */
+WITH_AVX2
+static float largest_stored(const uint16_t *stored, size_t wide)
+{
+    uint16_t most = 0;
+    uint32_t bits;
+    float largest;
+    if (wide == PANEL)
+        for (int column = 0; column < PANEL; column++)
+            most = (stored[column] & 0x7FFF) > most ? stored[column] & 0x7FFF : most;
+    else
+        for (size_t column = 0; column < wide; column++)
+            most = (stored[column] & 0x7FFF) > most ? stored[column] & 0x7FFF : most;
+    bits = (uint32_t)most << 16;
+    memcpy(&largest, &bits, sizeof largest);
+    return largest;
+}
+
+static uint32_t most_of(const uint32_t *largest)
+{
+    uint32_t most = 0;
+    for (int i = 0; i < 16; i++)
+        most = largest[i] > most ? largest[i] : most;
+    return most;
+}
+
 /* Whether this processor can do it. */
 int tagship_low_rank_begin(void)
 {
@@ -137,7 +163,7 @@ int tagship_low_rank_add(const uint16_t *stored, const float *left, const float 
                          size_t rank, size_t columns)
 {
     Add *const adds = fastest();
-    uint32_t largest[16] = {0}, most = 0;
+    uint32_t largest[16] = {0};
     for (size_t band = 0; band < rows; band += BAND) {
         struct rows at[BAND / ROWS];
         const size_t groups = (least(rows - band, BAND) + ROWS - 1) / ROWS;
@@ -154,10 +180,53 @@ int tagship_low_rank_add(const uint16_t *stored, const float *left, const float 
                 else
                     adds(&at[group], column, panels + column * rank, rank, largest);
     }
-    for (int i = 0; i < 16; i++)
-        most = largest[i] > most ? largest[i] : most;
     /* From half a step above the largest bfloat16 on, numbers are rounded to infinity; NaN is above that, too. */
-    return most < 0x7F7F8000;
+    return most_of(largest) < 0x7F7F8000;
+}
+
+/* Returns the bits of the largest magnitude of the sums before they are rounded, or `known` where none is larger. The
+   product is made only where what is stored and the most that the product can be reach above the largest so far:
+   `left_sizes` are the norms of rows, `right_sizes` the largest of a panel's columns. */
+uint32_t tagship_low_rank_largest(const uint16_t *stored, const float *left, const float *panels,
+                                  const float *left_sizes, const float *right_sizes, uint32_t known, size_t rows,
+                                  size_t rank, size_t columns)
+{
+    Add *const adds = fastest();
+    uint16_t unused[PANEL];
+    uint32_t largest[16] = {0};
+    float most;
+    largest[0] = known;
+    memcpy(&most, &known, sizeof most);
+    for (size_t band = 0; band < rows; band += BAND)
+        for (size_t column = 0; column < columns; column += PANEL) {
+            const size_t wide = least(columns - column, PANEL), end = least(band + BAND, rows);
+            struct rows at;
+            size_t found = 0;
+            for (int row = 0; row < ROWS; row++)
+                at.rounded[row] = unused;
+            for (size_t row = band; row < end; row++) {
+                const uint16_t *const here = stored + row * columns + column;
+                const float size = largest_stored(here, wide) + left_sizes[row] * right_sizes[column / PANEL];
+                if (!(size <= most)) { /* also where it is no number */
+                    at.left[found] = left + row * rank;
+                    at.stored[found++] = here;
+                }
+                if (found == ROWS || (found && row + 1 == end)) {
+                    for (; found < ROWS; found++) {
+                        at.left[found] = at.left[0];
+                        at.stored[found] = at.stored[0];
+                    }
+                    if (wide < PANEL)
+                        add_edge(adds, &at, 0, wide, panels + column * rank, rank, largest);
+                    else
+                        adds(&at, 0, panels + column * rank, rank, largest);
+                    found = 0;
+                    known = most_of(largest);
+                    memcpy(&most, &known, sizeof most);
+                }
+            }
+        }
+    return known;
 }
 
 #else
@@ -172,6 +241,14 @@ int tagship_low_rank_add(const uint16_t *stored, const float *left, const float 
 {
     (void)stored, (void)left, (void)panels, (void)rounded, (void)rows, (void)rank, (void)columns;
     return 0;
+}
+
+uint32_t tagship_low_rank_largest(const uint16_t *stored, const float *left, const float *panels,
+                                  const float *left_sizes, const float *right_sizes, uint32_t known, size_t rows,
+                                  size_t rank, size_t columns)
+{
+    (void)stored, (void)left, (void)panels, (void)left_sizes, (void)right_sizes, (void)rows, (void)rank, (void)columns;
+    return known;
 }
 
 #endif

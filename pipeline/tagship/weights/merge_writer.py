@@ -6,7 +6,7 @@ the same call finishes what a killed one began.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -192,17 +192,14 @@ def _merges(users: Sequence[Sequence[_Place]], source: Source, maxima: SharedMax
     def merge(blocks: Sequence[tuple[int, int]]) -> int:
         runs: dict[tuple[MergedFile, int], int] = {}  # bytes that were written one after the other, by their end
         for start, stop in blocks:
-            rows = None
+            rows = stored.read(start, stop)
             for model, receivers in merged:
-                with _kept([user for user, _ in receivers], maxima, start, stop) as numbers:
-                    if numbers is None:
-                        rows = stored.read(start, stop) if rows is None else rows
-                        numbers = model.merge(rows, start, stop)
-                    for user, parts in receivers:
-                        for part, at, data in parts(numbers, start):
-                            begun = user.at[part] + at
-                            user.sink.write(data.data, begun)
-                            runs[user.sink, begun + data.nbytes] = runs.pop((user.sink, begun), 0) + data.nbytes
+                numbers = model.merge(rows, start, stop)
+                for user, parts in receivers:
+                    for part, at, data in parts(numbers, start):
+                        begun = user.at[part] + at
+                        user.sink.write(data.data, begun)
+                        runs[user.sink, begun + data.nbytes] = runs.pop((user.sink, begun), 0) + data.nbytes
         for (sink, end), length in runs.items():
             sink.wrote(end - length, length)
         return sum(runs.values())
@@ -211,16 +208,6 @@ def _merges(users: Sequence[Sequence[_Place]], source: Source, maxima: SharedMax
     blocks = stored.blocks(max(packing.scheme.height if packing else 1 for packing in packings))
     while some := list(islice(blocks, _MERGED_BLOCKS)):
         yield _Piece(write=partial(merge, some))
-
-
-@contextmanager
-def _kept(users: Sequence[_Place], maxima: SharedMaxima, start: int, stop: int) -> Iterator[Array | None]:
-    """Merged rows of places with the same numbers, where they were kept when the largest of them was looked for."""
-    shared = next((user for user in users if user.output.packing and user.output.packing.scheme.shared), None)
-    rows = maxima.kept(shared.adapter, shared.output, start, stop) if shared else None
-    yield rows
-    if shared and rows is not None:
-        maxima.let_go(shared.adapter, shared.output, start, stop)
 
 
 def _written(user: _Place, stored: SourceRows, maxima: SharedMaxima) -> _Parts:

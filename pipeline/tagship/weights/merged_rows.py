@@ -19,6 +19,7 @@ from tagship.weights.lora import Adapter
 from tagship.weights.low_rank import LowRankSum, can_add
 from tagship.weights.merge import MergedWeights, Output
 from tagship.weights.safetensors import TensorEntry
+from tagship.weights.scheme_loops import magnitudes
 from tagship.weights.scratch import Array, scratch
 from tagship.weights.sources import Source, Sources
 
@@ -136,6 +137,14 @@ class MergedRows:
     def rows(self, start: int, stop: int) -> Array:
         """Rows [start, stop) in the output's dtype, read and merged. Raises ReleaseError as `merge` and `read`."""
         return self.merge(self.stored.read(start, stop), start, stop)
+
+    def largest(self, start: int, stop: int, known: float) -> float:
+        """The largest magnitude in rows [start, stop), or `known` where that is as large. Raises ReleaseError as `rows`
+        and, where they are not finite, as `merge`."""
+        stored = self.stored.read(start, stop)
+        if self._sum and (found := self._sum.largest(stored, start, stop, known)) < math.inf:
+            return found
+        return max(known, float(magnitudes(self.merge(stored, start, stop), self.stored.row[0]).max()))
 
     def floats(self, start: int, stop: int) -> Array:
         """Rows [start, stop) in float32, with the values that they have in the output's dtype."""
