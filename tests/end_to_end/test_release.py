@@ -37,8 +37,10 @@ class Release(Struct, frozen=True, dict=True):
 
 @pytest.fixture(scope="module")
 def untagged(make_project: Callable[[], Project]) -> Release:
-    """The example, released without a version tag."""
-    return _release(make_project(), "--at", AT)
+    """The example, released without a version tag, by a policy that was not committed."""
+    project = make_project()
+    project.replace("release.toml", "[project]", "# by hand\n[project]")
+    return _release(project, "--at", AT)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,12 @@ def test_tagged_names_are_versioned(tagged: Release) -> None:
         for entry in tagged.document["formats"]:
             tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(entry["repo_id"]).tags}
             assert tags == {"v1.0.0": entry["commit"]}
+
+
+def test_policy_that_was_not_committed_is_told(untagged: Release, tagged: Release) -> None:
+    """A release by it can never be made again from what the manifest names."""
+    told = "which does not have release.toml as it is here: invoke reproduce could not make this release again"
+    assert told in " ".join(untagged.log.split()) and told not in " ".join(tagged.log.split())
 
 
 def test_each_export_was_verified(untagged: Release) -> None:

@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from tagship.cli.published import lines_of_matrices
 from tagship.policy.config import Config, load_config
+from tagship.published.audit import audit
 from tagship.published.matrix import Matrix, document, matrices
 from tagship.published.releases import releases_in
 from tagship.published.rollback import apply, plan_rollback
+from tagship.release.step import templates_of
 from tagship.verify.evidence import Evidence, Measured
 from tagship.verify.questions import Limits
 
-from tests.published.conftest import Releases
+from tests.published.conftest import EVIDENCE, Releases
 
 POLICY = '[project]\nnamespace = "acme"\n[formats.vllm]\n[formats.ollama]\nquants = ["q4_k_m"]\n[formats.lora]\n'
 MEASURED = Measured(
@@ -87,6 +91,32 @@ def test_versions_by_formats(releases: Releases, config: Config) -> None:
         apply(releases.hub, change)
     assert states(matrices(releases.hub, config)[0])["v2.0.0"] == {"ollama q4_k_m": "live!", "vllm": "withdrawn"}
     assert states(matrices(releases.hub, config)[0])["v1.0.0"]["vllm"] == "live!"
+
+
+def test_compared_quickly(releases: Releases, config: Config) -> None:
+    """A version behind which less than usual stands says so wherever versions are looked at; of the run's own files,
+    which are compared whole, nothing is said."""
+    hurried = replace(SHOWN, quick=True, text=None)
+    gguf = {"format": "ollama", "quant": "q4_k_m"}
+    releases.put("acme/phi3-minimal-q4_k_m-gguf-v1.0.0", "v1.0.0", evidence=hurried, **gguf)
+    releases.put("acme/phi3-minimal-q4_k_m-gguf-v1.1.0", "v1.1.0", evidence=SHOWN, **gguf)
+    releases.put("acme/phi3-minimal-lora-v1.0.0", "v1.0.0", format="lora", evidence=replace(EVIDENCE, quick=True))
+    (found,) = matrices(releases.hub, config)
+    shown = document(found, "https://hub")
+    newer, older = (version["formats"] for version in shown["versions"])
+    assert (newer["ollama q4_k_m"]["quick"], older["ollama q4_k_m"]["quick"], older["lora"]["quick"]) == (0, 1, 0)
+    for name in ("matrix.html.j2", "matrix.md.j2"):
+        page = templates_of(config).render(name, namespace="acme", models=[shown])
+        assert page.count("97.5% the same likeliest") == 2 and page.count("by --quick") == 1
+    told = "\n".join(lines_of_matrices([found], None))
+    assert told.count("KL 0.0026") == 2 and told.count("KL 0.0026 by --quick") == 1
+    levels = {
+        (str(release.tag), release.manifest.format): finding.level
+        for release in releases_in(releases.hub, "acme")
+        for finding in audit(releases.hub, release).findings
+        if finding.about == "evidence"
+    }
+    assert levels == {("v1.0.0", "ollama"): "note", ("v1.1.0", "ollama"): "ok", ("v1.0.0", "lora"): "ok"}
 
 
 def test_a_repo_with_all_versions(releases: Releases, config: Config) -> None:

@@ -18,6 +18,7 @@ from tagship.release.gates import (
     check_modules,
     check_tag,
     check_tasks,
+    uncommitted_policy,
 )
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
@@ -196,6 +197,20 @@ def test_changed_tree(project: GitFolder, opened: Repository, plan: MakePlan, ch
     assert refused == "v1.0.0 does not pass 1 check:"
     mend = "git stash --include-untracked, or commit and tag that"
     assert checks == [f"  clean: the working tree is not what v1.0.0 tags: {path.name} ({mend})"]
+
+
+def test_policy_that_is_not_committed(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
+    """What decides how an untagged release is made is named where the commit has it otherwise; other files are not."""
+    project.write("notes.txt")
+    assert uncommitted_policy(plan(), opened) == []
+    path = project.folder / "release.toml"
+    path.write_text(path.read_text() + "# changed\n")
+    project.write("templates/cards/base.md.j2")
+    project.write("templates2/cards.md.j2")
+    assert sorted(uncommitted_policy(plan(), opened)) == ["release.toml", "templates/"]
+    project.git("add", ".")
+    project.git("commit", "--quiet", "--message", "feat: a policy")
+    assert uncommitted_policy(plan(), opened) == []
 
 
 def test_many_changes(project: GitFolder, opened: Repository, plan: MakePlan) -> None:

@@ -145,7 +145,7 @@ def matrix(session: Session, html: str | bool | None, markdown: str | bool | Non
         elif not json:
             print(text, end="")
     if not (html or markdown or json):
-        print_lines(_lines(found, terminal_width() if sys.stdout.isatty() else None))
+        print_lines(lines_of_matrices(found, terminal_width() if sys.stdout.isatty() else None))
     return document
 
 
@@ -156,7 +156,7 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _lines(found: Sequence[Matrix], width: int | None) -> Iterator[str]:
+def lines_of_matrices(found: Sequence[Matrix], width: int | None) -> Iterator[str]:
     """Tables as people read them, with columns as wide as what is in them; one that does not fit a terminal of `width`
     columns has a line for each format in place of a column."""
     for each in found:
@@ -190,5 +190,5 @@ def _word(cell: Cell) -> str:
     if shown is None or shown.outcome != PASSED:
         told.append(shown.outcome if shown else UNTESTED)
     elif measured:
-        told.append(f"KL {measured.kl:.2g}")
+        told.append(f"KL {measured.kl:.2g}" + " by --quick" * shown.is_short)
     return ", ".join(told)

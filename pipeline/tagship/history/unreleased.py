@@ -108,7 +108,7 @@ def _model_paths(config: Config, repository: Repository) -> tuple[str, ...]:
     asked = (evaluate.file, evaluate.scoring.schema) if evaluate else ()
     given = (config.verify.text, *asked, *(base.path for base in config.bases.values()))
     places = [
-        *(config.runs.root, config.file, config.root / "templates"),
+        *(config.runs.root, *config.policy_paths),
         *(config.root / path for path in config.versions.data),
         *(path for path in given if path is not None),
     ]
@@ -120,7 +120,7 @@ def _policy_files(
 ) -> tuple[str, ...]:
     if since is None:
         return ()
-    places = [repository.below_top(path) for path in (config.file, config.root / "templates")]
+    places = [repository.below_top(path) for path in config.policy_paths]
     return tuple(
         path
         for path in repository.changed_files(f"refs/tags/{since.name}", commit.sha)

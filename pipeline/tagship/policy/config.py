@@ -81,6 +81,11 @@ class Config(Struct, frozen=True, kw_only=True):
         return self.layout == PER_MODEL
 
     @property
+    def policy_paths(self) -> tuple[Path, ...]:
+        """Where what decides how a run is released stands: release.toml, and the project's own templates."""
+        return (self.file, self.root / "templates")
+
+    @property
     def own_folders(self) -> tuple[Path, ...]:
         """What a release itself writes, units' results among it: it makes no tree dirty."""
         results = [self.root / RESULTS_FOLDER / name for name in (UNITS_FOLDER, FAILURES_FOLDER)]

@@ -25,6 +25,7 @@ from tagship.published.releases import Published, Unread, card_at, differing, is
 from tagship.published.seals import NOT_ASKED, Sealed, Signatures, look_at_seals
 from tagship.system.called import called
 from tagship.system.templating import human_size
+from tagship.verify.evidence import PASSED
 
 _AT_ONCE = 8
 
@@ -153,7 +154,7 @@ class _Look:
             about = f"evidence of {export.quant}" if self._manifest.parts else "evidence"
             shown = export.shown()
             if shown:
-                level = OK if shown.outcome == "passed" else NOTE
+                level = OK if shown.outcome == PASSED and not shown.is_short else NOTE
                 yield Finding(level=level, about=about, told=shown.summary)
             elif export.evidence:
                 yield Finding(level=DIFFERENT, about=about, told="of other files than these")

@@ -171,6 +171,7 @@ def _cell(cell: Cell, url: str) -> dict[str, Any]:
         "base_revision": manifest.base_revision,
         "outcome": shown.outcome if shown else "untested",
         "summary": shown.summary if shown else None,
+        "quick": bool(shown and shown.is_short),
         "runtime": shown.runtime if shown else None,
         "verified": shown.date if shown else None,
         "kl": measured.kl if measured else None,

@@ -161,6 +161,16 @@ def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.problem]
 
 
+def uncommitted_policy(plan: Plan, repository: Repository) -> list[str]:
+    """What decides how a run is released and is not as the commit has it, which release.json will name."""
+    places = [repository.below_top(path) for path in plan.config.policy_paths]
+    return [
+        path
+        for path in repository.changed_paths(plan.config.own_folders)
+        if any(path.rstrip("/") == place or path.startswith(f"{place}/") for place in places)
+    ]
+
+
 def check_base(located: Located) -> None:
     """Raise ReleaseError for a base model that wants to run code of its own, or for which there is no room."""
     check_code(located.base, code_of_base(located))

@@ -112,6 +112,11 @@ class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     files: str | None = None
 
     @property
+    def is_short(self) -> bool:
+        """Whether less than is usual stands behind it; the run's own files are compared whole in any case."""
+        return self.quick and not self.copied and self.outcome == PASSED
+
+    @property
     def summary(self) -> str:
         """In a line."""
         if self.outcome != PASSED:
