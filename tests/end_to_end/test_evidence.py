@@ -1,6 +1,7 @@
 """What is said of an export was seen: evidence in its manifest, its card and on the Hub, and nothing without it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,11 @@ def test_type_that_costs_too_much(project: Project) -> None:
     types = ("verify", "--format", "ollama", "--quant", "q2_k", "--json")
     assert project.invoke("export", *types[1:]).code == 0
     refused = project.invoke(*types)
-    assert refused.code == 1 and "[verify.limits.q2_k] in release.toml sets kl and top1" in refused.stderr
+    assert refused.code == 1
+    asked = r"\[verify\.limits\.q2_k\] in release\.toml sets kl and top1 for it, which are (0\.\d+) and (0\.\d+) here"
+    would_do = re.search(asked, " ".join(refused.stderr.split()))
+    assert would_do is not None, refused.stderr
+    assert 0 < float(would_do[1]) < 0.6 and 0.6 < float(would_do[2]) < 1
     table = "max_tokens = 128\n[verify.limits.q2_k]\n"
     project.replace("release.toml", "max_tokens = 128\n", f"{table}kl = 0.6\ntop1 = 0.6\n")
     allowed = project.invoke(*types)

@@ -293,7 +293,7 @@ def test_a_limit_is_no_damage(release: Release, copied: Copy) -> None:
     """An export that is what exporting makes, and is refused, is said to be undamaged, and is kept."""
     verify = replace(release.plan.config.verify, limits={"q4_k_m": OwnLimits(kl=1e-9)})
     strict = replace(release, plan=replace(release.plan, config=replace(release.plan.config, verify=verify)))
-    with pytest.raises(ReleaseError, match="Exported once more it is the same, byte by byte") as caught:
+    with pytest.raises(ReleaseError, match="exported once more it is the same, byte by byte") as caught:
         strict.verify("ollama", copied("ollama"))
     assert "[verify.limits.q4_k_m]" in str(caught.value.remedy)
     assert release.state("ollama").exists()
@@ -316,7 +316,7 @@ def test_a_mix_of_another_policy_is_made_as_it_was(release: Release, tmp_path: P
         files=list_files(folder),
     )
     exported = Exported(target=target, folder=folder, manifest=manifest)
-    with pytest.raises(ReleaseError, match="Exported once more it is the same, byte by byte"):
+    with pytest.raises(ReleaseError, match="exported once more it is the same, byte by byte"):
         list(verify_export(release.plan, target, release.done.plus([exported]), release.tools))
 
 

@@ -36,7 +36,7 @@ def diagnosed(error: ReleaseError, plan: Plan, exported: Exported, base: BaseFol
     if found is None:
         return error
     if not found:
-        unharmed = "Exported once more it is the same, byte by byte: it was not damaged"
+        unharmed = "It was not damaged since: exported once more it is the same, byte by byte"
         return type(error)(f"{error}\n{unharmed}", remedy=_WIDER if error.remedy == AGAIN else error.remedy)
     forget(plan, exported.target)
     cause = f"The cause: {exported.folder.name} is not what base and adapter give: {listed(found)}"

@@ -1,5 +1,6 @@
 """Does an export answer like base + adapter?"""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 
@@ -76,10 +77,9 @@ def compare(reference: Model, model: Model, trial: Trial, limits: Limits, what: 
         for answer, part in zip(trial.answers, each, strict=True):
             _check_tokens(answer, part, reference, what)
     same = [bool((part.given == np.array(answer.ids)).all()) for answer, part in zip(trial.answers, each, strict=True)]
-    measured = _measured(along.part(0, trial.tokens), limits, what, "tokens of answers")
-    text = None
-    if trial.text:
-        text = _measured(along.part(trial.tokens, len(along.kl)), limits, what, "tokens of text")
+    measured = along.part(0, trial.tokens).measured()
+    text = along.part(trial.tokens, len(along.kl)).measured() if trial.text else None
+    _check_measured({"tokens of answers": measured} | ({"tokens of text": text} if text else {}), limits, what)
     return Evidence(
         outcome=PASSED,
         prompts=len(trial.answers),
@@ -108,16 +108,26 @@ def _each(along: PerToken, answers: Answers) -> Sequence[PerToken]:
     return [along.part(start, end) for start, end in pairwise(starts)]
 
 
-def _measured(along: PerToken, limits: Limits, what: str, of: str) -> Measured:
-    measured = along.measured()
-    if not measured.kl <= limits.kl:  # also when it is not a number
-        how = f"mean KL {measured.kl:.3g} nats over {measured.tokens} {of}; the limit is {limits.kl:g}"
-        raise _different(what, how, limits)
-    if not measured.top1 >= (least := limits.top1_of(measured.tokens)):
-        how = f"the likeliest token is the same for {measured.top1:.1%} of {measured.tokens} {of}"
-        few = f", lowered to {least:.1%} as they are few" if least < limits.top1 else ""
-        raise _different(what, f"{how}; the limit is {limits.top1:.1%}{few}", limits)
-    return measured
+def _check_measured(found: Mapping[str, Measured], limits: Limits, what: str) -> None:
+    """Raise ReleaseError for the first that is beyond the limits, with a remedy that tells what all of them would
+    need."""
+    for of, measured in found.items():
+        how = ""
+        if not measured.kl <= limits.kl:  # also when it is not a number
+            how = f"mean KL {measured.kl:.3g} nats over {measured.tokens} {of}; the limit is {limits.kl:g}"
+        elif not measured.top1 >= (least := limits.top1_of(measured.tokens)):
+            how = f"the likeliest token is the same for {measured.top1:.1%} of {measured.tokens} {of}"
+            few = f", lowered to {least:.1%} as they are few" if least < limits.top1 else ""
+            how += f"; the limit is {limits.top1:.1%}{few}"
+        kl, top1 = max(each.kl for each in found.values()), min(each.top1 for each in found.values())
+        if how and limits.key and math.isfinite(kl):
+            remedy = (
+                f"nothing was published; export another type; if this one is good enough, {limits.key} in release.toml "
+                f"sets kl and top1 for it, which are {kl:.3g} and {top1:.3g} here"
+            )
+            raise _different(what, how, remedy)
+        if how:
+            raise _different(what, how)
 
 
 def _check_prompt(expected: Answer, given: tuple[int, ...], what: str) -> None:
@@ -166,9 +176,5 @@ def _some(ids: tuple[int, ...]) -> str:
     return str(list(ids[:12])) + (" …" if len(ids) > 12 else "")
 
 
-def _different(what: str, how: str, limits: Limits | None = None) -> ReleaseError:
-    remedy = AGAIN
-    if limits and limits.key:
-        remedy = "nothing was published; export another type; if this one is good enough, "
-        remedy += f"{limits.key} in release.toml sets kl and top1 for it"
+def _different(what: str, how: str, remedy: str = AGAIN) -> ReleaseError:
     return ReleaseError(f"{what} does not answer like base + adapter: {how}", remedy=remedy)
