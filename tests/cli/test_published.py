@@ -153,7 +153,12 @@ def test_status(released: GitFolder) -> None:
         document = status(session)
     assert [version["name"] for version in document["models"][0]["versions"]] == ["v2.0.0", "v1.0.0"]
     assert document["runs"] is None
-    assert document["unseen"] == ["CI runs are not seen: there is no remote origin, or it is no page of a forge"]
+    assert document["unseen"] == ["CI runs are not seen: there is no remote origin"]
+    released.git("remote", "add", "origin", "/srv/models.git")
+    with opened(released) as session:
+        assert status(session)["unseen"] == [
+            "CI runs are not seen: the remote origin is /srv/models.git, which is on no forge"
+        ]
     assert "    v2.0.0             2025-09-15  vllm" in list(lines_of(document))
     with opened(released) as session:
         published.rollback(session, "v1.0.0", yes=True, create_pr=False)

@@ -96,11 +96,15 @@ def test_tag_with_a_slash(repository: GitFolder, opened: Repository) -> None:
     assert opened.tags_at(opened.head()) == ("release/1.0",)
 
 
-def test_no_such_tag(opened: Repository) -> None:
-    """A tag that does not exist is refused with the command that makes it."""
+def test_no_such_tag(repository: GitFolder, opened: Repository) -> None:
+    """A tag that does not exist is refused with the command that makes it, and the newest that there are."""
     with pytest.raises(ReleaseError, match=r"there is no tag 'v9\.0\.0'") as caught:
         opened.tag("v9.0.0")
-    assert "git tag v9.0.0" in str(caught.value.remedy)
+    assert str(caught.value.remedy) == 'git tag v9.0.0 -m "Release v9.0.0: …"'
+    repository.tag("v1.0.0")
+    with pytest.raises(ReleaseError) as caught:
+        opened.tag("v9.0.0")
+    assert str(caught.value.remedy).endswith("; the newest that there are: v1.0.0")
 
 
 def test_branch_is_no_tag(opened: Repository) -> None:

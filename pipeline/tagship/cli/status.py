@@ -12,6 +12,7 @@ from tagship.published.ci_runs import CiRun, ci_runs
 from tagship.published.matrix import WITHDRAWN, Matrix, matrices
 from tagship.release.plan import repository_page
 from tagship.system.errors import ReleaseError
+from tagship.system.shown import masked
 
 _SHOWN = 10
 
@@ -64,7 +65,9 @@ def _runs(session: Session, unseen: list[str]) -> list[CiRun] | None:
     web = repository_page(session.config, session.repository)
     if web is None:
         remote = session.config.versions.remote
-        unseen.append(f"CI runs are not seen: there is no remote {remote}, or it is no page of a forge")
+        url = session.repository.remote_url(remote)
+        why = f"the remote {remote} is {masked(url)}, which is on no forge" if url else f"there is no remote {remote}"
+        unseen.append(f"CI runs are not seen: {why}")
         return None
     try:
         found = ci_runs(web)

@@ -56,7 +56,9 @@ class Repository:
         `meant`."""
         if not self.has_tag(name):
             made = meant or name
-            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {made} -m "Release {made}: …"')
+            there = self._tag_names("--sort=-creatordate", "--count=3")
+            newest = f"; the newest that there are: {', '.join(there)}" if there else ""
+            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {made} -m "Release {made}: …"{newest}')
         if self._program.answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
             raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag")
         message = self._message(f"refs/tags/{name}")
