@@ -21,7 +21,7 @@ from tests.conftest import InstallPackage
 
 # What a worker is asked to do; it has to find that by its module's name.
 FUNCTIONS = """
-import ctypes, json, os, signal, subprocess, sys, time
+import atexit, ctypes, json, os, signal, subprocess, sys, time
 from pathlib import Path
 from tagship.system.errors import ReleaseError, ToolError, UsageError
 
@@ -42,6 +42,13 @@ def count(advance=int):
 def crash():
     print("before")
     raise ZeroDivisionError("why it was")
+
+def wrap():
+    atexit.register(print, "taken apart")
+    try:
+        raise OSError("no such operator")
+    except OSError as error:
+        raise ImportError("it could not be imported") from error
 
 def end(number):
     os.kill(os.getpid(), number)
@@ -145,6 +152,14 @@ def test_signal(worker: Worker, foreign: ModuleType, number: int, raised: type[T
         worker.call("it ended", foreign.end, int(number))
     assert type(caught.value) is raised
     assert (caught.value.remedy is not None) == (raised is Killed)
+
+
+def test_what_it_began_with_comes_last(worker: Worker, foreign: ModuleType) -> None:
+    """Of an exception that another one led to both are told, and nothing that is printed as libraries end."""
+    with pytest.raises(ToolError) as caught:
+        worker.call("it ended", foreign.wrap)
+    *_, wrapped, first = str(caught.value).splitlines()
+    assert (wrapped, first) == ("  ImportError: it could not be imported", "  OSError: no such operator")
 
 
 def test_nobody_answers(worker: Worker, foreign: ModuleType) -> None:

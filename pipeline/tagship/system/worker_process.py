@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,11 +38,26 @@ def serve(folder: Path, modules: Sequence[str]) -> NoReturn:
     os.dup2(2, 1)
     asked, idle = SimpleQueue[Path](), threading.Event()
     threading.Thread(target=_watch, args=(requests, asked, idle, folder), daemon=True).start()
+    sys.excepthook = lambda _, error, __: _end(error)
     import_to_keep(modules)
     while True:
         answer = _do(asked.get(), channel)
         idle.set()
         print(json.dumps(answer), file=channel)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """End this process by an exception. The end of what was printed is told: so that comes last which the exception
+    began with, as libraries wrap what they fail to import, and nothing of what they say when they are taken apart."""
+    sys.stdout.flush()
+    traceback.print_exception(error)
+    first = error
+    while cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__):
+        first = cause
+    if first is not error:
+        print(*traceback.format_exception_only(first), file=sys.stderr, end="")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _watch(requests: IO[str], asked: SimpleQueue[Path], idle: threading.Event, folder: Path) -> None:
