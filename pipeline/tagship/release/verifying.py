@@ -174,7 +174,7 @@ def _failed(plan: Plan, target: Target, tools: Tools, evidence: Evidence, error:
     outcome = UNTESTED if isinstance(error, ToolError) else FAILED
     why = error.why if isinstance(error, NotAskable) else str(error).split("\n")[0]
     evidence = replace(evidence, outcome=outcome, why=why)
-    tools.console.warn(f"{target.name}: {evidence.summary}", "[verify] required is false, so it goes on")
+    tools.console.warn(f"{target.name}: {outcome}: {error}", "[verify] required is false, so it goes on")
     return evidence
 
 

@@ -46,5 +46,5 @@ def foreign(what: str) -> Iterator[None]:
     except ReleaseError:
         raise
     except Exception as error:  # whatever it raises, of any library
-        said = str(error).strip().split("\n")[0][:_MOST_SAID]
+        said = " ".join(str(error).split())[:_MOST_SAID]  # vLLM gives its reasons in lines of their own
         raise ToolError(f"{what}: {type(error).__name__}: {said}") from error
