@@ -132,6 +132,7 @@ def _asked(plan: Plan, target: Target, done: Results, tools: Tools, limits: Limi
     trial = replace(done.one(Answered).trial, text=())
     job = job_of(plan, target, base, tools.templates, exported.manifest)
     subject = target.policy.format.subject(job, exported.folder, trial.questions)
+    subject = replace(subject, at_length=bool(plan.config.verify.native))
     reference = reference_model(plan, base, tools)
     check_free(runtime, subject, available_memory())
     try:

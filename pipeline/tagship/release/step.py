@@ -98,7 +98,8 @@ class Step(Struct, frozen=True, kw_only=True):
 
     All take what earlier steps returned and give what later ones select from. `skip` gives the
     reason why a plan does not need the step, or None. `portable` is whether an executor may do its work on
-    targets elsewhere: each piece then depends on earlier steps alone, and all functions are those of a module.
+    targets elsewhere: each piece then depends on earlier steps alone, and all functions are those of a module. One that
+    `goes_on` looks at all targets, also where one is refused, before the run ends: who mends that knows of the others.
     `writes` is what it leaves on the disk, of EXPORTS and those beside it.
     """
 
@@ -110,6 +111,7 @@ class Step(Struct, frozen=True, kw_only=True):
     of_repo: Callable[[Plan, Sequence[Target], Results, Tools], Iterable[object]] | None = None
     skip: Callable[[Plan], str | None] = never_skipped
     portable: bool = False
+    goes_on: bool = False
     writes: tuple[str, ...] = ()
 
 

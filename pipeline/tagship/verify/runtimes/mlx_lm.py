@@ -33,8 +33,12 @@ class _MlxModel(ServingModel):
             import mlx.core as mx
             from mlx_lm import load
 
-            if "quantization" in config and mx.default_device().type == mx.cpu:
-                raise ToolError("mlx-lm is not asked on a processor, where it takes minutes for quantized weights")
+            slow = "quantization" in config and mx.default_device().type == mx.cpu
+            if slow and not subject.at_length:
+                raise ToolError(
+                    "mlx-lm is not asked on a processor, where it takes minutes for quantized weights, but by [verify] "
+                    "native = true"
+                )
             trusted = {"trust_remote_code": subject.trust_remote_code}
             self._model, self._wrapped = load(str(subject.model), tokenizer_config=trusted)[:2]
 
