@@ -26,7 +26,7 @@ class Echo(Runtime):
 
 class EchoModel(Model):
     def __init__(self, subject):
-        self.subject = subject
+        self.subject, self.how = subject, "aloud"
 
     def read(self, questions):
         return tuple(Asked(prompt=prompt, ids=(1,)) for prompt in questions.prompts)
@@ -55,7 +55,7 @@ def test_runtime_of_another_package(install_package: InstallPackage) -> None:
     with Runtimes() as runtimes, runtimes.model("echo", subject) as model:
         assert [(asked.prompt, asked.ids) for asked in model.read(questions)] == [("one", (1,)), ("\U0001f600", (1,))]
         assert [block.argmax(axis=1).tolist() for block in model.rows(SEQUENCES)] == [[1], [2], [1]]
-        assert model.ends((1, 2, 3)) == {3}
+        assert model.ends((1, 2, 3)) == {3} and model.how == "aloud"
         assert model.text((1, 2)) == repr((subject, [1, 2]))
         with pytest.raises(ToolError, match="does not generate"):
             model.generate([[1]], 3)

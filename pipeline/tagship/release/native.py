@@ -132,7 +132,6 @@ def _asked(plan: Plan, target: Target, done: Results, tools: Tools, limits: Limi
     trial = replace(done.one(Answered).trial, text=())
     job = job_of(plan, target, base, tools.templates, exported.manifest)
     subject = target.policy.format.subject(job, exported.folder, trial.questions)
-    subject = replace(subject, at_length=bool(plan.config.verify.native))
     reference = reference_model(plan, base, tools)
     check_free(runtime, subject, available_memory())
     try:
@@ -154,7 +153,8 @@ def _asked(plan: Plan, target: Target, done: Results, tools: Tools, limits: Limi
         raise NotAskable(told, why=why, remedy=error.remedy) from error
     except ReleaseError as error:
         raise NativeError(str(error), remedy=_OTHERWISE.format(runtime.name)) from error
-    return Native(runtime=_named(runtime), same=found.same, answers=found.answers, limits=found.limits)
+    named = ", ".join(filter(None, (_named(runtime), model.how)))
+    return Native(runtime=named, same=found.same, answers=found.answers, limits=found.limits)
 
 
 def _named(runtime: Runtime) -> str:

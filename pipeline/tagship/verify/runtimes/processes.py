@@ -110,8 +110,9 @@ class Runtimes:
     def _load(self, runtime: str, subject: Subject) -> "RunningModel":
         number = next(self._numbers)
         with self._worker(runtime, subject) as worker:
-            worker.call(_failure(subject), _load, runtime, subject, number)
-            return RunningModel(self, runtime, subject, worker, number)
+            reply = worker.folder / _REPLY_FILE
+            worker.call(_failure(subject), _load, runtime, subject, number, reply)
+            return RunningModel(self, runtime, subject, worker, number, read_reply(reply))
 
     @contextmanager
     def _worker(self, runtime: str, subject: Subject) -> Iterator[Worker]:
@@ -136,9 +137,11 @@ class Runtimes:
 class RunningModel(Model):
     """A model in a worker, asked from here."""
 
-    def __init__(self, runtimes: Runtimes, runtime: str, subject: Subject, worker: Worker, number: int) -> None:
+    def __init__(
+        self, runtimes: Runtimes, runtime: str, subject: Subject, worker: Worker, number: int, how: str | None
+    ) -> None:
         self._runtimes, self._runtime = runtimes, runtime
-        self.subject, self.worker, self._number = subject, worker, number
+        self.subject, self.worker, self._number, self.how = subject, worker, number, how
         self.tells_all = find_runtime(runtime).tells_all
 
     def read(self, questions: Questions) -> tuple[Asked, ...]:
@@ -221,8 +224,9 @@ def _prompts(runtime: str, subject: Subject, conversations: tuple[Conversation, 
     write_reply(reply, find_runtime(runtime).prompts(subject, conversations))
 
 
-def _load(runtime: str, subject: Subject, number: int) -> None:
+def _load(runtime: str, subject: Subject, number: int, reply: Path) -> None:
     _MODELS[number] = find_runtime(runtime).load(subject)
+    write_reply(reply, _MODELS[number].how)
 
 
 def _read(number: int, questions: Questions, reply: Path) -> None:

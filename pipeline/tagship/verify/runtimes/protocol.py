@@ -41,8 +41,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     what people are to be told of the model. `trust_remote_code` is whether code in these folders may be run: only where
     the policy trusts that base. With `nf4` the model, without its adapter, is as it is when it was held so. With
     `made_of` the files of its weights have their headers alone, and the weights are made again of that as they are
-    needed. `how` is what evidence says of how the runtime runs it, beyond its name. `at_length` is whether it is to be
-    run also where that takes very long."""
+    needed. `how` is what evidence says of how the runtime runs it, beyond its name."""
 
     what: str
     model: Path
@@ -55,17 +54,18 @@ class Subject(Struct, frozen=True, kw_only=True):
     nf4: Nf4 | None = None
     made_of: Ingredients | None = None
     how: str | None = None
-    at_length: bool = False
 
 
 class Model(ABC):
     """A model that a runtime has loaded, in a process of its own.
 
     `tells_all` is whether it says of each token how likely it is. What does not gives, in place of logits, the
-    log-probabilities of the likeliest ones, and -inf for the others.
+    log-probabilities of the likeliest ones, and -inf for the others. `how` is what evidence says of how it is run on
+    this machine, beyond the runtime's name.
     """
 
     tells_all: bool = True
+    how: str | None = None
 
     @abstractmethod
     def read(self, questions: Questions) -> tuple[Asked, ...]:
