@@ -1,6 +1,6 @@
 """Gates: read-only checks that come before the first byte is written, and refuse."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tagship.artifacts.card import check_card
 from tagship.formats.protocol import Format
@@ -8,6 +8,7 @@ from tagship.formats.registry import find_format
 from tagship.history.tag_checks import Outcome, Tagging, refuse, run_checks
 from tagship.hub.fetch import Located, code_of_base
 from tagship.naming.tag_hints import probably_meant, why_no_stream
+from tagship.policy.verify import QUICK
 from tagship.release.jobs import job_of
 from tagship.release.plan import Plan
 from tagship.release.results import Fitting
@@ -19,6 +20,7 @@ from tagship.runs.base_folder import BaseFolder
 from tagship.runs.model_files import model_files
 from tagship.runs.numbers import check_numbers
 from tagship.runs.run import Run
+from tagship.system.called import called
 from tagship.system.disk import check_writable
 from tagship.system.errors import ReleaseError
 from tagship.system.git import Repository
@@ -159,6 +161,22 @@ def check_tag(plan: Plan, repository: Repository) -> list[Outcome]:
     outcomes = list(run_checks(tagging))
     refuse(outcomes, name)
     return [outcome for outcome in outcomes if outcome.problem]
+
+
+def warnings(plan: Plan, repository: Repository) -> Iterator[tuple[str, str]]:
+    """What is published all the same and cannot be mended afterwards, each with what would mend it now."""
+    if plan.version_tag and plan.extent == QUICK:
+        yield (
+            f"--quick compares less than is usual, and {plan.version_tag.name} will say so wherever it is looked at",
+            "leave --quick out for a version that people are to use",
+        )
+    changed = [] if plan.version_tag else uncommitted_policy(plan, repository)
+    if changed:
+        yield (
+            f"release.json will name {plan.commit.sha[:10]}, which does not have {', '.join(changed)} as it is here: "
+            f"{called()} reproduce could not make this release again",
+            "commit it first",
+        )
 
 
 def uncommitted_policy(plan: Plan, repository: Repository) -> list[str]:

@@ -12,7 +12,6 @@ from tagship.formats.protocol import Footprint
 from tagship.history.model_lookup import known_digests
 from tagship.hub.base_repo import check_base
 from tagship.hub.fetch import fetch_base, locate_base
-from tagship.policy.verify import QUICK
 from tagship.policy.versions import OFF
 from tagship.release import gates
 from tagship.release.announcing import announce, check_announcing, unless_announced
@@ -67,7 +66,6 @@ from tagship.release.step import (
 )
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, verify_export
-from tagship.system.called import called
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
@@ -87,8 +85,8 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
         check_task_file(plan)
     for outcome in gates.check_tag(plan, tools.repository):
         tools.console.warn(f"{outcome.name}: {outcome.problem}", outcome.remedy)
-    if "publish" in names:
-        _warn(plan, tools)
+    for problem, remedy in gates.warnings(plan, tools.repository) if "publish" in names else ():
+        tools.console.warn(problem, remedy)
     check_names(plan)  # as far as it is known before the base model is fetched
     check_local(plan)
     gates.check_folders(plan)
@@ -103,22 +101,6 @@ def _gates(plan: Plan, done: Results, tools: Tools, *, steps: Sequence[Step] = (
         if finding := check_base_is_there(plan, tools.hub):
             tools.console.warn(finding.what, finding.remedy)
     return iter(())
-
-
-def _warn(plan: Plan, tools: Tools) -> None:
-    """Of what is published all the same, and cannot be mended afterwards."""
-    if plan.version_tag and plan.extent == QUICK:
-        tools.console.warn(
-            f"--quick compares less than is usual, and {plan.version_tag.name} will say so wherever it is looked at",
-            "leave --quick out for a version that people are to use",
-        )
-    changed = [] if plan.version_tag else gates.uncommitted_policy(plan, tools.repository)
-    if changed:
-        tools.console.warn(
-            f"release.json will name {plan.commit.sha[:10]}, which does not have {', '.join(changed)} as it is here: "
-            f"{called()} reproduce could not make this release again",
-            "commit it first",
-        )
 
 
 def _base(plan: Plan, done: Results, tools: Tools, *, asks_hub: bool = True) -> Iterator[object]:
