@@ -84,7 +84,7 @@ def test_quantization_types_side_by_side(project: Project) -> None:
     types = ("--format", "ollama", "--quant", "q4_k_m", "--quant", "q8_0")
     done = project.invoke("release", *types, "--quick", "--json")
     assert "and of no text, by --quick" in done.stderr
-    assert "warning: --quick compares less than is usual, and v1.0.0 will say so" in done.stderr
+    assert "warning: --quick compares less than is usual, which v1.0.0 will say" in done.stderr
     assert done.code == 0, done.stderr
     for entry in done.document["formats"]:
         folder = project.folder / entry["export_dir"]

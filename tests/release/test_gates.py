@@ -12,13 +12,14 @@ import pytest
 from msgspec.structs import replace
 from tagship.formats.protocol import Footprint
 from tagship.policy.config import load_config
+from tagship.policy.verify import QUICK
 from tagship.release.gates import (
     check_adapters,
     check_formats,
     check_modules,
     check_tag,
     check_tasks,
-    uncommitted_policy,
+    warnings,
 )
 from tagship.release.options import Options
 from tagship.release.plan import Plan, make_plan
@@ -200,17 +201,16 @@ def test_changed_tree(project: GitFolder, opened: Repository, plan: MakePlan, ch
 
 
 def test_policy_that_is_not_committed(project: GitFolder, opened: Repository, plan: MakePlan) -> None:
-    """What decides how an untagged release is made is named where the commit has it otherwise; other files are not."""
-    project.write("notes.txt")
-    assert uncommitted_policy(plan(), opened) == []
+    """An untagged release by it is warned of, a tagged one refused elsewhere."""
+    assert list(warnings(plan(), opened)) == []
     path = project.folder / "release.toml"
     path.write_text(path.read_text() + "# changed\n")
-    project.write("templates/cards/base.md.j2")
-    project.write("templates2/cards.md.j2")
-    assert sorted(uncommitted_policy(plan(), opened)) == ["release.toml", "templates/"]
-    project.git("add", ".")
-    project.git("commit", "--quiet", "--message", "feat: a policy")
-    assert uncommitted_policy(plan(), opened) == []
+    ((problem, _),) = warnings(plan(), opened)
+    assert "which does not have release.toml as it is here" in problem
+    project.tag("v1.0.0")
+    assert list(warnings(plan(), opened)) == []
+    ((problem, _),) = warnings(plan(extent=QUICK), opened)
+    assert problem.startswith("--quick compares less than is usual, which v1.0.0 will say")
 
 
 def test_many_changes(project: GitFolder, opened: Repository, plan: MakePlan) -> None:

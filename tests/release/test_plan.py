@@ -249,6 +249,17 @@ def test_missing_tag(plan: MakePlan) -> None:
         plan(tag="v9.0.0")
 
 
+def test_license_that_the_hub_does_not_know(project: GitFolder, plan: MakePlan) -> None:
+    """It is a mistake of the policy where that base is released; of others a policy of long ago may say anything."""
+    policy = project.folder / "release.toml"
+    text = policy.read_text() + '\n[bases."acme/unused"]\nlicense = "long-ago"\n'
+    policy.write_text(text)
+    base = plan().base.id
+    policy.write_text(text + f'\n[bases."{base}"]\nlicense = "Apache 2"\n')
+    with pytest.raises(UsageError, match=r"is 'Apache 2', which is none of the Hub's: did you mean 'apache-2\.0'"):
+        plan()
+
+
 def test_export_tag_does_not_publish(project: GitFolder, plan: MakePlan) -> None:
     """A tag of the export stream exports and publishes nothing."""
     project.tag("export-v1.0.0")

@@ -19,7 +19,7 @@ from tagship.release.step import Step, Tools, Work, WorkDone, do
 from tagship.release.steps import RELEASE
 from tagship.release.targets import Target
 from tagship.system.console import Console
-from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.errors import Killed, ReleaseError, ToolError, UsageError
 from tagship.system.git import Repository
 from tagship.system.scratch_folders import ScratchFolders
 from tagship.system.templating import Templates
@@ -224,18 +224,23 @@ def test_no_steps(bench: Bench) -> None:
         ({"vllm": ReleaseError}, ReleaseError, 3),
         ({"vllm": ReleaseError, "lora": ReleaseError}, ReleaseError, 3),
         ({"vllm": ReleaseError, "ollama q4_k_m": Killed}, Killed, 2),
-        ({"vllm": ToolError}, ToolError, 1),
+        ({"vllm": ToolError, "lora": ReleaseError}, ReleaseError, 3),
+        ({"vllm": ToolError, "lora": ToolError}, ToolError, 3),
+        ({"ollama q4_k_m": UsageError}, UsageError, 2),
     ],
 )
 def test_all_that_is_refused_is_told(
     bench: Bench, kinds: dict[str, type[ReleaseError]], raised: type[ReleaseError], calls: int
 ) -> None:
-    """A step that goes on looks at all targets where one is refused, unless a tool failed; nothing comes after it."""
+    """A step that goes on looks at all targets where one is refused, but where memory was full or the policy is wrong;
+    nothing comes after it."""
+
+    cause = OSError("the real one")
 
     def one(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
         bench.calls.append(target.name)
         if target.name in kinds:
-            raise kinds[target.name](f"{target.name} is wrong", remedy=f"mend {target.name}")
+            raise kinds[target.name](f"{target.name} is wrong", remedy=f"mend {target.name}") from cause
         yield Made("look", target)
 
     look = Step(name="look", title="Look", each=one, goes_on=True)
@@ -246,3 +251,4 @@ def test_all_that_is_refused_is_told(
     several = f"{len(kinds)} exports are refused:\n- " + "\n- ".join(told)
     assert str(caught.value) == (several if len(kinds) > 1 else told[0])
     assert caught.value.remedy == "; ".join(f"mend {name}" for name in kinds)
+    assert len(kinds) > 1 or caught.value.__cause__ is cause

@@ -104,7 +104,7 @@ def test_no_such_tag(repository: GitFolder, opened: Repository) -> None:
     repository.tag("v1.0.0")
     with pytest.raises(ReleaseError) as caught:
         opened.tag("v9.0.0")
-    assert str(caught.value.remedy).endswith("; the newest that there are: v1.0.0")
+    assert str(caught.value.remedy).startswith("name one that there is, such as v1.0.0, or make it: git tag v9.0.0 ")
 
 
 def test_branch_is_no_tag(opened: Repository) -> None:
@@ -258,3 +258,27 @@ def test_git_that_fails(repository: GitFolder, opened: Repository) -> None:
     repository.git("config", "core.repositoryformatversion", "99")
     with pytest.raises(ToolError, match=r"git for-each-ref: .*repo version"):
         opened.tags_at(head)
+
+
+def test_what_no_commit_has(repository: GitFolder, opened: Repository, tmp_path: Path) -> None:
+    """Files and folders are told as far as they are not committed as they are: changed, untracked, ignored, in a folder
+    that is untracked as a whole, or outside of the repository, also behind a link."""
+    policy, templates = repository.write("a b/release.toml", "1"), repository.folder / "a b/templates"
+    assert opened.uncommitted([policy, templates]) == ("a b/release.toml",)
+    repository.write("a b/templates/ü.j2")
+    assert opened.uncommitted([policy, templates]) == ("a b/release.toml", "a b/templates/ü.j2")
+    repository.git("add", ".")
+    repository.git("commit", "--quiet", "--message", "feat: all")
+    repository.write("a b/templates2/x.j2")
+    repository.write(".gitignore", "own.toml\n*.bak\nhidden/")
+    repository.write("a b/templates/ü.j2.bak")
+    assert opened.uncommitted([policy, templates]) == ()
+    repository.write("hidden/x.j2")
+    assert opened.uncommitted([repository.folder / "hidden"]) == ("hidden/",)
+    policy.write_text("2")
+    ignored, outside = repository.write("own.toml"), tmp_path / "elsewhere"
+    outside.mkdir()
+    assert opened.uncommitted([policy, ignored, outside]) == ("a b/release.toml", "own.toml", outside.as_posix())
+    (repository.folder / "link").symlink_to(outside)
+    assert opened.uncommitted([repository.folder / "link"]) == ("link", outside.as_posix())
+    assert opened.uncommitted([outside]) == (outside.as_posix(),)

@@ -50,6 +50,12 @@ def wrap():
     except OSError as error:
         raise ImportError("it could not be imported") from error
 
+def again():
+    try:
+        raise OSError("no such operator")
+    except OSError as error:
+        raise error from error
+
 def end(number):
     os.kill(os.getpid(), number)
 
@@ -159,6 +165,8 @@ def test_what_it_began_with_comes_last(worker: Worker, foreign: ModuleType) -> N
     with pytest.raises(ToolError) as caught:
         worker.call("it ended", foreign.wrap)
     *_, wrapped, first = str(caught.value).splitlines()
+    with Worker("one that is its own cause") as other, pytest.raises(ToolError, match=r"OSError: no such operator$"):
+        other.call("it ended", foreign.again)
     assert (wrapped, first) == ("  ImportError: it could not be imported", "  OSError: no such operator")
 
 

@@ -167,26 +167,16 @@ def warnings(plan: Plan, repository: Repository) -> Iterator[tuple[str, str]]:
     """What is published all the same and cannot be mended afterwards, each with what would mend it now."""
     if plan.version_tag and plan.extent == QUICK:
         yield (
-            f"--quick compares less than is usual, and {plan.version_tag.name} will say so wherever it is looked at",
+            f"--quick compares less than is usual, which {plan.version_tag.name} will say wherever it is looked at",
             "leave --quick out for a version that people are to use",
         )
-    changed = [] if plan.version_tag else uncommitted_policy(plan, repository)
+    changed = () if plan.version_tag else repository.uncommitted(plan.config.policy_paths)
     if changed:
         yield (
             f"release.json will name {plan.commit.sha[:10]}, which does not have {', '.join(changed)} as it is here: "
             f"{called()} reproduce could not make this release again",
             "commit it first",
         )
-
-
-def uncommitted_policy(plan: Plan, repository: Repository) -> list[str]:
-    """What decides how a run is released and is not as the commit has it, which release.json will name."""
-    places = [repository.below_top(path) for path in plan.config.policy_paths]
-    return [
-        path
-        for path in repository.changed_paths(plan.config.own_folders)
-        if any(path.rstrip("/") == place or path.startswith(f"{place}/") for place in places)
-    ]
 
 
 def check_base(located: Located) -> None:

@@ -15,6 +15,7 @@ from tagship.naming.fields import FieldValue, PatternError
 from tagship.naming.names import make_name
 from tagship.naming.tag_hints import probably_meant
 from tagship.naming.tags import EXPORT, PUBLISH, Stream, VersionTag, read_tag, version_tags
+from tagship.policy.bases import check_license
 from tagship.policy.config import EMBEDDED, Config, parse_endpoint
 from tagship.policy.verify import USUAL
 from tagship.release.options import Options
@@ -124,6 +125,7 @@ def make_plan(
                 f"{run.name} is of the base model {base.id}, and {other.name} of {its_base.id}",
                 remedy="export runs of different base models one after another",
             )
+    check_license(base)
     # A tag's own time makes its release the same whenever it is made.
     moment = options.at or (tag.commit.time if tag else now.astimezone(UTC).replace(microsecond=0))
     runs = {each.path: each for each in (run, *(other for other, _ in more))}.values()

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Repository:
         if not self.has_tag(name):
             made = meant or name
             there = self._tag_names("--sort=-creatordate", "--count=3")
-            newest = f"; the newest that there are: {', '.join(there)}" if there else ""
-            raise ReleaseError(f"there is no tag {name!r}", remedy=f'git tag {made} -m "Release {made}: …"{newest}')
+            told = f"name one that there is, such as {' or '.join(there)}, or make it: " if there else ""
+            raise ReleaseError(f"there is no tag {name!r}", remedy=f'{told}git tag {made} -m "Release {made}: …"')
         if self._program.answer("rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}") is None:
             raise ReleaseError(f"the tag {name!r} names no commit", remedy="name another one with --tag")
         message = self._message(f"refs/tags/{name}")
@@ -276,6 +276,23 @@ class Repository:
         options = ("--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames")
         listed = self._program.run("status", *options, "--", ":/", *excluded)
         return tuple(entry[3:] for entry in listed.split("\0") if entry)
+
+    def uncommitted(self, places: Iterable[Path]) -> tuple[str, ...]:
+        """What of these files and folders no commit has as it is here: changed and untracked files, what is ignored as
+        a whole, and what is outside of the repository, or leads there."""
+        there = [path for path in places if path.exists() or path.is_symlink()]
+        top = self.folder.resolve()
+        # As it is called, and where it leads to.
+        both = [each for path in there for each in (path.parent.resolve() / path.name, path.resolve())]
+        outside = [path.as_posix() for path in dict.fromkeys(both) if not path.is_relative_to(top)]
+        inside = [path.relative_to(top).as_posix() for path in both if path.is_relative_to(top)]
+        if not inside:
+            return tuple(outside)
+        options = ("--porcelain=v1", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
+        listed = self._program.run("status", *options, "--", *(f":(top,literal){name}" for name in inside))
+        entries = [entry for entry in listed.split("\0") if entry]
+        kept = [entry for entry in entries if not entry.startswith("!!") or entry[3:].rstrip("/") in inside]
+        return (*(entry[3:] for entry in kept), *outside)
 
     def _commit(self, revision: str) -> Commit:
         sha, time = self._program.run("log", "-1", "--no-show-signature", "--format=%H %ct", revision, "--").split()

@@ -51,9 +51,12 @@ def _end(error: BaseException) -> NoReturn:
     began with, as libraries wrap what they fail to import, and nothing of what they say when they are taken apart."""
     sys.stdout.flush()
     traceback.print_exception(error)
-    first = error
-    while cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__):
+    first, seen = error, [error]
+    while (cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__)) is not None:
+        if any(cause is each for each in seen):  # `raise error from error`
+            break
         first = cause
+        seen.append(first)
     if first is not error:
         print(*traceback.format_exception_only(first), file=sys.stderr, end="")
     sys.stderr.flush()

@@ -1,7 +1,7 @@
 """Does an export answer like base + adapter?"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
@@ -119,15 +119,20 @@ def _check_measured(found: Mapping[str, Measured], limits: Limits, what: str) ->
             how = f"the likeliest token is the same for {measured.top1:.1%} of {measured.tokens} {of}"
             few = f", lowered to {least:.1%} as they are few" if least < limits.top1 else ""
             how += f"; the limit is {limits.top1:.1%}{few}"
-        kl, top1 = max(each.kl for each in found.values()), min(each.top1 for each in found.values())
-        if how and limits.key and math.isfinite(kl):
-            remedy = (
-                f"nothing was published; export another type; if this one is good enough, {limits.key} in release.toml "
-                f"sets kl and top1 for it, which are {kl:.3g} and {top1:.3g} here"
-            )
-            raise _different(what, how, remedy)
         if how:
-            raise _different(what, how)
+            raise _different(what, how, _limits_told(found.values(), limits.key) if limits.key else AGAIN)
+
+
+def _limits_told(found: Iterable[Measured], key: str) -> str:
+    """The remedy for a type that costs more than it may."""
+    told = "nothing was published; export another type"
+    kls, top1s = zip(*((each.kl, each.top1) for each in found), strict=True)
+    if not all(map(math.isfinite, (*kls, *top1s))):  # which no limit allows
+        return told
+    return (
+        f"{told}; if this one is good enough, {key} in release.toml sets kl and top1 for it, which are {max(kls):.3g} "
+        f"and {min(top1s):.3g} here"
+    )
 
 
 def _check_prompt(expected: Answer, given: tuple[int, ...], what: str) -> None:

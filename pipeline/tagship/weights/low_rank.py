@@ -69,12 +69,14 @@ def _panels_of(right: Array) -> Array:
 
 def _sizes_of(left: Array, panels: Array) -> tuple[Array, Array]:
     """The norms of the left factor's rows, and the largest of each panel's columns: no product is larger than theirs.
-    They are a little more than that, for what is lost when sums are rounded."""
+    They are a little more than that, for what is lost when sums are rounded, and rounded up themselves."""
     more = 1 + 1e-6 * (left.shape[1] + 16)
     rows = np.sqrt(np.einsum("ij,ij->i", left, left, dtype=np.float64)) * more
     columns = np.sqrt(np.einsum("prc,prc->pc", panels, panels, dtype=np.float64)) * more
     with np.errstate(over="ignore"):
-        return rows.astype(np.float32), columns.max(axis=1).astype(np.float32)
+        both = (sizes.astype(np.float32) for sizes in (rows, columns.max(axis=1)))
+        first, second = (np.nextafter(sizes, np.float32(np.inf)) for sizes in both)
+        return first, second
 
 
 class Loops(Struct, frozen=True):
@@ -93,6 +95,8 @@ class Loops(Struct, frozen=True):
         before = int(np.float32(known).view(np.uint32))
         counts = len(stored), left.shape[1], stored.shape[1]
         found = self.library.tagship_low_rank_largest(*where, before, *counts)
+        if found == before:  # of a matrix in another dtype, perhaps
+            return known
         return float(np.uint32(found).view(np.float32).astype(ml_dtypes.bfloat16)) if found < _INFINITE else math.inf
 
 

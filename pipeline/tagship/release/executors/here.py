@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from tagship.release.step import Tools, Work, WorkDone, do
-from tagship.system.errors import Killed, ReleaseError, ToolError
+from tagship.system.errors import Killed, ReleaseError, ToolError, UsageError
 
 
 class Here:
@@ -15,23 +15,27 @@ class Here:
         for work in works:
             try:
                 yield do(work, tools)
-            except ToolError as error:  # with what comes after it that tool would probably fare the same
-                raise _together([*refused, error]) from error
             except ReleaseError as error:
-                if not work.step.goes_on:
+                # Where memory was full or the policy is wrong, what comes after it would fare the same.
+                if not work.step.goes_on or (isinstance(error, Killed | UsageError) and not refused):
                     raise
                 refused.append(error)
-                names = " and ".join(target.name for target in work.targets)
-                tools.console.note(f"{names}: refused, which is told when the others have been looked at")
+                if isinstance(error, Killed | UsageError):
+                    break
+                if len(work.plan.targets) > 1:  # Ctrl-C may come before all of them are told of
+                    names = " and ".join(target.name for target in work.targets)
+                    tools.console.note(f"{names}: refused: {str(error).splitlines()[0]}")
         if refused:
-            raise _together(refused) from refused[0]
+            raise _together(refused)
 
 
 def _together(errors: Sequence[ReleaseError]) -> ReleaseError:
     """One error that tells of all."""
     if len(errors) == 1:
         return errors[0]
-    kind = next((each for each in (Killed, ToolError) if isinstance(errors[-1], each)), ReleaseError)
+    kind = next((each for each in (Killed, UsageError) if isinstance(errors[-1], each)), ReleaseError)
+    if kind is ReleaseError and all(isinstance(error, ToolError) for error in errors):
+        kind = ToolError
     listed = "".join(f"\n- {error}" for error in errors)
     remedies = "; ".join(dict.fromkeys(error.remedy for error in errors if error.remedy))
     return kind(f"{len(errors)} exports are refused:{listed}", remedy=remedies or None)
