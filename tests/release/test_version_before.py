@@ -10,7 +10,7 @@ from tagship.policy.config import load_config
 from tagship.release.options import Options
 from tagship.release.plan import make_plan
 from tagship.release.results import Noted
-from tagship.release.version_before import named_otherwise, page_before, repo_before
+from tagship.release.version_before import named_otherwise, page_before, repo_before, repos_before
 from tagship.system.git import Repository
 
 from tests.conftest import POLICY, GitFolder
@@ -52,6 +52,22 @@ def test_repo_for_each_release(pages: Pages) -> None:
         "ollama": f"{SHORT}-q4_k_m-gguf-v1.0.0",
         "lora": f"{SHORT}-lora-v1.0.0",
     }
+
+
+def test_versions_that_need_not_have_been_released(project: GitFolder) -> None:
+    """All final versions before, the highest first, and a prerelease only right before."""
+    for tag in ("v1.0.0", "v1.1.0", "v1.2.0-rc.1", "v1.2.0", "v2.0.0-rc.1", "v2.0.0"):
+        project.commit(tag)
+        project.tag(tag, tag)
+    config = load_config(project.folder / "release.toml", {})
+    with Repository(config.root) as repository:
+        plan = make_plan(config, Options(tag="v2.0.0"), repository, NOW)
+        noted = Noted(text="", since=read_tag("v2.0.0-rc.1", config.streams))
+        target = next(target for target in plan.targets if target.policy.name == "lora")
+        found = list(repos_before(plan, target, noted, repository))
+        assert list(repos_before(plan, target, None, repository)) == []
+    tags = ["v2.0.0-rc.1", "v1.2.0", "v1.1.0", "v1.0.0"]
+    assert found == [(tag, f"{SHORT}-lora-{tag}") for tag in tags]
 
 
 def test_repo_for_a_model(pages: Pages) -> None:

@@ -4,9 +4,12 @@ be released."""
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from tagship.evaluation.cases import Case, read_cases
 from tagship.evaluation.regressions import check_regression
 from tagship.evaluation.results import Evaluation, from_document, score_answers, to_document
+from tagship.hub.failures import status_of
 from tagship.hub.repository import published_manifest
 from tagship.policy.evaluate import EvaluatePolicy
 from tagship.release.jobs import job_of
@@ -15,11 +18,14 @@ from tagship.release.results import Evaluated, Exported, Fetched, Noted, Results
 from tagship.release.step import Tools
 from tagship.release.targets import Target
 from tagship.release.trained import base_alone, drafting, export_model, follow, is_small, reference_model
-from tagship.release.version_before import repo_before
+from tagship.release.version_before import repos_before
 from tagship.system.errors import ReleaseError, ToolError
 from tagship.verify.evidence import BASE, EXPORT, TRAINED
 from tagship.verify.questions import Questions
 from tagship.verify.runtimes.registry import find_runtime
+
+# What a Hub answers of a repo or a tag that it does not have.
+_NOT_THERE = 404
 
 
 def unless_evaluated(plan: Plan) -> str | None:
@@ -104,22 +110,24 @@ def _of_export(plan: Plan, target: Target, done: Results, tools: Tools) -> Evalu
 
 
 def _of_the_last_release(plan: Plan, target: Target, done: Results, tools: Tools) -> Evaluation | None:
-    """What the version before scored, by its manifest on the Hub; None where nothing is known of one."""
+    """What the last version that was published and scored has of it, by its manifest on the Hub; None where nothing is
+    known of one. Tags alone do not tell: a version that was refused has one, too."""
     noted = next(iter(done.of(Noted)), None)
-    before = repo_before(target, noted)
-    if before is None:
-        return None
-    tag, repo_id = before
-    try:
-        manifest = published_manifest(tools.hub, repo_id, tag)
-        same = [part for part in manifest.each() if part.quant == target.variant.quant] if manifest else []
-        shown = same[0].shown() if same else None
-        document = (shown.evaluation or {}).get(EXPORT) if shown else None
-        return from_document(document) if document else None
-    except ToolError as error:
-        tools.console.note(f"{target.name}: not compared with what {tag} scored: {error}")
-    except ReleaseError as error:
-        tools.console.warn(f"{target.name}: not compared with what {tag} scored: {error}", error.remedy)
+    for tag, repo_id in repos_before(plan, target, noted, tools.repository):
+        try:
+            manifest = published_manifest(tools.hub, repo_id, tag)
+            same = [part for part in manifest.each() if part.quant == target.variant.quant] if manifest else []
+            shown = same[0].shown() if same else None
+            document = (shown.evaluation or {}).get(EXPORT) if shown else None
+            if document:
+                return replace(from_document(document), model=f"{target.name} of {tag}")
+        except ToolError as error:
+            if status_of(error) != _NOT_THERE:
+                tools.console.note(f"{target.name}: not compared with what {tag} scored: {error}")
+                return None
+        except ReleaseError as error:
+            tools.console.warn(f"{target.name}: not compared with what {tag} scored: {error}", error.remedy)
+            return None
     return None
 
 

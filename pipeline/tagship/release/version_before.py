@@ -1,16 +1,21 @@
 """The version before a release, and its repo on the Hub: by git and the policy, so that every clone says the same."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tomli
 
+from tagship.history.line import line_of, releases_before
 from tagship.naming.names import make_name
 from tagship.naming.tags import VersionTag
+from tagship.naming.version import is_prerelease
 from tagship.release.plan import Plan
 from tagship.release.results import Noted
 from tagship.release.targets import Target
 from tagship.system.git import Repository
+
+# Versions before the one right before a release that are asked for.
+_MOST = 20
 
 
 def repo_before(target: Target, noted: Noted | None) -> tuple[str, str] | None:
@@ -18,12 +23,31 @@ def repo_before(target: Target, noted: Noted | None) -> tuple[str, str] | None:
     another name."""
     if noted is None or noted.since is None or target.policy.name in noted.named_otherwise:
         return None
+    repo_id = _repo_of(target, noted.since)
+    return None if repo_id is None else (noted.since.name, repo_id)
+
+
+def repos_before(plan: Plan, target: Target, noted: Noted | None, repository: Repository) -> Iterator[tuple[str, str]]:
+    """The versions before a target's, the highest first, each with its repo: a version that was tagged need not have
+    been released. No prereleases but the version right before it, and none whose repo had another name."""
+    if noted is None or noted.since is None or plan.stream is None:
+        return
+    line = line_of(plan.config, plan.stream, repository)
+    earlier = releases_before(repository, line, plan.commit, noted.since.version)
+    finals = [version for version in earlier if not is_prerelease(version.version)]
+    for version in (noted.since, *finals[:_MOST]):
+        if target.policy.name not in named_otherwise(plan, repository, version):
+            repo_id = _repo_of(target, version)
+            if repo_id is not None:
+                yield version.name, repo_id
+
+
+def _repo_of(target: Target, version: VersionTag) -> str | None:
+    """The repo that a target has by that version; None where repos are named by hand."""
     pattern = target.policy.names.repo.tagged
     namespace, _, name = target.repo_id.rpartition("/")
     said = pattern.parse(name)
-    if said is None:  # named by hand
-        return None
-    return noted.since.name, f"{namespace}/{make_name(pattern, {**said, 'version': noted.since.version}, 'repo')}"
+    return None if said is None else f"{namespace}/{make_name(pattern, {**said, 'version': version.version}, 'repo')}"
 
 
 def page_before(target: Target, noted: Noted | None) -> tuple[str, str] | None:
