@@ -352,6 +352,8 @@ def test_sources_of_a_license(root: Path, said: Said) -> None:
     assert stopped(said()[1], "license: nothing says which one acme/tiny has")
     (root / "release.toml").write_text(POLICY.replace('path = "base"', 'path = "base"\nlicense = "mit"'))
     assert "license: mit, by release.toml" in one(said()[1][OK], "license:")
+    (root / "base/README.md").write_text("---\nlicense: llama3.1\n---\n", encoding="utf-8")
+    assert "llama3.1 by the base's own card, and published as mit" in one(said()[1][WARN], "license:")
 
 
 def test_which_run(root: Path, said: Said) -> None:

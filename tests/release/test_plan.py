@@ -240,13 +240,17 @@ def test_tag_elsewhere(project: GitFolder, plan: MakePlan) -> None:
     assert (made.tag.commit.sha, made.commit.sha) == (tagged, head)
 
 
-def test_missing_tag(plan: MakePlan) -> None:
+def test_missing_tag(project: GitFolder, plan: MakePlan) -> None:
     """A tag that does not exist cannot be planned."""
     with pytest.raises(ReleaseError, match="there is no tag 'v9'") as caught:
         plan(tag="v9")
     assert str(caught.value.remedy).startswith("git tag v9.0.0 -m")
     with pytest.raises(ReleaseError, match=r"there is no tag 'v9\.0\.0'"):
         plan(tag="v9.0.0")
+    project.tag("v9.0.0")
+    with pytest.raises(ReleaseError, match=r"there is no tag '9\.0\.0'") as caught:
+        plan(tag="9.0.0")
+    assert caught.value.remedy == "did you mean --tag v9.0.0?"
 
 
 def test_license_that_the_hub_does_not_know(project: GitFolder, plan: MakePlan) -> None:

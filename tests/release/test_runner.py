@@ -240,7 +240,8 @@ def test_all_that_is_refused_is_told(
     def one(plan: Plan, target: Target, done: Results, tools: Tools) -> Iterator[object]:
         bench.calls.append(target.name)
         if target.name in kinds:
-            raise kinds[target.name](f"{target.name} is wrong", remedy=f"mend {target.name}") from cause
+            remedy = f"nothing was made; mend {target.name}; do it again"
+            raise kinds[target.name](f"{target.name} is wrong", remedy=remedy) from cause
         yield Made("look", target)
 
     look = Step(name="look", title="Look", each=one, goes_on=True)
@@ -250,5 +251,5 @@ def test_all_that_is_refused_is_told(
     told = [f"{name} is wrong" for name in kinds]
     several = f"{len(kinds)} exports are refused:\n- " + "\n- ".join(told)
     assert str(caught.value) == (several if len(kinds) > 1 else told[0])
-    assert caught.value.remedy == "; ".join(f"mend {name}" for name in kinds)
+    assert caught.value.remedy == "; ".join(["nothing was made", *(f"mend {name}" for name in kinds), "do it again"])
     assert len(kinds) > 1 or caught.value.__cause__ is cause

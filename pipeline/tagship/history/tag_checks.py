@@ -82,8 +82,19 @@ def _clean(tagging: Tagging) -> _Found:
     listed = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     return (
         f"the working tree is not what {tagging.version_tag.name} tags: {listed}",
-        "git stash --include-untracked, or commit and tag that",
+        f"{_stash(tagging)}, or commit and tag that",
     )
+
+
+def _stash(tagging: Tagging) -> str:
+    """The command that puts changes aside, and not what releases write, the embedded Hub among it, where git does not
+    ignore that."""
+    repository = tagging.repository
+    own = [repository.below_top(folder) for folder in tagging.config.own_folders if folder.exists()]
+    there = [entry.rstrip("/") for entry in repository.changed_paths()]
+    seen = [name for name in own if any(entry == name or name.startswith(f"{entry}/") for entry in there)]
+    excluded = "".join(f" ':(top,exclude){name}'" for name in seen)
+    return "git stash --include-untracked" + (f" -- ':/'{excluded}" if seen else "")
 
 
 def _branch(tagging: Tagging) -> _Found:

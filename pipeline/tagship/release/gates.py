@@ -168,7 +168,7 @@ def warnings(plan: Plan, repository: Repository) -> Iterator[tuple[str, str]]:
     if plan.version_tag and plan.extent == QUICK:
         yield (
             f"--quick compares less than is usual, which {plan.version_tag.name} will say wherever it is looked at",
-            "leave --quick out for a version that people are to use",
+            "leave --quick out for a version that people are to use: once published it says that for good",
         )
     changed = () if plan.version_tag else repository.uncommitted(plan.config.policy_paths)
     if changed:

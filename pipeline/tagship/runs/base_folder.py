@@ -120,6 +120,12 @@ def matching_files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     }
 
 
+def overruled_license(said: str | None, folder: Path) -> str | None:
+    """The license that a model's own card names by an identifier, where the policy says another one."""
+    own = card_data_of(folder).get("license") if said else None
+    return own if isinstance(own, str) and own not in (said, OTHER, "unknown") else None
+
+
 def card_data_of(folder: Path) -> dict[str, Any]:
     """What the front matter of a model's card says, its license above all; empty where there is none."""
     readme = folder / "README.md"

@@ -56,6 +56,8 @@ class Repository:
         `meant`."""
         if not self.has_tag(name):
             made = meant or name
+            if made != name and self.has_tag(made):
+                raise ReleaseError(f"there is no tag {name!r}", remedy=f"did you mean --tag {made}?")
             there = self._tag_names("--sort=-creatordate", "--count=3")
             told = f"name one that there is, such as {' or '.join(there)}, or make it: " if there else ""
             raise ReleaseError(f"there is no tag {name!r}", remedy=f'{told}git tag {made} -m "Release {made}: …"')

@@ -131,7 +131,7 @@ def _limits_told(found: Iterable[Measured], key: str) -> str:
         return told
     return (
         f"{told}; if this one is good enough, {key} in release.toml sets kl and top1 for it, which are {max(kls):.3g} "
-        f"and {min(top1s):.3g} here"
+        f"and {min(top1s):.3g} here; the same command goes on where this one stopped"
     )
 
 

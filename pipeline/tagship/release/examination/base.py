@@ -16,7 +16,7 @@ from tagship.release.gates import check_code
 from tagship.runs.base import BaseModel
 from tagship.runs.base_at_hand import FOLDER, SINGLE, BaseAtHand, WeightFiles, base_at_hand
 from tagship.runs.base_code import code_needed, model_code_needed
-from tagship.runs.base_folder import BaseFolder, card_data_of, check_base_folder
+from tagship.runs.base_folder import BaseFolder, card_data_of, check_base_folder, overruled_license
 from tagship.runs.licenses import TERMS
 from tagship.system.errors import ReleaseError
 from tagship.system.files import scratch_folder, write_json
@@ -70,6 +70,7 @@ def license_facts(base: BaseModel, at_hand: BaseAtHand, answer: HubAnswer) -> Li
         name=details.get("license_name"),
         link=details.get("license_link"),
         terms=TERMS.get(found or ""),
+        overruled=overruled_license(base.license, at_hand.folder) if at_hand.folder else None,
     )
 
 

@@ -72,6 +72,12 @@ def llama_cpp_findings(facts: LlamaCppFacts) -> Iterator[Finding]:
 
 def license_findings(facts: LicenseFacts, base: BaseFacts) -> Iterator[Finding]:
     """What the base's license is, and what it allows."""
+    if facts.overruled:
+        yield Finding(
+            level=WARN,
+            what=f"license: {facts.overruled} by the base's own card, and published as {facts.id}",
+            remedy=f'leave license out of [bases."{base.model.id}"], unless that card is wrong',
+        )
     if facts.id is None:
         # Where its card was not seen, a release may find it there.
         unseen = base.at_hand.place != FOLDER and base.hub.why_not is not None

@@ -70,14 +70,15 @@ class LlamaCppFacts(Struct, frozen=True, kw_only=True):
 
 
 class LicenseFacts(Struct, frozen=True, kw_only=True):
-    """The license of the base by the Hub's identifier, None where nothing says it; who says it; and its terms, if they
-    are known."""
+    """The license of the base by the Hub's identifier, None where nothing says it; who says it; its terms, if they are
+    known; and the one that its own card says in place of the policy."""
 
     id: str | None
     said_by: str | None
     name: str | None
     link: str | None
     terms: Terms | None
+    overruled: str | None = None
 
 
 class BaseFacts(Struct, frozen=True, kw_only=True):

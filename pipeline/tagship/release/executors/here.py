@@ -36,6 +36,16 @@ def _together(errors: Sequence[ReleaseError]) -> ReleaseError:
     kind = next((each for each in (Killed, UsageError) if isinstance(errors[-1], each)), ReleaseError)
     if kind is ReleaseError and all(isinstance(error, ToolError) for error in errors):
         kind = ToolError
-    listed = "".join(f"\n- {error}" for error in errors)
-    remedies = "; ".join(dict.fromkeys(error.remedy for error in errors if error.remedy))
-    return kind(f"{len(errors)} exports are refused:{listed}", remedy=remedies or None)
+    listed = "".join("\n- " + str(error).replace("\n", "\n  ") for error in errors)
+    remedy = _remedy_of_all([error.remedy for error in errors if error.remedy])
+    return kind(f"{len(errors)} exports are refused:{listed}", remedy=remedy)
+
+
+def _remedy_of_all(remedies: Sequence[str]) -> str | None:
+    """Remedies as one, in which what several of them say stands once, before or after what each says alone."""
+    all_parts: list[str] = []
+    for parts in (remedy.split("; ") for remedy in remedies):
+        others = [place for place, part in enumerate(all_parts) if part not in parts]
+        at = others[-1] + 1 if others else len(all_parts)
+        all_parts[at:at] = [part for part in parts if part not in all_parts]
+    return "; ".join(all_parts) or None
