@@ -104,7 +104,11 @@ def test_unknown_folder(tmp_path: Path, whole: Path) -> None:
     """A folder that no [bases] entry has is refused with the entry to add: its Hub id is in every name and card."""
     with pytest.raises(ReleaseError, match="nothing says which model on the Hub it is") as caught:
         resolve_base("base", None, {}, tmp_path)
-    assert 'path = "base"' in str(caught.value.remedy)
+    assert caught.value.remedy == 'add to release.toml: [bases."organisation/name"] path = "base"'
+    mistyped = BaseModel(id="acme/base", path=tmp_path / "models/base")
+    with pytest.raises(ReleaseError, match=r"path is .*/models/base, which is not there") as caught:
+        resolve_base("base", None, {"acme/base": mistyped}, tmp_path)
+    assert caught.value.remedy == 'say in release.toml: [bases."acme/base"] path = "base"'
 
 
 @pytest.mark.parametrize("reference", ["", "/data/models/phi", "a/b/c", "../base", "./base", "my model", "acme/.."])

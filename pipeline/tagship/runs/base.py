@@ -53,9 +53,12 @@ def resolve_base(reference: str, revision: str | None, bases: Mapping[str, BaseM
     if folder is not None and cached is None:
         known = next((base for base in bases.values() if base.path == folder.resolve()), None)
         if known is None:
+            gone = next((base for base in bases.values() if base.path and not base.path.exists()), None)
+            told = f', and [bases."{gone.id}"] path is {gone.path}, which is not there' if gone else ""
+            named = gone.id if gone else "organisation/name"
             raise ReleaseError(
-                f"the base model {reference} is a folder, and nothing says which model on the Hub it is",
-                remedy=f'add to release.toml: [bases."organisation/name"] path = "{reference}"',
+                f"the base model {reference} is a folder, and nothing says which model on the Hub it is{told}",
+                remedy=f'{"say in" if gone else "add to"} release.toml: [bases."{named}"] path = "{reference}"',
             )
         return known
     if cached is not None:
