@@ -93,7 +93,7 @@ def _stash(tagging: Tagging) -> str:
     own = [repository.below_top(folder) for folder in tagging.config.own_folders if folder.exists()]
     there = [entry.rstrip("/") for entry in repository.changed_paths()]
     seen = [name for name in own if any(entry == name or name.startswith(f"{entry}/") for entry in there)]
-    excluded = "".join(f" ':(top,exclude){name}'" for name in seen)
+    excluded = "".join(f" ':(top,literal,exclude){name}'" for name in seen)
     return "git stash --include-untracked" + (f" -- ':/'{excluded}" if seen else "")
 
 
