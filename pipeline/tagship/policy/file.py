@@ -59,7 +59,8 @@ def policy_table(text: str, path: Path) -> tuple[Mapping[str, Any], str]:
     try:
         document = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # of tomli, of numbers without an end
-        raise PolicyError(f"{path.name} is not valid TOML: {error}", file=path, problems=[str(error)]) from None
+        told = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise PolicyError(f"{path.name} is not valid TOML: {told}", file=path, problems=[told]) from None
     if path.name != PROJECT_FILE:
         return document, ""
     table = policy_in(document, path)

@@ -150,7 +150,7 @@ class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Read what `document` made. Raises ValueError for anything else."""
         try:
             return convert(document, cls)
-        except MsgspecError as error:
+        except (MsgspecError, SystemError) as error:  # 0.20 raises that for a whole number that is too large
             raise ValueError(str(error)) from None
 
 
