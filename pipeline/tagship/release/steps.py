@@ -66,7 +66,7 @@ from tagship.release.step import (
 )
 from tagship.release.targets import Target
 from tagship.release.verifying import answer_as_trained, examine_model, verify_export
-from tagship.runs.base_folder import overruled_license
+from tagship.runs.base_folder import card_data_of, overruled_license
 from tagship.system.secrets import check_no_secrets
 from tagship.system.templating import human_size
 from tagship.verify.runtimes.registry import reference_runtime
@@ -109,7 +109,7 @@ def _base(plan: Plan, done: Results, tools: Tools, *, asks_hub: bool = True) -> 
     gates.check_base(located)
     base = fetch_base(located, tools.console.bytes)
     tools.console.note(f"{base.id} in {base.path}" + (f", commit {base.revision}" if base.revision else ""))
-    if own := overruled_license(plan.base.license, base.path):
+    if plan.base.license and (own := overruled_license(plan.base.license, card_data_of(base.path))):
         tools.console.warn(
             f"the license of {base.id} is {own} by its own card, and is published as {plan.base.license}",
             f'leave license out of [bases."{base.id}"], unless that card is wrong',

@@ -36,10 +36,10 @@ def repos_before(plan: Plan, target: Target, noted: Noted | None, repository: Re
     earlier = releases_before(repository, line, plan.commit, noted.since.version)
     finals = [version for version in earlier if not is_prerelease(version.version)]
     for version in (noted.since, *finals[:_MOST]):
-        if target.policy.name not in named_otherwise(plan, repository, version):
-            repo_id = _repo_of(target, version)
-            if repo_id is not None:
-                yield version.name, repo_id
+        known = version is noted.since
+        otherwise = noted.named_otherwise if known else named_otherwise(plan, repository, version)
+        if target.policy.name not in otherwise and (repo_id := _repo_of(target, version)) is not None:
+            yield version.name, repo_id
 
 
 def _repo_of(target: Target, version: VersionTag) -> str | None:

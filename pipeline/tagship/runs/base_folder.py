@@ -1,5 +1,6 @@
 """The base model of a run on this disk: its folder, checked to be whole, and what goes with its weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,10 @@ def matching_files(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
     }
 
 
-def overruled_license(said: str | None, folder: Path) -> str | None:
+def overruled_license(said: str | None, card: Mapping[str, Any]) -> str | None:
     """The license that a model's own card names by an identifier, where the policy says another one."""
-    own = card_data_of(folder).get("license") if said else None
-    return own if isinstance(own, str) and own not in (said, OTHER, "unknown") else None
+    own = card.get("license")
+    return own if said and isinstance(own, str) and own not in (said, OTHER, "unknown") else None
 
 
 def card_data_of(folder: Path) -> dict[str, Any]:

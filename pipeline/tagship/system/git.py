@@ -285,8 +285,8 @@ class Repository:
         there = [path for path in places if path.exists() or path.is_symlink()]
         top = self.folder.resolve()
         # As it is called, and where it leads to.
-        both = [each for path in there for each in (path.parent.resolve() / path.name, path.resolve())]
-        outside = [path.as_posix() for path in dict.fromkeys(both) if not path.is_relative_to(top)]
+        both = dict.fromkeys(each for path in there for each in (path.parent.resolve() / path.name, path.resolve()))
+        outside = [path.as_posix() for path in both if not path.is_relative_to(top)]
         inside = [path.relative_to(top).as_posix() for path in both if path.is_relative_to(top)]
         if not inside:
             return tuple(outside)

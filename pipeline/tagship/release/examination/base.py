@@ -70,7 +70,7 @@ def license_facts(base: BaseModel, at_hand: BaseAtHand, answer: HubAnswer) -> Li
         name=details.get("license_name"),
         link=details.get("license_link"),
         terms=TERMS.get(found or ""),
-        overruled=overruled_license(base.license, at_hand.folder) if at_hand.folder else None,
+        overruled=overruled_license(base.license, card),
     )
 
 
